@@ -1,0 +1,51 @@
+# What a user types first and what a maintainer repeats. Everything runs from .venv, made on the first call.
+#
+# TORCH_INDEX: an index URL of PyTorch builds (CPU only, or another CUDA), for the machine's set-up. Empty: PyPI's build.
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+CORES ?= all
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+
+.PHONY: demo test test-long bench lint lock clean setup
+
+demo: $(READY)
+	$(SNAKEMAKE) --configfile config/demo.yaml
+	@echo "Report: results/demo/report.html"
+
+test: $(READY) lint
+	$(BIN)/python -m pytest -m "not slow and not gpu" --durations=15
+
+test-long: $(READY)
+	$(BIN)/python -m pytest -m "slow and not gpu" --durations=15
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint --configfile config/demo.yaml
+
+setup: $(READY)
+
+$(READY): envs/requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "dnatune needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --index-url "$(TORCH_INDEX)" "$$(grep '^torch==' envs/requirements.lock)")
+	DS_BUILD_OPS=0 $(BIN)/python -m pip install -r envs/requirements.lock
+	touch $@
+
+# Resolves requirements.in in a fresh environment, so that the lock holds nothing that nobody asked for.
+lock:
+	rm -rf $(VENV)-lock
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install -q -r envs/requirements.in
+	{ echo "# Made by 'make lock' from requirements.in. CUDA libraries follow from torch's own pins."; \
+	  $(VENV)-lock/bin/python -m pip freeze | grep -viE '^(nvidia|cuda|triton)' | sed 's/+cpu$$//'; } > envs/requirements.lock
+	rm -rf $(VENV)-lock
+
+clean:
+	rm -rf $(VENV)

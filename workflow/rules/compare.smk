@@ -1,0 +1,38 @@
+"""compare: one table and one page over all runs and baselines.
+
+Inputs:  metrics.json and predictions.tsv of every run and baseline; run.json and training.jsonl of every run
+Outputs: compare/comparison.tsv, compare/loss.svg, report.html
+Config:  name, tasks (labels, metric)
+"""
+
+EVALUATIONS = [f"{RESULTS}/evaluate/{run.path}" for run in RUNS]
+BASELINES = [f"{RESULTS}/evaluate/baselines/{task}/{name}" for task in CONFIG.tasks for name in CONFIG.baselines(task)]
+
+
+rule compare:
+    input:
+        runs=expand("{folder}/{file}", folder=EVALUATIONS, file=["metrics.json", "predictions.tsv"]),
+        baselines=expand("{folder}/{file}", folder=BASELINES, file=["metrics.json", "predictions.tsv"]),
+        adapters=[f"{RESULTS}/finetune/{run.path}/adapter" for run in RUNS],
+        logs=[f"{RESULTS}/finetune/{run.path}/training.jsonl" for run in RUNS],
+    output:
+        comparison=report(f"{RESULTS}/compare/comparison.tsv", caption="../report/comparison.rst", category="compare"),
+        loss=report(f"{RESULTS}/compare/loss.svg", caption="../report/loss.rst", category="finetune"),
+        page=report(f"{RESULTS}/report.html", caption="../report/report.rst", category="compare"),
+    params:
+        settings=as_text(CONFIG.compare_settings()),
+        runs=EVALUATIONS,
+        baselines=BASELINES,
+    log:
+        f"{LOGS}/compare.log",
+    benchmark:
+        f"{LOGS}/benchmarks/compare.tsv"
+    resources:
+        mem_mb=4000,
+        runtime="30m",
+    conda:
+        ENVIRONMENT
+    shell:
+        "{PYTHON} {SCRIPTS}/compare.py --settings {params.settings:q} --runs {params.runs:q} --baselines {params.baselines:q}"
+        " --adapters {input.adapters:q} --logs {input.logs:q}"
+        " --comparison {output.comparison:q} --loss-figure {output.loss:q} --report {output.page:q} 2> {log:q}"

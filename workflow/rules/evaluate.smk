@@ -1,0 +1,57 @@
+"""evaluate: every test item gets a prediction, from each merged model and from each baseline.
+
+Inputs:  merge/{model}/{task}/{optimizer}/seed{seed}/, prepare/{task}/{train,test}.jsonl
+Outputs: evaluate/{model}/{task}/{optimizer}/seed{seed}/predictions.tsv and metrics.json;
+         the same two in evaluate/baselines/{task}/{baseline}/
+Config:  evaluation, tasks (labels, metric); data.simulated for the Bayes-optimal baseline
+"""
+
+EVALUATED = f"{RESULTS}/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}"
+BASELINE = f"{RESULTS}/evaluate/baselines/{{task}}/{{baseline}}"
+
+
+rule evaluate:
+    input:
+        model=rules.merge.output,
+        test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
+    output:
+        predictions=f"{EVALUATED}/predictions.tsv",
+        metrics=f"{EVALUATED}/metrics.json",
+    params:
+        settings=lambda wildcards: as_text(CONFIG.evaluate_settings(wildcards.task)),
+    log:
+        f"{LOGS}/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.tsv"
+    resources:
+        gpus=min(1, SITE.gpus),
+        mem_mb=SITE.mem_mb,
+        runtime="4h",
+    conda:
+        ENVIRONMENT
+    shell:
+        "{PYTHON} {SCRIPTS}/evaluate.py --settings {params.settings:q} --model {input.model:q} --test {input.test:q}"
+        " --predictions {output.predictions:q} --metrics {output.metrics:q} 2> {log:q}"
+
+
+rule evaluate_baseline:
+    input:
+        train=f"{RESULTS}/prepare/{{task}}/train.jsonl",
+        test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
+    output:
+        predictions=f"{BASELINE}/predictions.tsv",
+        metrics=f"{BASELINE}/metrics.json",
+    params:
+        settings=lambda wildcards: as_text(CONFIG.baseline_settings(wildcards.task, wildcards.baseline)),
+    log:
+        f"{LOGS}/evaluate/baselines/{{task}}/{{baseline}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/evaluate/baselines/{{task}}/{{baseline}}.tsv"
+    resources:
+        mem_mb=8000,
+        runtime="1h",
+    conda:
+        ENVIRONMENT
+    shell:
+        "{PYTHON} {SCRIPTS}/evaluate_baseline.py --settings {params.settings:q} --train {input.train:q}"
+        " --test {input.test:q} --predictions {output.predictions:q} --metrics {output.metrics:q} 2> {log:q}"

@@ -1,0 +1,39 @@
+"""finetune: one LoRA run of the grid on a DeepSpeed engine, started by torchrun on every rank.
+
+Inputs:  download/models/{model}/, prepare/{task}/{train,dev}.jsonl
+Outputs: finetune/{model}/{task}/{optimizer}/seed{seed}/adapter/ and training.jsonl;
+         checkpoints/ beside them is not declared, so that it survives a rerun
+Config:  optimizers, budget, lora, training, seeds
+Site:    ranks, cpus_per_rank, gpus, mem_mb, runtime
+"""
+
+FINETUNED = f"{RESULTS}/finetune/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}"
+
+
+rule finetune:
+    input:
+        model=f"{RESULTS}/download/models/{{model}}",
+        train=f"{RESULTS}/prepare/{{task}}/train.jsonl",
+        dev=f"{RESULTS}/prepare/{{task}}/dev.jsonl",
+    output:
+        adapter=directory(f"{FINETUNED}/adapter"),
+        training=f"{FINETUNED}/training.jsonl",
+    params:
+        settings=lambda wildcards: as_text(CONFIG.finetune_settings(run_of(wildcards))),
+        checkpoints=lambda wildcards: f"{FINETUNED}/checkpoints".format(**dict(wildcards.items())),
+    log:
+        f"{LOGS}/finetune/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/finetune/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.tsv"
+    threads: SITE.ranks * SITE.cpus_per_rank
+    resources:
+        ranks=SITE.ranks,
+        gpus=SITE.gpus,
+        mem_mb=SITE.mem_mb,
+        runtime=SITE.runtime,
+    conda:
+        ENVIRONMENT
+    shell:
+        "{PYTHON} {SCRIPTS}/launch.py --ranks {resources.ranks} {SCRIPTS}/finetune.py"
+        " --settings {params.settings:q} --model {input.model:q} --train {input.train:q} --dev {input.dev:q}"
+        " --adapter {output.adapter:q} --log {output.training:q} --checkpoints {params.checkpoints:q} 2> {log:q}"

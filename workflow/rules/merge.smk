@@ -1,0 +1,27 @@
+"""merge: adapter and base become a plain transformers model.
+
+Inputs:  download/models/{model}/, finetune/{model}/{task}/{optimizer}/seed{seed}/adapter/
+Outputs: merge/{model}/{task}/{optimizer}/seed{seed}/; of a diverged run it holds run.json alone
+Config:  keep_merged
+"""
+
+MERGED = f"{RESULTS}/merge/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}"
+
+
+rule merge:
+    input:
+        model=f"{RESULTS}/download/models/{{model}}",
+        adapter=rules.finetune.output.adapter,
+    output:
+        directory(MERGED) if CONFIG.settings["keep_merged"] else temp(directory(MERGED)),
+    log:
+        f"{LOGS}/merge/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/merge/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.tsv"
+    resources:
+        mem_mb=SITE.mem_mb,
+        runtime="2h",
+    conda:
+        ENVIRONMENT
+    shell:
+        "{PYTHON} {SCRIPTS}/merge.py --model {input.model:q} --adapter {input.adapter:q} --folder {output:q} 2> {log:q}"

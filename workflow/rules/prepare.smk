@@ -1,0 +1,28 @@
+"""prepare: CSV files become instruction records, checked row by row.
+
+Inputs:  download/data/{task}/{train,dev,test}.csv
+Outputs: prepare/{task}/{train,dev,test}.jsonl
+Config:  tasks (labels, instruction)
+"""
+
+
+rule prepare:
+    input:
+        expand("{results}/download/data/{{task}}/{split}.csv", results=RESULTS, split=SPLITS),
+    output:
+        expand("{results}/prepare/{{task}}/{split}.jsonl", results=RESULTS, split=SPLITS),
+    params:
+        settings=lambda wildcards: as_text(CONFIG.prepare_settings(wildcards.task)),
+        source=subpath(input[0], parent=True),
+        folder=subpath(output[0], parent=True),
+    log:
+        f"{LOGS}/prepare/{{task}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/prepare/{{task}}.tsv"
+    resources:
+        mem_mb=4000,
+        runtime="30m",
+    conda:
+        ENVIRONMENT
+    shell:
+        "{PYTHON} {SCRIPTS}/prepare.py --settings {params.settings:q} --source {params.source:q} --folder {params.folder:q} 2> {log:q}"

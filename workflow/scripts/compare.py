@@ -1,0 +1,67 @@
+#!/usr/bin/env python
+"""Compare finished runs and baselines: one table, one figure and one page.
+
+By hand:  python workflow/scripts/compare.py --settings '{"name": "mine", "simulated": false, "tasks": [{"name": "t",
+          "labels": ["no", "yes"], "instruction": "Which?", "metric": "mcc"}]}'
+          --runs results/mine/evaluate/m/t/adamw/seed0 --adapters results/mine/finetune/m/t/adamw/seed0/adapter
+          --logs results/mine/finetune/m/t/adamw/seed0/training.jsonl --baselines results/mine/evaluate/baselines/t/gc
+          --comparison comparison.tsv --loss-figure loss.svg --report report.html
+"""
+
+import argparse
+from pathlib import Path
+
+from dnatune.errors import ConfigurationError, run_script
+from dnatune.files import publish_file
+from dnatune.settings import read_settings
+
+
+def main() -> None:
+    """Parse the command line and compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settings", required=True, help="JSON text, or @file: what compare_settings returns")
+    parser.add_argument(
+        "--runs", type=Path, nargs="+", required=True, help="folders with metrics.json and predictions.tsv, one a run"
+    )
+    parser.add_argument(
+        "--adapters", type=Path, nargs="+", required=True, help="folders with run.json, in the order of --runs"
+    )
+    parser.add_argument(
+        "--logs", type=Path, nargs="+", required=True, help="training.jsonl files, in the order of --runs"
+    )
+    parser.add_argument("--baselines", type=Path, nargs="*", default=[], help="folders …/<task>/<baseline>")
+    parser.add_argument("--comparison", type=Path, required=True, help="comparison.tsv to write")
+    parser.add_argument("--loss-figure", type=Path, required=True, help="figure of the training loss to write, SVG")
+    parser.add_argument("--report", type=Path, required=True, help="page to write, HTML")
+    compare(parser.parse_args())
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Read everything, make everything, then write: bad input leaves no output behind."""
+    settings = read_settings(options.settings)
+    if not len(options.runs) == len(options.adapters) == len(options.logs):
+        raise ConfigurationError(
+            f"{len(options.runs)} runs, {len(options.adapters)} adapters and {len(options.logs)} logs",
+            where="command line, --runs, --adapters and --logs",
+            fix="name one of each for every run, in the same order",
+        )
+
+    from dnatune import comparison, report
+
+    tasks = comparison.tasks_by_name(settings)
+    places = zip(options.runs, options.adapters, options.logs, strict=True)
+    groups = comparison.group_runs(comparison.read_run(*place, tasks) for place in places)
+    baselines = [comparison.read_baseline(folder, tasks) for folder in options.baselines]
+    rows = comparison.comparison_rows(groups, baselines, tasks)
+    texts = {
+        options.comparison: comparison.comparison_text(rows),
+        options.loss_figure: report.loss_figure(groups),
+        options.report: report.page(settings, tasks, groups, baselines, rows),
+    }
+    for path, text in texts.items():
+        with publish_file(path) as scratch:
+            scratch.write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    run_script(main)

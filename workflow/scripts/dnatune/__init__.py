@@ -1,0 +1,1 @@
+"""dnatune: fine-tune DNA language models and compare optimizers honestly. No Snakemake in here."""

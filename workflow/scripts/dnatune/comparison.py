@@ -1,0 +1,420 @@
+"""comparison.tsv: what each optimizer reached at what cost, and whether the runs were on equal terms."""
+
+import csv
+import dataclasses
+import io
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dnatune.errors import ConfigurationError, DataError
+from dnatune.files import read_json, read_json_lines
+from dnatune.tasks import Task
+
+#: The columns of comparison.tsv, in their order.
+COLUMNS = (
+    "model",
+    "task",
+    "optimizer",
+    "status",
+    "seeds",
+    "metric",
+    "mean",
+    "standard_deviation",
+    "accuracy",
+    "mcc",
+    "f1_macro",
+    "auroc",
+    "brier",
+    "ece",
+    "steps",
+    "gradient_evaluations",
+    "global_batch_size",
+    "wall_seconds",
+    "gpu_seconds",
+    "flags",
+)
+_AVERAGED = ("accuracy", "mcc", "f1_macro", "auroc", "brier", "ece")
+_COUNTS = ("steps", "gradient_evaluations", "global_batch_size", "micro_batch_size", "accumulation", "ranks")
+_SIZES = ("trainable_parameters", "total_parameters", "wall_seconds", "gpu_seconds")
+_AGAIN = "delete its folder; the workflow makes it again"
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedRun:
+    """All that is known of one run of the grid.
+
+    Attributes:
+        record: run.json.
+        metrics: metrics.json.
+        predictions: predictions.tsv without the answers' text; no rows when the run diverged.
+        log: training.jsonl, one map a step.
+    """
+
+    record: dict[str, Any]
+    metrics: dict[str, Any]
+    predictions: pd.DataFrame
+    log: list[dict[str, Any]]
+
+    @property
+    def model(self) -> str:
+        """Return the model's name."""
+        return self.record["model"]
+
+    @property
+    def task(self) -> str:
+        """Return the task's name."""
+        return self.record["task"]
+
+    @property
+    def optimizer(self) -> str:
+        """Return the optimizer's name."""
+        return self.record["optimizer"]
+
+    @property
+    def seed(self) -> int:
+        """Return the seed."""
+        return self.record["seed"]
+
+    @property
+    def diverged(self) -> bool:
+        """Return whether training ended in divergence, so that there is no model and no metric."""
+        return self.record["status"] == "diverged"
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """A classifier without a language model, scored on the same test items."""
+
+    task: str
+    name: str
+    metrics: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The runs of one (model, task, optimizer), one a seed."""
+
+    model: str
+    task: str
+    optimizer: str
+    runs: tuple[FinishedRun, ...]
+
+    @property
+    def completed(self) -> list[FinishedRun]:
+        """Return the runs that have a model and metrics."""
+        return [run for run in self.runs if not run.diverged]
+
+    @property
+    def accountable(self) -> Sequence[FinishedRun]:
+        """Return the runs whose cost stands in the table: divergence cuts a budget short, so only if nothing else is there."""
+        return self.completed or self.runs
+
+    def values(self, metric: str) -> list[float]:
+        """Return a metric of the completed runs; empty where any of them lacks it."""
+        values = [run.metrics[metric] for run in self.completed]
+        return [] if None in values else values
+
+
+def tasks_by_name(settings: Mapping[str, Any]) -> dict[str, Task]:
+    """Return the tasks of what `Configuration.compare_settings` returns.
+
+    Raises:
+        ConfigurationError: a task lacks a key.
+    """
+    try:
+        return {
+            entry["name"]: Task(entry["name"], tuple(entry["labels"]), entry["instruction"], entry["metric"])
+            for entry in settings["tasks"]
+        }
+    except (KeyError, TypeError) as error:
+        raise ConfigurationError(
+            f"no usable list of tasks: {error!r}",
+            where="command line, --settings, key 'tasks'",
+            fix="give each task name, labels, instruction and metric",
+        ) from None
+
+
+def read_run(evaluation: Path, adapter: Path, log: Path, tasks: Mapping[str, Task]) -> FinishedRun:
+    """Read one run from the three places where its stages left it.
+
+    Args:
+        evaluation: evaluate/<model>/<task>/<optimizer>/seed<k>, with metrics.json and predictions.tsv.
+        adapter: finetune/<model>/<task>/<optimizer>/seed<k>/adapter, with run.json.
+        log: training.jsonl beside the adapter.
+        tasks: the tasks by name.
+
+    Raises:
+        DataError: a file is missing or breaks its contract, or the three are not of one run.
+    """
+    path = adapter / "run.json"
+    record = _read_map(path)
+    _require(record, ("status", "diverged", "model", "task", "optimizer", "seed", "settings", "final_loss"), path)
+    _require(record, (*_COUNTS, *_SIZES, "precision", "device", "inputs", "software"), path)
+    for key in (*_COUNTS, *_SIZES):
+        _require_number(record, key, path)
+    _require(record["software"], ("code",), path)
+    place = (record["model"], record["task"], record["optimizer"], f"seed{record['seed']}")
+    for folder in (evaluation, log.parent):
+        if folder.parts[-4:] != place:
+            raise DataError(
+                f"run.json is of {'/'.join(place)}, and this is not",
+                where=str(folder),
+                fix=f"name folders of the same runs in the same order; run.json is {path}",
+            )
+    task = _task(tasks, record["task"], path)
+    metrics = _read_metrics(evaluation / "metrics.json", task)
+    diverged = record["status"] == "diverged"
+    if diverged:
+        _require(record["diverged"], ("step", "loss", "gradient_norm", "reason"), path)
+    if record["status"] != metrics["status"]:
+        raise DataError(
+            f"the run is {record['status']} and its metrics are {metrics['status']}",
+            where=str(evaluation / "metrics.json"),
+            fix=_AGAIN,
+        )
+    predictions = _read_predictions(evaluation / "predictions.tsv", metrics)
+    return FinishedRun(record, metrics, predictions, _read_log(log))
+
+
+def read_baseline(folder: Path, tasks: Mapping[str, Task]) -> Baseline:
+    """Read one baseline from evaluate/baselines/<task>/<baseline>.
+
+    Raises:
+        DataError: metrics.json is missing or breaks its contract, or the task is not compared.
+    """
+    task = _task(tasks, folder.parent.name, folder)
+    return Baseline(task.name, folder.name, _read_metrics(folder / "metrics.json", task))
+
+
+def _task(tasks: Mapping[str, Task], name: str, where: Path) -> Task:
+    if name not in tasks:
+        raise DataError(
+            f"'{name}' is not among the tasks compared: {', '.join(tasks)}", where=str(where), fix="add the task"
+        )
+    return tasks[name]
+
+
+def _read_map(path: Path) -> dict[str, Any]:
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise DataError("not a map of keys and values", where=str(path), fix=_AGAIN)
+    return value
+
+
+def _require(record: Any, keys: Iterable[str], path: Path) -> None:
+    missing = [key for key in keys if not isinstance(record, dict) or key not in record]
+    if missing:
+        raise DataError(f"missing: {', '.join(missing)}", where=str(path), fix=_AGAIN)
+
+
+def _require_number(record: Mapping[str, Any], key: str, path: Path) -> None:
+    value = record[key]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise DataError(f"'{key}' is {value!r}, and not a number", where=str(path), fix=_AGAIN)
+
+
+def _read_metrics(path: Path, task: Task) -> dict[str, Any]:
+    metrics = _read_map(path)
+    _require(metrics, ("status", "n", "confusion", "unparsable", *_AVERAGED), path)
+    if metrics["status"] not in ("completed", "diverged"):
+        raise DataError(f"status is {metrics['status']!r}", where=str(path), fix=_AGAIN)
+    if metrics["status"] == "diverged":
+        return metrics
+    for key in ("n", "unparsable", "accuracy", "mcc", "f1_macro"):
+        _require_number(metrics, key, path)
+    for key in ("auroc", "brier", "ece"):
+        if metrics[key] is not None:
+            _require_number(metrics, key, path)
+    if task.metric not in metrics:
+        raise DataError(f"missing: {task.metric}, the task's metric", where=str(path), fix=_AGAIN)
+    if np.shape(metrics["confusion"]) != (len(task.labels),) * 2:
+        raise DataError(
+            f"'confusion' has not the {len(task.labels)} classes of task '{task.name}'", where=str(path), fix=_AGAIN
+        )
+    return metrics
+
+
+def _read_predictions(path: Path, metrics: Mapping[str, Any]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(
+            path,
+            sep="\t",
+            usecols=lambda column: column != "answer",
+            keep_default_na=False,
+            na_values={"predicted": [""]},
+        )
+    except FileNotFoundError:
+        raise DataError("file not found", where=str(path), fix="run the stage that makes it first") from None
+    except (ValueError, pd.errors.ParserError) as error:
+        raise DataError(f"not a table: {error}", where=str(path), fix=_AGAIN) from None
+    missing = [column for column in ("id", "label", "predicted") if column not in table.columns]
+    if missing:
+        raise DataError(f"missing columns: {', '.join(missing)}", where=str(path), fix=_AGAIN)
+    if len(table) != metrics["n"]:
+        raise DataError(
+            f"{len(table)} rows, and metrics.json counts {metrics['n']} items", where=str(path), fix=_AGAIN
+        )
+    return table
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    try:
+        rows = read_json_lines(path)
+    except FileNotFoundError:
+        raise DataError("file not found", where=str(path), fix="run the stage that makes it first") from None
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or not {"step", "gradient_evaluations", "loss"} <= row.keys():
+            raise DataError(
+                "step, gradient_evaluations or loss is missing", where=f"{path}, line {number}", fix=_AGAIN
+            )
+    return rows
+
+
+def group_runs(runs: Iterable[FinishedRun]) -> list[Group]:
+    """Return the runs grouped by (model, task, optimizer), in the order in which each first appears.
+
+    Raises:
+        DataError: a run is given twice.
+    """
+    groups: dict[tuple[str, str, str], dict[int, FinishedRun]] = {}
+    for run in runs:
+        seeds = groups.setdefault((run.model, run.task, run.optimizer), {})
+        if run.seed in seeds:
+            name = f"{run.model}/{run.task}/{run.optimizer}/seed{run.seed}"
+            raise DataError("a run is given twice", where=name, fix="name each run once")
+        seeds[run.seed] = run
+    return [Group(*key, tuple(seeds.values())) for key, seeds in groups.items()]
+
+
+def comparison_rows(
+    groups: Sequence[Group], baselines: Iterable[Baseline], tasks: Mapping[str, Task]
+) -> list[dict[str, Any]]:
+    """Return the rows of comparison.tsv: one a group, then one a baseline; None is an empty cell.
+
+    Means are over completed seeds. A metric that one of them lacks is left empty rather than averaged over the others.
+    """
+    flags = _flags(groups)
+    rows = [_row(group, tasks[group.task].metric, flags[index]) for index, group in enumerate(groups)]
+    return [*rows, *(_baseline_row(baseline, tasks[baseline.task].metric) for baseline in baselines)]
+
+
+def _row(group: Group, metric: str, flags: list[str]) -> dict[str, Any]:
+    diverged = len(group.runs) - len(group.completed)
+    values = group.values(metric)
+    costs = group.accountable
+    return {
+        "model": group.model,
+        "task": group.task,
+        "optimizer": group.optimizer,
+        "status": f"diverged {diverged} of {len(group.runs)}" if diverged else "completed",
+        "seeds": len(group.runs),
+        "metric": metric,
+        "mean": _mean(values),
+        "standard_deviation": statistics.stdev(values) if len(values) > 1 else None,
+        **{key: _mean(group.values(key)) for key in _AVERAGED},
+        **{key: _same(costs, key) for key in ("steps", "gradient_evaluations", "global_batch_size")},
+        **{key: _mean([run.record[key] for run in costs]) for key in ("wall_seconds", "gpu_seconds")},
+        "flags": " ".join(flags),
+    }
+
+
+def _baseline_row(baseline: Baseline, metric: str) -> dict[str, Any]:
+    return {
+        **dict.fromkeys(COLUMNS),
+        "model": "baseline",
+        "task": baseline.task,
+        "optimizer": baseline.name,
+        "status": baseline.metrics["status"],
+        "metric": metric,
+        "mean": baseline.metrics[metric],
+        **{key: baseline.metrics[key] for key in _AVERAGED},
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.fmean(values) if values else None
+
+
+def _same(runs: Sequence[FinishedRun], key: str) -> int | str:
+    values = {run.record[key] for run in runs}
+    return values.pop() if len(values) == 1 else "mixed"
+
+
+def _flags(groups: Sequence[Group]) -> list[list[str]]:
+    """Return the flags of each group.
+
+    Budgets are compared over completed runs: a diverged run stopped early for another reason, which its own flag says.
+    """
+    codes = {run.record["software"]["code"] for group in groups for run in group.runs}
+
+    def differ(group: Group, key: str, chosen: Callable[[Group], Sequence[FinishedRun]]) -> bool:
+        peers = [peer for peer in groups if (peer.model, peer.task) == (group.model, group.task)]
+        return len({run.record[key] for peer in peers for run in chosen(peer)}) > 1
+
+    flags = []
+    for group in groups:
+        checks = {
+            "unequal_budget": differ(group, "gradient_evaluations", lambda peer: peer.completed),
+            "unequal_batch": differ(group, "global_batch_size", lambda peer: peer.runs),
+            "mixed_code": len(codes) > 1,
+            "diverged": len(group.completed) < len(group.runs),
+        }
+        flags.append([flag for flag, raised in checks.items() if raised])
+    return flags
+
+
+def comparison_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return the rows as the text of comparison.tsv."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, COLUMNS, delimiter="\t", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def confusion_of(group: Group) -> np.ndarray:
+    """Return the confusion matrix summed over completed seeds [true class, predicted class + 1].
+
+    The last column counts answers that name no class; it is 0 unless answers were decoded freely.
+    """
+    classes = len(group.completed[0].metrics["confusion"])
+    total = np.zeros((classes, classes + 1), dtype=int)
+    for run in group.completed:
+        total[:, :-1] += np.array(run.metrics["confusion"], dtype=int)
+        missing = run.predictions.loc[run.predictions["predicted"].isna(), "label"]
+        total[:, -1] += np.bincount(missing.to_numpy(int), minlength=classes)
+    return total
+
+
+def reliability_of(group: Group, bins: int = 15, fewest: int = 10) -> pd.DataFrame:
+    """Return confidence against accuracy over equal-width bins of confidence, seeds pooled.
+
+    Args:
+        group: runs of one optimizer.
+        bins: number of bins, as in the expected calibration error.
+        fewest: bins with fewer items are left out: their accuracy is mostly chance.
+
+    Returns:
+        Columns `confidence` and `accuracy` (means of the bin) and `items`; no rows without log-probabilities.
+    """
+    parts = []
+    for run in group.completed:
+        columns = [column for column in run.predictions.columns if column.startswith("logp_")]
+        if columns:
+            scores = run.predictions[columns].to_numpy(float)
+            odds = np.exp(scores - scores.max(axis=1, keepdims=True))
+            confidence = odds.max(axis=1) / odds.sum(axis=1)
+            correct = run.predictions["predicted"] == run.predictions["label"]
+            parts.append(pd.DataFrame({"confidence": confidence, "accuracy": correct.astype(float)}))
+    if not parts:
+        return pd.DataFrame(columns=["confidence", "accuracy", "items"])
+    items = pd.concat(parts)
+    binned = items.groupby(np.minimum((items["confidence"] * bins).astype(int), bins - 1))
+    table = binned.mean().assign(items=binned.size()).reset_index(drop=True)
+    return table[table["items"] >= fewest]

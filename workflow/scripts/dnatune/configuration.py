@@ -1,0 +1,366 @@
+"""The configuration: checked against the schema, defaults filled in, the grid of runs made from it."""
+
+import dataclasses
+import difflib
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from dnatune import optimizers
+from dnatune.errors import ConfigurationError
+from dnatune.simulate import SimulationSettings
+from dnatune.tasks import Task, resolve_task
+
+_HERE = Path(__file__).resolve()
+#: In a checkout the schemas lie in workflow/schemas; an installed copy carries them as a sub-package.
+SCHEMAS = next(p for p in (_HERE.parents[2] / "schemas", _HERE.parent / "schemas") if p.is_dir())
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One cell of the grid."""
+
+    model: str
+    task: str
+    optimizer: str
+    seed: int
+
+    @property
+    def path(self) -> str:
+        """Return the run's part of every path: <model>/<task>/<optimizer>/seed<k>."""
+        return f"{self.model}/{self.task}/{self.optimizer}/seed{self.seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+    """A checked configuration with every default filled in.
+
+    Attributes:
+        settings: the whole configuration as plain maps and lists.
+        tasks: the tasks by name, in configured order.
+    """
+
+    settings: dict[str, Any]
+    tasks: dict[str, Task]
+
+    def runs(self) -> list[Run]:
+        """Return the grid: models × tasks × optimizers × seeds."""
+        s = self.settings
+        return [
+            Run(*cell) for cell in itertools.product(s["models"], self.tasks, s["optimizers"], s["seeds"])
+        ]
+
+    def data_settings(self, task: str) -> dict[str, Any]:
+        """Return what decides the CSV files of a task: {"source", "task", and the source's own settings}."""
+        path = self.tasks[task].path
+        if path is not None:
+            return {"source": "directory", "task": task, "path": path, "own": True}
+        source = self.settings["data"]["source"]
+        return {"source": source, "task": task, **self.settings["data"][source]}
+
+    def task_settings(self, task: str) -> dict[str, Any]:
+        """Return all that a task is, its data apart."""
+        chosen = self.tasks[task]
+        return {
+            "name": task,
+            "labels": list(chosen.labels),
+            "instruction": chosen.instruction,
+            "metric": chosen.metric,
+        }
+
+    def prepare_settings(self, task: str) -> dict[str, Any]:
+        """Return what decides the prepared records of a task."""
+        chosen = self.tasks[task]
+        return {"name": task, "labels": list(chosen.labels), "instruction": chosen.instruction}
+
+    def evaluate_settings(self, task: str) -> dict[str, Any]:
+        """Return what decides the scores of a merged model on a task."""
+        evaluation = {key: value for key, value in self.settings["evaluation"].items() if key != "baselines"}
+        return {**self._labels(task), **evaluation, "max_seq_length": self.settings["training"]["max_seq_length"]}
+
+    def baselines(self, task: str) -> list[str]:
+        """Return the baselines of a task; simulated data have the Bayes-optimal classifier too."""
+        bayes = ["bayes"] if self.data_settings(task)["source"] == "simulated" else []
+        return [*self.settings["evaluation"]["baselines"], *bayes]
+
+    def baseline_settings(self, task: str, baseline: str) -> dict[str, Any]:
+        """Return what decides a baseline."""
+        simulated = {"simulated": self.settings["data"]["simulated"]} if baseline == "bayes" else {}
+        return {**self._labels(task), "baseline": baseline, **simulated}
+
+    def compare_settings(self) -> dict[str, Any]:
+        """Return what the report says beyond what is in the files it reads."""
+        return {
+            "name": self.settings["name"],
+            "tasks": [self.task_settings(task) for task in self.tasks],
+            "simulated": self.settings["data"]["source"] == "simulated",
+        }
+
+    def _labels(self, task: str) -> dict[str, Any]:
+        return {"task": task, "labels": list(self.tasks[task].labels)}
+
+    def model_settings(self, model: str) -> dict[str, Any]:
+        """Return what decides the base model."""
+        entry = self.settings["models"][model]
+        return {"source": entry["source"], **entry[entry["source"]]}
+
+    def finetune_settings(self, run: Run) -> dict[str, Any]:
+        """Return what decides one run, all of it and nothing else."""
+        entry = dict(self.settings["optimizers"][run.optimizer])
+        budget = entry.pop("budget")
+        method = entry.pop("method")
+        training = {key: entry.pop(key) for key in self.settings["training"]}
+        return {
+            "model": run.model,
+            "task": self.prepare_settings(run.task),
+            "seed": run.seed,
+            "optimizer": {"name": run.optimizer, "method": method, "hyperparameters": entry},
+            "budget": budget,
+            "lora": self.settings["lora"],
+            "training": training,
+        }
+
+
+def load_schema(name: str) -> dict[str, Any]:
+    """Return the schema `config` or `site` as a map."""
+    return yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text("utf-8"))
+
+
+def check(value: Mapping[str, Any], schema: dict[str, Any], noun: str = "config") -> dict[str, Any]:
+    """Return `value` without its null entries and with the schema's defaults filled in.
+
+    Raises:
+        ConfigurationError: the first key that the schema does not allow, with the nearest that it does.
+    """
+    pruned = _without_nulls(value)
+    errors = jsonschema.Draft202012Validator(schema).iter_errors(pruned)
+    first = min(errors, key=lambda error: (len(error.absolute_path), str(error.absolute_path)), default=None)
+    if first is not None:
+        raise _explain(first, noun)
+    return _fill(pruned, schema, schema)
+
+
+def resolve(config: Mapping[str, Any]) -> Configuration:
+    """Check a configuration as Snakemake hands it over and fill in its defaults.
+
+    Raises:
+        ConfigurationError: names the key, what it may be and, for a misspelling, the nearest right one.
+    """
+    schema = load_schema("config")
+    settings = check(config, schema)
+    tasks = [resolve_task(entry) for entry in settings["tasks"]]
+    names = [task.name for task in tasks]
+    if len(set(names)) != len(names):
+        raise ConfigurationError("a task is named twice", where="config key 'tasks'", fix="name each task once")
+    for name, model in settings["models"].items():
+        _need_map(model, model["source"], f"models.{name}")
+        if model["source"] == "tiny":
+            _check_tiny(model["tiny"], f"models.{name}.tiny")
+    _check_data(settings["data"], tasks)
+    for name, entry in settings["optimizers"].items():
+        settings["optimizers"][name] = _resolve_optimizer(name, entry, settings, schema)
+    return Configuration(settings, {task.name: task for task in tasks})
+
+
+def _check_tiny(tiny: dict[str, Any], where: str) -> None:
+    if tiny["hidden_size"] % (2 * tiny["heads"]):
+        raise ConfigurationError(
+            f"hidden_size {tiny['hidden_size']} does not divide into {tiny['heads']} heads of even width",
+            where=f"config key '{where}.hidden_size'",
+            fix="choose a multiple of twice the number of heads",
+        )
+    if tiny["heads"] % tiny["key_value_heads"]:
+        raise ConfigurationError(
+            f"{tiny['heads']} heads do not share {tiny['key_value_heads']} key-value heads evenly",
+            where=f"config key '{where}.key_value_heads'",
+            fix="choose a divisor of the number of heads",
+        )
+
+
+def _check_data(data: dict[str, Any], tasks: list[Task]) -> None:
+    _need_map(data, data["source"], "data")
+    if data["source"] != "simulated":
+        return
+    simulated = SimulationSettings.from_mapping(data["simulated"])
+    data["simulated"] = dataclasses.asdict(simulated)
+    for task in tasks:
+        if task.path is None and len(task.labels) != 2:
+            raise ConfigurationError(
+                f"simulated data have 2 classes and task '{task.name}' has {len(task.labels)}",
+                where="config key 'data.source'",
+                fix="take the task from the hub or a directory, or choose a promoter task",
+            )
+
+
+def _need_map(parent: dict[str, Any], source: str, where: str) -> None:
+    if source not in parent:
+        raise ConfigurationError(
+            f"source is '{source}' and the map '{source}' is missing",
+            where=f"config key '{where}.{source}'",
+            fix=f"say where it comes from under '{where}.{source}', see config/README.md",
+        )
+
+
+def _resolve_optimizer(
+    name: str, entry: dict[str, Any], settings: dict[str, Any], schema: dict[str, Any]
+) -> dict[str, Any]:
+    """Split an entry into method, budget, training overrides and hyperparameters; check each; join them again."""
+    where = f"optimizers.{name}"
+    entry = dict(entry)
+    method = entry.pop("method", name)
+    if not isinstance(method, str):
+        raise ConfigurationError(
+            f"{method!r} is not a method", where=f"config key '{where}.method'", fix="give the method's name"
+        )
+    budget = entry.pop("budget", settings["budget"])
+    check_part({"budget": budget}, {"budget": schema["$defs"]["budget"]}, where, schema)
+    training_keys = schema["$defs"]["training"]["properties"]
+    overrides = {key: entry.pop(key) for key in list(entry) if key in training_keys}
+    check_part(overrides, training_keys, where, schema)
+    near = {
+        key: close[0] for key in entry if (close := difflib.get_close_matches(key, training_keys, n=1, cutoff=0.85))
+    }
+    for key, meant in near.items():
+        raise ConfigurationError(
+            f"unknown key '{key}'", where=f"config key '{where}.{key}'", fix=f"did you mean '{meant}'?"
+        )
+    hyperparameters = optimizers.validate(method, entry, where)
+    return {"method": method, "budget": budget, **settings["training"], **overrides, **hyperparameters}
+
+
+def check_part(
+    value: dict[str, Any], properties: dict[str, Any], where: str, schema: dict[str, Any]
+) -> None:
+    """Check a map against some properties of a schema; messages begin at `where`."""
+    part = {"type": "object", "additionalProperties": False, "properties": properties, "$defs": schema["$defs"]}
+    first = next(jsonschema.Draft202012Validator(part).iter_errors(value), None)
+    if first is not None:
+        raise _explain(first, "config", where)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
+
+
+def _fill(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> Any:
+    """Return a copy with the defaults of `schema` where keys are absent."""
+    schema = _dereference(schema, root)
+    if not isinstance(value, dict):
+        return value
+    filled = dict(value)
+    properties = schema.get("properties", {})
+    for key, part in properties.items():
+        if key not in filled and "default" in part:
+            filled[key] = part["default"]
+        if key in filled:
+            filled[key] = _fill(filled[key], part, root)
+    others = schema.get("additionalProperties")
+    if isinstance(others, dict):
+        for key in filled.keys() - properties.keys():
+            filled[key] = _fill(filled[key], others, root)
+    return filled
+
+
+def _dereference(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    reference = schema.get("$ref")
+    return root["$defs"][reference.rsplit("/", 1)[1]] if reference else schema
+
+
+def _explain(error: jsonschema.ValidationError, noun: str, prefix: str = "") -> ConfigurationError:
+    """Turn the first complaint of jsonschema into one of ours."""
+    path = ".".join(filter(None, [prefix, *map(str, error.absolute_path)]))
+    if error.validator == "oneOf" and isinstance(error.instance, dict):
+        best = max(error.context, key=lambda item: len(item.absolute_schema_path))
+        return _explain(best, noun, prefix)
+    if error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        key = next(key for key in error.instance if key not in known)
+        near = difflib.get_close_matches(str(key), known, n=1)
+        where = f"{path}.{key}" if path else str(key)
+        return ConfigurationError(
+            f"unknown key '{key}'",
+            where=f"{noun} key '{where}'",
+            fix=(f"did you mean '{near[0]}'? " if near else "") + f"Keys here are: {', '.join(known)}",
+        )
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        where = f"{path}.{missing}" if path else missing
+        return ConfigurationError(f"'{missing}' is missing", where=f"{noun} key '{where}'", fix="add it")
+    if error.validator == "maxProperties" or error.validator == "minProperties":
+        given = ", ".join(error.instance) or "nothing"
+        allowed = ", ".join(error.schema.get("properties", {}))
+        what = f"{given} given; " + (f"exactly one of {allowed} is needed" if allowed else "at least one is needed")
+        return ConfigurationError(what, where=f"{noun} key '{path}'", fix="keep one")
+    return ConfigurationError(
+        f"{error.instance!r} is not allowed: {_expectation(error)}",
+        where=f"{noun} key '{path}'",
+        fix=_meaning(error.schema),
+    )
+
+
+def _expectation(error: jsonschema.ValidationError) -> str:
+    value = error.validator_value
+    match error.validator:
+        case "type":
+            return f"it must be of type {' or '.join(value) if isinstance(value, list) else value}"
+        case "enum":
+            return f"it must be one of {', '.join(map(str, value))}"
+        case "minimum":
+            return f"it must be at least {value}"
+        case "exclusiveMinimum":
+            return f"it must be more than {value}"
+        case "maximum":
+            return f"it must be at most {value}"
+        case "exclusiveMaximum":
+            return f"it must be less than {value}"
+        case "pattern":
+            return f"it must match {value}"
+        case "minItems" | "minLength":
+            return "it is empty or too short"
+        case "uniqueItems":
+            return "an item stands there twice"
+        case _:
+            return error.message
+
+
+def _meaning(schema: Mapping[str, Any]) -> str:
+    unit, description = schema.get("unit"), schema.get("description")
+    if not description:
+        return "see config/README.md"
+    return f"{description} (unit: {unit})" if unit else description
+
+
+def schema_rows(schema: dict[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield (key, type, unit, default, meaning) of every key, for the table in config/README.md."""
+    yield from _rows(schema, schema, "")
+
+
+def _rows(schema: dict[str, Any], root: dict[str, Any], path: str) -> Iterator[tuple[str, str, str, str, str]]:
+    for key, part in _dereference(schema, root).get("properties", {}).items():
+        full = f"{path}{key}"
+        inner = _dereference(part, root)
+        kind = inner.get("type", "one of " + ", ".join(map(str, inner.get("enum", []))))
+        kind = " or ".join(kind) if isinstance(kind, list) else kind
+        default = part.get("default", inner.get("default", "none" if "default" not in part else None))
+        yield full, kind, part.get("unit", ""), _plain(default), part.get("description", "")
+        yield from _rows(inner, root, f"{full}.")
+        if isinstance(inner.get("additionalProperties"), dict):
+            yield from _rows(inner["additionalProperties"], root, f"{full}.<name>.")
+        for choice in inner.get("items", {}).get("oneOf", []):
+            yield from _rows(choice, root, f"{full}[].")
+
+
+def _plain(default: Any) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, dict):
+        return ", ".join(f"{key}: {value}" for key, value in default.items()) or "empty"
+    return ", ".join(map(str, default)) if isinstance(default, list) else str(default)

@@ -1,0 +1,127 @@
+"""The DeepSpeed engine: its configuration, its start, its weights in full precision."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dnatune.errors import ConfigurationError, RunError
+from dnatune.files import read_json
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+#: Keys of a DeepSpeed configuration that follow from dnatune's own settings.
+OWNED = (
+    "train_batch_size",
+    "train_micro_batch_size_per_gpu",
+    "gradient_accumulation_steps",
+    "managed_gradient_accumulation",
+    "gradient_clipping",
+    "optimizer",
+    "scheduler",
+    "fp16.enabled",
+    "bf16.enabled",
+    "zero_optimization.stage",
+)
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """Return `fp32`, `bf16` or `fp16` for a device.
+
+    Raises:
+        RunError: the device cannot compute in the precision asked for.
+    """
+    on_gpu = device.startswith("cuda")
+    # Emulated bf16 passes torch's looser test on older GPUs, at a fraction of the speed.
+    bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "auto":
+        return ("bf16" if bf16 else "fp16") if on_gpu else "fp32"
+    if precision == "fp16" and not on_gpu:
+        raise RunError("fp16 needs a GPU", where="config key 'training.precision'", fix="use auto, fp32 or bf16")
+    if precision == "bf16" and on_gpu and not bf16:
+        raise RunError("this GPU has no bf16", where="config key 'training.precision'", fix="use auto, fp32 or fp16")
+    return precision
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """Return the torch type of a resolved precision."""
+    return _DTYPES[precision]
+
+
+def deepspeed_configuration(training: dict[str, Any], precision: str, world: int, clipping: float) -> dict[str, Any]:
+    """Return the engine's configuration: dnatune's keys, the user's laid over the rest.
+
+    The loop decides when a gradient is complete, so micro-batches may differ in number from step to step. Clipping is
+    written even when it is 0, for DeepSpeed's own default is 1.
+
+    Raises:
+        ConfigurationError: the user's part sets a key that dnatune owns.
+    """
+    own = {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "train_batch_size": world,
+        "managed_gradient_accumulation": False,
+        "gradient_clipping": clipping,
+        "zero_optimization": {"stage": training["zero_stage"]},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 1_000_000_000,
+        "fp16": {"enabled": precision == "fp16"},
+        "bf16": {"enabled": precision == "bf16"},
+    }
+    overlay = training["deepspeed"]
+    where = "config key 'training.deepspeed'"
+    if isinstance(overlay, str):
+        where, overlay = f"{overlay}, from {where}", read_json(Path(overlay))
+    for key in OWNED:
+        part: Any = overlay
+        for word in key.split("."):
+            part = part.get(word) if isinstance(part, dict) else None
+        if part is not None and part != "auto":
+            raise ConfigurationError(
+                f"'{key}' = {json.dumps(part)[:60]} is dnatune's to set", where=where, fix="set it under 'training'"
+            )
+    return _overlaid(own, overlay)
+
+
+def _overlaid(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in overlay.items():
+        if isinstance(value, dict):
+            below = merged.get(key)
+            merged[key] = _overlaid(below if isinstance(below, dict) else {}, value)
+        elif value != "auto":
+            merged[key] = value
+    return merged
+
+
+def start_engine(module: nn.Module, optimizer: torch.optim.Optimizer, configuration: dict[str, Any]) -> Any:
+    """Wrap a module and its optimizer into a DeepSpeed engine.
+
+    Raises:
+        ConfigurationError: DeepSpeed refuses the configuration.
+    """
+    import deepspeed
+    from pydantic import ValidationError
+
+    try:
+        engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=configuration)
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"DeepSpeed refuses its configuration: {error}", where="config key 'training.deepspeed'", fix="correct it"
+        ) from None
+    return engine
+
+
+def full_precision_weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the trainable weights {name: fp32 tensor on the CPU}, gathered from all ranks; called by every rank."""
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    weights = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            master = safe_get_full_fp32_param(parameter)
+            weights[name] = (parameter if master is None else master).detach().float().cpu().clone()
+    return weights

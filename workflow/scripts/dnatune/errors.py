@@ -1,0 +1,81 @@
+"""One family of errors: each says what was wrong, where, and what to do about it."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+class DnatuneError(Exception):
+    """Something the user can put right.
+
+    Args:
+        what: the problem, in one sentence without a full stop.
+        where: file, row or configuration key it was met at.
+        fix: what to do.
+    """
+
+    #: Exit status of a script that ends with this error; one a class, so that a caller can tell them apart.
+    exit_status = 2
+
+    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None):
+        self.what, self.where, self.fix = what, where, fix
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        """Return the whole message on up to three lines."""
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        if self.fix:
+            lines.append(f"  to do: {self.fix}")
+        return "\n".join(lines)
+
+
+class ConfigurationError(DnatuneError):
+    """A configuration or site value that cannot be meant."""
+
+    exit_status = 2
+
+
+class DataError(DnatuneError):
+    """Input data that do not keep their contract."""
+
+    exit_status = 3
+
+
+class ModelError(DnatuneError):
+    """A model or tokenizer that cannot be used as asked."""
+
+    exit_status = 4
+
+
+class DownloadError(DnatuneError):
+    """Something that could not be fetched, or arrived damaged."""
+
+    exit_status = 5
+
+
+class RunError(DnatuneError):
+    """A training, merging or scoring run that cannot go on."""
+
+    exit_status = 6
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run a script's `main` and exit: 0, or the error's status with its message instead of a traceback.
+
+    A rank that the launcher started hands its message to the launcher instead, which prints that of the first to fail.
+    """
+    try:
+        main()
+    except DnatuneError as error:
+        message = f"dnatune: {type(error).__name__}: {error}"
+        report = os.environ.get("TORCHELASTIC_ERROR_FILE")
+        if report:
+            Path(report).write_text(json.dumps({"message": message, "timestamp": str(int(time.time()))}), "utf-8")
+        else:
+            print(f"\n{message}", file=sys.stderr, flush=True)  # noqa: T201
+        sys.exit(error.exit_status)

@@ -1,0 +1,104 @@
+"""Metrics of a classifier from its predictions and probabilities, by scikit-learn where it has them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax
+from sklearn import metrics
+
+#: Every metric that metrics.json holds, in its order.
+METRICS = (
+    "accuracy",
+    "mcc",
+    "f1_macro",
+    "precision_macro",
+    "recall_macro",
+    "auroc",
+    "auprc",
+    "brier",
+    "ece",
+    "confusion",
+    "off_label_mass",
+    "unparsable",
+)
+_BINS = 15
+
+
+def diverged() -> dict[str, Any]:
+    """Return the metrics of a run that has no model."""
+    return {"status": "diverged", "n": 0, **dict.fromkeys(METRICS)}
+
+
+def from_predictions(labels: Sequence[int], predicted: Sequence[int | None], classes: int) -> dict[str, Any]:
+    """Return the metrics that need no probabilities; the others are None.
+
+    Args:
+        labels: true class indices [n].
+        predicted: predicted class indices [n]; None is an answer that names no class, and wrong.
+        classes: number of classes.
+    """
+    truth = np.asarray(labels)
+    # An unparsable answer is a class of its own that no item has: wrong for every metric, right for none.
+    guess = np.array([classes if p is None else p for p in predicted])
+    every = list(range(classes))
+    options: dict[str, Any] = {"labels": every, "average": "macro", "zero_division": 0}
+    confusion = metrics.confusion_matrix(truth, guess, labels=[*every, classes])[:classes, :classes]
+    return {
+        "status": "completed",
+        "n": len(truth),
+        **dict.fromkeys(METRICS),
+        "accuracy": float(metrics.accuracy_score(truth, guess)),
+        "mcc": float(metrics.matthews_corrcoef(truth, guess)),
+        "f1_macro": float(metrics.f1_score(truth, guess, **options)),
+        "precision_macro": float(metrics.precision_score(truth, guess, **options)),
+        "recall_macro": float(metrics.recall_score(truth, guess, **options)),
+        "confusion": confusion.tolist(),
+        "unparsable": int((guess == classes).sum()),
+    }
+
+
+def from_log_probabilities(labels: Sequence[int], log_probabilities: np.ndarray) -> dict[str, Any]:
+    """Return all metrics of a classifier that gives each class a log-probability.
+
+    Args:
+        labels: true class indices [n].
+        log_probabilities: natural logarithms [n, classes]; they need not sum to one, what is missing is off-label mass.
+
+    Ranking metrics are None where the labels hold a single class.
+    """
+    truth = np.asarray(labels)
+    classes = log_probabilities.shape[1]
+    probabilities = np.exp(log_softmax(log_probabilities, axis=1))
+    predicted = log_probabilities.argmax(axis=1)
+    one_hot = np.eye(classes)[truth]
+    return {
+        **from_predictions(truth.tolist(), predicted.tolist(), classes),
+        **_ranking(truth, probabilities, one_hot),
+        "brier": float(((probabilities - one_hot) ** 2).sum(axis=1).mean()),
+        "ece": expected_calibration_error(probabilities.max(axis=1), predicted == truth),
+        "off_label_mass": float(np.clip(1 - np.exp(log_probabilities).sum(axis=1), 0, 1).mean()),
+    }
+
+
+def _ranking(truth: np.ndarray, probabilities: np.ndarray, one_hot: np.ndarray) -> dict[str, float | None]:
+    classes = probabilities.shape[1]
+    if len(np.unique(truth)) < classes:
+        return {"auroc": None, "auprc": None}
+    if classes == 2:
+        score = probabilities[:, 1]
+        return {
+            "auroc": float(metrics.roc_auc_score(truth, score)),
+            "auprc": float(metrics.average_precision_score(truth, score)),
+        }
+    return {
+        "auroc": float(metrics.roc_auc_score(truth, probabilities, multi_class="ovr", average="macro")),
+        "auprc": float(metrics.average_precision_score(one_hot, probabilities, average="macro")),
+    }
+
+
+def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """Return Σ over bins of |accuracy - confidence| × share of items (Naeini et al. 2015, AAAI; 15 equal-width bins)."""
+    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    gaps = np.bincount(bins, weights=correct.astype(float) - confidence, minlength=_BINS)
+    return float(np.abs(gaps).sum() / len(confidence))

@@ -1,0 +1,270 @@
+"""Base models and adapters: make the tiny one, load one, add LoRA, merge, save."""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from dnatune.errors import ModelError
+from dnatune.packing import PackedBatch
+
+_START, _END = "<s>", "</s>"
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+
+def make_tiny(settings: dict[str, Any], sequences: Sequence[str], prompts: Iterable[str], folder: Path) -> None:
+    """Write a small Llama with random weights and a BPE tokenizer made from the data.
+
+    Args:
+        settings: the map `models.<name>.tiny` of the configuration.
+        sequences: DNA of the training split.
+        prompts: texts of the template, so that its words become pieces of their own.
+        folder: existing folder to write into.
+    """
+    tokenizer = train_tokenizer(sequences, prompts, settings["vocabulary"])
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings["hidden_size"],
+        intermediate_size=settings["intermediate_size"],
+        num_hidden_layers=settings["layers"],
+        num_attention_heads=settings["heads"],
+        num_key_value_heads=settings["key_value_heads"],
+        max_position_embeddings=4096,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=settings["tied_embeddings"],
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings["seed"])
+        model = LlamaForCausalLM(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def train_tokenizer(sequences: Sequence[str], prompts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE tokenizer (Sennrich et al. 2016, arXiv 1508.07909) on DNA and the prompt's words.
+
+    Any text can be encoded, for bytes are its alphabet. The prompts are repeated until their words outnumber every
+    DNA piece: each word then merges into one piece before the rest of the vocabulary goes to DNA.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[_START, _END],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    letters = sum(map(len, sequences))
+    corpus = [*sequences, *(text for text in prompts for _ in range(max(1, letters // 500)))]
+    tokenizer.train_from_iterator(corpus, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{_START} $A", special_tokens=[(_START, tokenizer.token_to_id(_START))]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=_START, eos_token=_END)
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a folder holds a model that can be loaded safely.
+
+    Raises:
+        ModelError: no folder, no config.json, no tokenizer, or weights that are not safetensors.
+    """
+    if not folder.is_dir():
+        raise ModelError("the model folder does not exist", where=str(folder), fix="check 'models.<name>.directory.path'")
+    if not (folder / "config.json").is_file():
+        raise ModelError("no config.json: this is no model folder", where=str(folder), fix="give the folder that has it")
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        raise ModelError(
+            "the model folder has no tokenizer",
+            where=str(folder),
+            fix=f"add the model's tokenizer files (one of {', '.join(_TOKENIZERS)} and tokenizer_config.json)",
+        )
+    if not any((folder / name).is_file() for name in _WEIGHTS):
+        raise ModelError(
+            "the model folder has no safetensors weights",
+            where=str(folder),
+            fix="pickled weights (*.bin, *.pt) are never loaded: convert them with "
+            "transformers' save_pretrained in a place where you trust them",
+        )
+
+
+def copy_folder(source: Path, folder: Path) -> None:
+    """Copy the files of a model folder that transformers needs, after `check_folder`."""
+    check_folder(source)
+    for file in sorted(source.iterdir()):
+        if file.suffix in {".json", ".safetensors", ".model", ".txt", ".jinja", ".md"} or file.name == "LICENSE":
+            shutil.copyfile(file, folder / file.name)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load a folder's tokenizer.
+
+    Raises:
+        ModelError: transformers cannot make one of the files there.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(
+            f"the tokenizer cannot be loaded: {_first_line(error)}",
+            where=str(folder),
+            fix="check the tokenizer files of the model",
+        ) from None
+
+
+def load_model(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype) -> PreTrainedModel:
+    """Load a causal language model with SDPA attention; its embeddings get a row for every token.
+
+    Raises:
+        ModelError: transformers cannot load it so.
+    """
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise ModelError(
+            f"the model cannot be loaded: {_first_line(error)}",
+            where=str(folder),
+            fix="it must be a causal language model that transformers loads with SDPA attention and without its own code",
+        ) from None
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer))
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def add_lora(model: PreTrainedModel, lora: dict[str, Any], seed: int) -> PeftModel:
+    """Wrap a model with a fresh adapter; only the adapter and the modules saved in full stay trainable.
+
+    Args:
+        model: the base model.
+        lora: the map `lora` of the configuration.
+        seed: decides the adapter's initial weights.
+
+    Raises:
+        ModelError: the model lacks a module that is named.
+    """
+    names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
+    for key in ("target_modules", "modules_to_save"):
+        missing = [name for name in lora[key] if name not in names]
+        if missing:
+            raise ModelError(
+                f"the model has no module named {', '.join(missing)}",
+                where=f"config key 'lora.{key}'",
+                fix=f"its modules are: {', '.join(sorted(name for name in names if name and not name.isdigit()))}",
+            )
+    if len(lora["modules_to_save"]) > 1:
+        untie_embeddings(model)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora["rank"],
+        lora_alpha=lora["alpha"],
+        lora_dropout=lora["dropout"],
+        target_modules=list(lora["target_modules"]),
+        modules_to_save=list(lora["modules_to_save"]) or None,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)
+
+
+def untie_embeddings(model: PreTrainedModel) -> None:
+    """Give a model with one matrix for input and output two equal ones, which training then moves apart."""
+    if not model.config.tie_word_embeddings:
+        return
+    head = model.get_output_embeddings()
+    head.weight = nn.Parameter(head.weight.detach().clone())
+    model.config.tie_word_embeddings = False
+
+
+def save_adapter(
+    model: PeftModel, weights: dict[str, torch.Tensor], tokenizer: PreTrainedTokenizerBase, folder: Path
+) -> None:
+    """Write an adapter and its tokenizer.
+
+    Args:
+        model: the trained model.
+        weights: its trainable weights by name, in full.
+        tokenizer: saved beside the adapter, for merging takes it from there.
+        folder: existing folder to write into.
+    """
+    # The base is given to every later stage by its folder; a path of this machine has no place in a result.
+    model.peft_config["default"].base_model_name_or_path = None
+    model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
+    tokenizer.save_pretrained(folder)
+
+
+def load_adapter(base: Path, adapter: Path, dtype: torch.dtype) -> tuple[PeftModel, PreTrainedTokenizerBase]:
+    """Load a base model with a trained adapter over it, and the tokenizer saved with the adapter."""
+    tokenizer = load_tokenizer(adapter)
+    model = load_model(base, tokenizer, dtype)
+    if len(LoraConfig.from_pretrained(adapter).modules_to_save or []) > 1:
+        untie_embeddings(model)
+    return PeftModel.from_pretrained(model, adapter), tokenizer
+
+
+def merge(base: Path, adapter: Path, folder: Path) -> None:
+    """Write base + adapter as a plain transformers model folder with the adapter's tokenizer.
+
+    The sum is done in fp32 and stored in the base model's own format.
+    """
+    stored = AutoConfig.from_pretrained(base, local_files_only=True).dtype or torch.float32
+    model, tokenizer = load_adapter(base, adapter, torch.float32)
+    merged = model.merge_and_unload().to(stored)
+    merged.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+class LabelLikelihood(nn.Module):
+    """Log-probabilities of a packed batch's targets; logits are computed at those places only."""
+
+    def __init__(self, model: PreTrainedModel | PeftModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: PackedBatch) -> torch.Tensor:
+        """Return log p(target | its past) [targets], in fp32."""
+        causal = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        hidden = causal.get_decoder()(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            attention_mask=batch.mask,
+            use_cache=False,
+        ).last_hidden_state
+        logits = causal.get_output_embeddings()(hidden[batch.rows, batch.columns]).float()
+        return logits.gather(1, batch.targets[:, None])[:, 0] - logits.logsumexp(dim=1)
+
+
+def parameter_counts(model: nn.Module) -> tuple[int, int]:
+    """Return the numbers of trainable and of all parameters (ZeRO-3's sharded ones in full)."""
+    sizes = [(getattr(p, "ds_numel", p.numel()), p.requires_grad) for p in model.parameters()]
+    return sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes)

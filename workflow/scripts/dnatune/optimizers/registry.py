@@ -1,0 +1,284 @@
+"""The optimizers by name: what each costs, which hyperparameters it has, how it is built.
+
+A method is one of `METHODS`, any class of `torch.optim` (`RMSprop` or `torch.optim.RMSprop`), or a class of
+the user's own (`package.module:Class`). Checking a configuration imports no torch, and no code of the user's;
+only `build` does.
+"""
+
+import ast
+import difflib
+import functools
+import importlib
+import importlib.util
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dnatune.errors import ConfigurationError
+from dnatune.optimizers.specifications import LEARNING_RATE, METHODS, MethodSpecification
+
+_OWN_CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+#: What people coming from elsewhere write, and where it is here.
+_OTHER_NAMES = {
+    "lr": "learning_rate",
+    "eps": "epsilon",
+    "wd": "weight_decay",
+    "max_norm": "max_grad_norm",
+    "gradient_clipping": "max_grad_norm",
+}
+#: Constructors' names of hyperparameters whose names are spelled out here.
+_CONSTRUCTOR_NAMES = {"learning_rate": "lr", "epsilon": "eps"}
+#: Arguments of torch's constructors that dnatune decides, or that would change what is minimised.
+_NOT_OFFERED = {"params", "lr", "maximize", "capturable", "differentiable"}
+_UNUSABLE = {
+    "LBFGS": "it needs a closure that evaluates the loss again, which DeepSpeed does not give it",
+    "SparseAdam": "it takes sparse gradients only",
+}
+#: Their update of a matrix depends on its shape, which a flat shard has not.
+_NOT_ELEMENTWISE = {"Adafactor", "Muon"}
+
+
+def specification(method: str, where: str = "optimizers") -> MethodSpecification:
+    """Return what is known of a method.
+
+    Args:
+        method: a name of `METHODS`, a class of `torch.optim`, or `package.module:Class`.
+        where: the configuration key to name in an error.
+
+    Raises:
+        ConfigurationError: there is no such method, or it cannot work here.
+    """
+    if method in METHODS:
+        return METHODS[method]
+    if ":" in method:
+        if not _OWN_CLASS.fullmatch(method):
+            raise _error(f"'{method}' is not a class", where, "method", "write it as package.module:Class")
+        return MethodSpecification(
+            name=method,
+            description=f"the class {method}",
+            hyperparameters={"learning_rate": LEARNING_RATE},
+            class_path=method,
+            state_copies=None,
+            weight_decay_style="own",
+        )
+    known = _torch_classes()
+    plain = method.lower().removeprefix("torch.optim.")
+    if plain == method.lower() and plain in METHODS:
+        return METHODS[plain]
+    if plain not in known:
+        nearest = difflib.get_close_matches(plain, [*METHODS, *known], n=1)
+        hint = (
+            f"did you mean '{known[nearest[0]][0] if nearest[0] in known else nearest[0]}'? "
+            if nearest
+            else ""
+        )
+        raise _error(
+            f"unknown optimizer '{method}'",
+            where,
+            "method",
+            f"{hint}there are {', '.join(METHODS)}, the classes of torch.optim, and your own as package.module:Class",
+        )
+    name, _ = known[plain]
+    if name in _UNUSABLE:
+        raise _error(
+            f"torch.optim.{name} cannot be used: {_UNUSABLE[name]}", where, "method", "choose another"
+        )
+    return MethodSpecification(
+        name=f"torch.optim.{name}",
+        description=f"{name}, as in torch.optim",
+        hyperparameters={"learning_rate": LEARNING_RATE},
+        class_path=f"torch.optim:{name}",
+        state_copies=None,
+        weight_decay_style="own",
+        elementwise=name not in _NOT_ELEMENTWISE,
+    )
+
+
+def validate(method: str, settings: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:
+    """Return a method's hyperparameters, checked and with defaults filled in.
+
+    The names and values of a class from outside are checked as far as they can be without importing it;
+    `build` checks the rest.
+
+    Args:
+        method: see `specification`.
+        settings: hyperparameters alone; `max_grad_norm` belongs to the training.
+        where: the configuration key of the entry.
+
+    Raises:
+        ConfigurationError: names the key and what it may be.
+    """
+    where = where or f"optimizers.{method}"
+    spec = specification(method, where)
+    outside = _is_outside(spec)
+    names = _outside_names(spec) if outside else set(spec.hyperparameters)
+    for key in settings:
+        if names is not None and key not in names:
+            raise _unknown_key(spec, key, names, where)
+    chosen: dict[str, Any] = dict(settings) if outside else {}
+    for key, parameter in spec.hyperparameters.items():
+        value = settings.get(key)
+        if value is None and parameter.required:
+            raise _error(f"'{key}' is missing", where, key, f"give {parameter.allowed}")
+        try:
+            chosen[key] = parameter.default if value is None else parameter.check(value)
+        except ValueError as error:
+            raise _error(f"'{key}' {error}", where, key, f"give {parameter.allowed}") from None
+    if chosen.get("nesterov") is True and not chosen.get("momentum"):
+        raise _error("'nesterov' needs momentum", where, "nesterov", "set 'momentum', 0.9 for example")
+    return chosen
+
+
+def stages(method: str, hyperparameters: Mapping[str, Any]) -> int:
+    """Return the gradient evaluations of one step; `hyperparameters` as `validate` returns them."""
+    found = specification(method).stages
+    return found(hyperparameters) if callable(found) else found
+
+
+def state_copies(method: str, hyperparameters: Mapping[str, Any]) -> int | None:
+    """Return the copies of the trainable parameters that the optimizer keeps; None if unknown."""
+    found = specification(method).state_copies
+    return found(hyperparameters) if callable(found) else found
+
+
+def engine_clipping(method: str, max_grad_norm: float) -> float:
+    """Return what DeepSpeed's `gradient_clipping` has to be: 0 where the optimizer clips the combined
+    update."""
+    return max_grad_norm if specification(method).clipping == "engine" else 0.0
+
+
+def build(
+    method: str, parameters: Iterable[Any], hyperparameters: Mapping[str, Any], max_grad_norm: float = 0.0
+) -> Any:
+    """Return the optimizer, a `torch.optim.Optimizer`.
+
+    Args: method: see `specification`. parameters: trainable parameters, in one group. hyperparameters: see
+        `validate`. max_grad_norm: bound on the norm of a step's combined gradient, 0 for none. Used by
+        methods that clip their own
+            update; the engine must clip for the others, see `engine_clipping`.
+
+    Raises:
+        ConfigurationError: the class cannot be imported, is no optimizer, or refuses its arguments.
+    """
+    where = f"optimizers.{method}"
+    spec = specification(method)
+    chosen = validate(method, hyperparameters, where)
+    optimizer_class = _import_class(spec, where)
+    arguments = _arguments(spec, optimizer_class, chosen, where)
+    if spec.clipping == "update":
+        arguments["max_norm"] = max_grad_norm
+    try:
+        optimizer = optimizer_class(parameters, **arguments)
+    except (TypeError, ValueError) as error:
+        raise _error(
+            f"{spec.name} refuses its hyperparameters: {error}", where, None, "correct them"
+        ) from error
+    if getattr(optimizer, "stages", 1) != stages(method, chosen):
+        raise _error(
+            f"{spec.name} takes {optimizer.stages} gradients a step, but a class from outside is counted with one",
+            where,
+            "method",
+            "give it one stage, for budgets and comparisons count gradients",
+        )
+    return optimizer
+
+
+def _is_outside(spec: MethodSpecification) -> bool:
+    return spec.name not in METHODS
+
+
+def _arguments(
+    spec: MethodSpecification, optimizer_class: type, chosen: dict[str, Any], where: str
+) -> dict[str, Any]:
+    """Return the constructor's arguments."""
+    if not _is_outside(spec):
+        return {
+            **spec.arguments,
+            **{_CONSTRUCTOR_NAMES.get(key, key): value for key, value in chosen.items()},
+        }
+    accepted = inspect.signature(optimizer_class).parameters
+    arguments = {}
+    for key, value in chosen.items():
+        name = "lr" if key == "learning_rate" else key
+        if name not in accepted and not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
+            raise _unknown_key(spec, key, _offered(accepted), where)
+        arguments[name] = tuple(value) if isinstance(value, list) else value
+    return arguments
+
+
+def _import_class(spec: MethodSpecification, where: str) -> type:
+    import torch
+
+    module, name = spec.class_path.split(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise _error(
+            f"{spec.class_path} cannot be imported: {error}",
+            where,
+            "method",
+            "put its package on PYTHONPATH and check the spelling",
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
+        raise _error(
+            f"{spec.class_path} is no torch.optim.Optimizer", where, "method", "name a subclass of it"
+        )
+    return found
+
+
+def _offered(names: Iterable[str]) -> set[str]:
+    return {"learning_rate", *names} - _NOT_OFFERED
+
+
+def _outside_names(spec: MethodSpecification) -> set[str] | None:
+    """Return the hyperparameters of a class of torch.optim; None for other classes, which only `build` looks
+    into."""
+    module, name = spec.class_path.split(":")
+    if module != "torch.optim":
+        return None
+    source = ast.parse(_torch_classes()[name.lower()][1].read_text("utf-8"))
+    for node in ast.walk(source):
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            constructor = next(
+                f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"
+            )
+            arguments = constructor.args
+            return _offered(a.arg for a in (*arguments.args, *arguments.kwonlyargs) if a.arg != "self")
+    return None
+
+
+@functools.cache
+def _torch_classes() -> dict[str, tuple[str, Path]]:
+    """Return {lower-case name: (name, its source file)} of torch.optim, read from its source: importing takes
+    seconds."""
+    found = importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        return {}
+    folder = Path(found.origin).parent / "optim"
+    classes = {}
+    for node in ast.parse((folder / "__init__.py").read_text("utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torch.optim."):
+            file = folder / f"{node.module.removeprefix('torch.optim.')}.py"
+            for alias in node.names:
+                if alias.name[0].isupper() and alias.name != "Optimizer":
+                    classes[alias.name.lower()] = (alias.name, file)
+    return classes
+
+
+def _unknown_key(spec: MethodSpecification, key: str, names: Iterable[str], where: str) -> ConfigurationError:
+    options = sorted(names)
+    meant = _OTHER_NAMES.get(key)
+    if meant == "max_grad_norm":
+        hint = "did you mean 'max_grad_norm', a key of 'training'? "
+    else:
+        nearest = [meant] if meant in options else difflib.get_close_matches(key, options, n=1)
+        hint = f"did you mean '{nearest[0]}'? " if nearest else ""
+    return _error(
+        f"'{spec.name}' has no hyperparameter '{key}'", where, key, f"{hint}it has {', '.join(options)}"
+    )
+
+
+def _error(what: str, where: str, key: str | None, fix: str) -> ConfigurationError:
+    return ConfigurationError(what, where=f"config key '{where}{'.' + key if key else ''}'", fix=fix)

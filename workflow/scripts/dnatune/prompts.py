@@ -1,0 +1,135 @@
+"""The one template, used alike for training, scoring and generation; text becomes token ids here and nowhere else."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dnatune.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+#: The template the original was trained with. The answer follows the final space.
+TEMPLATE = (
+    "Below is an instruction that describes a task. "
+    "Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n{input}\n\n### Response: "
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedExamples:
+    """Prompts and answers of a split as token ids; a prompt is `prefix + examples[i]`.
+
+    Attributes:
+        prefix: token ids that every prompt begins with, start-of-sequence included; may be empty.
+        examples: the rest of each prompt, at least one token each.
+        answers: index into `labels` of each example's answer.
+        labels: token ids of each possible answer, end-of-sequence included.
+    """
+
+    prefix: list[int]
+    examples: list[list[int]]
+    answers: list[int]
+    labels: list[list[int]]
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.examples)
+
+    def prompt(self, index: int) -> list[int]:
+        """Return the whole prompt of one example."""
+        return self.prefix + self.examples[index]
+
+    def answer(self, index: int) -> list[int]:
+        """Return the token ids of one example's true answer, end-of-sequence included."""
+        return self.labels[self.answers[index]]
+
+
+def render(record: dict[str, str]) -> str:
+    """Return the prompt text of an instruction record."""
+    return TEMPLATE.format(instruction=record["instruction"], input=record["input"])
+
+
+def encode_labels(tokenizer: "PreTrainedTokenizerBase", labels: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of each label as an answer, end-of-sequence included.
+
+    Raises:
+        ModelError: the tokenizer has no end-of-sequence token, or gives two labels the same ids.
+    """
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise ModelError(
+            "the tokenizer has no end-of-sequence token",
+            where=str(tokenizer.name_or_path),
+            fix="set eos_token in its tokenizer_config.json",
+        )
+    encoded = [[*tokenizer(label, add_special_tokens=False).input_ids, end] for label in labels]
+    for (first, left), (second, right) in itertools.combinations(zip(labels, encoded, strict=True), 2):
+        if left == right:
+            raise ModelError(
+                f"labels {first!r} and {second!r} have the same token ids",
+                where=str(tokenizer.name_or_path),
+                fix="choose label words that this tokenizer tells apart",
+            )
+    return encoded
+
+
+def encode_examples(
+    tokenizer: "PreTrainedTokenizerBase",
+    records: Sequence[dict[str, str]],
+    labels: Sequence[str],
+    max_seq_length: int,
+    source: str,
+) -> EncodedExamples:
+    """Encode records as prompts and answers.
+
+    Prompt and answer are encoded apart and joined, so the answer's ids never depend on the prompt's last letters.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        records: instruction records.
+        labels: the task's answers; each record's `output` is one of them.
+        max_seq_length: most tokens of prompt and longest label together.
+        source: file the records come from, for messages.
+
+    Raises:
+        DataError: a record's answer is no label of the task, or an example leaves no room for its label.
+        ModelError: see `encode_labels`.
+    """
+    label_ids = encode_labels(tokenizer, labels)
+    index_of = {label: index for index, label in enumerate(labels)}
+    prompts = tokenizer([render(record) for record in records]).input_ids
+    end = tokenizer.eos_token_id
+    # Some tokenizers close every text; a prompt is open until the answer ends it.
+    prompts = [ids[:-1] if ids[-1] == end else ids for ids in prompts]
+    longest_label = max(map(len, label_ids))
+    answers = []
+    for number, (record, prompt) in enumerate(zip(records, prompts, strict=True)):
+        if record["output"] not in index_of:
+            raise DataError(
+                f"the answer {record['output']!r} is no label of the task",
+                where=f"{source}, record {number}",
+                fix=f"labels are: {', '.join(labels)}; run the prepare stage again",
+            )
+        if len(prompt) + longest_label > max_seq_length:
+            raise DataError(
+                f"the prompt has {len(prompt)} tokens and the longest label {longest_label}: "
+                f"the label does not fit into max_seq_length {max_seq_length}",
+                where=f"{source}, record {number}",
+                fix="raise 'training.max_seq_length' or leave the sequence out; nothing is ever truncated",
+            )
+        answers.append(index_of[record["output"]])
+    shared = common_prefix_length(prompts)
+    return EncodedExamples(prompts[0][:shared], [ids[shared:] for ids in prompts], answers, label_ids)
+
+
+def common_prefix_length(sequences: Sequence[Sequence[int]]) -> int:
+    """Return how many leading token ids all sequences share, leaving each at least one of its own.
+
+    The longest common prefix of a set is that of its least and greatest member in lexicographic order.
+    """
+    first, last = min(sequences), max(sequences)
+    most = min(map(len, sequences)) - 1
+    return next((i for i in range(most) if first[i] != last[i]), most)

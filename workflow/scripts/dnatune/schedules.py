@@ -1,0 +1,95 @@
+"""What a run does when: how many steps, which examples in each, at which learning rate."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from dnatune.errors import ConfigurationError
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The extent of a run.
+
+    Attributes:
+        steps: optimizer steps.
+        stages: gradient evaluations of one step.
+        steps_per_epoch: steps of one pass over the training split, the last one partly filled.
+    """
+
+    steps: int
+    stages: int
+    steps_per_epoch: int
+
+
+def plan(budget: dict[str, Any], examples: int, batch: int, stages: int) -> Plan:
+    """Turn a budget into steps.
+
+    Args:
+        budget: the map `budget` of the configuration, with one key.
+        examples: size of the training split.
+        batch: global batch size.
+        stages: gradient evaluations of one step of the optimizer.
+
+    Raises:
+        ConfigurationError: the budget is less than one step.
+    """
+    per_epoch = math.ceil(examples / batch)
+    if "steps" in budget:
+        steps = budget["steps"]
+    elif "gradient_evaluations" in budget:
+        steps = budget["gradient_evaluations"] // stages
+    else:
+        steps = math.ceil(budget["epochs"] * per_epoch)
+    if steps < 1:
+        raise ConfigurationError(
+            f"{budget['gradient_evaluations']} gradient evaluations are less than one step of {stages}",
+            where="config key 'budget.gradient_evaluations'",
+            fix=f"raise it to {stages} or more",
+        )
+    return Plan(steps, stages, per_epoch)
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchOrder:
+    """The examples of each step: every epoch a fresh permutation that follows from seed and epoch alone.
+
+    Whatever the optimizer and the ranks, runs with one seed see the same batches in the same order.
+    """
+
+    examples: int
+    batch: int
+    seed: int
+
+    def indices(self, step: int) -> list[int]:
+        """Return the examples of a step, counted from 0."""
+        epoch, within = divmod(step, math.ceil(self.examples / self.batch))
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.examples)
+        return order[within * self.batch : (within + 1) * self.batch].tolist()
+
+
+def learning_rates(schedule: str, peak: float, warmup_ratio: float, steps: int) -> list[float]:
+    """Return the learning rate of each step, by transformers' schedule of that name.
+
+    A schedule over n steps begins at rate 0 with warm-up and ends at 0 after them. Taking n+1 steps and leaving out the
+    first gives every step a rate above 0.
+    """
+    import torch
+    from transformers import get_scheduler
+
+    dummy = torch.optim.SGD([torch.zeros(1)], lr=peak)
+    needs_total = schedule not in ("constant", "constant_with_warmup", "inverse_sqrt")
+    scheduler = get_scheduler(
+        schedule,
+        dummy,
+        num_warmup_steps=math.ceil(warmup_ratio * steps),
+        num_training_steps=steps + 1 if needs_total else None,
+    )
+    rates = []
+    for _ in range(steps):
+        dummy.step()
+        scheduler.step()
+        rates.append(float(scheduler.get_last_lr()[0]))
+    return rates

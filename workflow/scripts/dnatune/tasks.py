@@ -1,0 +1,118 @@
+"""The tasks of GUE: class labels, instruction text, metric and published sizes.
+
+Sizes, lengths and class counts: Zhou et al. 2023, arXiv 2306.15006, table 1 and the data released with it.
+Instruction texts of the promoter, transcription-factor and splice tasks are those of the instruction corpus that
+DNA-LLaMA3 was made with, double space included; those of the yeast and virus tasks are written in the same form.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from dnatune.errors import ConfigurationError
+
+#: The three splits, in the order in which they are made.
+SPLITS = ("train", "dev", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A classification task.
+
+    Attributes:
+        name: name in the configuration and in all paths.
+        labels: the answer's words; the position is the class index in the CSV.
+        instruction: the question put to the model.
+        metric: `mcc` or `f1_macro`, the one that GUE reports.
+        length: length of the sequences, bp; None where unknown.
+        sizes: rows of train, dev and test; None where unknown.
+        path: a folder of the user's with the three CSV files, instead of the configured source.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    instruction: str
+    metric: str = "mcc"
+    length: int | None = None
+    sizes: tuple[int, int, int] | None = None
+    path: str | None = None
+
+
+def _instruction(subject: str, labels: tuple[str, ...]) -> str:
+    return (
+        f"Determine {subject} of following dna sequence, "
+        f"The result will be one of the following: {', '.join(labels)}."
+    )
+
+
+_PROMOTER = ("Non-promoter", "promoter")
+_FACTOR = ("Background Sequences", "Binding Sites")
+_SPLICE = ("Non-Splice Sites", "Acceptor Sites", "Donor Sites")
+_MARK = ("Non-epigenetic mark", "epigenetic mark")
+_VARIANTS = ("Alpha", "Beta", "Delta", "Eta", "Gamma", "Iota", "Kappa", "Lambda", "Zeta")
+
+_PROMOTER_SIZES = {"all": (47356, 5920, 5920), "notata": (42452, 5307, 5307), "tata": (4904, 613, 613)}
+_HUMAN_FACTOR_TRAIN = (32378, 30672, 19000, 27294, 19000)
+_MOUSE_FACTOR = ((6478, 810), (53952, 6745), (2620, 328), (1904, 239), (15064, 1883))
+_YEAST_MARKS = "H3 H3K14ac H3K36me3 H3K4me1 H3K4me2 H3K4me3 H3K79me3 H3K9ac H4 H4ac".split()
+
+
+def _gue() -> dict[str, Task]:
+    tasks = []
+    for part, sizes in _PROMOTER_SIZES.items():
+        core = _instruction("core promoter detection", _PROMOTER)
+        tasks.append(Task(f"prom_core_{part}", _PROMOTER, core, length=70, sizes=sizes))
+        whole = _instruction("promoter  detection", _PROMOTER)
+        tasks.append(Task(f"prom_300_{part}", _PROMOTER, whole, length=300, sizes=sizes))
+    factor = _instruction("the Transcription Factor Prediction", _FACTOR)
+    for k, train in enumerate(_HUMAN_FACTOR_TRAIN):
+        tasks.append(Task(f"human_tf_{k}", _FACTOR, factor, length=101, sizes=(train, 1000, 1000)))
+    for k, (train, held_out) in enumerate(_MOUSE_FACTOR):
+        tasks.append(Task(f"mouse_{k}", _FACTOR, factor, length=101, sizes=(train, held_out, held_out)))
+    splice = _instruction("the Splice Site Prediction", _SPLICE)
+    tasks.append(Task("splice_reconstructed", _SPLICE, splice, length=400, sizes=(36496, 4562, 4562)))
+    mark = _instruction("the Epigenetic Marks Prediction", _MARK)
+    tasks.extend(Task(f"emp_{name}", _MARK, mark, length=500) for name in _YEAST_MARKS)
+    variant = _instruction("the Covid Variant Classification", _VARIANTS)
+    tasks.append(Task("virus_covid", _VARIANTS, variant, "f1_macro", 1000, (77669, 7000, 7000)))
+    return {task.name: task for task in tasks}
+
+
+#: All 28 tasks of GUE by name.
+GUE: dict[str, Task] = _gue()
+
+
+def resolve_task(entry: str | Mapping[str, Any]) -> Task:
+    """Return the task that one entry of `tasks:` names: a GUE name, or a map with the fields of `Task`.
+
+    A map under a GUE name overrides only the fields it gives.
+
+    Raises:
+        ConfigurationError: the name is not GUE's and labels or instruction are missing, or labels repeat.
+    """
+    fields = {"name": entry} if isinstance(entry, str) else dict(entry)
+    name = fields["name"]
+    where = f"config key 'tasks', entry '{name}'"
+    if name in GUE:
+        task = dataclasses.replace(GUE[name], **_as_tuples(fields))
+    else:
+        missing = [key for key in ("labels", "instruction") if key not in fields]
+        if missing:
+            near = difflib.get_close_matches(name, GUE, n=1)
+            raise ConfigurationError(
+                f"'{name}' is not a task of GUE",
+                where=where,
+                fix=(f"did you mean '{near[0]}'? " if near else "")
+                + f"A task of your own needs: {', '.join(missing)}; GUE's are: {', '.join(GUE)}",
+            )
+        task = Task(**_as_tuples(fields))
+    if len(set(task.labels)) != len(task.labels):
+        raise ConfigurationError(
+            f"labels repeat: {', '.join(task.labels)}", where=where, fix="give each class a word of its own"
+        )
+    return task
+
+
+def _as_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}

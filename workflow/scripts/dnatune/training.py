@@ -1,0 +1,269 @@
+"""The training loop over a DeepSpeed engine. The loop, not the engine, owns the schedule and the counters."""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import distributed
+from tqdm import tqdm
+
+from dnatune.checkpoints import Checkpoints
+from dnatune.files import read_json_lines
+from dnatune.launching import Rank
+from dnatune.packing import PackedBatch, chunks, pack_training
+from dnatune.prompts import EncodedExamples
+from dnatune.schedules import BatchOrder, Plan
+from dnatune.scoring import label_log_probabilities
+
+_LOG = logging.getLogger(__name__)
+#: Loss scaling halves at every overflow; from 2^16 this many in a row leave nothing to halve.
+_MOST_REPEATS = 40
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a run has come; what a checkpoint holds beside the engine's own state."""
+
+    step: int = 0
+    gradient_evaluations: int = 0
+    seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        progress: what was done.
+        diverged: None, or step, loss, gradient norm and reason.
+        final_loss: mean loss of the last tenth of the steps.
+    """
+
+    progress: Progress
+    diverged: dict[str, Any] | None
+    final_loss: float | None
+
+
+class Trainer:
+    """One run.
+
+    Args:
+        engine: DeepSpeed engine around a `models.LabelLikelihood`.
+        rank: this process.
+        train: encoded training split.
+        dev: encoded examples scored during training; may be empty.
+        plan: extent of the run.
+        rates: learning rate of each step.
+        training: the map `training` of the run.
+        seed: seed of the run.
+        examples_per_row: examples that share one prefix.
+    """
+
+    def __init__(
+        self,
+        engine: Any,
+        rank: Rank,
+        train: EncodedExamples,
+        dev: EncodedExamples | None,
+        plan: Plan,
+        rates: list[float],
+        training: dict[str, Any],
+        seed: int,
+        examples_per_row: int,
+    ):
+        self.engine, self.rank, self.train, self.dev = engine, rank, train, dev
+        self.plan, self.rates, self.training, self.seed = plan, rates, training, seed
+        self.examples_per_row = examples_per_row
+        self.device = torch.device(rank.device)
+        self.order = BatchOrder(len(train), training["global_batch_size"], seed)
+
+    @property
+    def accumulation(self) -> int:
+        """Return the micro-batches of a rank in a full step."""
+        share = math.ceil(min(self.order.batch, self.order.examples) / self.rank.world)
+        return math.ceil(share / self.training["micro_batch_size"])
+
+    def run(self, checkpoints: Checkpoints, log_file: Path) -> Outcome:
+        """Train to the end, to divergence, or from the newest checkpoint on; called by every rank.
+
+        Args:
+            checkpoints: where progress is kept.
+            log_file: grows by a line a step; a resumed run continues it.
+        """
+        state = checkpoints.load(self.engine)
+        progress = Progress(**state["progress"]) if state else Progress()
+        log = _StepLog(log_file, progress.step) if self.rank.first else None
+        started = time.perf_counter() - progress.seconds
+        diverged = None
+        losses: list[float] = log.losses if log else []
+        with _bar(self.plan.steps, progress.step, self.rank.first) as bar:
+            while progress.step < self.plan.steps and diverged is None:
+                record = self._step(progress.step)
+                progress.step += 1
+                progress.gradient_evaluations += self.plan.stages
+                diverged = self._divergence(record, progress.step)
+                if diverged is None and self._due("evaluation_steps", progress.step):
+                    record.update(self._score_dev())
+                progress.seconds = time.perf_counter() - started
+                losses.append(record["loss"])
+                if log:
+                    log.write(progress, self.plan, record)
+                    bar.set_postfix(loss=f"{record['loss']:.4f}", refresh=False)
+                    bar.update()
+                if self.rank.first and self._due("logging_steps", progress.step):
+                    _LOG.info("step %d of %d: %s", progress.step, self.plan.steps, _brief(record))
+                # The end needs no checkpoint: the adapter follows at once.
+                if progress.step % self.training["save_steps"] == 0 and progress.step < self.plan.steps:
+                    checkpoints.save(self.engine, progress.step, {"progress": dataclasses.asdict(progress)})
+        tail = losses[-max(1, len(losses) // 10) :]
+        final = float(np.mean(tail)) if tail and np.isfinite(tail).all() else None
+        return Outcome(progress, diverged, final)
+
+    def _due(self, key: str, step: int) -> bool:
+        return step % self.training[key] == 0 or step == self.plan.steps
+
+    def _step(self, step: int) -> dict[str, Any]:
+        """Take one optimizer step: every stage sees the same global batch and the same dropout."""
+        began = time.perf_counter()
+        batch = self.order.indices(step)
+        tokens = sum(len(self.train.answer(i)) for i in batch)
+        pieces = self._micro_batches(batch)
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = self.rates[step]
+        losses = [self._stage(step, pieces, tokens) for _ in range(self.plan.stages)]
+        seconds = time.perf_counter() - began
+        return {
+            "loss": losses[0],
+            "learning_rate": self.rates[step],
+            "gradient_norm": self._gradient_norm(),
+            "samples_per_second": len(batch) * self.plan.stages / seconds,
+        }
+
+    def _micro_batches(self, batch: list[int]) -> list[tuple[PackedBatch, float]]:
+        """Return this rank's share as (rows, weight); all ranks get the same number, padded with weight zero."""
+        size = self.training["micro_batch_size"]
+        share = batch[self.rank.index :: self.rank.world]
+        count = math.ceil(math.ceil(len(batch) / self.rank.world) / size)
+        pieces = [(pack_training(self.train, part, self.examples_per_row), 1.0) for part in chunks(share, size)]
+        while len(pieces) < count:
+            pieces.append((pack_training(self.train, batch[:1], 1), 0.0))
+        return [(piece.to(self.device), weight) for piece, weight in pieces]
+
+    def _stage(self, step: int, pieces: list[tuple[PackedBatch, float]], tokens: int) -> float:
+        """Evaluate the gradient once and let the optimizer move; return the global loss.
+
+        An fp16 overflow makes the engine skip the optimizer; the stage is then repeated as it was, at the smaller loss
+        scale that the engine has chosen.
+        """
+        for _ in range(_MOST_REPEATS):
+            total = torch.zeros((), device=self.device, dtype=torch.float64)
+            for number, (piece, weight) in enumerate(pieces):
+                # Dropout depends on nothing but this, so stages agree and a resumed run goes on as if never cut.
+                torch.manual_seed(_mixed(self.seed, step, number, self.rank.index))
+                loss = -weight * self.engine(piece).sum()
+                total += loss.detach().double()
+                # The engine averages over ranks; the loss is a sum over the global batch ÷ its tokens.
+                self.engine.backward(loss * (self.rank.world / tokens))
+            self.engine.step()
+            distributed.all_reduce(total)
+            value = float(total) / tokens
+            if self.engine.was_step_applied() or not math.isfinite(value) or not self.engine.fp16_enabled():
+                break
+        return value
+
+    def _gradient_norm(self) -> float:
+        norm = self.engine.get_global_grad_norm()
+        return math.nan if norm is None else float(norm)
+
+    def _divergence(self, record: dict[str, Any], step: int) -> dict[str, Any] | None:
+        loss, norm = record["loss"], record["gradient_norm"]
+        if not math.isfinite(loss):
+            reason = "the loss is not finite"
+        elif loss > self.training["divergence_loss"]:
+            reason = f"the loss is above divergence_loss {self.training['divergence_loss']}"
+        elif not math.isfinite(norm) or norm < 0:
+            reason = "the gradient is not finite"
+        else:
+            return None
+        return {"step": step, "loss": _or_null(loss), "gradient_norm": _or_null(norm), "reason": reason}
+
+    def _score_dev(self) -> dict[str, float]:
+        """Return dev loss and accuracy; the examples are shared out and every rank does as many forward passes."""
+        if self.dev is None:
+            return {}
+        self.engine.eval()
+        count = len(self.dev)
+        share = list(range(self.rank.index, count, self.rank.world))
+        padded = share + [0] * (math.ceil(count / self.rank.world) - len(share))
+        scores = label_log_probabilities(
+            self.engine, self.dev, padded, self.training["micro_batch_size"], self.examples_per_row, self.rank.device
+        )[: len(share)]
+        self.engine.train()
+        truth = np.array([self.dev.answers[i] for i in share], dtype=int)
+        sums = torch.tensor(
+            [-scores[np.arange(len(share)), truth].sum(), float((scores.argmax(axis=1) == truth).sum())],
+            dtype=torch.float64,
+            device=self.device,
+        )
+        distributed.all_reduce(sums)
+        tokens = sum(len(self.dev.answer(i)) for i in range(count))
+        return {"dev_loss": float(sums[0]) / tokens, "dev_accuracy": float(sums[1]) / count}
+
+
+class _StepLog:
+    """training.jsonl while it grows; lines after the step a run continues from are dropped."""
+
+    def __init__(self, path: Path, step: int):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [row for row in read_json_lines(path) if row["step"] <= step] if step and path.exists() else []
+        self.losses = [math.nan if row["loss"] is None else row["loss"] for row in kept]
+        self.path = path
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
+
+    def write(self, progress: Progress, plan: Plan, record: dict[str, Any]) -> None:
+        row = {
+            "step": progress.step,
+            "gradient_evaluations": progress.gradient_evaluations,
+            "epoch": progress.step / plan.steps_per_epoch,
+            **{key: _or_null(value) for key, value in record.items()},
+            "seconds": progress.seconds,
+        }
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def _bar(total: int, done: int, shown: bool) -> Iterator[Any]:
+    terminal = sys.stderr.isatty()
+    with tqdm(
+        total=total,
+        initial=done,
+        desc="training",
+        unit="step",
+        disable=not shown,
+        mininterval=0.2 if terminal else 10,
+        dynamic_ncols=terminal,
+    ) as bar:
+        yield bar
+
+
+def _mixed(*numbers: int) -> int:
+    """Return one well-mixed seed of 63 bits that follows from all numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _or_null(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _brief(record: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value:.4g}" for key, value in record.items())

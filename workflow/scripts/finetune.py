@@ -1,0 +1,130 @@
+#!/usr/bin/env python
+"""Fine-tune one (model, task, optimizer, seed) with LoRA on a DeepSpeed engine; runs on every rank.
+
+By hand:  python workflow/scripts/launch.py --ranks 2 workflow/scripts/finetune.py --settings @settings.json …
+"""
+
+import argparse
+import logging
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from dnatune.errors import run_script
+from dnatune.files import digest, folder_hashes, publish_file, publish_folder, sha256_of_file, write_json
+from dnatune.settings import read_settings
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settings", required=True, help="JSON text, or @file: what finetune_settings returns")
+    parser.add_argument("--model", type=Path, required=True, help="folder of the base model")
+    parser.add_argument("--train", type=Path, required=True, help="records of the training split")
+    parser.add_argument("--dev", type=Path, required=True, help="records of the dev split")
+    parser.add_argument("--adapter", type=Path, required=True, help="folder to write: adapter and run.json")
+    parser.add_argument("--log", type=Path, required=True, help="training.jsonl to write")
+    parser.add_argument("--checkpoints", type=Path, required=True, help="folder for resume state")
+    options = parser.parse_args()
+    settings = read_settings(options.settings)
+
+    from dnatune.launching import join
+
+    rank = join(settings["training"]["ddp_timeout"])
+    logging.basicConfig(
+        level=logging.INFO if rank.first else logging.WARNING,
+        format=f"%(asctime)s rank {rank.index} %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    finetune(options, settings, rank)
+
+
+def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -> None:
+    """Where a task, a model, packing, an optimizer and the loop meet."""
+    import torch
+    from torch import distributed
+
+    from dnatune import engines, models, optimizers, schedules
+    from dnatune.checkpoints import Checkpoints
+    from dnatune.packing import examples_per_row
+    from dnatune.prompts import encode_examples
+    from dnatune.provenance import software
+    from dnatune.records import read_records
+    from dnatune.training import Trainer
+
+    training, task, seed = settings["training"], settings["task"], settings["seed"]
+    method, hyperparameters = settings["optimizer"]["method"], settings["optimizer"]["hyperparameters"]
+    precision = engines.resolve_precision(training["precision"], rank.device)
+    inputs = {"model": digest(folder_hashes(options.model)), "train": sha256_of_file(options.train)}
+
+    tokenizer = models.load_tokenizer(options.model)
+    length = training["max_seq_length"]
+    train = encode_examples(tokenizer, read_records(options.train), task["labels"], length, str(options.train))
+    dev_records = read_records(options.dev)[: training["dev_examples"]]
+    dev = encode_examples(tokenizer, dev_records, task["labels"], length, str(options.dev)) if dev_records else None
+
+    stages = optimizers.stages(method, hyperparameters)
+    plan = schedules.plan(settings["budget"], len(train), training["global_batch_size"], stages)
+    rates = schedules.learning_rates(
+        training["schedule"], hyperparameters["learning_rate"], training["warmup_ratio"], plan.steps
+    )
+
+    base = models.load_model(options.model, tokenizer, engines.dtype_of(precision))
+    if training["gradient_checkpointing"]:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+    model = models.add_lora(base, settings["lora"], seed).to(rank.device)
+    trainable, total = models.parameter_counts(model)
+    optimizer = optimizers.build(method, [p for p in model.parameters() if p.requires_grad], hyperparameters)
+    configuration = engines.deepspeed_configuration(training, precision, rank.world, training["max_grad_norm"])
+    engine = engines.start_engine(models.LabelLikelihood(model), optimizer, configuration)
+
+    versions = software()
+    resumable = digest([settings, inputs, rank.world, precision, versions["torch"], versions["deepspeed"]])
+    state = options.checkpoints / resumable
+    checkpoints = Checkpoints(state, training["save_total_limit"], rank.first)
+    trainer = Trainer(engine, rank, train, dev, plan, rates, training, seed, examples_per_row(train))
+    outcome = trainer.run(checkpoints, state / "training.jsonl")
+    weights = engines.full_precision_weights(model)
+
+    if rank.first:
+        progress = outcome.progress
+        run = {
+            "status": "diverged" if outcome.diverged else "completed",
+            "diverged": outcome.diverged,
+            "model": settings["model"],
+            "task": task["name"],
+            "optimizer": settings["optimizer"]["name"],
+            "seed": seed,
+            "settings": settings,
+            "steps": progress.step,
+            "gradient_evaluations": progress.gradient_evaluations,
+            "epochs": progress.step / plan.steps_per_epoch,
+            "global_batch_size": training["global_batch_size"],
+            "micro_batch_size": training["micro_batch_size"],
+            "accumulation": trainer.accumulation,
+            "ranks": rank.world,
+            "trainable_parameters": trainable,
+            "total_parameters": total,
+            "precision": precision,
+            "device": torch.cuda.get_device_name() if rank.device != "cpu" else "cpu",
+            "wall_seconds": progress.seconds,
+            "gpu_seconds": progress.seconds * rank.world if rank.device != "cpu" else 0.0,
+            "final_loss": outcome.final_loss,
+            "inputs": inputs,
+            "software": versions,
+        }
+        with publish_folder(options.adapter) as folder:
+            if not outcome.diverged:
+                models.save_adapter(model, weights, tokenizer, folder)
+            write_json(folder / "run.json", run)
+        with publish_file(options.log) as scratch:
+            shutil.copyfile(state / "training.jsonl", scratch)
+        checkpoints.clear()
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    run_script(main)
