@@ -8,7 +8,7 @@ CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --rerun-incomplete
 
 .PHONY: demo test test-long bench lint lock clean setup
 
@@ -45,6 +45,7 @@ lock:
 	$(VENV)-lock/bin/python -m pip install -q -r envs/requirements.in
 	{ echo "# Made by 'make lock' from requirements.in. CUDA libraries follow from torch's own pins."; \
 	  $(VENV)-lock/bin/python -m pip freeze | grep -viE '^(nvidia|cuda|triton)' | sed 's/+cpu$$//'; } > envs/requirements.lock
+	$(VENV)-lock/bin/python envs/make_conda.py
 	rm -rf $(VENV)-lock
 
 clean:

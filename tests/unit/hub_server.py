@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass
 class Request:
-    """What a client sent."""
+    """What a client sent; the headers' names in lower case."""
 
     method: str
     path: str
@@ -93,7 +93,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(content=True)
 
     def _answer(self, content: bool) -> None:
-        self.hub.requests.append(Request(self.command, self.path, dict(self.headers.items())))
+        self.hub.requests.append(
+            Request(self.command, self.path, {key.lower(): value for key, value in self.headers.items()})
+        )
         path = unquote(urlsplit(self.path).path).strip("/")
         if self.hub.status:
             # A hub of the worst kind: it repeats the caller's secrets.
@@ -195,6 +197,9 @@ class _Handler(BaseHTTPRequestHandler):
         start, status = 0, 200
         if self.hub.ranges and (wanted := self.headers.get("Range")):
             start, status = int(wanted.removeprefix("bytes=").removesuffix("-")), 206
+            if start >= len(data):
+                self._error(416)
+                return
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
         if file in self.hub.stalled and content:
             middle = start + (len(data) - start) // 2

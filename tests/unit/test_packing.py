@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from conftest import LORA, TASK, make_tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import LORA, TASK, make_tiny_model
 from dnatune import models
 from dnatune.packing import pack_scoring, pack_training, tree_mask
 from dnatune.prompts import EncodedExamples, encode_examples
@@ -112,9 +112,7 @@ token = st.integers(2, 40)
     data=st.data(),
 )
 def test_any_shape_of_row_scores_as_one_example_a_row(toy, prefix, examples, labels, per_row, data):
-    answers = data.draw(
-        st.lists(st.integers(0, len(labels) - 1), min_size=len(examples), max_size=len(examples))
-    )
+    answers = data.draw(st.lists(st.integers(0, len(labels) - 1), min_size=len(examples), max_size=len(examples)))
     encoded = EncodedExamples(prefix, examples, answers, labels)
     indices = range(len(examples))
     with torch.no_grad():

@@ -1,10 +1,10 @@
 """Text becomes ids in one place; what is scored is what was trained on."""
 
 import pytest
-from conftest import TASK, make_tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import TASK, make_tiny_model
 from dnatune import models
 from dnatune.errors import DataError, ModelError
 from dnatune.packing import pack_scoring, pack_training

@@ -21,10 +21,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", required=True, help="JSON text, or @file: what compare_settings returns")
     parser.add_argument(
-        "--runs", type=Path, nargs="+", required=True, help="folders with metrics.json and predictions.tsv, one a run"
+        "--runs",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="folders with metrics.json and predictions.tsv, one a run",
     )
     parser.add_argument(
-        "--adapters", type=Path, nargs="+", required=True, help="folders with run.json, in the order of --runs"
+        "--adapters",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="folders with run.json, in the order of --runs",
     )
     parser.add_argument(
         "--logs", type=Path, nargs="+", required=True, help="training.jsonl files, in the order of --runs"
@@ -46,7 +54,7 @@ def compare(options: argparse.Namespace) -> None:
             fix="name one of each for every run, in the same order",
         )
 
-    from dnatune import comparison, report
+    from dnatune import comparison, figures, report
 
     tasks = comparison.tasks_by_name(settings)
     places = zip(options.runs, options.adapters, options.logs, strict=True)
@@ -55,7 +63,7 @@ def compare(options: argparse.Namespace) -> None:
     rows = comparison.comparison_rows(groups, baselines, tasks)
     texts = {
         options.comparison: comparison.comparison_text(rows),
-        options.loss_figure: report.loss_figure(groups),
+        options.loss_figure: figures.loss_figure(groups),
         options.report: report.page(settings, tasks, groups, baselines, rows),
     }
     for path, text in texts.items():

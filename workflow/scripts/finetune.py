@@ -8,6 +8,7 @@ import argparse
 import logging
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ def main() -> None:
         format=f"%(asctime)s rank {rank.index} %(message)s",
         stream=sys.stderr,
     )
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    # What libraries announce about their own future is not the reader's business.
+    warnings.simplefilter("ignore", FutureWarning)
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     finetune(options, settings, rank)
 
 
@@ -57,6 +60,8 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
     training, task, seed = settings["training"], settings["task"], settings["seed"]
     method, hyperparameters = settings["optimizer"]["method"], settings["optimizer"]["hyperparameters"]
     precision = engines.resolve_precision(training["precision"], rank.device)
+    stages = optimizers.stages(method, hyperparameters)
+    engines.check_pair(stages, precision, training["zero_stage"])
     inputs = {"model": digest(folder_hashes(options.model)), "train": sha256_of_file(options.train)}
 
     tokenizer = models.load_tokenizer(options.model)
@@ -65,7 +70,6 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
     dev_records = read_records(options.dev)[: training["dev_examples"]]
     dev = encode_examples(tokenizer, dev_records, task["labels"], length, str(options.dev)) if dev_records else None
 
-    stages = optimizers.stages(method, hyperparameters)
     plan = schedules.plan(settings["budget"], len(train), training["global_batch_size"], stages)
     rates = schedules.learning_rates(
         training["schedule"], hyperparameters["learning_rate"], training["warmup_ratio"], plan.steps
@@ -76,15 +80,18 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
         base.gradient_checkpointing_enable({"use_reentrant": False})
     model = models.add_lora(base, settings["lora"], seed).to(rank.device)
     trainable, total = models.parameter_counts(model)
-    optimizer = optimizers.build(method, [p for p in model.parameters() if p.requires_grad], hyperparameters)
-    configuration = engines.deepspeed_configuration(training, precision, rank.world, training["max_grad_norm"])
+    optimizer = optimizers.build(
+        method, [p for p in model.parameters() if p.requires_grad], hyperparameters, training["max_grad_norm"]
+    )
+    clipping = optimizers.engine_clipping(method, training["max_grad_norm"])
+    configuration = engines.deepspeed_configuration(training, precision, rank.world, clipping)
     engine = engines.start_engine(models.LabelLikelihood(model), optimizer, configuration)
 
     versions = software()
     resumable = digest([settings, inputs, rank.world, precision, versions["torch"], versions["deepspeed"]])
     state = options.checkpoints / resumable
     checkpoints = Checkpoints(state, training["save_total_limit"], rank.first)
-    trainer = Trainer(engine, rank, train, dev, plan, rates, training, seed, examples_per_row(train))
+    trainer = Trainer(engine, optimizer, rank, train, dev, plan, rates, training, seed, examples_per_row(train))
     outcome = trainer.run(checkpoints, state / "training.jsonl")
     weights = engines.full_precision_weights(model)
 

@@ -39,7 +39,11 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
         distributed.barrier()
         engine.save_checkpoint(
-            str(self.folder), tag=partial.name, client_state=state, save_latest=False, exclude_frozen_parameters=True
+            str(self.folder),
+            tag=partial.name,
+            client_state=state,
+            save_latest=False,
+            exclude_frozen_parameters=True,
         )
         distributed.barrier()
         if self.first_rank:

@@ -112,7 +112,7 @@ class Group:
 
     @property
     def accountable(self) -> Sequence[FinishedRun]:
-        """Return the runs whose cost stands in the table: divergence cuts a budget short, so only if nothing else is there."""
+        """Return the runs whose cost stands in the table; diverged ones, cut short, only if there are no others."""
         return self.completed or self.runs
 
     def values(self, metric: str) -> list[float]:
@@ -195,7 +195,9 @@ def read_baseline(folder: Path, tasks: Mapping[str, Task]) -> Baseline:
 def _task(tasks: Mapping[str, Task], name: str, where: Path) -> Task:
     if name not in tasks:
         raise DataError(
-            f"'{name}' is not among the tasks compared: {', '.join(tasks)}", where=str(where), fix="add the task"
+            f"'{name}' is not among the tasks compared: {', '.join(tasks)}",
+            where=str(where),
+            fix="add the task",
         )
     return tasks[name]
 
@@ -235,7 +237,9 @@ def _read_metrics(path: Path, task: Task) -> dict[str, Any]:
         raise DataError(f"missing: {task.metric}, the task's metric", where=str(path), fix=_AGAIN)
     if np.shape(metrics["confusion"]) != (len(task.labels),) * 2:
         raise DataError(
-            f"'confusion' has not the {len(task.labels)} classes of task '{task.name}'", where=str(path), fix=_AGAIN
+            f"'confusion' has not the {len(task.labels)} classes of task '{task.name}'",
+            where=str(path),
+            fix=_AGAIN,
         )
     return metrics
 
@@ -257,9 +261,7 @@ def _read_predictions(path: Path, metrics: Mapping[str, Any]) -> pd.DataFrame:
     if missing:
         raise DataError(f"missing columns: {', '.join(missing)}", where=str(path), fix=_AGAIN)
     if len(table) != metrics["n"]:
-        raise DataError(
-            f"{len(table)} rows, and metrics.json counts {metrics['n']} items", where=str(path), fix=_AGAIN
-        )
+        raise DataError(f"{len(table)} rows, and metrics.json counts {metrics['n']} items", where=str(path), fix=_AGAIN)
     return table
 
 
@@ -270,9 +272,7 @@ def _read_log(path: Path) -> list[dict[str, Any]]:
         raise DataError("file not found", where=str(path), fix="run the stage that makes it first") from None
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict) or not {"step", "gradient_evaluations", "loss"} <= row.keys():
-            raise DataError(
-                "step, gradient_evaluations or loss is missing", where=f"{path}, line {number}", fix=_AGAIN
-            )
+            raise DataError("step, gradient_evaluations or loss is missing", where=f"{path}, line {number}", fix=_AGAIN)
     return rows
 
 

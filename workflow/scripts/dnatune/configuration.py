@@ -50,9 +50,7 @@ class Configuration:
     def runs(self) -> list[Run]:
         """Return the grid: models × tasks × optimizers × seeds."""
         s = self.settings
-        return [
-            Run(*cell) for cell in itertools.product(s["models"], self.tasks, s["optimizers"], s["seeds"])
-        ]
+        return [Run(*cell) for cell in itertools.product(s["models"], self.tasks, s["optimizers"], s["seeds"])]
 
     def data_settings(self, task: str) -> dict[str, Any]:
         """Return what decides the CSV files of a task: {"source", "task", and the source's own settings}."""
@@ -80,7 +78,11 @@ class Configuration:
     def evaluate_settings(self, task: str) -> dict[str, Any]:
         """Return what decides the scores of a merged model on a task."""
         evaluation = {key: value for key, value in self.settings["evaluation"].items() if key != "baselines"}
-        return {**self._labels(task), **evaluation, "max_seq_length": self.settings["training"]["max_seq_length"]}
+        return {
+            **self._labels(task),
+            **evaluation,
+            "max_seq_length": self.settings["training"]["max_seq_length"],
+        }
 
     def baselines(self, task: str) -> list[str]:
         """Return the baselines of a task; simulated data have the Bayes-optimal classifier too."""
@@ -232,11 +234,14 @@ def _resolve_optimizer(
     return {"method": method, "budget": budget, **settings["training"], **overrides, **hyperparameters}
 
 
-def check_part(
-    value: dict[str, Any], properties: dict[str, Any], where: str, schema: dict[str, Any]
-) -> None:
+def check_part(value: dict[str, Any], properties: dict[str, Any], where: str, schema: dict[str, Any]) -> None:
     """Check a map against some properties of a schema; messages begin at `where`."""
-    part = {"type": "object", "additionalProperties": False, "properties": properties, "$defs": schema["$defs"]}
+    part = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+        "$defs": schema["$defs"],
+    }
     first = next(jsonschema.Draft202012Validator(part).iter_errors(value), None)
     if first is not None:
         raise _explain(first, "config", where)

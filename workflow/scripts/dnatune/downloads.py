@@ -56,13 +56,15 @@ def _copy_splits(source: Path, folder: Path) -> None:
         raise DataError(
             f"{', '.join(missing)} not found",
             where=str(source),
-            fix="a task's folder holds train.csv, dev.csv and test.csv; check 'data.directory.path' or the task's 'path'",
+            fix="a task needs train.csv, dev.csv and test.csv; check 'data.directory.path' or the task's 'path'",
         )
     for split in SPLITS:
         try:
             shutil.copyfile(source / f"{split}.csv", folder / f"{split}.csv")
         except OSError as error:
-            raise DownloadError(f"cannot copy: {error}", where=str(source), fix="free space, or fix the permissions") from None
+            raise DownloadError(
+                f"cannot copy: {error}", where=str(source), fix="free space, or fix the permissions"
+            ) from None
 
 
 def _write_simulated(settings: dict[str, Any], folder: Path) -> None:

@@ -77,5 +77,5 @@ def run_script(main: Callable[[], None]) -> None:
         if report:
             Path(report).write_text(json.dumps({"message": message, "timestamp": str(int(time.time()))}), "utf-8")
         else:
-            print(f"\n{message}", file=sys.stderr, flush=True)  # noqa: T201
+            print(f"\n{message}", file=sys.stderr, flush=True)
         sys.exit(error.exit_status)

@@ -223,9 +223,7 @@ def model_files(available: Iterable[str]) -> list[str]:
         ModelError: configuration, tokenizer or weights are missing.
     """
     root = {path for path in available if "/" not in path}
-    chosen = sorted(
-        path for path in root if any(fnmatchcase(path.lower(), pattern) for pattern in _MODEL_FILES)
-    )
+    chosen = sorted(path for path in root if any(fnmatchcase(path.lower(), pattern) for pattern in _MODEL_FILES))
     pickles = sorted(path for path in root if path.endswith(_PICKLES))
     weights = next((path for path in (_WEIGHTS, _INDEX) if path in root), None)
     if weights is None and "adapter_model.safetensors" in root:
@@ -247,9 +245,7 @@ def model_files(available: Iterable[str]) -> list[str]:
             fix="name the repository of a transformers model with safetensors weights",
         )
     if "config.json" not in root:
-        raise ModelError(
-            "the repository has no config.json", fix="name the repository of a transformers model"
-        )
+        raise ModelError("the repository has no config.json", fix="name the repository of a transformers model")
     if not root.intersection(_VOCABULARIES):
         raise ModelError(
             f"the repository has no tokenizer: none of {', '.join(_VOCABULARIES)}",
@@ -275,8 +271,7 @@ def shards_of(index: Path, available: Iterable[str]) -> list[str]:
     absent = sorted(set(shards) - set(available))
     if unsafe or absent or not shards:
         raise ModelError(
-            f"{_INDEX} names weights that are not there as safetensors: "
-            f"{', '.join(unsafe or absent) or 'none at all'}",
+            f"{_INDEX} names weights that are not there as safetensors: {', '.join(unsafe or absent) or 'none at all'}",
             fix="choose another revision, or tell the model's owner",
         )
     return shards
@@ -292,9 +287,7 @@ def split_files(task: str, available: Iterable[str]) -> list[str]:
     present = set(available)
     absent = [path for path in paths if path not in present]
     if len(absent) == len(paths):
-        tasks = sorted(
-            {path.split("/")[1] for path in present if re.fullmatch(r"GUE/[^/]+/train\.csv", path)}
-        )
+        tasks = sorted({path.split("/")[1] for path in present if re.fullmatch(r"GUE/[^/]+/train\.csv", path)})
         raise DataError(
             f"the repository has no task {task!r}: {', '.join(paths)} are missing",
             fix=f"choose one of: {', '.join(tasks)}" if tasks else "name a repository laid out like GUE",
@@ -307,9 +300,7 @@ def split_files(task: str, available: Iterable[str]) -> list[str]:
     return paths
 
 
-def _repository(
-    name: str, kind: str, revision: str, endpoint: str | None, token_allowed: bool
-) -> _Repository:
+def _repository(name: str, kind: str, revision: str, endpoint: str | None, token_allowed: bool) -> _Repository:
     """Check what can be checked without a network.
 
     Raises:
@@ -329,9 +320,7 @@ def _repository(
     try:
         validate_repo_id(name)
     except HFValidationError:
-        raise DownloadError(
-            f"{name!r} is not the name of a {kind} repository", fix="write owner/name"
-        ) from None
+        raise DownloadError(f"{name!r} is not the name of a {kind} repository", fix="write owner/name") from None
     # What git refuses in a name; the name also becomes a path in the cache.
     if not re.fullmatch(r"[^\s/~^:?*\[\\]+(/[^\s/~^:?*\[\\]+)*", revision) or ".." in revision:
         raise DownloadError(
@@ -413,9 +402,7 @@ def _choose(snapshot: _Snapshot, select: Callable[[Iterable[str]], list[str]]) -
         return select(snapshot.files)
     except DnatuneError as error:
         if snapshot.offline:
-            raise _not_cached(
-                snapshot.repository, f"all of {snapshot.repository.name} ({error.what})"
-            ) from None
+            raise _not_cached(snapshot.repository, f"all of {snapshot.repository.name} ({error.what})") from None
         error.where = str(snapshot.repository)
         raise
 
@@ -430,9 +417,7 @@ def _fetch(snapshot: _Snapshot, name: str) -> tuple[Path, str]:
             raise _not_cached(repository, f"{name} undamaged")
     else:
         if file.size is None or not _CONTENT_HASH.fullmatch(file.content_hash or ""):
-            raise DownloadError(
-                f"the hub gives no checksum of {name}", where=str(repository), fix="use another mirror"
-            )
+            raise DownloadError(f"the hub gives no checksum of {name}", where=str(repository), fix="use another mirror")
         path = _blob(repository, file)
         lock = Path(constants.HF_HUB_CACHE) / ".locks" / repository.storage.name / f"{file.content_hash}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -531,9 +516,7 @@ def _patiently(call: Callable[[], _Answer], *, broken_connections: bool = True) 
         try:
             return call()
         except HTTPError as error:
-            passing = (
-                error.response.status_code >= 500 if isinstance(error, HfHubHTTPError) else broken_connections
-            )
+            passing = error.response.status_code >= 500 if isinstance(error, HfHubHTTPError) else broken_connections
             if wait is None or not passing:
                 raise
             time.sleep(wait)
@@ -638,9 +621,7 @@ def _check_environment(repository: _Repository) -> None:
     """
     try:
         get_session().build_request("HEAD", repository.endpoint)
-    except (
-        Exception
-    ) as error:  # of many types: ImportError for a SOCKS proxy, ValueError, OSError, InvalidURL
+    except Exception as error:  # of many types: ImportError for a SOCKS proxy, ValueError, OSError, InvalidURL
         raise DownloadError(
             f"the network settings cannot be used ({type(error).__name__}: {error})",
             where="HF_ENDPOINT, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or SSL_CERT_FILE",

@@ -98,7 +98,7 @@ def _ranking(truth: np.ndarray, probabilities: np.ndarray, one_hot: np.ndarray) 
 
 
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """Return Σ over bins of |accuracy - confidence| × share of items (Naeini et al. 2015, AAAI; 15 equal-width bins)."""
+    """Return Σ over 15 equal-width bins of |accuracy - confidence| × share of items (Naeini et al. 2015, AAAI)."""
     bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
     gaps = np.bincount(bins, weights=correct.astype(float) - confidence, minlength=_BINS)
     return float(np.abs(gaps).sum() / len(confidence))

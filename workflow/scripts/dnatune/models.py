@@ -18,9 +18,13 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.utils import logging
 
 from dnatune.errors import ModelError
 from dnatune.packing import PackedBatch
+
+# A log file is no terminal: bars for loading a file say nothing there.
+logging.disable_progress_bar()
 
 _START, _END = "<s>", "</s>"
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -89,9 +93,13 @@ def check_folder(folder: Path) -> None:
         ModelError: no folder, no config.json, no tokenizer, or weights that are not safetensors.
     """
     if not folder.is_dir():
-        raise ModelError("the model folder does not exist", where=str(folder), fix="check 'models.<name>.directory.path'")
+        raise ModelError(
+            "the model folder does not exist", where=str(folder), fix="check 'models.<name>.directory.path'"
+        )
     if not (folder / "config.json").is_file():
-        raise ModelError("no config.json: this is no model folder", where=str(folder), fix="give the folder that has it")
+        raise ModelError(
+            "no config.json: this is no model folder", where=str(folder), fix="give the folder that has it"
+        )
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         raise ModelError(
             "the model folder has no tokenizer",
@@ -150,7 +158,7 @@ def load_model(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: torch.dt
         raise ModelError(
             f"the model cannot be loaded: {_first_line(error)}",
             where=str(folder),
-            fix="it must be a causal language model that transformers loads with SDPA attention and without its own code",
+            fix="it must be a causal language model that transformers itself can load with SDPA attention",
         ) from None
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))

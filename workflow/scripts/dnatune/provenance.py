@@ -25,7 +25,16 @@ def software() -> dict[str, str | None]:
 def git_commit() -> str | None:
     """Return the checkout's commit, with `+` where tracked files differ from it; None outside a checkout."""
     try:
-        command = ["git", "-C", str(_LIBRARY), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+        command = [
+            "git",
+            "-C",
+            str(_LIBRARY),
+            "describe",
+            "--always",
+            "--abbrev=40",
+            "--exclude=*",
+            "--dirty=+",
+        ]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

@@ -30,7 +30,9 @@ def read_csv(path: Path, classes: int) -> list[tuple[str, int]]:
     content = path.read_bytes()
     if content.startswith(_LFS_POINTER):
         raise DataError(
-            "this is a git-lfs pointer, not the data", where=str(path), fix="run `git lfs pull` in that repository"
+            "this is a git-lfs pointer, not the data",
+            where=str(path),
+            fix="run `git lfs pull` in that repository",
         )
     try:
         lines = content.decode("utf-8-sig").splitlines()

@@ -58,7 +58,7 @@ def generate_answers(
     max_new_tokens: int,
     advance: Callable[[int], None] = lambda _: None,
 ) -> list[str]:
-    """Decode an answer to each prompt greedily, in batches padded on the left; return the texts without special tokens."""
+    """Decode an answer to each prompt greedily, padded on the left; return the texts without special tokens."""
     end = tokenizer.eos_token_id
     answers: list[str] = []
     for part in chunks(range(len(examples)), batch_size):

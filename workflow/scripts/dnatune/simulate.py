@@ -53,7 +53,7 @@ def _columns(a: str, c: str, g: str, t: str) -> tuple[tuple[int, int, int, int],
     return tuple(zip(*rows, strict=True))
 
 
-#: From upstream to downstream. JASPAR's matrices are under CC BY 4.0.
+#: From upstream to downstream.
 MOTIFS = (
     Motif(
         "tata",
@@ -193,8 +193,7 @@ class SimulationSettings:
                     f"{wider.name}_jitter",
                     f"the {previous.name} and {motif.name} elements could overlap "
                     f"(jitter {self.jitter(previous)} and {self.jitter(motif)} bp)",
-                    f"lower {previous.name}_jitter and {motif.name}_jitter by "
-                    f"{previous_end - starts[0]} bp in sum",
+                    f"lower {previous.name}_jitter and {motif.name}_jitter by {previous_end - starts[0]} bp in sum",
                 )
             previous_end, previous = starts[-1] + len(motif.counts), motif
         if previous_end > self.length:

@@ -41,8 +41,7 @@ class Task:
 
 def _instruction(subject: str, labels: tuple[str, ...]) -> str:
     return (
-        f"Determine {subject} of following dna sequence, "
-        f"The result will be one of the following: {', '.join(labels)}."
+        f"Determine {subject} of following dna sequence, The result will be one of the following: {', '.join(labels)}."
     )
 
 
@@ -55,7 +54,7 @@ _VARIANTS = ("Alpha", "Beta", "Delta", "Eta", "Gamma", "Iota", "Kappa", "Lambda"
 _PROMOTER_SIZES = {"all": (47356, 5920, 5920), "notata": (42452, 5307, 5307), "tata": (4904, 613, 613)}
 _HUMAN_FACTOR_TRAIN = (32378, 30672, 19000, 27294, 19000)
 _MOUSE_FACTOR = ((6478, 810), (53952, 6745), (2620, 328), (1904, 239), (15064, 1883))
-_YEAST_MARKS = "H3 H3K14ac H3K36me3 H3K4me1 H3K4me2 H3K4me3 H3K79me3 H3K9ac H4 H4ac".split()
+_YEAST_MARKS = ["H3", "H3K14ac", "H3K36me3", "H3K4me1", "H3K4me2", "H3K4me3", "H3K79me3", "H3K9ac", "H4", "H4ac"]
 
 
 def _gue() -> dict[str, Task]:

@@ -17,6 +17,7 @@ from torch import distributed
 from tqdm import tqdm
 
 from dnatune.checkpoints import Checkpoints
+from dnatune.engines import gradient_norm
 from dnatune.files import read_json_lines
 from dnatune.launching import Rank
 from dnatune.packing import PackedBatch, chunks, pack_training
@@ -58,6 +59,7 @@ class Trainer:
 
     Args:
         engine: DeepSpeed engine around a `models.LabelLikelihood`.
+        optimizer: the optimizer inside it.
         rank: this process.
         train: encoded training split.
         dev: encoded examples scored during training; may be empty.
@@ -71,6 +73,7 @@ class Trainer:
     def __init__(
         self,
         engine: Any,
+        optimizer: torch.optim.Optimizer,
         rank: Rank,
         train: EncodedExamples,
         dev: EncodedExamples | None,
@@ -80,7 +83,7 @@ class Trainer:
         seed: int,
         examples_per_row: int,
     ):
-        self.engine, self.rank, self.train, self.dev = engine, rank, train, dev
+        self.engine, self.optimizer, self.rank, self.train, self.dev = engine, optimizer, rank, train, dev
         self.plan, self.rates, self.training, self.seed = plan, rates, training, seed
         self.examples_per_row = examples_per_row
         self.device = torch.device(rank.device)
@@ -144,7 +147,7 @@ class Trainer:
         return {
             "loss": losses[0],
             "learning_rate": self.rates[step],
-            "gradient_norm": self._gradient_norm(),
+            "gradient_norm": gradient_norm(self.engine, self.optimizer),
             "samples_per_second": len(batch) * self.plan.stages / seconds,
         }
 
@@ -180,10 +183,6 @@ class Trainer:
                 break
         return value
 
-    def _gradient_norm(self) -> float:
-        norm = self.engine.get_global_grad_norm()
-        return math.nan if norm is None else float(norm)
-
     def _divergence(self, record: dict[str, Any], step: int) -> dict[str, Any] | None:
         loss, norm = record["loss"], record["gradient_norm"]
         if not math.isfinite(loss):
@@ -205,7 +204,12 @@ class Trainer:
         share = list(range(self.rank.index, count, self.rank.world))
         padded = share + [0] * (math.ceil(count / self.rank.world) - len(share))
         scores = label_log_probabilities(
-            self.engine, self.dev, padded, self.training["micro_batch_size"], self.examples_per_row, self.rank.device
+            self.engine,
+            self.dev,
+            padded,
+            self.training["micro_batch_size"],
+            self.examples_per_row,
+            self.rank.device,
         )[: len(share)]
         self.engine.train()
         truth = np.array([self.dev.answers[i] for i in share], dtype=int)

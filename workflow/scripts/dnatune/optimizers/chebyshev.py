@@ -1,5 +1,4 @@
-"""Coefficients of the Runge–Kutta–Chebyshev methods, whose stability interval grows with the square of the
-stages.
+"""Runge–Kutta–Chebyshev methods: their stable interval grows with the square of the number of stages.
 
 Order 1: van der Houwen and Sommeijer, ZAMM 60 (1980) 479–485; for optimization Eftekhari, Vandereycken,
 Vilmart and Zygalakis, BIT Numerical Mathematics 61 (2021) 119–139. Order 2: Verwer, Applied Numerical
@@ -56,20 +55,17 @@ class Chebyshev:
         """Return the largest x with |R(−y)| ≤ |shift| + scale for all y between (ω₀−1)/ω₁ and x.
 
         There |T_s| ≤ 1. For order 1 the bound is 1/T_s(ω₀) ≈ 1 − ε, and x ≈ (2 − 4ε/3)s²; for order 2 it is
-        1 − ε/3 + O(ε²), and x ≈ ⅔(s² − 1)(1 − 2ε/15) (Sommeijer et al. 1998, equation 2.9).
+        1 − (1 − 1/s²)ε/3 + O(ε²), and x ≈ ⅔(s² − 1)(1 − 2ε/15) (Sommeijer et al. 1998, section 2).
         """
         return (1 + self.omega0) / self.omega1
 
     @property
     def stability_limit(self) -> float:
         """Return the largest x with |R(−y)| ≤ 1 for all y in [0, x]; for order 1 it is 2ω₀/ω₁."""
-        # Left of −1 the polynomial T_s grows monotonically; R leaves [−1, 1] above for even s, below for odd
-        # s.
+        # Left of −1, |T_s| grows monotonically; R leaves [−1, 1] above for even s, below for odd s.
         if self.order == 1 or self.stages % 2 == 0:
             return 2 * self.omega0 / self.omega1
-        return (
-            self.omega0 + math.cosh(math.acosh((1 + self.shift) / self.scale) / self.stages)
-        ) / self.omega1
+        return (self.omega0 + math.cosh(math.acosh((1 + self.shift) / self.scale) / self.stages)) / self.omega1
 
     def stability(self, z: Any) -> Any:
         """Return R(z) for a real or complex number or an array of them."""
@@ -80,8 +76,12 @@ class Chebyshev:
 def chebyshev(stages: int, damping: float = 0.05, order: int = 1) -> Chebyshev:
     """Return the method's coefficients.
 
-    In the notation of Sommeijer et al. 1998, equations 2.2–2.6, with b_j = 1/T_j(ω₀) and ω₁ =
-    T_s(ω₀)/T_s′(ω₀) for order 1, and b_j = T_j″(ω₀)/T_j′(ω₀)² and ω₁ = T_s′(ω₀)/T_s″(ω₀) for order 2:
+    In the notation of Sommeijer et al. 1998, section 2, with
+
+        order 1:  b_j = 1/T_j(ω₀),             ω₁ = T_s(ω₀)/T_s′(ω₀)
+        order 2:  b_j = T_j″(ω₀)/T_j′(ω₀)²,    ω₁ = T_s′(ω₀)/T_s″(ω₀),   b_0 = b_1 = b_2,
+
+    the coefficients are
 
         first = b₁ω₁,  mu_j = 2ω₀ b_j/b_{j−1},  nu_j = −b_j/b_{j−2},  weight_j = 2ω₁ b_j/b_{j−1},
         start_j = −(1 − b_{j−1} T_{j−1}(ω₀)) weight_j.
@@ -99,8 +99,8 @@ def chebyshev(stages: int, damping: float = 0.05, order: int = 1) -> Chebyshev:
     else:
         omega1 = first_derivative[-1] / second_derivative[-1]
         b = [d2 / d1**2 for d1, d2 in zip(first_derivative[2:], second_derivative[2:], strict=True)]
-        b = [b[0], b[0], *b]  # T_0″ and T_1″ vanish; the literature continues b_2 downwards
-    a = [1 - bj * tj for bj, tj in zip(b, t, strict=True)]
+        b = [b[0], b[0], *b]
+    a = [0.0 if order == 1 else 1 - bj * tj for bj, tj in zip(b, t, strict=True)]
     later = range(2, stages + 1)
     weight = tuple(2 * omega1 * b[j] / b[j - 1] for j in later)
     return Chebyshev(
@@ -109,15 +109,13 @@ def chebyshev(stages: int, damping: float = 0.05, order: int = 1) -> Chebyshev:
         order=order,
         omega0=omega0,
         omega1=omega1,
-        shift=0.0 if order == 1 else a[-1],
+        shift=a[-1],
         scale=b[-1],
         first=b[1] * omega1,
         mu=tuple(2 * omega0 * b[j] / b[j - 1] for j in later),
         nu=tuple(-b[j] / b[j - 2] for j in later),
         weight=weight,
-        start=(0.0,) * len(weight)
-        if order == 1
-        else tuple(-a[j - 1] * w for j, w in zip(later, weight, strict=True)),
+        start=tuple(-a[j - 1] * w for j, w in zip(later, weight, strict=True)),
     )
 
 

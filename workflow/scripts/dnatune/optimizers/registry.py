@@ -69,11 +69,8 @@ def specification(method: str, where: str = "optimizers") -> MethodSpecification
         return METHODS[plain]
     if plain not in known:
         nearest = difflib.get_close_matches(plain, [*METHODS, *known], n=1)
-        hint = (
-            f"did you mean '{known[nearest[0]][0] if nearest[0] in known else nearest[0]}'? "
-            if nearest
-            else ""
-        )
+        proper = [known[word][0] if word in known else word for word in nearest]
+        hint = f"did you mean '{proper[0]}'? " if proper else ""
         raise _error(
             f"unknown optimizer '{method}'",
             where,
@@ -82,9 +79,7 @@ def specification(method: str, where: str = "optimizers") -> MethodSpecification
         )
     name, _ = known[plain]
     if name in _UNUSABLE:
-        raise _error(
-            f"torch.optim.{name} cannot be used: {_UNUSABLE[name]}", where, "method", "choose another"
-        )
+        raise _error(f"torch.optim.{name} cannot be used: {_UNUSABLE[name]}", where, "method", "choose another")
     return MethodSpecification(
         name=f"torch.optim.{name}",
         description=f"{name}, as in torch.optim",
@@ -144,8 +139,7 @@ def state_copies(method: str, hyperparameters: Mapping[str, Any]) -> int | None:
 
 
 def engine_clipping(method: str, max_grad_norm: float) -> float:
-    """Return what DeepSpeed's `gradient_clipping` has to be: 0 where the optimizer clips the combined
-    update."""
+    """Return DeepSpeed's `gradient_clipping`: 0 where the optimizer clips its combined update."""
     return max_grad_norm if specification(method).clipping == "engine" else 0.0
 
 
@@ -154,10 +148,12 @@ def build(
 ) -> Any:
     """Return the optimizer, a `torch.optim.Optimizer`.
 
-    Args: method: see `specification`. parameters: trainable parameters, in one group. hyperparameters: see
-        `validate`. max_grad_norm: bound on the norm of a step's combined gradient, 0 for none. Used by
-        methods that clip their own
-            update; the engine must clip for the others, see `engine_clipping`.
+    Args:
+        method: see `specification`.
+        parameters: trainable parameters, in one group.
+        hyperparameters: see `validate`.
+        max_grad_norm: bound on the norm of a step's combined gradient, 0 for none. Used by methods that clip
+            their own update; for the others the engine must clip, see `engine_clipping`.
 
     Raises:
         ConfigurationError: the class cannot be imported, is no optimizer, or refuses its arguments.
@@ -172,15 +168,13 @@ def build(
     try:
         optimizer = optimizer_class(parameters, **arguments)
     except (TypeError, ValueError) as error:
-        raise _error(
-            f"{spec.name} refuses its hyperparameters: {error}", where, None, "correct them"
-        ) from error
+        raise _error(f"{spec.name} refuses its hyperparameters: {error}", where, None, "correct them") from error
     if getattr(optimizer, "stages", 1) != stages(method, chosen):
         raise _error(
-            f"{spec.name} takes {optimizer.stages} gradients a step, but a class from outside is counted with one",
+            f"{spec.name} takes {optimizer.stages} gradients a step; a class from outside is counted with one",
             where,
             "method",
-            "give it one stage, for budgets and comparisons count gradients",
+            "use a class with one gradient a step, for budgets and comparisons count gradients",
         )
     return optimizer
 
@@ -189,9 +183,7 @@ def _is_outside(spec: MethodSpecification) -> bool:
     return spec.name not in METHODS
 
 
-def _arguments(
-    spec: MethodSpecification, optimizer_class: type, chosen: dict[str, Any], where: str
-) -> dict[str, Any]:
+def _arguments(spec: MethodSpecification, optimizer_class: type, chosen: dict[str, Any], where: str) -> dict[str, Any]:
     """Return the constructor's arguments."""
     if not _is_outside(spec):
         return {
@@ -222,9 +214,7 @@ def _import_class(spec: MethodSpecification, where: str) -> type:
             "put its package on PYTHONPATH and check the spelling",
         ) from error
     if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
-        raise _error(
-            f"{spec.class_path} is no torch.optim.Optimizer", where, "method", "name a subclass of it"
-        )
+        raise _error(f"{spec.class_path} is no torch.optim.Optimizer", where, "method", "name a subclass of it")
     return found
 
 
@@ -233,17 +223,14 @@ def _offered(names: Iterable[str]) -> set[str]:
 
 
 def _outside_names(spec: MethodSpecification) -> set[str] | None:
-    """Return the hyperparameters of a class of torch.optim; None for other classes, which only `build` looks
-    into."""
+    """Return the hyperparameters of a class of torch.optim; None for a user's, which is not read."""
     module, name = spec.class_path.split(":")
     if module != "torch.optim":
         return None
     source = ast.parse(_torch_classes()[name.lower()][1].read_text("utf-8"))
     for node in ast.walk(source):
         if isinstance(node, ast.ClassDef) and node.name == name:
-            constructor = next(
-                f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"
-            )
+            constructor = next(f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__")
             arguments = constructor.args
             return _offered(a.arg for a in (*arguments.args, *arguments.kwonlyargs) if a.arg != "self")
     return None
@@ -251,8 +238,7 @@ def _outside_names(spec: MethodSpecification) -> set[str] | None:
 
 @functools.cache
 def _torch_classes() -> dict[str, tuple[str, Path]]:
-    """Return {lower-case name: (name, its source file)} of torch.optim, read from its source: importing takes
-    seconds."""
+    """Return {lower-case name: (name, source file)} of torch.optim, read without the seconds of an import."""
     found = importlib.util.find_spec("torch")
     if found is None or found.origin is None:
         return {}
@@ -275,9 +261,7 @@ def _unknown_key(spec: MethodSpecification, key: str, names: Iterable[str], wher
     else:
         nearest = [meant] if meant in options else difflib.get_close_matches(key, options, n=1)
         hint = f"did you mean '{nearest[0]}'? " if nearest else ""
-    return _error(
-        f"'{spec.name}' has no hyperparameter '{key}'", where, key, f"{hint}it has {', '.join(options)}"
-    )
+    return _error(f"'{spec.name}' has no hyperparameter '{key}'", where, key, f"{hint}it has {', '.join(options)}")
 
 
 def _error(what: str, where: str, key: str | None, fix: str) -> ConfigurationError:

@@ -30,6 +30,7 @@ class RungeKutta(StagedOptimizer):
         weight_decay: float = 0.0,
         max_norm: float | None = None,
     ):
+        """Set the method; the rest is as in the class above."""
         self.tableau, self.stages, self.state_copies = tableau, tableau.stages, tableau.state_copies
         super().__init__(params, lr, weight_decay, max_norm)
 
@@ -41,7 +42,8 @@ class RungeKutta(StagedOptimizer):
         if group["stage"] + 1 == self.stages:
             return combine(gradients, float(stage.target.gradient), self._terms(parameters, stage.target))
         terms = [*self._terms(parameters, stage.target), (float(stage.target.gradient), gradients)]
-        self._move_from_start(group, parameters, [term for term in terms if term[0]])
+        self._return_to_start(parameters)
+        self._move(group, parameters, [(weight, tensors) for weight, tensors in terms if weight])
         for slot, made in stage.writes:
             own = dict(made.registers).get(slot, 0)
             others = Combination(tuple(entry for entry in made.registers if entry[0] != slot), made.gradient)
@@ -77,6 +79,7 @@ class ChebyshevRungeKutta(StagedOptimizer):
         weight_decay: float = 0.0,
         max_norm: float | None = None,
     ):
+        """Set the method; the rest is as in the class above."""
         self.method = chebyshev(stages, damping, order)
         self.stages, self.state_copies = stages, self.method.state_copies
         super().__init__(params, lr, weight_decay, max_norm)
@@ -101,7 +104,8 @@ class ChebyshevRungeKutta(StagedOptimizer):
                 terms.append((method.start[j - 2], self._kept(parameters, "gradient0")))
             combine(target, method.nu[j - 2] if j > 2 else 0.0, terms)
         if j < self.stages:
-            self._move_from_start(group, parameters, [(1.0, target)])
+            self._return_to_start(parameters)
+            self._move(group, parameters, [(1.0, target)])
         return target
 
 
@@ -135,6 +139,7 @@ class RungeKuttaAdam(RungeKutta):
         weight_decay: float = 0.0,
         max_norm: float | None = None,
     ):
+        """Set the method; the rest is as in the class above."""
         super().__init__(params, lr, RK4, weight_decay, max_norm)
         self.state_copies += 1
         self.param_groups[0].update(beta2=beta2, eps=eps)
@@ -174,6 +179,7 @@ class SingleGradientRK4(torch.optim.Optimizer):
     state_copies = 0
 
     def __init__(self, params: Iterable[Any], lr: float, weight_decay: float = 0.0):
+        """Set the method; the rest is as in the class above."""
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()

@@ -42,9 +42,7 @@ class Hyperparameter:
         """Return the allowed values in words."""
         if self.choices:
             return f"one of {', '.join(map(str, self.choices))}"
-        noun = {float: "a number", int: "a whole number", bool: "true or false", "betas": "two numbers"}[
-            self.kind
-        ]
+        noun = {float: "a number", int: "a whole number", bool: "true or false", "betas": "two numbers"}[self.kind]
         bounds = []
         if self.minimum is not None:
             bounds.append(f"{'>' if self.open_below else '≥'} {self.minimum:g}")
@@ -90,15 +88,20 @@ Hyperparameters = Mapping[str, Any]
 class MethodSpecification:
     """What dnatune knows of a method without building it.
 
-    Attributes: name: canonical name. description: one line for the documentation and the report.
-        hyperparameters: its settings by name; of a class from outside, those that can be known. stages:
-        gradient evaluations of a step, or how they follow from the hyperparameters. state_copies: copies of
-        the trainable parameters in the optimizer's state, likewise; None if unknown. weight_decay_style:
-        `coupled` (added to the gradient), `decoupled` (scales the weights), `own` (see its class). clipping:
-        `engine` when DeepSpeed clips the one gradient, `update` when the optimizer clips the combination.
-        experimental: whether no theory supports it. elementwise: whether it acts on each element alone, so
-        that it is exact on flat shards (ZeRO 1 to 3). class_path: `module:Class` of what is built. arguments:
-        constructor arguments that are fixed.
+    Attributes:
+        name: canonical name.
+        description: one line for the documentation and the report.
+        hyperparameters: its settings by name; of a class from outside, those that can be known.
+        class_path: `module:Class` of what is built.
+        stages: gradient evaluations of a step, or how they follow from the hyperparameters.
+        state_copies: copies of the trainable parameters in the optimizer's state, likewise; None if unknown.
+        weight_decay_style: `coupled` (added to the gradient), `decoupled` (scales the weights) or `own` (see
+            its class).
+        clipping: `engine` where DeepSpeed clips the one gradient, `update` where the optimizer clips the
+            combined one.
+        experimental: whether it is a heuristic without a theory.
+        elementwise: whether it treats each element alone, so that it is exact on flat shards (ZeRO 1 to 3).
+        arguments: constructor arguments that are fixed.
     """
 
     name: str
@@ -146,9 +149,7 @@ METHODS: dict[str, MethodSpecification] = {
             description="AdamW, as in torch.optim",
             hyperparameters={
                 **_COMMON,
-                "betas": Hyperparameter(
-                    "betas", "decay of the first and second moment", (0.9, 0.999), **_BETA
-                ),
+                "betas": Hyperparameter("betas", "decay of the first and second moment", (0.9, 0.999), **_BETA),
                 "epsilon": _EPSILON,
             },
             class_path="torch.optim:AdamW",
@@ -180,9 +181,7 @@ METHODS: dict[str, MethodSpecification] = {
             },
             class_path=_OURS + "ChebyshevRungeKutta",
             stages=lambda chosen: chosen["stages"],
-            state_copies=lambda chosen: (
-                chebyshev(chosen["stages"], chosen["damping"], chosen["order"]).state_copies
-            ),
+            state_copies=lambda chosen: chebyshev(chosen["stages"], chosen["damping"], chosen["order"]).state_copies,
             clipping="update",
         ),
         MethodSpecification(

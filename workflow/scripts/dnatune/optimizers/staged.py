@@ -25,19 +25,21 @@ class StagedOptimizer(torch.optim.Optimizer):
     p.grad is used as scratch and holds nothing of meaning after a call. A parameter without a gradient counts
     as one with gradient zero, as it does in a flat shard.
 
-    Args: params: parameters, in one group. lr: step size h, constant over the stages of a step; 0 is allowed,
-        as schedules begin with it. weight_decay: coefficient w. Coupled: every stage adds wθ to its gradient,
-        so the flow is that of the loss plus
-            w‖θ‖²/2. Decoupled: a step ends with θ₀ scaled by 1 − hw instead (Loshchilov and Hutter, ICLR
+    Args:
+        params: parameters, in one group.
+        lr: step size h, constant over the stages of a step; 0 is allowed, for schedules begin with it.
+        weight_decay: coefficient w. Coupled: every stage adds wθ to its gradient, so the flow is that of the
+            loss plus w‖θ‖²/2. Decoupled: a step scales θ₀ by 1 − hw once instead (Loshchilov and Hutter, ICLR
             2019).
         max_norm: bound on the l2 norm of a step's combined gradient (coupled weight decay included), applied
             as `torch.nn.utils.clip_grad_norm_` does to a single gradient; None or 0 turn it off. Stages are
             never clipped.
 
-    Attributes: norm_reduce: None, or what adds a squared norm (0-d float64 tensor) over the ranks when each
-        holds a shard. last_update_norm: norm of the last completed step's combined gradient before clipping;
-        NaN or infinite if
-            anything on the way was. The parameters are then worthless.
+    Attributes:
+        norm_reduce: None, or what adds a squared norm (0-d float64 tensor) over the ranks when each holds a
+            shard.
+        last_update_norm: norm of the last completed step's combined gradient before clipping. NaN or infinite
+            if anything on the way was; the parameters are then worthless.
         weight_decay_style: `coupled` or `decoupled`.
         stages: gradient evaluations of a step.
         state_copies: copies of the parameters kept in the state.
@@ -52,14 +54,11 @@ class StagedOptimizer(torch.optim.Optimizer):
     norm_reduce: Callable[[Tensor], Tensor] | None = None
     last_update_norm: float | None = None
 
-    def __init__(
-        self, params: Iterable[Any], lr: float, weight_decay: float = 0.0, max_norm: float | None = None
-    ):
+    def __init__(self, params: Iterable[Any], lr: float, weight_decay: float = 0.0, max_norm: float | None = None):
+        """Check the numbers and put the counters into the group."""
         for name, value in (("lr", lr), ("weight_decay", weight_decay), ("max_norm", max_norm or 0.0)):
             if not (math.isfinite(value) and value >= 0):
-                raise ConfigurationError(
-                    f"{name} is {value}", where=type(self).__name__, fix="give 0 or more"
-                )
+                raise ConfigurationError(f"{name} is {value}", where=type(self).__name__, fix="give 0 or more")
         # Counters stay in the group because ZeRO replaces the parameters, but never the group.
         defaults = {"lr": lr, "weight_decay": weight_decay, "max_norm": max_norm or 0.0}
         super().__init__(params, {**defaults, "stage": 0, "step": 0, "step_lr": None})
@@ -68,8 +67,8 @@ class StagedOptimizer(torch.optim.Optimizer):
         """Accept the first group and refuse a second."""
         if self.param_groups:
             raise ConfigurationError(
-                f"{type(self).__name__} got several parameter groups; ZeRO steps group by group, so the norm of "
-                "the combined update over all groups is unknown when the first one moves",
+                f"{type(self).__name__} got several parameter groups; ZeRO steps group by group, so the norm "
+                "of the combined update over all groups is unknown when the first one moves",
                 fix="put all parameters in one group",
             )
         super().add_param_group(param_group)
@@ -83,9 +82,9 @@ class StagedOptimizer(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:
         """Use the gradient at the point the parameters are at, and move them to the next one.
 
-        Raises: RunError: a closure was given, the learning rate changed in mid-step, or the parameters are
-            not those the
-                step began with.
+        Raises:
+            RunError: a closure was given, the learning rate changed in mid-step, or the parameters are not
+                those the step began with.
         """
         if closure is not None:
             raise RunError(
@@ -107,8 +106,7 @@ class StagedOptimizer(torch.optim.Optimizer):
             self._finish(group, parameters, direction)
 
     def reset(self) -> None:
-        """Forget everything: return the parameters to where an unfinished step began, drop the state and
-        counters."""
+        """Take an unfinished step back and forget everything: state, counters and norm."""
         with torch.no_grad():
             for parameter, state in self.state.items():
                 if self.stage and "theta0" in state:
@@ -118,12 +116,11 @@ class StagedOptimizer(torch.optim.Optimizer):
         self.last_update_norm = None
 
     def _advance(self, group: dict[str, Any], parameters: Tensors, gradients: Tensors) -> Tensors:
-        """Keep what later stages need; move to the next stage point, or return the step's combined
-        gradient."""
+        """Keep what later stages need and move to the next stage point; at the end return Σ b_i k_i."""
         raise NotImplementedError
 
     def _register_names(self) -> list[str]:
-        """Return the names of the state beside θ₀ that nobody reads before the step has written it."""
+        """Return the names of the state beside θ₀ that a step writes before it reads."""
         raise NotImplementedError
 
     def _begin(self, group: dict[str, Any], parameters: Tensors, gradients: Tensors) -> None:
@@ -149,8 +146,8 @@ class StagedOptimizer(torch.optim.Optimizer):
             raise RunError(
                 f"parameters appear for the first time after {group['stage']} of {self.stages} stages",
                 where=type(self).__name__,
-                fix="hand over all parameters in each call (under ZeRO 3 raise zero_optimization.sub_group_size) "
-                "and resume only from a checkpoint that has the optimizer's state",
+                fix="hand over all parameters in each call (under ZeRO 3 raise "
+                "zero_optimization.sub_group_size); resume only from a checkpoint with the optimizer's state",
             )
 
     def _kept(self, parameters: Tensors, name: str) -> Tensors:
@@ -161,13 +158,9 @@ class StagedOptimizer(torch.optim.Optimizer):
         for weight, tensors in terms:
             torch._foreach_add_(parameters, tensors, alpha=-group["lr"] * weight)
 
-    def _move_from_start(
-        self, group: dict[str, Any], parameters: Tensors, terms: list[tuple[float, Tensors]]
-    ) -> None:
-        """Set θ = θ₀ − h Σ weight · tensors."""
+    def _return_to_start(self, parameters: Tensors) -> None:
         if self.stages > 1:
             torch._foreach_copy_(parameters, self._kept(parameters, "theta0"))
-        self._move(group, parameters, terms)
 
     def _finish(self, group: dict[str, Any], parameters: Tensors, direction: Tensors) -> None:
         squares = [norm.double().square() for norm in torch._foreach_norm(direction)]
@@ -177,8 +170,7 @@ class StagedOptimizer(torch.optim.Optimizer):
         norm = math.sqrt(square.item())
         # The 1e-6 is torch's, so that one stage is clipped as clip_grad_norm_ would.
         scale = min(1.0, group["max_norm"] / (norm + 1e-6)) if group["max_norm"] else 1.0
-        if self.stages > 1:
-            torch._foreach_copy_(parameters, self._kept(parameters, "theta0"))
+        self._return_to_start(parameters)
         if group["weight_decay"] and self.weight_decay_style == "decoupled":
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
         self._move(group, parameters, [(scale, direction)])
@@ -191,9 +183,9 @@ def undisturbed(optimizer: torch.optim.Optimizer) -> Iterator[None]:
     """Undo what the construction of a DeepSpeed engine does to an optimizer; to be put around `initialize`.
 
     The wrappers for bf16 and fp16 without ZeRO take a step on zero gradients to allocate state
-    (`runtime/fp16/ unfused_optimizer.py` and `fused_optimizer.py`, `initialize_optimizer_states`). It would
-    leave a staged optimizer one stage ahead, count as one of Adam's steps, and decay the weights once. Here
-    it happens with learning rate 0, and its state is dropped.
+    (`initialize_optimizer_states` in DeepSpeed's runtime/fp16/unfused_optimizer.py and fused_optimizer.py).
+    It would leave a staged optimizer one stage ahead, count as one of Adam's steps, and decay the weights
+    once. Here it happens with learning rate 0, and its state is dropped.
     """
     rates = [group["lr"] for group in optimizer.param_groups]
     groups = list(optimizer.param_groups)
@@ -219,8 +211,7 @@ def undisturbed(optimizer: torch.optim.Optimizer) -> Iterator[None]:
 
 
 def combine(target: Tensors, keep: float, terms: list[tuple[float, Tensors]]) -> Tensors:
-    """Set target = keep · target + Σ weight · tensors in place; with `keep` 0 the old content plays no
-    part."""
+    """Set target = keep · target + Σ weight · tensors in place; with `keep` 0 its old content is not read."""
     terms = [(weight, tensors) for weight, tensors in terms if weight]
     if keep:
         if keep != 1:

@@ -1,4 +1,4 @@
-"""Butcher tableaux in exact rational arithmetic, and the order in which a method can forget its gradients.
+"""Butcher tableaux in exact rational arithmetic, and what a step has to remember between its stages.
 
 A Runge–Kutta method with s stages integrates dθ/dt = −g(θ) over a step of size h by
 
@@ -24,16 +24,17 @@ Vector = tuple[Fraction, ...]
 class Tableau:
     """An explicit Runge–Kutta method.
 
-    Attributes: name: how it is called in messages. a: weights of the gradients in each stage point, (s, s),
-        zero on and above the diagonal; a row may leave out its
-            zeros at the end.
+    Attributes:
+        name: how it is called in messages.
+        a: weights of the gradients in each stage point, (s, s), zero on and above the diagonal; a row may
+            leave out its zeros at the end.
         b: weights of the gradients in the step, (s,).
         c: times of the stage points as shares of the step, (s,).
         order: of convergence; the conditions up to it are checked.
 
-    Raises: ConfigurationError: a coefficient that is not rational, a wrong shape, an implicit method, a row
-        of `a` that
-            does not sum to its `c`, weights that do not sum to 1, or an order that is not reached.
+    Raises:
+        ConfigurationError: a coefficient that is not rational, a wrong shape, an implicit method, a row of
+            `a` that does not sum to its `c`, weights that do not sum to 1, or an order that is not reached.
     """
 
     name: str
@@ -50,10 +51,7 @@ class Tableau:
                 f"a has {len(self.a)} rows, b {size} and c {len(self.c)} entries",
                 "give one row of a, one b and one c for each stage",
             )
-        rows = [
-            [*self._exact(row, f"row {i} of a"), *[_ZERO] * (size - len(row))]
-            for i, row in enumerate(self.a, 1)
-        ]
+        rows = [[*self._exact(row, f"row {i} of a"), *[_ZERO] * (size - len(row))] for i, row in enumerate(self.a, 1)]
         object.__setattr__(self, "a", tuple(map(tuple, rows)))
         object.__setattr__(self, "b", self._exact(self.b, "b"))
         object.__setattr__(self, "c", self._exact(self.c, "c"))
@@ -64,9 +62,7 @@ class Tableau:
                     "leave a zero on and above the diagonal",
                 )
             if sum(row) != time:
-                self._refuse(
-                    f"row {number} of a sums to {sum(row)}, not to c = {time}", "correct the row or its c"
-                )
+                self._refuse(f"row {number} of a sums to {sum(row)}, not to c = {time}", "correct the row or its c")
         if sum(self.b) != 1:
             self._refuse(f"the weights b sum to {sum(self.b)}, not to 1", "correct b")
         for condition in order_conditions(self):
@@ -107,7 +103,7 @@ class Tableau:
 
 @dataclasses.dataclass(frozen=True)
 class OrderCondition:
-    """One of the conditions that make a method of some order (Hairer, Nørsett and Wanner I, table II.2.1).
+    """One of the conditions that give a method its order (Hairer, Nørsett and Wanner I, section II.2).
 
     Attributes:
         order: the order that asks for it.
@@ -139,10 +135,10 @@ def order_conditions(tableau: Tableau) -> tuple[OrderCondition, ...]:
 
 
 def stability_coefficients(tableau: Tableau) -> Vector:
-    """Return r with R(z) = Σ r_j z^j, the factor by which a step multiplies the solution of dθ/dt = λθ, z =
-    hλ.
+    """Return the coefficients r of the stability polynomial R(z) = Σ r_j z^j.
 
-    r_j = bᵀ A^{j−1} 1 (Hairer and Wanner, Solving Ordinary Differential Equations II, section IV.2).
+    A step multiplies the solution of dθ/dt = λθ by R(hλ). r_0 = 1 and r_j = bᵀ A^{j−1} 1 (Hairer and Wanner,
+    Solving Ordinary Differential Equations II, section IV.2).
     """
     coefficients, powers = [_ONE], (_ONE,) * tableau.stages
     for _ in range(tableau.stages):
@@ -163,9 +159,10 @@ class Combination:
 class StagePlan:
     """What is done with the gradient of one stage.
 
-    Attributes: target: what is subtracted from θ₀, times h, to reach the next stage point; after the last
-        stage, the new point. writes: registers to set, in this order, and to what; all of `target` is read
-        before.
+    Attributes:
+        target: what is subtracted from θ₀, times h, to reach the next stage point; in the last stage, the new
+            point.
+        writes: registers to set, in this order, and to what; all of `target` is read before.
     """
 
     target: Combination
@@ -181,9 +178,9 @@ def plan(tableau: Tableau) -> tuple[StagePlan, ...]:
     basis of just these vectors, so their number is the rank of those rows of b and a. A register is named
     after the row it follows.
 
-    The parameters themselves are not counted as memory, although θ_{i+1} knows one more combination: (θ₀ −
-    θ_{i+1})/h would give it back with the rounding error of θ divided by h, and not at all where a schedule
-    has h = 0.
+    The parameters themselves are not used as memory, although θ_{i+1} knows one more combination: the
+    difference to θ₀, divided by h, would give it back with the rounding error of θ divided by h, and not at
+    all where a schedule has h = 0.
     """
     size = tableau.stages
     rows: dict[str | int, Vector] = {"b": tableau.b, **dict(enumerate(tableau.a))}
@@ -203,8 +200,7 @@ def plan(tableau: Tableau) -> tuple[StagePlan, ...]:
 
 
 def _combination(row: Vector, now: int, past: list[tuple[int, Vector]]) -> Combination:
-    """Return Σ_{j≤now} row_j k_j made of registers, given as (slot, their row so far), and the gradient
-    k_now."""
+    """Return Σ_{j≤now} row_j k_j, made of registers (slot, their row so far) and the gradient k_now."""
     weights = _express(row[:now], [vector for _, vector in past])
     assert weights is not None, "the registers span whatever a later stage needs"  # noqa: S101
     return Combination(tuple((s, w) for (s, _), w in zip(past, weights, strict=True) if w), row[now])
@@ -228,8 +224,7 @@ def _assign(
         slot = next(s for s in range(len(held) + len(wanted) + 1) if s not in taken and s not in still_read)
         taken.add(slot)
         placed.append((slot, label, made))
-    # A kept row is its own past plus k, for the rows kept are independent; so the order among them does not
-    # matter.
+    # A kept row is its own past plus k, for the registers are independent; so their order does not matter.
     everything = placed + kept
     return {slot: label for slot, label, _ in everything}, tuple((slot, made) for slot, _, made in everything)
 
@@ -271,7 +266,7 @@ def _fractions(*numbers: str) -> Vector:
 EULER = Tableau("euler", a=((),), b=_fractions("1"), c=_fractions("0"), order=1)
 #: Heun's method of order 2, the trapezoidal rule made explicit (Heun 1900).
 HEUN = Tableau("heun", a=((), _fractions("1")), b=_fractions("1/2", "1/2"), c=_fractions("0", "1"), order=2)
-#: The classical method of order 4 (Kutta 1901; Hairer, Nørsett and Wanner I, table II.1.2, left).
+#: The classical method of order 4 (Kutta 1901; Hairer, Nørsett and Wanner I, section II.1).
 RK4 = Tableau(
     "rk4",
     a=((), _fractions("1/2"), _fractions("0", "1/2"), _fractions("0", "0", "1")),
@@ -279,7 +274,7 @@ RK4 = Tableau(
     c=_fractions("0", "1/2", "1/2", "1"),
     order=4,
 )
-#: Kutta's 3/8 rule of order 4 (the same table, right): smaller error constants, one copy more.
+#: Kutta's 3/8 rule of order 4 (the same sources): smaller error constants, one copy more.
 RK4_38 = Tableau(
     "rk4_38",
     a=((), _fractions("1/3"), _fractions("-1/3", "1"), _fractions("1", "-1", "1")),

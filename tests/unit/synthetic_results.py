@@ -1,0 +1,156 @@
+"""A results folder as the stages before `compare` leave it, made from random numbers in place of models."""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from dnatune import metrics
+from dnatune.comparison import tasks_by_name
+from dnatune.files import write_json, write_json_lines
+from dnatune.predictions import write_answers, write_predictions
+
+PROMOTERS = {
+    "name": "prom_core_all",
+    "labels": ["Non-promoter", "promoter"],
+    "instruction": "Is it one?",
+    "metric": "mcc",
+}
+SPLICE = {
+    "name": "splice",
+    "labels": ["Non-Splice Sites", "Acceptor Sites", "Donor Sites"],
+    "instruction": "Which is it?",
+    "metric": "f1_macro",
+}
+
+
+class Results:
+    """Folders of runs and baselines below `root`, added one by one.
+
+    Args:
+        root: folder to fill.
+        tasks: tasks as in the settings of the script.
+        items: test items of every task.
+    """
+
+    def __init__(self, root: Path, tasks=(PROMOTERS,), items: int = 600, simulated: bool = False):
+        self.root, self.items = root, items
+        self.settings = {"name": "synthetic", "tasks": list(tasks), "simulated": simulated}
+        self.tasks = tasks_by_name(self.settings)
+        self.evaluations, self.adapters, self.logs, self.baselines = [], [], [], []
+
+    def add_run(
+        self, optimizer, seed=0, *, task="prom_core_all", model="tiny", skill=1.0, steps=60, stages=1, batch=128,
+        code="aaaa", diverged_at=None, generate=False, dev=True, learning_rate=1e-3,
+    ):  # fmt: skip
+        """Write one run; `skill` is how far the right class is lifted, in nats."""
+        place = f"{model}/{task}/{optimizer}/seed{seed}"
+        evaluation, finetuned = self.root / "evaluate" / place, self.root / "finetune" / place
+        self.evaluations.append(evaluation)
+        self.adapters.append(finetuned / "adapter")
+        self.logs.append(finetuned / "training.jsonl")
+        rng = np.random.default_rng([zlib.crc32(place.encode()), seed])
+        done = diverged_at or steps
+        write_json_lines(self.logs[-1], curve(rng, done, stages, diverged_at is not None, dev))
+        end = {"step": done, "loss": None, "gradient_norm": 81234.5, "reason": "the loss is not finite"}
+        record = {
+            "status": "diverged" if diverged_at else "completed",
+            "diverged": end if diverged_at else None,
+            "model": model,
+            "task": task,
+            "optimizer": optimizer,
+            "seed": seed,
+            "settings": {
+                "model": model,
+                "task": {key: value for key, value in vars(self.tasks[task]).items() if key in ("name", "instruction")},
+                "seed": seed,
+                "optimizer": {
+                    "name": optimizer,
+                    "method": optimizer,
+                    "hyperparameters": {"learning_rate": learning_rate},
+                },
+                "budget": {"epochs": 1},
+                "lora": {"rank": 8, "alpha": 32, "target_modules": ["q_proj", "v_proj"]},
+                "training": {"global_batch_size": batch, "precision": "auto", "deepspeed": {}, "packing": True},
+            },
+            "steps": done,
+            "gradient_evaluations": done * stages,
+            "epochs": 1.0,
+            "global_batch_size": batch,
+            "micro_batch_size": 16,
+            "accumulation": 4,
+            "ranks": 2,
+            "trainable_parameters": 312_832,
+            "total_parameters": 1_412_352,
+            "precision": "fp32",
+            "device": "cpu",
+            "wall_seconds": 0.7 * done * stages + seed,
+            "gpu_seconds": 0.0,
+            "final_loss": None if diverged_at else 0.42 - 0.01 * skill,
+            "inputs": {"model": "0123456789abcdef", "train": f"{zlib.crc32(task.encode()):064x}"},
+            "software": {"python": "3.11.7", "torch": "2.13.0", "git_commit": "f" * 40, "code": code},
+        }
+        write_json(self.adapters[-1] / "run.json", record)
+        if diverged_at:
+            write_predictions(evaluation / "predictions.tsv", [], [], len(self.tasks[task].labels))
+            write_json(evaluation / "metrics.json", {**metrics.diverged(), "seconds": 0.0})
+        else:
+            self._score(evaluation, task, rng, skill, generate)
+
+    def add_baseline(self, name, skill, task="prom_core_all"):
+        """Write one baseline."""
+        folder = self.root / "evaluate" / "baselines" / task / name
+        self.baselines.append(folder)
+        self._score(folder, task, np.random.default_rng(zlib.crc32(name.encode())), skill, False)
+
+    def _score(self, folder, task, rng, skill, generate):
+        classes = len(self.tasks[task].labels)
+        truth = rng.integers(classes, size=self.items)
+        odds = rng.normal(size=(self.items, classes)) + skill * np.eye(classes)[truth]
+        scores = odds - np.log(np.exp(odds).sum(axis=1, keepdims=True)) - 1e-4
+        if generate:
+            guesses = [None if i % 7 == 0 else int(row.argmax()) for i, row in enumerate(scores)]
+            texts = ['dnon-"promoter\tx' if guess is None else str(guess) for guess in guesses]
+            write_answers(folder / "predictions.tsv", truth.tolist(), guesses, texts)
+            result = metrics.from_predictions(truth.tolist(), guesses, classes)
+        else:
+            write_predictions(folder / "predictions.tsv", truth.tolist(), scores, classes)
+            result = metrics.from_log_probabilities(truth.tolist(), scores)
+        write_json(folder / "metrics.json", {**result, "seconds": 1.5})
+
+    def arguments(self, out: Path) -> list[str]:
+        """Return the script's command line, outputs in `out`."""
+        return [
+            f"--settings={json.dumps(self.settings)}",
+            *("--runs", *map(str, self.evaluations)),
+            *("--adapters", *map(str, self.adapters)),
+            *("--logs", *map(str, self.logs)),
+            *("--baselines", *map(str, self.baselines)),
+            *("--comparison", str(out / "compare" / "comparison.tsv")),
+            *("--loss-figure", str(out / "compare" / "loss.svg")),
+            *("--report", str(out / "report.html")),
+        ]
+
+
+def curve(rng, steps: int, stages: int, diverges: bool, dev: bool) -> list[dict]:
+    """Return the lines of a training.jsonl: a loss that decays with noise, and ends in a blow-up if it diverges."""
+    rows = []
+    for step in range(1, steps + 1):
+        loss = 0.35 + 2.2 * np.exp(-step / (0.08 * steps)) + 0.04 * rng.standard_normal()
+        if diverges:
+            loss = 0.7 + 0.3 * step + np.exp(min(20.0, 0.9 * step))
+        row = {
+            "step": step,
+            "gradient_evaluations": step * stages,
+            "epoch": step / steps,
+            "loss": None if diverges and step == steps else float(loss),
+            "learning_rate": 1e-3,
+            "gradient_norm": 0.8,
+            "samples_per_second": 900.0,
+            "seconds": 0.7 * step,
+        }
+        if dev and step % max(1, steps // 8) == 0 and not diverges:
+            row |= {"dev_loss": float(0.4 + 1.8 * np.exp(-step / (0.08 * steps))), "dev_accuracy": 0.7}
+        rows.append(row)
+    return rows
