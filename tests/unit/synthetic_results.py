@@ -52,7 +52,7 @@ class Results:
         self.logs.append(finetuned / "training.jsonl")
         rng = np.random.default_rng([zlib.crc32(place.encode()), seed])
         done = diverged_at or steps
-        write_json_lines(self.logs[-1], curve(rng, done, stages, diverged_at is not None, dev))
+        write_json_lines(self.logs[-1], curve(rng, done, stages, skill, diverged_at is not None, dev))
         end = {"step": done, "loss": None, "gradient_norm": 81234.5, "reason": "the loss is not finite"}
         record = {
             "status": "diverged" if diverged_at else "completed",
@@ -133,11 +133,12 @@ class Results:
         ]
 
 
-def curve(rng, steps: int, stages: int, diverges: bool, dev: bool) -> list[dict]:
+def curve(rng, steps: int, stages: int, skill: float, diverges: bool, dev: bool) -> list[dict]:
     """Return the lines of a training.jsonl: a loss that decays with noise, and ends in a blow-up if it diverges."""
     rows = []
     for step in range(1, steps + 1):
-        loss = 0.35 + 2.2 * np.exp(-step / (0.08 * steps)) + 0.04 * rng.standard_normal()
+        decay = 1.8 * np.exp(-step * skill / (0.08 * steps)) - 0.1 * skill
+        loss = 0.45 + decay + 0.03 * rng.standard_normal()
         if diverges:
             loss = 0.7 + 0.3 * step + np.exp(min(20.0, 0.9 * step))
         row = {
@@ -151,6 +152,6 @@ def curve(rng, steps: int, stages: int, diverges: bool, dev: bool) -> list[dict]
             "seconds": 0.7 * step,
         }
         if dev and step % max(1, steps // 8) == 0 and not diverges:
-            row |= {"dev_loss": float(0.4 + 1.8 * np.exp(-step / (0.08 * steps))), "dev_accuracy": 0.7}
+            row |= {"dev_loss": float(0.5 + decay), "dev_accuracy": 0.7}
         rows.append(row)
     return rows

@@ -280,6 +280,18 @@ def test_heun_and_rk4_keep_two_copies():
 
 
 @pytest.mark.parametrize("method, hyperparameters", STAGED)
+def test_state_is_allocated_once(method, hyperparameters):
+    """DeepSpeed keeps views of the state tensors, so new ones would cost memory twice."""
+    theta = parameter()
+    optimizer = build(method, [theta], **hyperparameters)
+    drive(optimizer, [theta], 1)
+    first = dict(optimizer.state[theta])
+    drive(optimizer, [theta], 3 * stages_of(method, hyperparameters))
+    assert optimizer.state[theta].keys() == first.keys()
+    assert all(optimizer.state[theta][name] is tensor for name, tensor in first.items())
+
+
+@pytest.mark.parametrize("method, hyperparameters", STAGED)
 def test_a_step_is_exactly_its_stages(method, hyperparameters):
     theta = parameter()
     optimizer = build(method, [theta], **hyperparameters)

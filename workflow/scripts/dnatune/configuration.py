@@ -352,9 +352,8 @@ def _rows(schema: dict[str, Any], root: dict[str, Any], path: str) -> Iterator[t
     for key, part in _dereference(schema, root).get("properties", {}).items():
         full = f"{path}{key}"
         inner = _dereference(part, root)
-        kind = inner.get("type", "one of " + ", ".join(map(str, inner.get("enum", []))))
-        kind = " or ".join(kind) if isinstance(kind, list) else kind
-        default = part.get("default", inner.get("default", "none" if "default" not in part else None))
+        kind = _kind(inner)
+        default = part.get("default", inner.get("default", "none"))
         yield full, kind, part.get("unit", ""), _plain(default), part.get("description", "")
         yield from _rows(inner, root, f"{full}.")
         if isinstance(inner.get("additionalProperties"), dict):
@@ -363,9 +362,23 @@ def _rows(schema: dict[str, Any], root: dict[str, Any], path: str) -> Iterator[t
             yield from _rows(choice, root, f"{full}[].")
 
 
+def _kind(schema: dict[str, Any]) -> str:
+    choices = schema.get("oneOf", [])
+    if choices:
+        return " or ".join(str(choice.get("const", choice.get("type"))) for choice in choices)
+    kind = schema.get("type", "one of " + ", ".join(map(str, schema.get("enum", []))))
+    return " or ".join(kind) if isinstance(kind, list) else kind
+
+
 def _plain(default: Any) -> str:
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, dict):
         return ", ".join(f"{key}: {value}" for key, value in default.items()) or "empty"
     return ", ".join(map(str, default)) if isinstance(default, list) else str(default)
+
+
+def markdown_row(row: tuple[str, str, str, str, str]) -> str:
+    """Return a line of the table in config/README.md."""
+    key, kind, unit, default, meaning = (cell.replace("|", "\\|") for cell in row)
+    return f"| `{key}` | {kind} | {unit} | {default} | {meaning} |"

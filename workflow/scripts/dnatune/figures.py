@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -85,12 +86,18 @@ def _svg(chart: Any, background: str = "transparent") -> str:
 
 
 def score_chart(
-    groups: Sequence[Group], controls: Sequence[tuple[str, float]], metric: str, title: str, looks: Palette
+    groups: Sequence[Group],
+    rivals: Iterable[Group],
+    controls: Sequence[tuple[str, float]],
+    metric: str,
+    title: str,
+    looks: Palette,
 ) -> alt.LayerChart:
     """Return one dot a seed by optimizer, with the baselines as reference lines.
 
     Args:
         groups: optimizers of one model and task.
+        rivals: optimizers of all models on the task; the axis holds them all, so that panels can be compared.
         controls: (name, value) of the baselines of the task.
         metric: key in metrics.json.
         title: the metric's name.
@@ -120,7 +127,13 @@ def score_chart(
             labelColor={"condition": {"test": muted, "value": _MUTED}, "value": _INK},
         ),
     )
-    value = alt.X("value:Q", title=f"{title} on the test split", scale=alt.Scale(nice=True, zero=True))
+    reached = [value for group in rivals for value in group.values(metric)] + [line["value"] for line in lines]
+    value = alt.X(
+        "value:Q",
+        title=f"{title} on the test split",
+        scale=alt.Scale(domain=[min([0, *reached]), max([0.1, *reached])], nice=True),
+        axis=alt.Axis(labelFlush=False, tickCount=6),
+    )
     names = list(dict.fromkeys(group.optimizer for group in groups))
     rules = _chart(lines).mark_rule(color=_MUTED, strokeDash=[3, 3], strokeWidth=1).encode(x=value)
     ends = _chart(lines).mark_point(color=_MUTED, shape="diamond", filled=True, size=70, opacity=1)
@@ -158,8 +171,10 @@ def curve_chart(groups: Sequence[Group], key: str, looks: Palette) -> alt.LayerC
     low = min(float(curve["value"].min()) for curve in shown)
     high = max(float(curve["value"].max()) for curve in shown)
     scale, note = alt.Scale(domain=[low, high], nice=True, zero=False), ""
+    ticks = alt.Axis(tickCount=6)
     if low > 0 and high > 10 * low:
-        scale, note = alt.Scale(type="log", domain=[low, high], nice=True), ", log scale"
+        scale, note = alt.Scale(type="log", domain=[low, high], nice=False), ", log scale"
+        ticks = alt.Axis(values=_decades(low, high), format="~g")
     thin, thick, crosses = [], [], []
     for number, (run, curve) in enumerate(curves):
         place = {"optimizer": run.optimizer, "run": number}
@@ -173,29 +188,35 @@ def curve_chart(groups: Sequence[Group], key: str, looks: Palette) -> alt.LayerC
             crosses.append({**place, "x": float(last["x"]), "value": min(max(float(last["value"]), low), high)})
     names = list(dict.fromkeys(run.optimizer for run, _ in curves))
     word = "training" if key == "loss" else "dev"
-    symbols = alt.Legend(symbolStrokeWidth=2.5, symbolSize=260, symbolType="stroke")
+    symbols = alt.Legend(symbolOpacity=1, symbolStrokeWidth=2.2, symbolSize=500) if key == "loss" else alt.Legend()
+    spaced = r"replace(format(datum.value, ','), /,/g, '\u202f')"
     encoding = {
-        "x": alt.X("x:Q", title="gradient evaluations", axis=alt.Axis(tickCount=5, grid=False)),
-        "y": alt.Y("value:Q", title=f"{word} loss, nats a token{note}", scale=scale, axis=alt.Axis(tickCount=6)),
+        "x": alt.X("x:Q", title="gradient evaluations", axis=alt.Axis(tickCount=5, grid=False, labelExpr=spaced)),
+        "y": alt.Y("value:Q", title=f"{word} loss, nats a token{note}", scale=scale, axis=ticks),
         "color": _scaled(alt.Color, "optimizer", names, [looks[n][0] for n in names], legend=symbols),
         "detail": alt.Detail("run:N"),
     }
-    dash = _scaled(alt.StrokeDash, "optimizer", names, [list(looks[n][2]) for n in names], legend=symbols)
     if key == "loss":
+        dash = _scaled(alt.StrokeDash, "optimizer", names, [list(looks[n][2]) for n in names], legend=symbols)
+        # Many raw lines over each other would hide the means.
+        faint = min(0.5, max(0.2, 3 / len(curves)))
         layers = [
-            _chart(thin).mark_line(strokeWidth=0.7, opacity=0.35, clip=True).encode(**encoding),
+            _chart(thin).mark_line(strokeWidth=0.7, opacity=faint, clip=True).encode(**encoding),
             _chart(thick).mark_line(strokeWidth=2, clip=True).encode(**encoding, strokeDash=dash),
         ]
     else:
-        shape = _scaled(alt.Shape, "optimizer", names, [looks[n][1] for n in names], legend=None)
+        shape = _scaled(alt.Shape, "optimizer", names, [looks[n][1] for n in names], legend=symbols)
         layers = [
-            _chart(thin).mark_line(strokeWidth=1.6, clip=True).encode(**encoding, strokeDash=dash),
-            _chart(thin).mark_point(filled=True, size=40, opacity=1, clip=True).encode(**encoding, shape=shape),
+            _chart(thin).mark_line(strokeWidth=1.6, clip=True).encode(**encoding),
+            _chart(thin).mark_point(filled=True, size=45, opacity=1).encode(**encoding, shape=shape),
         ]
-    if crosses:
-        mark = _chart(crosses).mark_text(text="✕ diverged", align="left", dx=-5, dy=8, fontSize=12, fontWeight="bold")
-        layers.append(mark.encode(x=encoding["x"], y=encoding["y"], color=encoding["color"]))
-    return alt.layer(*layers).properties(height=300)
+    for line, name in enumerate(dict.fromkeys(cross["optimizer"] for cross in crosses)):
+        ends = [cross for cross in crosses if cross["optimizer"] == name]
+        style = {"color": looks[name][0], "align": "left", "dx": -5, "dy": 8 + 16 * line, "fontWeight": "bold"}
+        for marks, text in ((ends, "✕"), (ends[-1:], f"✕ {name} diverged")):
+            mark = _chart(marks).mark_text(text=text, fontSize=12, **style)
+            layers.append(mark.encode(x=encoding["x"], y=encoding["y"]))
+    return alt.layer(*layers).properties(height=320)
 
 
 def calibration_chart(groups: Sequence[Group], looks: Palette) -> alt.LayerChart | None:
@@ -206,11 +227,11 @@ def calibration_chart(groups: Sequence[Group], looks: Palette) -> alt.LayerChart
     if not points:
         return None
     low = int(10 * min(min(point["confidence"], point["accuracy"]) for point in points)) / 10
-    scale = alt.Scale(domain=[low, 1], nice=False)
+    scale, axis = alt.Scale(domain=[low, 1], nice=False), alt.Axis(tickCount=6, format=".1f", labelFlush=False)
     names = list(dict.fromkeys(point["optimizer"] for point in points))
     encoding = {
-        "x": alt.X("confidence:Q", title="confidence: probability of the predicted class", scale=scale),
-        "y": alt.Y("accuracy:Q", title="share that is right", scale=scale),
+        "x": alt.X("confidence:Q", title="confidence: probability of the predicted class", scale=scale, axis=axis),
+        "y": alt.Y("accuracy:Q", title="share that is right", scale=scale, axis=axis),
         "color": _scaled(alt.Color, "optimizer", names, [looks[n][0] for n in names], legend=alt.Legend()),
     }
     diagonal = _chart([{"confidence": end, "accuracy": end} for end in (low, 1)])
@@ -234,6 +255,12 @@ def _curve(run: FinishedRun, key: str) -> pd.DataFrame:
     """Return columns x (gradient evaluations) and value; steps without a finite value are left out."""
     pairs = [(row["gradient_evaluations"], row[key]) for row in run.log if row.get(key) is not None]
     return pd.DataFrame(pairs, columns=["x", "value"], dtype=float)
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """Return 1, 2, 5 and their decades between two values, as ticks of a logarithmic axis."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [step * 10.0**power for power in powers for step in (1, 2, 5) if low <= step * 10.0**power <= high]
 
 
 def _window(curve: pd.DataFrame) -> int:

@@ -12,6 +12,8 @@ from typing import Any
 
 from dnatune.errors import DataError
 
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
+
 
 @contextlib.contextmanager
 def publish_file(path: Path) -> Iterator[Path]:
@@ -59,6 +61,12 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Tell whether a file is what git leaves of a large file that git-lfs has not fetched."""
+    with path.open("rb") as stream:
+        return stream.read(len(_LFS_POINTER)) == _LFS_POINTER
 
 
 def sha256_of_file(path: Path) -> str:

@@ -21,6 +21,7 @@ from transformers import (
 from transformers.utils import logging
 
 from dnatune.errors import ModelError
+from dnatune.files import is_lfs_pointer
 from dnatune.packing import PackedBatch
 
 # A log file is no terminal: bars for loading a file say nothing there.
@@ -112,6 +113,13 @@ def check_folder(folder: Path) -> None:
             where=str(folder),
             fix="pickled weights (*.bin, *.pt) are never loaded: convert them with "
             "transformers' save_pretrained in a place where you trust them",
+        )
+    pointers = [file.name for file in sorted(folder.iterdir()) if file.is_file() and is_lfs_pointer(file)]
+    if pointers:
+        raise ModelError(
+            f"{', '.join(pointers)}: a git-lfs pointer, not the file itself",
+            where=str(folder),
+            fix="run `git lfs pull` in that repository",
         )
 
 

@@ -4,12 +4,11 @@ import csv
 from pathlib import Path
 
 from dnatune.errors import DataError
-from dnatune.files import read_json_lines, write_json_lines
+from dnatune.files import is_lfs_pointer, read_json_lines, write_json_lines
 from dnatune.tasks import Task
 
 _HEADER = ["sequence", "label"]
 _ALPHABET = frozenset("ACGTN")
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def read_csv(path: Path, classes: int) -> list[tuple[str, int]]:
@@ -27,13 +26,13 @@ def read_csv(path: Path, classes: int) -> list[tuple[str, int]]:
     """
     if not path.is_file():
         raise DataError("file not found", where=str(path), fix="each task needs train.csv, dev.csv and test.csv")
-    content = path.read_bytes()
-    if content.startswith(_LFS_POINTER):
+    if is_lfs_pointer(path):
         raise DataError(
             "this is a git-lfs pointer, not the data",
             where=str(path),
             fix="run `git lfs pull` in that repository",
         )
+    content = path.read_bytes()
     try:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

@@ -19,10 +19,12 @@ _HERE = Path(__file__).parent
 _METRICS = {"mcc": "MCC", "f1_macro": "macro F1"}
 _BASELINES = {"majority": "majority class", "gc": "GC content", "kmers": "k-mers", "bayes": "Bayes optimum"}
 _FLAGS = {
-    "unequal_budget": "the runs of this model and task took different numbers of gradient evaluations",
-    "unequal_batch": "the runs of this model and task used different batch sizes",
+    "unequal_budget": "the runs took different numbers of gradient evaluations",
+    "unequal_batch": "the runs used different batch sizes",
     "mixed_code": "the runs were made by different versions of dnatune's code",
 }
+_INPUTS = {"model": ("download", "digest of the base model"), "train": ("prepare", "digest of the training split")}
+_MOST_SEEDS_SHOWN = 4
 _AXES = ("optimizer", "task", "model", "seed")
 
 
@@ -51,7 +53,7 @@ def page(
     )
     environment.filters.update(score=_score, count=_count, duration=_duration, percent=_percent)
     table = base64.b64encode(comparison_text(rows).encode()).decode()
-    several_models = len({group.model for group in groups}) > 1
+    several_models = _several_models(groups)
     return environment.get_template("report.html.j2").render(
         name=settings["name"],
         simulated=settings["simulated"],
@@ -87,8 +89,9 @@ def _panel(
         for baseline in baselines
         if baseline.task == task.name
     ]
+    rivals = [group for group in groups if group.task == task.name]
     charts = {
-        "scores": figures.score_chart(members, controls, task.metric, _metric_name(task.metric), palette),
+        "scores": figures.score_chart(members, rivals, controls, task.metric, _metric_name(task.metric), palette),
         "loss": figures.curve_chart(members, "loss", palette),
         "dev_loss": figures.curve_chart(members, "dev_loss", palette),
         "calibration": figures.calibration_chart(members, palette),
@@ -109,18 +112,17 @@ def _panel(
 
 
 def _overview(groups: Sequence[Group]) -> str:
+    """Return what was compared; the cost of a run is named where all have the same."""
     runs = [run for group in groups for run in group.runs]
-    parts = [
-        _some(list(dict.fromkeys(getattr(group, axis) for group in groups)), axis)
-        for axis in ("optimizer", "model", "task")
-    ]
-    seeds = sorted({run.seed for run in runs})
+    parts = [_some(list(dict.fromkeys(getattr(group, axis) for group in groups)), axis) for axis in _AXES[:3]]
+    parts.append(_some(sorted({run.seed for run in runs}), "seed"))
     budgets = {run.record["gradient_evaluations"] for run in runs if not run.diverged}
     batches = {run.record["global_batch_size"] for run in runs}
     cost = ""
     if len(budgets) == len(batches) == 1:
-        cost = f", each of {_count(budgets.pop())} gradient evaluations over batches of {_count(batches.pop())}"
-    return f"{_plural(len(runs), 'run')}: {', '.join(parts)}, {_some(seeds, 'seed')}{cost}."
+        cost = f" Each {'completed ' if any(run.diverged for run in runs) else ''}run took"
+        cost += f" {_count(budgets.pop())} gradient evaluations over batches of {_count(batches.pop())} examples."
+    return f"{_plural(len(runs), 'run')}: {', '.join(parts)}.{cost}"
 
 
 def _some(names: Sequence[Any], noun: str) -> str:
@@ -135,7 +137,7 @@ def _findings(
     tasks: Mapping[str, Task], groups: Sequence[Group], baselines: Sequence[Baseline]
 ) -> list[dict[str, Any]]:
     """Return one finding a task: its name and the sentences that say what was found."""
-    several_models = len({group.model for group in groups}) > 1
+    several_models = _several_models(groups)
     findings = []
     for task in tasks.values():
         members = [group for group in groups if group.task == task.name]
@@ -162,30 +164,31 @@ def _sentences(
 
     best, winner = ranked[0]
     ties = [group for mean, group in ranked if math.isclose(mean, best, abs_tol=5e-4)]
-    amount = f"{_score(best)} {_seeds_in_words(winner, task.metric)}"
+    amount = f"{_score(best)} ({_seeds_in_words(winner, task.metric)})"
     if len(groups) == 1:
         yield f"{called(winner)} reached a mean {metric} of {amount}."
     elif len(ranked) == 1:
         yield f"{called(winner)} alone has a result: a mean {metric} of {amount}."
     elif len(ties) > 1:
-        yield f"{_listed(map(called, ties))} share the highest mean {metric}, {amount}."
+        yield f"{_listed(map(called, ties))} share the highest mean {metric} of {len(groups)} compared, {amount}."
     else:
         second, next_best = ranked[1]
         yield (
             f"{called(winner)} has the highest mean {metric} of {len(groups)} compared, {amount}; next is"
             f" {called(next_best)}, {_score(best - second)} lower at {_score(second)}"
-            f" {_seeds_in_words(next_best, task.metric)}."
+            f" ({_seeds_in_words(next_best, task.metric)})."
         )
     controls = sorted((b for b in baselines if b.name != "bayes"), key=lambda b: b.metrics[task.metric])
     below = [b for b in controls if b.metrics[task.metric] < best]
     above = [b for b in controls if b.metrics[task.metric] >= best]
     verdicts = [
-        f"{word} {_listed(f'{_baseline_name(b.name)} ({_score(b.metrics[task.metric])})' for b in part)}"
+        f"{word} the baseline{'s' if len(part) > 1 else ''}"
+        f" {_listed(f'{_baseline_name(b.name)} ({_score(b.metrics[task.metric])})' for b in part)}"
         for word, part in (("above", below), ("not above", above))
         if part
     ]
     if verdicts:
-        yield f"That is {' and '.join(verdicts)}."
+        yield f"{called(winner)} is {', but '.join(verdicts)}."
     ceiling = next((b.metrics[task.metric] for b in baselines if b.name == "bayes"), None)
     if ceiling is not None and ceiling > 0:
         yield (
@@ -198,10 +201,9 @@ def _sentences(
 def _seeds_in_words(group: Group, metric: str) -> str:
     values = group.values(metric)
     if len(group.runs) == 1:
-        return "with 1 seed, so its spread is unknown"
+        return "1 seed, so the spread is unknown"
     number = f"{len(values)} of {len(group.runs)}" if len(values) < len(group.runs) else f"{len(values)}"
-    spread = f", from {_score(min(values))} to {_score(max(values))}" if len(values) > 1 else ""
-    return f"(mean over {number} seeds{spread})"
+    return f"{number} seeds" + (f", {_score(min(values))} to {_score(max(values))}" if len(values) > 1 else "")
 
 
 def _listed(words: Iterable[str]) -> str:
@@ -209,24 +211,35 @@ def _listed(words: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
+def _several_models(groups: Sequence[Group]) -> bool:
+    return len({group.model for group in groups}) > 1
+
+
 def _cautions(groups: Sequence[Group], rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return in plain words what every flag and every divergence means."""
-    cautions: dict[str, list[str]] = {}
-    for row in rows:
-        for flag in row["flags"].split() if row["flags"] else []:
-            if flag in _FLAGS:
-                place = "" if flag == "mixed_code" else f"{row['task']}, {row['model']}: "
-                cautions.setdefault(f"Not on equal terms: {place}{_FLAGS[flag]}.", [])
-    return [*cautions, *(_divergence(run) for group in groups for run in group.runs if run.diverged)]
+    several_models = _several_models(groups)
+
+    def place(task: str, model: str) -> str:
+        return f"{task}, {model}" if several_models else task
+
+    raised = [(row, flag) for row in rows for flag in (row["flags"] or "").split() if flag in _FLAGS]
+    unequal = [
+        f"Not on equal terms{'' if flag == 'mixed_code' else ' on ' + place(row['task'], row['model'])}: {_FLAGS[flag]}."
+        for row, flag in raised
+    ]
+    lost = [group for group in groups if len(group.completed) < len(group.runs)]
+    return [*dict.fromkeys(unequal), *(_divergence(group, place(group.task, group.model)) for group in lost)]
 
 
-def _divergence(run: FinishedRun) -> str:
-    end = run.record["diverged"]
-    loss, norm = (_magnitude(end[key]) for key in ("loss", "gradient_norm"))
-    return (
-        f"{run.optimizer} diverged with seed {run.seed} on {run.task}, {run.model}, at step {end['step']}:"
-        f" {end['reason']} (loss {loss}, gradient norm {norm}). It has no model and counts in no mean."
+def _divergence(group: Group, place: str) -> str:
+    diverged = [(run.seed, run.record["diverged"]) for run in group.runs if run.diverged]
+    ends = "; ".join(
+        f"seed {seed} at step {_count(end['step'])}, because {end['reason']} (loss"
+        f" {_magnitude(end['loss'])}, gradient norm {_magnitude(end['gradient_norm'])})"
+        for seed, end in diverged
     )
+    count = f"{len(diverged)} of {_plural(len(group.runs), 'seed')}"
+    return f"{group.optimizer} diverged on {place} with {count}, which no mean counts: {ends}."
 
 
 def _magnitude(value: float | None) -> str:
@@ -272,7 +285,7 @@ def _leaderboard(task: Task, groups: Sequence[Group], rows: Sequence[Mapping[str
         return math.inf if entry["mean"] is None else -entry["mean"]
 
     runs = [
-        {**row, "values": group.values(task.metric), "diverged": len(group.runs) - len(group.completed)}
+        {**row, "spread": _spread(group.values(task.metric)), "diverged": len(group.runs) - len(group.completed)}
         for group, row in zip(groups, rows, strict=False)
         if group.task == task.name
     ]
@@ -287,6 +300,12 @@ def _leaderboard(task: Task, groups: Sequence[Group], rows: Sequence[Mapping[str
         "runs": sorted(runs, key=by_mean),
         "baselines": sorted(controls, key=by_mean),
     }
+
+
+def _spread(values: Sequence[float]) -> str:
+    if len(values) > _MOST_SEEDS_SHOWN:
+        return f"{_score(min(values))} to {_score(max(values))}"
+    return "  ".join(map(_score, values))
 
 
 def _run_score(run: FinishedRun, task: Task) -> str:
@@ -333,9 +352,12 @@ def _facts(run: FinishedRun) -> Iterator[tuple[tuple[str, str], str]]:
     """Yield ((stage, setting), value) of one run."""
     record = run.record
     for key, value in record["inputs"].items():
-        yield ("download" if key == "model" else "prepare", f"digest of {key}"), str(value)
+        yield _INPUTS.get(key, ("prepare", f"digest of {key}")), str(value)
     for key, value in _flat(record["settings"]):
-        if key in ("model", "seed", "task.name", "optimizer.name"):
+        if key in ("model", "seed", "task.name", "optimizer.name") or (key, value) == (
+            "optimizer.method",
+            run.optimizer,
+        ):
             continue
         stage = "prepare" if key.startswith("task.") else "finetune"
         yield (stage, key.replace("optimizer.hyperparameters.", "optimizer.")), value

@@ -32,13 +32,14 @@ class RungeKutta(StagedOptimizer):
     ):
         """Set the method; the rest is as in the class above."""
         self.tableau, self.stages, self.state_copies = tableau, tableau.stages, tableau.state_copies
+        self._plan = plan(tableau)
         super().__init__(params, lr, weight_decay, max_norm)
 
     def _register_names(self) -> list[str]:
         return [f"register{slot}" for slot in range(self.tableau.registers)]
 
     def _advance(self, group: dict[str, Any], parameters: Tensors, gradients: Tensors) -> Tensors:
-        stage = plan(self.tableau)[group["stage"]]
+        stage = self._plan[group["stage"]]
         if group["stage"] + 1 == self.stages:
             return combine(gradients, float(stage.target.gradient), self._terms(parameters, stage.target))
         terms = [*self._terms(parameters, stage.target), (float(stage.target.gradient), gradients)]

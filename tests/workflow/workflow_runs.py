@@ -1,0 +1,182 @@
+"""Snakemake as a user starts it: in a folder of its own, with a configuration and a site of its own."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "workflow" / "scripts"
+PYTHON = sys.executable
+#: Nothing here may wait for ever; the longest run takes a minute on an idle machine.
+TIMEOUT_SECONDS = 900
+
+_ONE_RANK = {"ranks": 1, "cpus_per_rank": 1, "mem_mb": 2000, "runtime": "1h"}
+#: A chain of two runs that costs little: one learns, the other's first update throws it off.
+_SMALL = {
+    "name": "small",
+    "models": {
+        "tiny": {
+            "source": "tiny",
+            "tiny": {"hidden_size": 32, "layers": 1, "intermediate_size": 64, "vocabulary": 600},
+        }
+    },
+    "data": {"source": "simulated", "simulated": {"train_size": 320, "dev_size": 40, "test_size": 60}},
+    "tasks": ["prom_core_all"],
+    "seeds": [3],
+    "budget": {"steps": 10},
+    "optimizers": {
+        "adamw": {"learning_rate": 2.0e-2, "weight_decay": 0.01},
+        "wild": {"method": "sgd", "learning_rate": 1.0e4},
+    },
+    "lora": {"rank": 4, "alpha": 16, "dropout": 0.0},
+    "training": {
+        "global_batch_size": 32,
+        "gradient_checkpointing": False,
+        "precision": "fp32",
+        "evaluation_steps": 5,
+    },
+    "evaluation": {"batch_size": 32},
+}
+
+
+def small(**changes: Any) -> dict[str, Any]:
+    """Return the small configuration with some keys laid over it, maps merged key by key; None takes a key away."""
+    return _merged(_SMALL, changes)
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {key: _merged(value, {}) if isinstance(value, Mapping) else value for key, value in base.items()}
+    for key, value in changes.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(merged.get(key), dict):
+            merged[key] = _merged(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """An ended process.
+
+    Attributes:
+        code: exit status.
+        output: all that it printed, standard output and error together.
+    """
+
+    code: int
+    output: str
+
+
+def run(command: Iterable[str | Path], cwd: Path, environment: Mapping[str, str] | None = None) -> Finished:
+    """Run a command to its end."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a dry run would do.
+
+    Attributes:
+        counts: jobs of each rule, the target rule `all` left out.
+        outputs: all files and folders that they would make.
+    """
+
+    counts: dict[str, int]
+    outputs: tuple[str, ...]
+
+
+class Workplace:
+    """A folder from which the workflow is run; its results, logs and Snakemake's own records lie below it."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.site = folder / "site.yaml"
+        if not self.site.exists():
+            self.site.write_text(yaml.safe_dump(_ONE_RANK), "utf-8")
+
+    @property
+    def results(self) -> Path:
+        """Return the results of the configuration named `small`."""
+        return self.folder / "results" / "small"
+
+    def snakemake(self, configuration: Mapping[str, Any] | Path | None, *arguments: str | Path) -> Finished:
+        """Run Snakemake with a configuration and what else stands on its command line."""
+        chosen = []
+        if configuration is not None:
+            if not isinstance(configuration, Path):
+                text = yaml.safe_dump(dict(configuration), sort_keys=False, allow_unicode=True)
+                configuration = self.folder / "config.yaml"
+                configuration.write_text(text, "utf-8")
+            chosen = ["--configfile", configuration]
+        command = [
+            *(PYTHON, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", self.folder),
+            *("--cores", "2", "--nocolor", *arguments, *chosen),
+        ]
+        return run(command, self.folder, {"DNATUNE_SITE": str(self.site)})
+
+    def complete(self, configuration: Mapping[str, Any] | Path | None, *arguments: str | Path) -> Finished:
+        """Run Snakemake and insist on success; a failure shows the end of every log."""
+        done = self.snakemake(configuration, *arguments)
+        assert done.code == 0, "\n\n".join([done.output, *self._log_tails()])
+        return done
+
+    def plan(self, configuration: Mapping[str, Any], *arguments: str | Path) -> Plan:
+        """Return what a dry run says would be done."""
+        done = self.complete(configuration, "--dry-run", *arguments)
+        return read_plan(done.output)
+
+    def log(self, place: str) -> str:
+        """Return the log of one job, named as its file below logs/."""
+        return (self.folder / "logs" / f"{place}.log").read_text("utf-8")
+
+    def _log_tails(self) -> list[str]:
+        files = sorted((self.folder / "logs").rglob("*.log"))
+        return [f"== {file.relative_to(self.folder)}\n{file.read_text('utf-8', 'replace')[-2000:]}" for file in files]
+
+
+def read_plan(output: str) -> Plan:
+    """Read the output of a dry run; its table of job counts and its list of jobs must agree.
+
+    Raises:
+        AssertionError: they do not, or neither is there and "Nothing to be done" is not said.
+    """
+    if "Nothing to be done" in output:
+        return Plan({}, ())
+    table = re.search(r"^Job stats:\njob +count\n[- ]+\n(.*?)^total +(\d+)$", output, re.DOTALL | re.MULTILINE)
+    assert table, f"no table of jobs in:\n{output}"
+    counts = {name: int(count) for name, count in (line.split() for line in table[1].splitlines())}
+    assert sum(counts.values()) == int(table[2])
+    jobs = re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", output, re.MULTILINE)
+    assert Counter(name for name, _ in jobs) == counts
+    outputs = [
+        path for _, body in jobs for line in re.findall(r"^    output: (.*)$", body, re.M) for path in line.split(", ")
+    ]
+    counts.pop("all", None)
+    return Plan(counts, tuple(sorted(outputs)))
+
+
+def files_below(folder: Path) -> list[str]:
+    """Return the relative paths of all files below a folder, hidden ones too; none where there is no folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
