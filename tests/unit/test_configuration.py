@@ -52,7 +52,7 @@ def changed(path, value):
         ("models.tiny.source", "hub", "models.tiny.hub", "missing"),
         ("models.tiny.tiny", {"heads": 3}, "models.tiny.tiny.hidden_size", "multiple"),
         ("models", {}, "models", "at least one"),
-        ("optimizers.adamw.learning_rate", -1.0, "optimizers.adamw.learning_rate", "more than 0"),
+        ("optimizers.adamw.learning_rate", -1.0, "optimizers.adamw.learning_rate", "not a number > 0"),
         ("optimizers.adamw", {"weight_decay": 0.0}, "optimizers.adamw.learning_rate", "missing"),
         ("optimizers.adamw.learning_rte", 1.0, "optimizers.adamw.learning_rte", "did you mean 'learning_rate'?"),
         ("optimizers.adamw.warmup_ratoi", 0.1, "optimizers.adamw.warmup_ratoi", "did you mean 'warmup_ratio'?"),
@@ -78,7 +78,7 @@ def test_a_missing_key_is_named():
 
 
 def test_defaults_are_the_original_procedure():
-    settings = configuration.resolve(changed("optimizers.adamw", {"learning_rate": 1e-4})).settings
+    settings = configuration.resolve(yaml.safe_load((ROOT / "config/config.yaml").read_text())).settings
     assert settings["lora"] == {
         "rank": 8,
         "alpha": 32,
@@ -100,7 +100,8 @@ def test_defaults_are_the_original_procedure():
         "ddp_timeout": 30000,
     }
     assert {key: training[key] for key in original} == original
-    assert settings["optimizers"]["adamw"]["weight_decay"] == 0.01
+    adamw = settings["optimizers"]["adamw"]
+    assert (adamw["learning_rate"], adamw["weight_decay"]) == (1e-4, 0.01)
 
 
 def test_an_entry_set_to_null_is_dropped():

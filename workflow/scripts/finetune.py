@@ -61,7 +61,7 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
     method, hyperparameters = settings["optimizer"]["method"], settings["optimizer"]["hyperparameters"]
     precision = engines.resolve_precision(training["precision"], rank.device)
     stages = optimizers.stages(method, hyperparameters)
-    engines.check_pair(stages, precision, training["zero_stage"])
+    engines.check_pair(method, stages, precision, training["zero_stage"])
     inputs = {"model": digest(folder_hashes(options.model)), "train": sha256_of_file(options.train)}
 
     tokenizer = models.load_tokenizer(options.model)

@@ -125,8 +125,13 @@ def tasks_by_name(settings: Mapping[str, Any]) -> dict[str, Task]:
     """Return the tasks of what `Configuration.compare_settings` returns.
 
     Raises:
-        ConfigurationError: a task lacks a key.
+        ConfigurationError: a key is missing.
     """
+    missing = [key for key in ("name", "tasks", "simulated") if key not in settings]
+    if missing:
+        raise ConfigurationError(
+            f"missing: {', '.join(missing)}", where="command line, --settings", fix="see compare.py --help"
+        )
     try:
         return {
             entry["name"]: Task(entry["name"], tuple(entry["labels"]), entry["instruction"], entry["metric"])
@@ -153,11 +158,13 @@ def read_run(evaluation: Path, adapter: Path, log: Path, tasks: Mapping[str, Tas
         DataError: a file is missing or breaks its contract, or the three are not of one run.
     """
     path = adapter / "run.json"
-    record = _read_map(path)
+    record = read_json(path)
     _require(record, ("status", "diverged", "model", "task", "optimizer", "seed", "settings", "final_loss"), path)
     _require(record, (*_COUNTS, *_SIZES, "precision", "device", "inputs", "software"), path)
-    for key in (*_COUNTS, *_SIZES):
+    for key in ("seed", *_COUNTS, *_SIZES):
         _require_number(record, key, path)
+    for key in ("settings", "inputs"):
+        _require(record[key], (), path)
     _require(record["software"], ("code",), path)
     place = (record["model"], record["task"], record["optimizer"], f"seed{record['seed']}")
     for folder in (evaluation, log.parent):
@@ -189,7 +196,11 @@ def read_baseline(folder: Path, tasks: Mapping[str, Task]) -> Baseline:
         DataError: metrics.json is missing or breaks its contract, or the task is not compared.
     """
     task = _task(tasks, folder.parent.name, folder)
-    return Baseline(task.name, folder.name, _read_metrics(folder / "metrics.json", task))
+    path = folder / "metrics.json"
+    metrics = _read_metrics(path, task)
+    if metrics["status"] != "completed":
+        raise DataError(f"a baseline cannot be {metrics['status']}", where=str(path), fix=_AGAIN)
+    return Baseline(task.name, folder.name, metrics)
 
 
 def _task(tasks: Mapping[str, Task], name: str, where: Path) -> Task:
@@ -202,15 +213,10 @@ def _task(tasks: Mapping[str, Task], name: str, where: Path) -> Task:
     return tasks[name]
 
 
-def _read_map(path: Path) -> dict[str, Any]:
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise DataError("not a map of keys and values", where=str(path), fix=_AGAIN)
-    return value
-
-
 def _require(record: Any, keys: Iterable[str], path: Path) -> None:
-    missing = [key for key in keys if not isinstance(record, dict) or key not in record]
+    if not isinstance(record, dict):
+        raise DataError(f"{record!r} stands where a map is due", where=str(path), fix=_AGAIN)
+    missing = [key for key in keys if key not in record]
     if missing:
         raise DataError(f"missing: {', '.join(missing)}", where=str(path), fix=_AGAIN)
 
@@ -222,7 +228,7 @@ def _require_number(record: Mapping[str, Any], key: str, path: Path) -> None:
 
 
 def _read_metrics(path: Path, task: Task) -> dict[str, Any]:
-    metrics = _read_map(path)
+    metrics = read_json(path)
     _require(metrics, ("status", "n", "confusion", "unparsable", *_AVERAGED), path)
     if metrics["status"] not in ("completed", "diverged"):
         raise DataError(f"status is {metrics['status']!r}", where=str(path), fix=_AGAIN)
@@ -250,6 +256,7 @@ def _read_predictions(path: Path, metrics: Mapping[str, Any]) -> pd.DataFrame:
             path,
             sep="\t",
             usecols=lambda column: column != "answer",
+            dtype=float,
             keep_default_na=False,
             na_values={"predicted": [""]},
         )
@@ -271,8 +278,12 @@ def _read_log(path: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         raise DataError("file not found", where=str(path), fix="run the stage that makes it first") from None
     for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict) or not {"step", "gradient_evaluations", "loss"} <= row.keys():
-            raise DataError("step, gradient_evaluations or loss is missing", where=f"{path}, line {number}", fix=_AGAIN)
+        where = Path(f"{path}, line {number}")
+        _require(row, ("step", "gradient_evaluations", "loss"), where)
+        _require_number(row, "gradient_evaluations", where)
+        for key in ("loss", "dev_loss"):
+            if row.get(key) is not None:
+                _require_number(row, key, where)
     return rows
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
+from dnatune import optimizers
 from dnatune.errors import ConfigurationError, RunError
 from dnatune.files import read_json
 
@@ -65,7 +66,8 @@ def deepspeed_configuration(training: dict[str, Any], precision: str, world: int
         "train_batch_size": world,
         "managed_gradient_accumulation": False,
         "gradient_clipping": clipping,
-        "zero_optimization": {"stage": training["zero_stage"]},
+        # ZeRO 3 would else step in portions, and a staged optimizer needs all parameters in one call.
+        "zero_optimization": {"stage": training["zero_stage"], "sub_group_size": 10**12},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 1_000_000_000,
@@ -100,18 +102,25 @@ def _overlaid(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def check_pair(stages: int, precision: str, zero_stage: int) -> None:
+def check_pair(method: str, stages: int, precision: str, zero_stage: int) -> None:
     """Refuse what would train without complaint and be wrong.
 
     Raises:
-        ConfigurationError: a method with stages in half precision without ZeRO. DeepSpeed's wrappers for that case do
-            not hand the optimizer the fp32 weights that the next forward pass uses; the error was 13 % of a step.
+        ConfigurationError: a method with stages in half precision without ZeRO, where DeepSpeed's wrappers keep the
+            fp32 weights to themselves; or an optimizer that looks at whole matrices on ZeRO's flat shards.
     """
+    where = "config key 'training.zero_stage'"
     if stages > 1 and precision != "fp32" and zero_stage == 0:
         raise ConfigurationError(
             f"a method with {stages} stages is not exact in {precision} without ZeRO",
-            where="config key 'training.zero_stage'",
+            where=where,
             fix="use zero_stage 1, 2 or 3, or precision fp32",
+        )
+    if zero_stage and not optimizers.specification(method).elementwise:
+        raise ConfigurationError(
+            f"{method} looks at whole matrices, and ZeRO {zero_stage} hands it flat shards",
+            where=where,
+            fix="use zero_stage 0",
         )
 
 
@@ -131,17 +140,15 @@ def start_engine(
     import deepspeed
     from pydantic import ValidationError
 
-    from dnatune.optimizers import StagedOptimizer, undisturbed
-
     sharded = configuration["zero_optimization"]["stage"] > 0
     half = configuration["fp16"]["enabled"] or configuration["bf16"]["enabled"]
-    if isinstance(optimizer, StagedOptimizer):
+    if isinstance(optimizer, optimizers.StagedOptimizer):
         optimizer.norm_reduce = _sum_over_ranks if sharded else None
     elif not sharded and not half:
         _clip_in_front(optimizer, configuration["gradient_clipping"])
         configuration = {**configuration, "gradient_clipping": 0.0}
     try:
-        with undisturbed(optimizer):
+        with optimizers.undisturbed(optimizer):
             engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=configuration)
     except ValidationError as error:
         raise ConfigurationError(

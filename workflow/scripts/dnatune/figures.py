@@ -20,7 +20,7 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 _DASHES = ((1, 0), (7, 3), (2, 2), (8, 3, 2, 3), (4, 2), (1, 3), (12, 4))
 _INK, _MUTED, _GRID = "#333333", "#767676", "#e3e3e3"
-_WIDTH = 460
+_WIDTH = 430
 
 #: Most points of one curve; longer ones are thinned.
 MOST_POINTS = 400
@@ -59,7 +59,12 @@ def loss_figure(groups: Sequence[Group]) -> str:
 
 def embedded(chart: alt.LayerChart, name: str) -> str:
     """Return a chart as SVG to stand inside HTML: no namespaces, no size, and its own names begin with `name`."""
-    fitted = chart.properties(width=_WIDTH, autosize=alt.AutoSizeParams(type="fit", contains="padding"))
+    # The reader's font may be wider than the one the labels are measured in: the left side has room for that.
+    fitted = chart.properties(
+        width=_WIDTH,
+        padding={"left": 20, "top": 5, "right": 8, "bottom": 5},
+        autosize=alt.AutoSizeParams(type="fit", contains="padding"),
+    )
     text = re.sub(r' (xmlns(:xlink)?|version|class|role|aria-[a-z]+)="[^"]*"', "", _svg(fitted))
     text = re.sub(r'^<svg width="[^"]*" height="[^"]*"', '<svg aria-hidden="true"', text)
     # vl-convert counts clipping paths per figure, or per process: either way two figures of a page would clash.
@@ -70,14 +75,14 @@ def embedded(chart: alt.LayerChart, name: str) -> str:
 
 
 def _svg(chart: Any, background: str = "transparent") -> str:
-    text = {"labelColor": _INK, "titleColor": _INK, "labelFontSize": 12, "titleFontSize": 12}
+    text = {"labelColor": _INK, "titleColor": _INK, "labelFontSize": 12.5, "titleFontSize": 12.5}
     chart = chart.configure(
         aria=False,
         background=background,
         font="Helvetica, Arial, sans-serif",
         view=alt.ViewConfig(stroke=None),
         axis=alt.AxisConfig(
-            **text, titleFontWeight="normal", gridColor=_GRID, domainColor=_MUTED, tickColor=_MUTED, labelLimit=190
+            **text, titleFontWeight="normal", gridColor=_GRID, domainColor=_MUTED, tickColor=_MUTED, labelLimit=180
         ),
         legend=alt.LegendConfig(**text, labelLimit=130, orient="top", direction="horizontal", columns=3, title=None),
         title=alt.TitleConfig(color=_INK, fontSize=13, fontWeight="bold", anchor="start"),

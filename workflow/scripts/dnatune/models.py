@@ -233,7 +233,7 @@ def save_adapter(
         folder: existing folder to write into.
     """
     # The base is given to every later stage by its folder; a path of this machine has no place in a result.
-    model.peft_config["default"].base_model_name_or_path = None
+    model.peft_config["default"].base_model_name_or_path = ""
     model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
     tokenizer.save_pretrained(folder)

@@ -220,11 +220,11 @@ def _cautions(groups: Sequence[Group], rows: Sequence[Mapping[str, Any]]) -> lis
     several_models = _several_models(groups)
 
     def place(task: str, model: str) -> str:
-        return f"{task}, {model}" if several_models else task
+        return f" on {task}, {model}" if several_models else f" on {task}"
 
     raised = [(row, flag) for row in rows for flag in (row["flags"] or "").split() if flag in _FLAGS]
     unequal = [
-        f"Not on equal terms{'' if flag == 'mixed_code' else ' on ' + place(row['task'], row['model'])}: {_FLAGS[flag]}."
+        f"Not on equal terms{'' if flag == 'mixed_code' else place(row['task'], row['model'])}: {_FLAGS[flag]}."
         for row, flag in raised
     ]
     lost = [group for group in groups if len(group.completed) < len(group.runs)]
@@ -239,7 +239,7 @@ def _divergence(group: Group, place: str) -> str:
         for seed, end in diverged
     )
     count = f"{len(diverged)} of {_plural(len(group.runs), 'seed')}"
-    return f"{group.optimizer} diverged on {place} with {count}, which no mean counts: {ends}."
+    return f"{group.optimizer} diverged{place} with {count}, which no mean counts: {ends}."
 
 
 def _magnitude(value: float | None) -> str:

@@ -7,7 +7,6 @@ of the client are changed: an interrupted file is continued (`transfer`), and a 
 only when all of its files do (`publication`).
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,7 @@ def fetch_dataset_splits(
         return publish(snapshot, fetched, destination)
 
 
-def _fetch(snapshot: Snapshot, names: Iterable[str], destination: Path) -> dict[str, tuple[Path, str]]:
-    """Return where in the cache each file lies, and its SHA-256."""
+def _fetch(snapshot: Snapshot, names: list[str], destination: Path) -> dict[str, tuple[Path, str]]:
+    """Bring files into the cache; return where there each lies, and its SHA-256."""
     require_space(snapshot, names, destination)
     return {name: fetch(snapshot, name) for name in names}

@@ -46,7 +46,7 @@ def _place(source: Path, target: Path) -> None:
 def _complete_cache(snapshot: Snapshot, names: Iterable[str]) -> None:
     """Link the files into the client's cache as a snapshot, and note which commit the revision means."""
     for name in names:
-        blob, link = snapshot.repository.blob(snapshot.files[name]), snapshot.folder / name
+        blob, link = snapshot.blob(snapshot.files[name]), snapshot.folder / name
         link.parent.mkdir(parents=True, exist_ok=True)
         scratch = link.with_name(f".{link.name}.{os.getpid()}")
         try:

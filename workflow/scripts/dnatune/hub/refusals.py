@@ -8,7 +8,7 @@ from huggingface_hub.errors import (
     DisabledRepoError,
     GatedRepoError,
     HfHubHTTPError,
-    HTTPError,  # the base class of the HTTP library that the client is built on
+    HTTPError,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -89,6 +89,7 @@ def _refusal(repository: Repository, error: HfHubHTTPError) -> DownloadError:
 
 
 def not_cached(repository: Repository, what: str) -> DownloadError:
+    """Return the error that an offline run ends with when the cache does not do."""
     return DownloadError(
         f"HF_HUB_OFFLINE is set and the cache does not hold {what}",
         where=str(repository.storage),

@@ -30,7 +30,7 @@ class Repository:
 
     @classmethod
     def checked(cls, name: str, kind: str, revision: str, endpoint: str | None, token_allowed: bool) -> Self:
-        """Make one of what can be checked without a network.
+        """Return the repository, if nothing is wrong with it that can be seen without a network.
 
         Raises:
             DownloadError: a name, revision or address that cannot be one.
@@ -58,6 +58,7 @@ class Repository:
         return cls(name, kind, revision, address.rstrip("/"), token_allowed)
 
     def __str__(self) -> str:
+        """Say in an error message what was asked for."""
         return f"{self.kind} {self.name}, revision {self.revision}, at {self.host}"
 
     @property
@@ -76,21 +77,17 @@ class Repository:
         """The repository's folder in the client's cache."""
         return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=self.name, repo_type=self.kind)
 
-    def blob(self, file: "File") -> Path:
-        """Where the cache keeps a file's content."""
-        return self.storage / "blobs" / str(file.content_hash)
-
 
 @dataclass(frozen=True)
 class File:
     """A file of a commit: path in the repository, size in bytes, and the hash that names its content.
 
-    The hash is the SHA-256 of a file stored by git-lfs and git's blob SHA-1 of any other. It is None only for
-    a cached file on a file system without symbolic links, where the cache does not keep it.
+    The hash is the SHA-256 of a file stored by git-lfs and git's blob SHA-1 of any other. A cached file has none
+    on a file system without symbolic links, where the cache does not keep it; a poor mirror may give neither.
     """
 
     path: str
-    size: int
+    size: int | None
     content_hash: str | None
 
 
@@ -105,4 +102,9 @@ class Snapshot:
 
     @property
     def folder(self) -> Path:
+        """Its folder in the client's cache."""
         return self.repository.storage / "snapshots" / self.commit
+
+    def blob(self, file: File) -> Path:
+        """Return where the cache keeps a file's content."""
+        return self.repository.storage / "blobs" / str(file.content_hash)

@@ -3,7 +3,7 @@
 import re
 
 from huggingface_hub import HfApi, constants, get_token
-from huggingface_hub.errors import HTTPError  # the base class of the HTTP library that the client is built on
+from huggingface_hub.errors import HTTPError
 from huggingface_hub.utils import get_session
 
 from dnatune.errors import DownloadError

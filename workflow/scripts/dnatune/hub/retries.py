@@ -4,7 +4,10 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from huggingface_hub.errors import HfHubHTTPError, HTTPError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HTTPError,  # the base class of the HTTP library that the client is built on
+)
 
 #: Seconds to wait before asking again after a server error or a broken connection. Few and short: a batch
 #: system repeats the whole job, and that a hub cannot be reached should be said while the user still looks.

@@ -19,7 +19,7 @@ def require_space(snapshot: Snapshot, names: Iterable[str], destination: Path) -
     files = [snapshot.files[name] for name in names]
     downloads = 0
     if not snapshot.offline:
-        blobs = [(file.size or 0, snapshot.repository.blob(file)) for file in files]
+        blobs = [(file.size or 0, snapshot.blob(file)) for file in files]
         downloads = sum(max(size - size_of(partial_of(blob)), 0) for size, blob in blobs if not blob.exists())
     copies = sum(file.size or 0 for file in files) if cache.stat().st_dev != folder.stat().st_dev else 0
     for place, needed, remedy in (

@@ -61,7 +61,7 @@ def _from_hub(snapshot: Snapshot, file: File) -> tuple[Path, str]:
         raise DownloadError(
             f"the hub gives no checksum of {file.path}", where=str(repository), fix="use another mirror"
         )
-    blob = repository.blob(file)
+    blob = snapshot.blob(file)
     lock = Path(constants.HF_HUB_CACHE) / ".locks" / repository.storage.name / f"{file.content_hash}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     blob.parent.mkdir(parents=True, exist_ok=True)
@@ -85,22 +85,27 @@ def _download(snapshot: Snapshot, file: File, blob: Path) -> str:
         _transfer(snapshot, file, partial)
         sha256 = _sha256_if_whole(partial, file)
     if sha256 is None:
-        size, pointer = size_of(partial), is_lfs_pointer(partial)
-        if pointer or size >= file.size:
-            partial.unlink()
-        if pointer:
-            what = f"the hub delivered a git-lfs pointer in place of {file.path}"
-            fix = "use another mirror, or the hub itself: this one does not hold large files"
-        elif size == file.size:
-            what = f"{file.path} arrived damaged: its checksum is not the hub's ({file.content_hash})"
-            fix = "run it again; if it stays, a proxy or mirror alters the content: use another"
-        else:
-            what = f"{file.path} arrived with {size} of {file.size} bytes"
-            fix = "run it again; a download that broke off is continued"
-        raise DownloadError(what, where=str(snapshot.repository), fix=fix)
+        raise _not_whole(snapshot, file, partial)
     # A link to the client's store of shared blobs is replaced, never written through.
     partial.replace(blob)
     return sha256
+
+
+def _not_whole(snapshot: Snapshot, file: File, partial: Path) -> DownloadError:
+    """Say what arrived in place of the file, and delete it if nothing can be made of it."""
+    size, pointer = size_of(partial), is_lfs_pointer(partial)
+    if pointer or size >= file.size:
+        partial.unlink()
+    if pointer:
+        what = f"the hub delivered a git-lfs pointer in place of {file.path}"
+        fix = "use another mirror, or the hub itself: this one does not hold large files"
+    elif size == file.size:
+        what = f"{file.path} arrived damaged: its checksum is not the hub's ({file.content_hash})"
+        fix = "run it again; if it stays, a proxy or mirror alters the content: use another"
+    else:
+        what = f"{file.path} arrived with {size} of {file.size} bytes"
+        fix = "run it again; a download that broke off is continued"
+    return DownloadError(what, where=str(snapshot.repository), fix=fix)
 
 
 def _transfer(snapshot: Snapshot, file: File, partial: Path) -> None:

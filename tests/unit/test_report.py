@@ -1,0 +1,348 @@
+"""The page: whole, self-contained, well-formed, honest in its words, small enough."""
+
+import base64
+import html
+import html.parser
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_results import PROMOTERS, SPLICE, Results
+from test_comparison import ROOT, read
+
+from dnatune import comparison, figures, report
+
+SECTIONS = ["headline", "leaderboard", "seeds", "loss", "confusion", "calibration", "made"]
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+def render(results: Results) -> str:
+    groups, rows = read(results)
+    baselines = [comparison.read_baseline(folder, results.tasks) for folder in results.baselines]
+    return report.page(results.settings, results.tasks, groups, baselines, rows)
+
+
+def words(page: str) -> str:
+    """Return the text of a page without tags, every run of white space one space."""
+    text = re.sub(r"<style>.*?</style>|<[^>]+>", "", page, flags=re.DOTALL)
+    return " ".join(html.unescape(text).split())
+
+
+class Outline(html.parser.HTMLParser):
+    """Checks that elements nest, and collects what the tests ask about."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.sections, self.ids, self.tags, self.targets = [], [], [], set(), []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.add(tag)
+        self.targets += [attributes[key] for key in ("href", "src", "xlink:href", "action") if key in attributes]
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+        if tag == "section":
+            self.sections.append(attributes["id"])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag, f"</{tag}> at {self.getpos()} closes another element"
+
+
+def outline(page: str) -> Outline:
+    parser = Outline()
+    parser.feed(page)
+    parser.close()
+    assert parser.open == []
+    return parser
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Two tasks, three optimizers, two seeds, one of them diverged, one all diverged on one task; baselines."""
+    made = Results(tmp_path_factory.mktemp("mixed"), (PROMOTERS, SPLICE), simulated=True)
+    for task in ("prom_core_all", "splice"):
+        for seed in (0, 1):
+            made.add_run("adamw", seed, task=task, skill=1.3)
+            made.add_run("sgd", seed, task=task, skill=0.5, diverged_at=17 if seed else None, learning_rate=0.25)
+            made.add_run("rk4", seed, task=task, skill=1.0, diverged_at=9 if task == "splice" else None)
+        for name, skill in {"majority": 0.0, "gc": 0.3, "kmers": 0.8}.items():
+            made.add_baseline(name, skill, task)
+    made.add_baseline("bayes", 1.9)
+    return made
+
+
+@pytest.fixture(scope="module")
+def mixed_page(mixed):
+    return render(mixed)
+
+
+def test_sections_in_order_and_elements_nest(mixed_page):
+    found = outline(mixed_page)
+    assert found.sections == SECTIONS
+    assert len(found.ids) == len(set(found.ids)), "an id stands twice: clipping paths would clash"
+
+
+def test_clipping_paths_are_found_in_their_own_figure(mixed_page):
+    drawings = re.findall(r"<svg.*?</svg>", mixed_page, flags=re.DOTALL)
+    # A dot plot, two losses and a calibration for each of two tasks.
+    assert len(drawings) == 8
+    assert any("clip-path" in drawing for drawing in drawings)
+    for drawing in drawings:
+        used = set(re.findall(r'"url\(#([^)]+)\)"', drawing))
+        assert used <= set(re.findall(r'<clipPath id="([^"]+)"', drawing))
+
+
+def test_nothing_is_fetched(mixed_page):
+    found = outline(mixed_page)
+    assert not found.tags & {"script", "link", "img", "iframe", "object", "embed", "audio", "video", "form"}
+    assert all(target.startswith(("#", "data:")) for target in found.targets)
+    assert not re.search(r"https?:|//[a-z]|url\((?!#)|@import|@font-face|src=", mixed_page)
+    assert {target[1:] for target in found.targets if target.startswith("#")} == set(SECTIONS)
+
+
+def test_the_table_can_be_downloaded(mixed, mixed_page):
+    _, rows = read(mixed)
+    payload = re.search(r"data:text/tab-separated-values;charset=utf-8;base64,([^\"]+)", mixed_page)[1]
+    assert base64.b64decode(payload).decode() == comparison.comparison_text(rows)
+
+
+def test_text_from_outside_is_escaped(tmp_path):
+    attack = '<script>alert("x")</script>'
+    task = {**PROMOTERS, "labels": ["no", attack], "instruction": f"{attack} & more"}
+    made = Results(tmp_path, (task,))
+    made.settings["name"] = attack
+    made.add_run("a<b&c")
+    page = render(made)
+    outline(page)
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "a&lt;b&amp;c" in page
+    assert "<script" not in figures.loss_figure(read(made)[0])
+
+
+def test_headline_names_the_best_the_next_the_baselines_and_the_ceiling(mixed, mixed_page):
+    _, rows = read(mixed)
+    mean = {(row["task"], row["optimizer"]): row["mean"] for row in rows}
+    core = "prom_core_all"
+    text = words(mixed_page.split('id="headline"')[1].split("</section>")[0])
+    best, second = mean[core, "adamw"], mean[core, "rk4"]
+    assert f"adamw has the highest mean MCC of 3 compared, {best:.3f} (2 seeds, " in text
+    assert f"next is rk4, {best - second:.3f} lower at {second:.3f}" in text
+    assert f"k-mers ({mean[core, 'kmers']:.3f})" in text
+    assert f"reached {100 * best / mean[core, 'bayes']:.0f} % of it" in text
+    assert text.count("Bayes optimum") == 1  # there is none for the second task
+    assert "No test of significance is made here" in text
+    assert "simulated" in text
+
+
+@pytest.mark.parametrize(
+    ("skill", "phrase"),
+    [(2.0, "adamw is above the baselines GC content"), (0.4, "but not above the baseline k-mers")],
+)
+def test_headline_says_which_baselines_are_beaten(tmp_path, skill, phrase):
+    made = Results(tmp_path)
+    made.add_run("adamw", skill=skill)
+    made.add_baseline("gc", 0.1)
+    made.add_baseline("kmers", 1.0)
+    text = words(render(made))
+    assert phrase in text
+    assert "adamw reached a mean MCC of" in text
+    assert "1 seed, so the spread is unknown" in text
+
+
+def test_equal_means_are_not_ranked(tmp_path):
+    made = Results(tmp_path)
+    made.add_run("adamw")
+    made.add_run("sgd")
+    for name in ("metrics.json", "predictions.tsv"):
+        (made.evaluations[1] / name).write_text((made.evaluations[0] / name).read_text())
+    assert "adamw and sgd share the highest mean MCC" in words(render(made))
+
+
+def test_divergence_is_told_with_step_loss_and_norm(mixed_page):
+    text = words(mixed_page)
+    assert "sgd diverged on prom_core_all with 1 of 2 seeds" in text
+    assert "seed 1 at step 17, because the loss is not finite (loss not finite, gradient norm 8.12e+04)" in text
+    assert "rk4 diverged on splice with 2 of 2 seeds" in text
+    assert "rk4: every run diverged." in text
+    assert "sgd (1 of 2 diverged)" in text  # in the figure
+    assert "✕ rk4 diverged" in text
+
+
+def test_a_task_where_all_diverged(tmp_path):
+    made = Results(tmp_path)
+    made.add_run("sgd", diverged_at=5)
+    made.add_baseline("gc", 0.3)
+    page = render(made)
+    outline(page)
+    assert "Every run diverged, so there is no model to compare." in words(page)
+    assert "highest mean" not in words(page)
+
+
+@pytest.mark.parametrize(
+    ("difference", "sentence"),
+    [
+        ({}, None),
+        (
+            {"steps": 61},
+            "Not on equal terms on prom_core_all: the runs took different numbers of gradient evaluations.",
+        ),
+        ({"batch": 64}, "Not on equal terms on prom_core_all: the runs used different batch sizes."),
+        ({"code": "b"}, "Not on equal terms: the runs were made by different versions of dnatune's code."),
+    ],
+)
+def test_flags_are_said_in_words(tmp_path, difference, sentence):
+    made = Results(tmp_path)
+    made.add_run("adamw")
+    made.add_run("sgd", **difference)
+    text = words(render(made))
+    if sentence is None:
+        assert "Not on equal terms" not in text
+        assert "Each run took 60 gradient evaluations over batches of 128 examples." in text
+    else:
+        assert text.count(sentence) == 1
+
+
+def test_leaderboard_is_ordered_by_mean_with_baselines_apart(mixed, mixed_page):
+    _, rows = read(mixed)
+    board = mixed_page.split('<table class="leaderboard">')[1].split("</table>")[0]
+    models, controls = board.split('<tbody class="baselines">')
+    names = re.findall(r'<th scope="row">\s*([\w-]+)', models)
+    means = {row["optimizer"]: row["mean"] for row in rows if row["task"] == "prom_core_all"}
+    assert names == sorted(("adamw", "sgd", "rk4"), key=lambda name: -means[name])
+    assert f"{means['adamw']:.3f}" in models
+    assert re.findall(r'<th scope="row">([^<]+)', controls)[0] == "Bayes optimum"
+    splice = mixed_page.split('<table class="leaderboard">')[2]
+    assert re.findall(r'<th scope="row">\s*([\w-]+)', splice)[2] == "rk4"  # without a mean, so last
+
+
+def test_confusion_matrices_hold_the_sums_over_seeds(mixed, mixed_page):
+    groups, _ = read(mixed)
+    section = mixed_page.split('id="confusion"')[1].split("</section>")[0]
+    counts = [int(cell) for cell in re.findall(r'<td style="[^"]*">(\d+)<span>', section)]
+    expected = [comparison.confusion_of(group)[:, :-1].ravel() for group in groups if group.completed]
+    # Groups stand in the page by task, as they were added.
+    assert counts == np.concatenate(expected).tolist()
+
+
+def test_answers_decoded_freely(tmp_path):
+    made = Results(tmp_path)
+    made.add_run("adamw", generate=True, dev=False)
+    page = render(made)
+    outline(page)
+    text = words(page)
+    assert "No log-probabilities" in text
+    assert "No run recorded a dev loss." in text
+    assert "decoded freely" in text
+    assert ">no label</th>" in page
+
+
+def test_how_it_was_made_says_once_what_all_share_and_who_differs(mixed_page):
+    section = mixed_page.split('id="made"')[1]
+    facts = {
+        html.unescape(key): words(cell)
+        for key, cell in re.findall(r'<th scope="row">([^<]+)</th>\s*<td>(.*?)</td>', section, flags=re.DOTALL)
+    }
+    assert facts["lora.rank"] == "8"
+    assert facts["optimizer.learning_rate"] == "0.001 adamw, rk4 0.25 sgd"
+    assert facts["task.instruction"] == "Is it one? prom_core_all Which is it? splice"
+    assert facts["trainable parameters"].endswith("(22.1 % of all)")
+    assert facts["lora.target_modules"] == "q_proj, v_proj"
+    assert facts["batch as it was cut"] == "128: micro-batches of 16, 4 accumulated on each of 2 ranks"
+    assert facts["git commit"] == "f" * 40
+    assert facts["code"] == "aaaa"
+    assert facts["training.packing"] == "yes"
+    stages = re.findall(r'<h3 class="kicker">(\w+)</h3>', section)
+    assert stages == ["download", "prepare", "finetune", "evaluate", "software"]
+
+
+def test_several_models_are_told_apart(tmp_path):
+    made = Results(tmp_path)
+    made.add_run("adamw", model="small", skill=0.5)
+    made.add_run("adamw", model="large", skill=1.5)
+    text = words(render(made))
+    assert "adamw on large has the highest mean MCC of 2 compared" in text
+    assert "prom_core_all, small" in text
+
+
+def test_every_colour_of_a_figure_has_a_twin_on_dark_screens(mixed_page):
+    colours = set()
+    for drawing in re.findall(r"<svg.*?</svg>", mixed_page, flags=re.DOTALL):
+        colours |= {value for value in re.findall(r'(?:fill|stroke)="([^"]+)"', drawing) if value != "none"}
+    dark = (ROOT / "workflow/scripts/dnatune/report.css").read_text().split("prefers-color-scheme: dark")[1]
+    colours.discard("transparent")
+    assert len(colours) >= 5
+    for colour in {*colours, *figures._COLOURS}:
+        assert f'[fill="{colour}"]' in dark, colour
+        assert f'[stroke="{colour}"]' in dark, colour
+
+
+def test_the_same_results_give_the_same_page(mixed, mixed_page):
+    assert render(mixed) == mixed_page
+
+
+def test_thirty_long_runs_stay_small(tmp_path):
+    made = Results(tmp_path, items=400)
+    for optimizer in ("adamw", "sgd", "rk4", "rkc", "rk4_adam", "rk4_single_gradient"):
+        for seed in range(5):
+            made.add_run(optimizer, seed, steps=2000)
+    page = render(made)
+    assert len(page.encode()) < 5_000_000
+    curves = [re.findall(r"[ML]", path) for path in re.findall(r'<path d="([^"]+)"', page)]
+    longest = max(map(len, curves))
+    assert 200 <= longest <= figures.MOST_POINTS
+    assert str(figures.MOST_POINTS) in words(page)
+
+
+def test_thinning_keeps_every_spike():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=5000)
+    values[[17, 2500, 4999]] = [50, -50, 60]
+    curve = pd.DataFrame({"x": np.arange(5000.0), "value": values})
+    thin = figures._thinned(curve)
+    assert 200 <= len(thin) <= figures.MOST_POINTS
+    assert {50, -50, 60} <= set(thin["value"])
+    assert thin["x"].is_monotonic_increasing
+    short = curve.head(figures.MOST_POINTS)
+    assert figures._thinned(short) is short
+
+
+def test_more_optimizers_than_colours(tmp_path):
+    made = Results(tmp_path, items=50)
+    for number in range(9):
+        made.add_run(f"method{number}")
+    groups, _ = read(made)
+    looks = figures.palette(groups)
+    assert len(looks) == 9
+    outline(render(made))
+
+
+def test_loss_figure_is_a_vector_image_with_a_panel_for_each_task(mixed):
+    figure = figures.loss_figure(read(mixed)[0])
+    assert figure.startswith("<svg xmlns=")
+    assert "prom_core_all, tiny" in figure
+    assert "splice, tiny" in figure
+    assert "<image" not in figure
+
+
+def test_a_log_without_any_loss_leaves_words_in_place_of_a_figure(tmp_path):
+    made = Results(tmp_path)
+    made.add_run("sgd", diverged_at=1)
+    assert "No run recorded a loss." in words(render(made))
+    assert "No run recorded a loss." in figures.loss_figure(read(made)[0])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, ""), (41.96, "42 s"), (60, "1 min"), (3599, "1 h 00 min"), (7260, "2 h 01 min")]
+)
+def test_durations(seconds, text):
+    assert report._duration(seconds) == text
