@@ -19,7 +19,7 @@ PYTHON = sys.executable
 TIMEOUT_SECONDS = 900
 
 _ONE_RANK = {"ranks": 1, "cpus_per_rank": 1, "mem_mb": 2000, "runtime": "1h"}
-#: A chain of two runs that costs little: one learns, the other's first update throws it off.
+#: A chain of two runs that costs little: one learns to answer with a label, the other's first update throws it off.
 _SMALL = {
     "name": "small",
     "models": {
@@ -31,7 +31,7 @@ _SMALL = {
     "data": {"source": "simulated", "simulated": {"train_size": 320, "dev_size": 40, "test_size": 60}},
     "tasks": ["prom_core_all"],
     "seeds": [3],
-    "budget": {"steps": 10},
+    "budget": {"steps": 40},
     "optimizers": {
         "adamw": {"learning_rate": 2.0e-2, "weight_decay": 0.01},
         "wild": {"method": "sgd", "learning_rate": 1.0e4},
@@ -41,7 +41,7 @@ _SMALL = {
         "global_batch_size": 32,
         "gradient_checkpointing": False,
         "precision": "fp32",
-        "evaluation_steps": 5,
+        "evaluation_steps": 20,
     },
     "evaluation": {"batch_size": 32},
 }
@@ -132,7 +132,7 @@ class Workplace:
             chosen = ["--configfile", configuration]
         command = [
             *(PYTHON, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", self.folder),
-            *("--cores", "2", "--nocolor", *arguments, *chosen),
+            *("--cores", "2", "--nocolor", *chosen, *arguments),
         ]
         return run(command, self.folder, {"DNATUNE_SITE": str(self.site)})
 

@@ -1,7 +1,7 @@
 """compare: one table and one page over all runs and baselines.
 
 Inputs:  metrics.json and predictions.tsv of every run and baseline; run.json and training.jsonl of every run
-Outputs: compare/comparison.tsv, compare/loss.svg, report.html
+Outputs: compare/comparison.tsv, compare/loss.svg, report.html; compare/stability.svg follows from the methods alone
 Config:  name, tasks (labels, metric)
 """
 
@@ -36,3 +36,19 @@ rule compare:
         "{PYTHON} {SCRIPTS}/compare.py --settings {params.settings:q} --runs {params.runs:q} --baselines {params.baselines:q}"
         " --adapters {input.adapters:q} --logs {input.logs:q}"
         " --comparison {output.comparison:q} --loss-figure {output.loss:q} --report {output.page:q} 2> {log:q}"
+
+
+rule stability:
+    output:
+        report(f"{RESULTS}/compare/stability.svg", caption="../report/stability.rst", category="finetune"),
+    log:
+        f"{LOGS}/stability.log",
+    benchmark:
+        f"{LOGS}/benchmarks/stability.tsv"
+    resources:
+        mem_mb=2000,
+        runtime="10m",
+    conda:
+        ENVIRONMENT
+    shell:
+        "{PYTHON} {SCRIPTS}/stability.py --figure {output:q} 2> {log:q}"

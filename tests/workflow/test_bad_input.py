@@ -1,0 +1,276 @@
+"""Bad input ends with one clear message and leaves nothing half-written."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from workflow_runs import PYTHON, SCRIPTS, Finished, Workplace, files_below, run, small
+
+TASK = {"name": "mine", "labels": ["no", "yes"], "instruction": "Is it one?"}
+GOOD = b"sequence,label\nACGTN,0\nacgta,1\nTTTTT,1\n"
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12\n"
+SPLITS = ("train", "dev", "test")
+
+
+def assert_one_message(text: str, kind: str, *phrases: str) -> None:
+    """Assert that a text holds one message of ours, of a kind, with place, remedy and the phrases."""
+    assert "Traceback" not in text
+    assert len(re.findall(r"\b\w+Error: ", text)) == 1, text
+    message = text[text.index(f"{kind}: ") :]
+    assert "\n  where: " in message
+    assert "\n  to do: " in message
+    for phrase in phrases:
+        assert phrase in message, f"{phrase!r} is not in:\n{text}"
+
+
+def write_splits(folder: Path, **spoilt: bytes | None) -> Path:
+    """Write three good splits, some replaced by other bytes, or left out where None."""
+    folder.mkdir(parents=True)
+    for split in SPLITS:
+        content = spoilt.get(split, GOOD)
+        if content is not None:
+            (folder / f"{split}.csv").write_bytes(content)
+    return folder
+
+
+def visible(folder: Path) -> list[str]:
+    """Return the files below a folder, half-written ones too, but for the records of Snakemake itself."""
+    return [file for file in files_below(folder) if not file.endswith(".snakemake_timestamp")]
+
+
+# Data
+
+BAD_SPLITS = {
+    "missing column": (b"sequence\nACGT\n", ["missing column label", "header", "sequence,label"]),
+    "extra column": (b"sequence,label,score\nACGT,0,1\n", ["extra column 'score'", "header", "sequence,label"]),
+    "other order": (b"label,sequence\n0,ACGT\n", ["label,sequence", "header", "sequence,label"]),
+    "empty file": (b"", ["empty", "at least one row"]),
+    "header alone": (b"sequence,label\n", ["no rows", "at least one row"]),
+    "base outside ACGTN": (b"sequence,label\nACGT,0\nACGU,1\n", ["'U'", "row 1", "A, C, G, T and N"]),
+    "empty sequence": (b"sequence,label\n,0\n", ["sequence is empty", "row 0"]),
+    "unknown label": (b"sequence,label\nACGT,0\nACGT,1\nACGT,2\n", ["unknown label '2'", "row 2", "from 0 to 1"]),
+    "label in words": (b"sequence,label\nACGT,yes\n", ["unknown label 'yes'", "row 0", "from 0 to 1"]),
+    "label with a fraction": (b"sequence,label\nACGT,1.0\n", ["unknown label '1.0'", "row 0", "from 0 to 1"]),
+    "field too many": (b"sequence,label\nACGT,0\nACGT,1,1\n", ["3 fields", "row 1", "sequence,label"]),
+    "field too few": (b"sequence,label\nACGT\n", ["1 field", "row 0", "sequence,label"]),
+    "not UTF-8": (b"sequence,label\nACGT,0\nAC\xffGT,1\n", ["not UTF-8", "0xff", "row 1", "save the file as UTF-8"]),
+    "UTF-16": (GOOD.decode().encode("utf-16"), ["not UTF-8", "header", "save the file as UTF-8"]),
+    "git-lfs pointer": (POINTER, ["git-lfs pointer", "git lfs pull"]),
+    # The quote swallows all that follows, more than Python's csv takes for one field.
+    "quote that never closes": (b'sequence,label\n"ACGT,0\n' + b"ACGT,1\n" * 20_000, ["row 0"]),
+    "missing split": (None, ["not found", "train.csv, dev.csv and test.csv"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SPLITS)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_prepare_refuses_a_bad_split(case, split, tmp_path):
+    content, phrases = BAD_SPLITS[case]
+    source = write_splits(tmp_path / "source", **{split: content})
+    done = prepare(source, tmp_path / "prepared")
+    assert done.code == 3
+    assert_one_message(done.output, "dnatune: DataError", str(source / f"{split}.csv"), *phrases)
+    assert files_below(tmp_path / "prepared") == []
+
+
+def test_prepare_leaves_earlier_records_as_they_were(tmp_path):
+    assert prepare(write_splits(tmp_path / "good"), tmp_path / "prepared").code == 0
+    before = {file: (tmp_path / "prepared" / file).read_bytes() for file in files_below(tmp_path / "prepared")}
+    assert before.keys() == {f"{split}.jsonl" for split in SPLITS}
+    source = write_splits(tmp_path / "bad", train=b"sequence,label\nCCCC,1\n", test=b"")
+    assert prepare(source, tmp_path / "prepared").code == 3
+    after = {file: (tmp_path / "prepared" / file).read_bytes() for file in files_below(tmp_path / "prepared")}
+    assert after == before
+
+
+def prepare(source: Path, folder: Path) -> Finished:
+    command = [PYTHON, SCRIPTS / "prepare.py", "--settings", json.dumps(TASK), "--source", source, "--folder", folder]
+    return run(command, source.parent)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "phrases"),
+    [
+        ({"dev": BAD_SPLITS["missing column"][0]}, ["missing column label", "dev.csv, header"]),
+        ({"train": BAD_SPLITS["base outside ACGTN"][0]}, ["'U'", "train.csv, row 1", "A, C, G, T and N"]),
+        ({"test": POINTER}, ["git-lfs pointer", "test.csv", "git lfs pull"]),
+    ],
+    ids=["column", "base", "pointer"],
+)
+def test_the_workflow_names_the_log_of_a_bad_split(spoilt, phrases, tmp_path):
+    workplace = Workplace(tmp_path / "run")
+    source = write_splits(tmp_path / "source", **spoilt)
+    configuration = small(tasks=[{**TASK, "path": str(source)}])
+    done = workplace.snakemake(configuration, "results/small/prepare/mine/train.jsonl")
+    assert done.code != 0
+    assert "Traceback" not in done.output
+    assert "Error in rule prepare" in done.output
+    assert re.search(r"^ +log: logs/small/prepare/mine\.log\b", done.output, re.MULTILINE)
+    assert_one_message(workplace.log("small/prepare/mine"), "dnatune: DataError", *phrases)
+    assert visible(workplace.results / "prepare") == []
+
+
+def test_a_missing_split_stops_the_download(tmp_path):
+    workplace = Workplace(tmp_path / "run")
+    source = write_splits(tmp_path / "source", dev=None)
+    configuration = small(tasks=[{**TASK, "path": str(source)}])
+    done = workplace.snakemake(configuration, "results/small/prepare/mine/train.jsonl")
+    assert done.code != 0
+    assert "Error in rule download_data" in done.output
+    assert "logs/small/download/data/mine.log" in done.output
+    message = workplace.log("small/download/data/mine")
+    assert_one_message(message, "dnatune: DataError", "dev.csv not found", str(source), "'path'")
+    assert "train.csv not found" not in message
+    assert visible(workplace.results) == []
+
+
+def test_an_example_that_leaves_no_room_for_its_label(copied_chain):
+    # Every rank meets the fault; the message must come once all the same.
+    copied_chain.site.write_text(yaml.safe_dump({"ranks": 2, "cpus_per_rank": 1}), "utf-8")
+    place = "finetune/tiny/prom_core_all/adamw/seed3"
+    target = f"results/small/{place}/training.jsonl"
+    done = copied_chain.snakemake(small(training={"max_seq_length": 40}), target)
+    assert done.code != 0
+    assert f"logs/small/{place}.log" in done.output
+    assert_one_message(
+        copied_chain.log(f"small/{place}"),
+        "DataError",
+        "does not fit into max_seq_length 40",
+        "results/small/prepare/prom_core_all/train.jsonl, record 0",
+        "'training.max_seq_length'",
+    )
+    assert visible(copied_chain.results / place) == []
+    # What does not depend on it stays.
+    assert visible(copied_chain.results / "finetune/tiny/prom_core_all/wild/seed3") != []
+
+
+# Models
+
+
+def test_model_folders_that_cannot_be_used(chain, tmp_path):
+    good = chain.results / "download" / "models" / "tiny"
+    for name in ("speechless", "pickled"):
+        shutil.copytree(good, tmp_path / name)
+    for file in (tmp_path / "speechless").glob("tokenizer*"):
+        file.unlink()
+    (tmp_path / "pickled" / "model.safetensors").rename(tmp_path / "pickled" / "pytorch_model.bin")
+
+    workplace = Workplace(tmp_path / "run")
+    models = {name: {"source": "directory", "directory": {"path": str(tmp_path / name)}} for name in TOLD}
+    targets = [f"results/small/download/models/{name}" for name in TOLD]
+    done = workplace.snakemake(small(models={"tiny": None, **models}), "--keep-going", *targets)
+    assert done.code != 0
+    assert "Traceback" not in done.output
+    for name, phrases in TOLD.items():
+        assert f"logs/small/download/models/{name}.log" in done.output
+        message = workplace.log(f"small/download/models/{name}")
+        assert_one_message(message, "dnatune: ModelError", str(tmp_path / name), *phrases)
+    assert visible(workplace.results) == []
+
+
+TOLD = {
+    "speechless": ["no tokenizer", "tokenizer.json"],
+    "pickled": ["no safetensors weights", "never loaded", "save_pretrained"],
+}
+
+# Configuration
+
+BAD_CONFIGURATIONS = {
+    "misspelled key": (small(trainin={}), ["unknown key 'trainin'", "did you mean 'training'?"]),
+    "misspelled inner key": (
+        small(training={"global_batchsize": 4}),
+        ["'training.global_batchsize'", "did you mean 'global_batch_size'?"],
+    ),
+    "misspelled override": (
+        small(optimizers={"adamw": {"warmup_ration": 0.1}}),
+        ["'optimizers.adamw.warmup_ration'", "did you mean 'warmup_ratio'?"],
+    ),
+    "missing key": (small(optimizers=None), ["'optimizers' is missing"]),
+    "wrong type": (small(training={"global_batch_size": "many"}), ["'training.global_batch_size'", "type integer"]),
+    "text for a list": (small(tasks="prom_core_all"), ["'tasks'", "type array"]),
+    "percent for a share": (small(training={"warmup_ratio": 3}), ["'training.warmup_ratio'", "at most 1"]),
+    "negative norm": (small(training={"max_grad_norm": -1}), ["'training.max_grad_norm'", "at least 0"]),
+    "budget given twice": (small(budget={"epochs": 1}), ["'budget'", "exactly one of epochs, steps"]),
+    "budget given twice to an optimizer": (
+        small(optimizers={"adamw": {"budget": {"steps": 1, "gradient_evaluations": 4}}}),
+        ["'optimizers.adamw.budget'", "exactly one of epochs, steps"],
+    ),
+    "unknown optimizer": (small(optimizers={"adamv": {"learning_rate": 0.1}}), ["'adamv'", "did you mean 'adamw'?"]),
+    "unknown method": (
+        small(optimizers={"adamw": {"method": "rk44"}}),
+        ["'optimizers.adamw.method'", "did you mean 'rk4'?"],
+    ),
+    "missing learning rate": (
+        small(optimizers={"adamw": {"learning_rate": None}}),
+        ["'optimizers.adamw.learning_rate'", "missing"],
+    ),
+    "negative learning rate": (
+        small(optimizers={"adamw": {"learning_rate": -0.1}}),
+        ["'optimizers.adamw.learning_rate'", "-0.1", "> 0"],
+    ),
+    "learning rate that YAML takes for text": (
+        small(optimizers={"adamw": {"learning_rate": "1e-4"}}),
+        ["'optimizers.adamw.learning_rate'", "1.0e-4"],
+    ),
+    "another method's key": (
+        small(optimizers={"adamw": {"momentum": 0.9}}),
+        ["'optimizers.adamw.momentum'", "it has betas"],
+    ),
+    "misspelled task": (small(tasks=["prom_core_al"]), ["'prom_core_al'", "did you mean 'prom_core_all'?"]),
+    "unknown task": (small(tasks=["birdsong"]), ["'birdsong'", "labels, instruction", "prom_core_all"]),
+    "task named twice": (small(tasks=["prom_core_all", "prom_core_all"]), ["named twice", "'tasks'"]),
+    "three classes of simulated data": (
+        small(tasks=["splice_reconstructed"]),
+        ["2 classes", "'splice_reconstructed' has 3", "hub or a directory"],
+    ),
+    "source without its map": (small(data={"source": "directory"}), ["'data.directory'", "missing"]),
+    "name that leaves the folder": (small(name="../elsewhere"), ["'name'", "../elsewhere"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CONFIGURATIONS)
+def test_a_bad_configuration_stops_before_any_job(case, tmp_path):
+    configuration, phrases = BAD_CONFIGURATIONS[case]
+    done = Workplace(tmp_path).snakemake(configuration, "--dry-run")
+    assert done.code != 0
+    assert "Job stats" not in done.output
+    assert_one_message(done.output, "ConfigurationError", *phrases)
+    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_real_run_of_a_bad_configuration_starts_no_job_either(tmp_path):
+    done = Workplace(tmp_path).snakemake(small(training={"warmup_ratio": 3}))
+    assert done.code != 0
+    assert_one_message(done.output, "ConfigurationError", "'training.warmup_ratio'")
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("site", "phrases"),
+    [
+        ("ranks: two\n", ["site.yaml", "ranks", "'two'"]),
+        ("runtime: 12\n", ["site.yaml", "runtime", "12"]),
+        ("runtim: 12h\n", ["site.yaml", "'runtim'", "did you mean 'runtime'?"]),
+        ("ranks: [1\n", ["site.yaml", "not valid YAML"]),
+    ],
+    ids=["type", "unit", "key", "YAML"],
+)
+def test_a_bad_site_file_stops_before_any_job(site, phrases, tmp_path):
+    workplace = Workplace(tmp_path)
+    workplace.site.write_text(site, "utf-8")
+    done = workplace.snakemake(small(), "--dry-run")
+    assert done.code != 0
+    assert_one_message(done.output, "ConfigurationError", *phrases)
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_unknown_site_is_named_with_those_there_are(tmp_path):
+    workplace = Workplace(tmp_path)
+    workplace.site = Path("nowhere")
+    done = workplace.snakemake(small(), "--dry-run")
+    assert done.code != 0
+    assert_one_message(done.output, "ConfigurationError", "'nowhere'", "DNATUNE_SITE", "generic")

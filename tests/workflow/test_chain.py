@@ -1,0 +1,369 @@
+"""The whole chain, from a configuration to a report."""
+
+import csv
+import json
+import math
+import re
+import zipfile
+
+import pytest
+import yaml
+from workflow_runs import PYTHON, ROOT, Workplace, files_below, run, small
+
+CONTRACTS = (ROOT / "docs" / "contracts.md").read_text("utf-8")
+COMPLETED = "tiny/prom_core_all/adamw/seed3"
+DIVERGED = "tiny/prom_core_all/wild/seed3"
+STEPS = 40
+
+LOADS_WITHOUT_PEFT = """
+import sys
+
+sys.modules["peft"] = None
+try:
+    import peft
+except ImportError:
+    pass
+else:
+    raise SystemExit("peft can be imported")
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+with torch.no_grad():
+    logits = model(**tokenizer("TATAAAGCGC", return_tensors="pt", return_token_type_ids=False)).logits
+assert logits.shape[-1] >= len(tokenizer)
+assert torch.isfinite(logits).all()
+assert logits.std() > 0
+print("loaded", type(model).__name__)
+"""
+
+
+def contract(section: str) -> dict[str, str]:
+    """Return {name: meaning} of a table of docs/contracts.md; a row of several names stands for each of them."""
+    text = CONTRACTS.split(f"## {section}\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line.strip("|").split("|", 1) for line in text.splitlines() if line.startswith("| `")]
+    return {name: meaning for names, meaning in rows for name in re.findall(r"`([^`]+)`", names)}
+
+
+def contract_paths() -> list[str]:
+    """Return every path of the first table of docs/contracts.md, with its placeholders."""
+    paths = []
+    for line in CONTRACTS.split("\n## ", 1)[0].splitlines():
+        if line.startswith("| `"):
+            first, *others = re.findall(r"`([^`]+)`", line.split("|")[1])
+            folder = first.rsplit("/", 1)[0]
+            paths += [first, *(f"{folder}/{other}" for other in others)]
+    assert paths
+    return paths
+
+
+def matcher(path: str) -> re.Pattern:
+    """Return a pattern that a documented path matches; that of a folder matches all files below it."""
+    pattern = re.sub(r"\\{([^}]*)\\}", lambda found: f"({found[1].replace(',', '|')})", re.escape(path))
+    pattern = re.sub(r"<[^>]+>", "[^/]+", pattern)
+    return re.compile(pattern + (".+" if path.endswith("/") else ""))
+
+
+def table(path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream, delimiter="\t"))
+
+
+def header(path) -> list[str]:
+    return path.read_text("utf-8").splitlines()[0].split("\t")
+
+
+def json_lines(path) -> list[dict]:
+    return [json.loads(line, parse_constant=pytest.fail) for line in path.read_text("utf-8").splitlines()]
+
+
+def json_of(path) -> dict:
+    return json.loads(path.read_text("utf-8"), parse_constant=pytest.fail)
+
+
+# The files
+
+
+def test_every_documented_file_is_there(chain):
+    found = files_below(chain.results)
+    for path in contract_paths():
+        if "/checkpoints/" in path:  # they are there while a run goes on
+            continue
+        for alternative in expanded(path):
+            assert any(matcher(alternative).fullmatch(file) for file in found), alternative
+
+
+def expanded(path: str) -> list[str]:
+    """Return the paths that `{a,b,c}` in a path stands for."""
+    found = re.search(r"\{([^}]*)\}", path)
+    return [path.replace(found[0], word) for word in found[1].split(",")] if found else [path]
+
+
+def test_no_other_file_is_there(chain):
+    documented = [matcher(path) for path in contract_paths() if "/checkpoints/" not in path]
+    others = [
+        file
+        for file in files_below(chain.results)
+        # Snakemake puts a time stamp into each folder that is an output.
+        if not file.endswith(".snakemake_timestamp") and not any(pattern.fullmatch(file) for pattern in documented)
+    ]
+    assert others == []
+
+
+def test_manifests_have_the_documented_keys(chain):
+    for folder, source in (("data/prom_core_all", "simulated"), ("models/tiny", "tiny")):
+        manifest = json_of(chain.results / "download" / folder / "manifest.json")
+        assert manifest.keys() == contract("`manifest.json`").keys()
+        assert manifest["source"] == source
+        assert manifest["revision"] is None
+        beside = set(files_below(chain.results / "download" / folder)) - {"manifest.json", ".snakemake_timestamp"}
+        assert set(manifest["files"]) == beside
+
+
+def test_prepared_records_are_the_rows_of_the_csv(chain):
+    words = ("Non-promoter", "promoter")
+    for split, size in (("train", 320), ("dev", 40), ("test", 60)):
+        records = json_lines(chain.results / f"prepare/prom_core_all/{split}.jsonl")
+        with (chain.results / f"download/data/prom_core_all/{split}.csv").open(encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        assert len(records) == size
+        assert all(record.keys() == contract("a prepared record").keys() for record in records)
+        assert [(r["input"], r["output"]) for r in records] == [(r["sequence"], words[int(r["label"])]) for r in rows]
+        assert len({record["instruction"] for record in records}) == 1
+
+
+def test_the_training_log_has_every_step(chain):
+    rows = json_lines(chain.results / "finetune" / COMPLETED / "training.jsonl")
+    keys = contract("`training.jsonl`")
+    sometimes = {key for key, meaning in keys.items() if "absent" in meaning}
+    assert sometimes
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    assert [row["gradient_evaluations"] for row in rows] == list(range(1, STEPS + 1))
+    for row in rows:
+        # Dev examples are scored every 20 steps.
+        assert row.keys() == keys.keys() - (set() if row["step"] % 20 == 0 else sometimes)
+    assert [row["epoch"] for row in rows] == pytest.approx([step / 10 for step in range(1, STEPS + 1)])
+    assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_the_run_says_what_made_it(chain):
+    for place, status in ((COMPLETED, "completed"), (DIVERGED, "diverged")):
+        record = json_of(chain.results / "finetune" / place / "adapter" / "run.json")
+        assert record.keys() == contract("`run.json`").keys()
+        assert record["status"] == status
+        assert f"{record['model']}/{record['task']}/{record['optimizer']}/seed{record['seed']}" == place
+        assert record["settings"]["seed"] == record["seed"] == 3
+        assert record["global_batch_size"] == 32
+        assert record["ranks"] == 1
+        assert (chain.results / "merge" / place / "run.json").read_bytes() == (
+            chain.results / "finetune" / place / "adapter" / "run.json"
+        ).read_bytes()
+
+
+def test_the_adapter_holds_its_tokenizer_and_no_pickle(chain):
+    files = files_below(chain.results / "finetune" / COMPLETED / "adapter")
+    assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "run.json"} <= set(files)
+    assert [file for file in files if file.endswith((".bin", ".pt"))] == []
+
+
+def test_predictions_have_the_documented_columns_and_the_rows_of_the_test_split(chain):
+    with (chain.results / "download/data/prom_core_all/test.csv").open(encoding="utf-8") as stream:
+        truth = [row["label"] for row in csv.DictReader(stream)]
+    documented = contract("`predictions.tsv`")
+    assert list(documented) == ["id", "label", "predicted", "answer", "logp_<class index>"]
+    folders = [COMPLETED, *(f"baselines/prom_core_all/{name}" for name in ("majority", "gc", "kmers", "bayes"))]
+    for folder in folders:
+        path = chain.results / "evaluate" / folder / "predictions.tsv"
+        rows = table(path)
+        assert header(path) == ["id", "label", "predicted", "logp_0", "logp_1"]
+        assert [row["id"] for row in rows] == [str(number) for number in range(len(truth))]
+        assert [row["label"] for row in rows] == truth
+        for row in rows:
+            scores = [float(row["logp_0"]), float(row["logp_1"])]
+            assert row["predicted"] == str(scores.index(max(scores)))
+            assert all(score <= 0 and math.isfinite(score) for score in scores)
+
+
+def test_metrics_follow_from_the_predictions(chain):
+    for folder in (COMPLETED, "baselines/prom_core_all/kmers"):
+        rows = table(chain.results / "evaluate" / folder / "predictions.tsv")
+        metrics = json_of(chain.results / "evaluate" / folder / "metrics.json")
+        assert metrics.keys() == contract("`metrics.json`").keys()
+        assert metrics["status"] == "completed"
+        assert metrics["n"] == len(rows) == 60
+        confusion = [[0, 0], [0, 0]]
+        for row in rows:
+            confusion[int(row["label"])][int(row["predicted"])] += 1
+        assert metrics["confusion"] == confusion
+        assert metrics["accuracy"] == pytest.approx((confusion[0][0] + confusion[1][1]) / 60)
+        assert metrics["unparsable"] == 0
+
+
+def test_the_comparison_has_a_row_a_group_and_a_row_a_baseline(chain):
+    path = chain.results / "compare" / "comparison.tsv"
+    assert header(path) == list(contract("`comparison.tsv`"))
+    rows = table(path)
+    assert [(row["model"], row["optimizer"]) for row in rows] == [
+        ("tiny", "adamw"),
+        ("tiny", "wild"),
+        *(("baseline", name) for name in ("majority", "gc", "kmers", "bayes")),
+    ]
+    metrics = json_of(chain.results / "evaluate" / COMPLETED / "metrics.json")
+    assert rows[0]["status"] == "completed"
+    assert rows[0]["seeds"] == "1"
+    assert float(rows[0]["mean"]) == pytest.approx(metrics["mcc"])
+    assert rows[0]["standard_deviation"] == ""
+    assert int(rows[0]["gradient_evaluations"]) == STEPS
+    assert "diverged" not in rows[0]["flags"].split()
+
+
+def test_the_report_opens_offline(chain):
+    page = (chain.results / "report.html").read_text("utf-8")
+    assert page.lstrip().lower().startswith("<!doctype html>")
+    fetched = r"<(?:script|img|iframe)[^>]*\bsrc=[\"'](?!data:)|<link\b[^>]*\bhref=|@import|url\(http"
+    assert re.findall(fetched, page) == []
+    for word in ("adamw", "wild", "prom_core_all"):
+        assert word in page
+
+
+def test_snakemake_reports_the_same_outputs(chain):
+    archive = chain.folder / "report.zip"
+    chain.complete(small(), "--report", archive)
+    with zipfile.ZipFile(archive) as packed:
+        names = {name.rsplit("/", 1)[-1] for name in packed.namelist()}
+    assert {"comparison.tsv", "report.html"} <= names
+
+
+# The merged model
+
+
+def test_the_merged_model_is_a_plain_folder(chain):
+    files = set(files_below(chain.results / "merge" / COMPLETED))
+    assert {"model.safetensors", "config.json", "tokenizer.json", "run.json"} <= files
+    assert [file for file in files if "adapter" in file or file.endswith((".bin", ".pt"))] == []
+
+
+def test_the_merged_model_loads_where_peft_cannot_be_imported(chain, tmp_path):
+    done = run([PYTHON, "-c", LOADS_WITHOUT_PEFT, chain.results / "merge" / COMPLETED], tmp_path)
+    assert done.code == 0, done.output
+    assert "loaded LlamaForCausalLM" in done.output
+
+
+# Divergence is a result
+
+
+def test_a_diverged_run_ends_well_and_leaves_no_model(chain):
+    adapter = chain.results / "finetune" / DIVERGED / "adapter"
+    end = json_of(adapter / "run.json")["diverged"]
+    steps = json_lines(adapter.parent / "training.jsonl")
+    assert end.keys() == {"step", "loss", "gradient_norm", "reason"}
+    # The first loss is before any update; the update of size 1e4 shows in the second.
+    assert end["step"] == steps[-1]["step"] == 2
+    assert end["loss"] == steps[-1]["loss"] > 100
+    assert end["gradient_norm"] == steps[-1]["gradient_norm"] > 0
+    for folder in (adapter, chain.results / "merge" / DIVERGED):
+        assert set(files_below(folder)) - {".snakemake_timestamp"} == {"run.json"}
+
+
+def test_a_diverged_run_has_no_metric_and_no_prediction(chain):
+    metrics = json_of(chain.results / "evaluate" / DIVERGED / "metrics.json")
+    assert metrics.keys() == contract("`metrics.json`").keys()
+    assert metrics.pop("status") == "diverged"
+    assert {key for key, value in metrics.items() if value is not None} <= {"n", "seconds"}
+    assert table(chain.results / "evaluate" / DIVERGED / "predictions.tsv") == []
+
+
+def test_the_comparison_and_the_report_show_divergence(chain):
+    row = next(row for row in table(chain.results / "compare/comparison.tsv") if row["optimizer"] == "wild")
+    assert row["status"].startswith("diverged 1")
+    assert row["mean"] == row["accuracy"] == row["mcc"] == ""
+    assert "diverged" in row["flags"].split()
+    text = re.sub(r"<[^>]+>", "", (chain.results / "report.html").read_text("utf-8"))
+    assert re.search(r"wild\s+diverged[^.]*seed 3 at step 2", text)
+
+
+# Other tasks, other ways
+
+
+def test_free_decoding_counts_unparsable_answers_exactly(copied_chain):
+    # With one token, a label of several pieces is cut short and no answer: both kinds occur.
+    configuration = small(evaluation={"mode": "generate", "max_new_tokens": 1}, optimizers={"wild": None})
+    copied_chain.complete(configuration)
+    folder = copied_chain.results / "evaluate" / COMPLETED
+    rows, metrics = table(folder / "predictions.tsv"), json_of(folder / "metrics.json")
+    assert header(folder / "predictions.tsv") == ["id", "label", "predicted", "answer"]
+    assert metrics.keys() == contract("`metrics.json`").keys()
+    labels = ("Non-promoter", "promoter")
+    for row in rows:
+        answer = row["answer"].strip()
+        assert row["predicted"] == (str(labels.index(answer)) if answer in labels else "")
+    empty = [row for row in rows if row["predicted"] == ""]
+    assert metrics["unparsable"] == len(empty)
+    assert 0 < len(empty) < len(rows) == 60
+    right = sum(row["predicted"] == row["label"] for row in rows)
+    assert metrics["accuracy"] == pytest.approx(right / 60)
+    assert sum(map(sum, metrics["confusion"])) == 60 - len(empty)
+    assert metrics["auroc"] is None
+
+
+def test_a_task_of_three_classes_from_a_folder(sites_chain, sites_task):
+    results = sites_chain.results
+    prepared = json_lines(results / "prepare/sites/test.jsonl")
+    assert {record["output"] for record in prepared} == set(sites_task["labels"])
+    assert {record["instruction"] for record in prepared} == {sites_task["instruction"]}
+    assert all(set(record["input"]) <= set("ACGTN") for record in prepared)
+    folder = results / "evaluate/tiny/sites/adamw/seed3"
+    assert header(folder / "predictions.tsv") == ["id", "label", "predicted", "logp_0", "logp_1", "logp_2"]
+    metrics = json_of(folder / "metrics.json")
+    assert [sum(row) for row in metrics["confusion"]] == [15, 15, 15]
+    assert 0 <= metrics["auroc"] <= 1
+    rows = {row["optimizer"]: row for row in table(results / "compare/comparison.tsv") if row["task"] == "sites"}
+    # The Bayes-optimal classifier is known for simulated data alone.
+    assert rows.keys() == {"adamw", "majority", "gc", "kmers"}
+    assert rows["adamw"]["metric"] == "f1_macro"
+    assert float(rows["adamw"]["mean"]) == pytest.approx(metrics["f1_macro"])
+    assert json_of(results / "download/data/sites/manifest.json")["source"] == "directory"
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "prom_core_tata",
+        pytest.param("prom_core_notata", marks=pytest.mark.slow),
+        pytest.param("prom_core_all", marks=pytest.mark.slow),
+    ],
+)
+def test_a_task_of_gue_by_one_line(task, shared, tmp_path):
+    workplace = Workplace(tmp_path)
+    demo = ROOT / "config" / "demo.yaml"
+    whole = yaml.safe_load(demo.read_text("utf-8"))
+    short = {
+        "seeds": [0],
+        "budget": {**dict.fromkeys(whole["budget"]), "steps": 3},
+        "optimizers": dict.fromkeys(whole["optimizers"].keys() - {"adamw"}),
+        "models": {"tiny": {"tiny": {"hidden_size": 32, "layers": 1, "intermediate_size": 64}}},
+        "training": {"dev_examples": 64},
+        "evaluation": {"baselines": ["majority", "gc"]},
+    }
+    shortened = tmp_path / "short.yaml"
+    shortened.write_text(yaml.safe_dump(short), "utf-8")
+    source = json.dumps({"source": "directory", "directory": {"path": str(shared / "GUE")}})
+    workplace.complete(demo, shortened, "--config", "name=mine", f"data={source}", f'tasks=["{task}"]')
+    results = tmp_path / "results" / "mine"
+    assert (results / "report.html").stat().st_size > 0
+    with (shared / "GUE/GUE" / task / "test.csv").open(encoding="utf-8") as stream:
+        truth = [row["label"] for row in csv.DictReader(stream)]
+    predictions = table(results / f"evaluate/tiny/{task}/adamw/seed0/predictions.tsv")
+    assert [row["label"] for row in predictions] == truth
+    assert json_of(results / f"finetune/tiny/{task}/adamw/seed0/adapter/run.json")["steps"] == 3
+    assert {row["optimizer"] for row in table(results / "compare/comparison.tsv")} == {"adamw", "majority", "gc"}
+
+
+def test_the_command_line_takes_numbers_and_null_inside_maps_and_lists(chain):
+    # Snakemake reads the inner values of --config as text; the workflow must give them their types back.
+    line = ["seeds=[3]", 'lora={"dropout": 0.0}', 'training={"gradient_checkpointing": false}']
+    assert chain.plan(small(), "--config", *line).counts == {}
+    plan = chain.plan(small(), "--config", 'optimizers={"wild": null}', 'budget={"steps": null, "epochs": 4}')
+    # Of wild only the comparison changes, and 4 epochs are another setting, if no other length.
+    assert plan.counts == {"finetune": 1, "merge": 1, "evaluate": 1, "compare": 1}

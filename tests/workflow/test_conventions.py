@@ -1,0 +1,96 @@
+"""The conventions of a Snakemake workflow: rules that say what they are, one pinned environment, a clean lint."""
+
+import re
+
+import pytest
+import yaml
+from workflow_runs import ROOT, Workplace
+
+RULES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
+STAGES = ("download", "prepare", "finetune", "merge", "evaluate", "compare")
+
+
+def rules_of(text: str) -> dict[str, dict[str, str]]:
+    """Return {rule: {directive: body}} of the text of a rule file."""
+    blocks = re.split(r"^(?:rule|checkpoint) (\w+):\n", text, flags=re.MULTILINE)
+    rules = {}
+    for name, body in zip(blocks[1::2], blocks[2::2], strict=True):
+        body = re.split(r"^\S", body, maxsplit=1, flags=re.MULTILINE)[0]
+        parts = re.split(r"^    (\w+):", body, flags=re.MULTILINE)
+        rules[name] = dict(zip(parts[1::2], parts[2::2], strict=True))
+    return rules
+
+
+ALL_RULES = {name: rule for file in RULES for name, rule in rules_of(file.read_text("utf-8")).items()}
+
+
+def test_snakemake_lint_finds_nothing(tmp_path):
+    done = Workplace(tmp_path).snakemake(ROOT / "config" / "demo.yaml", "--lint")
+    assert done.code == 0, done.output
+    assert "Congratulations" in done.output
+
+
+def test_every_stage_has_a_rule_file():
+    assert {file.stem for file in RULES} >= {"common", *STAGES}
+    included = re.findall(r'include: "rules/(\w+)\.smk"', (ROOT / "workflow" / "Snakefile").read_text("utf-8"))
+    assert sorted(included) == [file.stem for file in RULES]
+    assert ALL_RULES.keys() >= {"download_data", "download_model", *STAGES[1:]}
+
+
+@pytest.mark.parametrize("file", RULES, ids=lambda file: file.stem)
+def test_a_rule_file_opens_with_its_contract(file):
+    text = file.read_text("utf-8")
+    assert text.startswith('"""')
+    contract = text[3 : text.index('"""', 3)]
+    assert re.search(r"^Config(?: keys used)?:", contract, re.MULTILINE)
+    if rules_of(text):
+        assert contract.startswith(f"{file.stem}: ")
+        for word in ("Inputs:", "Outputs:"):
+            assert re.search(f"^{word}", contract, re.MULTILINE), word
+
+
+@pytest.mark.parametrize("name", ALL_RULES)
+def test_a_rule_that_does_work_says_what_it_needs_and_leaves(name):
+    rule = ALL_RULES[name]
+    assert rule.keys() >= {"output", "log", "benchmark", "resources", "conda", "shell"}
+    assert rule["conda"].strip() == "ENVIRONMENT"
+    # In an environment that is not activated, `python` is another one; a standard error not kept is lost.
+    assert not re.match(r'\s*"python', rule["shell"])
+    assert rule["shell"].rstrip().endswith('2> {log:q}"')
+    assert {"mem_mb", "runtime"} <= set(re.findall(r"(\w+)=", rule["resources"]))
+
+
+def test_captions_are_there():
+    named = {ROOT / "workflow" / "rules" / path for path in re.findall(r'caption="([^"]+)"', all_text())}
+    assert named
+    assert [str(path) for path in named if not path.resolve().is_file()] == []
+
+
+def all_text() -> str:
+    return "\n".join(file.read_text("utf-8") for file in RULES)
+
+
+def test_the_catalog_file_says_how_to_use_the_workflow():
+    catalog = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text("utf-8"))
+    assert catalog["usage"]["software-stack-deployment"]
+    assert "report" in catalog["usage"]
+
+
+def test_conda_installs_what_the_lock_pins():
+    lock = (ROOT / "envs" / "requirements.lock").read_text("utf-8").splitlines()
+    pins = [line for line in lock if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==\S+", pin) for pin in pins)
+    environment = yaml.safe_load((ROOT / "envs" / "dnatune.yaml").read_text("utf-8"))
+    installed = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert installed == pins
+
+
+def test_everything_asked_for_is_pinned():
+    def names(file: str) -> set[str]:
+        lines = (ROOT / "envs" / file).read_text("utf-8").splitlines()
+        found = [re.match(r"[A-Za-z0-9._-]+", line) for line in lines if line and line[0] not in "#-"]
+        return {re.sub(r"[-_.]+", "-", match[0]).lower() for match in found}
+
+    asked = names("requirements.in")
+    assert asked
+    assert asked - names("requirements.lock") == set()

@@ -1,0 +1,149 @@
+"""A changed setting reruns what depends on it and nothing else."""
+
+import os
+from pathlib import Path
+
+import yaml
+from workflow_runs import Workplace, small
+
+TASK = "prom_core_all"
+INSTRUCTION = "Is this a core promoter? Answer Non-promoter or promoter."
+
+
+def assert_only(outputs, *parts):
+    """Assert that every output but those of the comparison has one of the parts in its path."""
+    made = [path for path in outputs if "/compare/" not in path and not path.endswith("report.html")]
+    assert made
+    assert [path for path in made if not any(part in path for part in parts)] == []
+
+
+def test_an_unchanged_configuration_has_nothing_to_do(chain):
+    done = chain.complete(small())
+    assert "Nothing to be done" in done.output
+
+
+def test_a_default_written_out_changes_nothing(chain):
+    plan = chain.plan(small(training={"max_grad_norm": 1.0, "schedule": "cosine"}, lora={"dropout": 0.0}))
+    assert plan.counts == {}
+
+
+def test_another_site_changes_nothing(chain, tmp_path):
+    elsewhere = Workplace(chain.folder)
+    elsewhere.site = tmp_path / "site.yaml"
+    elsewhere.site.write_text(yaml.safe_dump({"ranks": 2, "cpus_per_rank": 3, "mem_mb": 9000, "runtime": "2d"}))
+    assert elsewhere.plan(small()).counts == {}
+
+
+def test_a_learning_rate_reruns_its_optimizer(chain):
+    plan = chain.plan(small(optimizers={"adamw": {"learning_rate": 1.0e-2}}))
+    assert plan.counts == {"finetune": 1, "merge": 1, "evaluate": 1, "compare": 1}
+    assert_only(plan.outputs, "/adamw/")
+
+
+def test_an_overridden_key_reruns_only_who_does_not_override_it(chain):
+    plan = chain.plan(small(training={"divergence_loss": 90.0}, optimizers={"wild": {"divergence_loss": 100.0}}))
+    assert plan.counts == {"finetune": 1, "merge": 1, "evaluate": 1, "compare": 1}
+    assert_only(plan.outputs, "/adamw/")
+
+
+def test_the_adapter_reruns_every_optimizer_and_no_data(chain):
+    plan = chain.plan(small(lora={"rank": 2}))
+    assert plan.counts == {"finetune": 2, "merge": 2, "evaluate": 2, "compare": 1}
+
+
+def test_an_instruction_reruns_all_but_the_data_download(chain):
+    plan = chain.plan(small(tasks=[{"name": TASK, "instruction": INSTRUCTION}]))
+    # The tiny model's tokenizer is made from the first task's prompt, so the model follows the instruction.
+    assert plan.counts == {
+        "download_model": 1,
+        "prepare": 1,
+        "finetune": 2,
+        "merge": 2,
+        "evaluate": 2,
+        "evaluate_baseline": 4,
+        "compare": 1,
+    }
+
+
+def test_the_metric_reruns_the_comparison(chain):
+    plan = chain.plan(small(tasks=[{"name": TASK, "metric": "f1_macro"}]))
+    assert plan.counts == {"compare": 1}
+
+
+def test_an_evaluation_batch_reruns_evaluation_and_comparison(chain):
+    plan = chain.plan(small(evaluation={"batch_size": 16}))
+    assert plan.counts == {"evaluate": 2, "compare": 1}
+
+
+def test_a_baseline_left_out_reruns_the_comparison(chain):
+    plan = chain.plan(small(evaluation={"baselines": ["majority", "gc"]}))
+    assert plan.counts == {"compare": 1}
+
+
+def test_a_seed_added_runs_only_that_seed(chain):
+    plan = chain.plan(small(seeds=[3, 4]))
+    assert plan.counts == {"finetune": 2, "merge": 2, "evaluate": 2, "compare": 1}
+    assert_only(plan.outputs, "/seed4")
+
+
+def test_an_optimizer_added_runs_only_that_optimizer(chain):
+    plan = chain.plan(small(optimizers={"slow": {"method": "sgd", "learning_rate": 0.1}}))
+    assert plan.counts == {"finetune": 1, "merge": 1, "evaluate": 1, "compare": 1}
+    assert_only(plan.outputs, "/slow/")
+
+
+def test_an_optimizer_removed_reruns_the_comparison(chain):
+    plan = chain.plan(small(optimizers={"wild": None}))
+    assert plan.counts == {"compare": 1}
+
+
+def test_a_task_added_runs_only_that_task(chain):
+    plan = chain.plan(small(tasks=[TASK, "prom_core_tata"]))
+    assert plan.counts == {
+        "download_data": 1,
+        "prepare": 1,
+        "finetune": 2,
+        "merge": 2,
+        "evaluate": 2,
+        "evaluate_baseline": 4,
+        "compare": 1,
+    }
+    assert_only(plan.outputs, "/prom_core_tata/")
+
+
+def test_whether_merged_models_are_kept_changes_no_result(chain):
+    assert chain.plan(small(keep_merged=False)).counts == {}
+
+
+def test_merged_models_not_kept_are_gone_and_not_missed(sites_chain, sites_configuration):
+    merged = sites_chain.results / "merge" / "tiny" / "sites" / "adamw" / "seed3"
+    assert not merged.exists()
+    assert sites_chain.plan(sites_configuration).counts == {}
+
+
+def test_a_merged_model_not_kept_is_made_again_for_a_new_evaluation(sites_chain, sites_configuration):
+    plan = sites_chain.plan({**sites_configuration, "evaluation": {"batch_size": 16}})
+    assert plan.counts == {"merge": 1, "evaluate": 2, "compare": 1}
+    assert "results/small/merge/tiny/sites/adamw/seed3" in plan.outputs
+
+
+def test_a_row_added_to_ones_own_data_reruns_that_task(sites_chain, sites_configuration, sites_task):
+    # The folder is part of the task's settings, so the file is changed where it is, and put back with its time.
+    source = Path(sites_task["path"]) / "train.csv"
+    content, times = source.read_bytes(), source.stat()
+    try:
+        source.write_bytes(content + b"ACGT,0\n")
+        plan = sites_chain.plan(sites_configuration)
+    finally:
+        source.write_bytes(content)
+        os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert plan.counts == {
+        "download_data": 1,
+        "prepare": 1,
+        "finetune": 1,
+        "merge": 1,
+        "evaluate": 1,
+        "evaluate_baseline": 3,
+        "compare": 1,
+    }
+    assert_only(plan.outputs, "/sites/")

@@ -1,0 +1,219 @@
+"""Ways to do the same training and the same scoring, for the benchmark: the original's, common practice's and dnatune's.
+
+All of them compute one loss, and one score for each label, of the same examples; they differ in what they compute
+besides. dnatune's own way is its own functions, called as training and scoring call them.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from peft import PeftModel
+from torch import nn
+from transformers import PreTrainedModel
+
+from dnatune.accounting import Work, executed, rectangle
+from dnatune.models import LabelLikelihood
+from dnatune.packing import PackedBatch, chunks, pack_training
+from dnatune.prompts import EncodedExamples
+
+#: What transformers' loss leaves out.
+_IGNORED = -100
+#: Rows of a micro-batch: the original's, and what is common where memory allows it.
+ORIGINAL_ROWS, COMMON_ROWS = 2, 16
+#: Tokens that the original decoded for an answer.
+ORIGINAL_NEW_TOKENS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class PaddedBatch:
+    """Ordinary rows, padded on the right to one length.
+
+    Attributes:
+        input_ids: token ids of prompt and answer [rows, length].
+        attention_mask: 1 on tokens, 0 on padding [rows, length].
+        labels: the token ids of the answers, -100 everywhere else [rows, length].
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    labels: torch.Tensor
+
+    def to(self, device: torch.device) -> "PaddedBatch":
+        """Return the batch on another device."""
+        return PaddedBatch(*(getattr(self, field.name).to(device) for field in dataclasses.fields(self)))
+
+
+def pad_rows(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> PaddedBatch:
+    """Put each prompt and its answer into a row of its own."""
+    length = max(len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True))
+    batch = PaddedBatch(
+        torch.zeros(len(prompts), length, dtype=torch.long),
+        torch.zeros(len(prompts), length, dtype=torch.long),
+        torch.full((len(prompts), length), _IGNORED),
+    )
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        used = len(prompt) + len(answer)
+        batch.input_ids[row, :used] = torch.tensor([*prompt, *answer])
+        batch.attention_mask[row, :used] = 1
+        batch.labels[row, len(prompt) : used] = torch.tensor(answer)
+    return batch
+
+
+class RecipeLoss(nn.Module):
+    """The loss of either kind of batch, so that all recipes can train the same model in the same engine."""
+
+    def __init__(self, model: PreTrainedModel | PeftModel):
+        super().__init__()
+        self.likelihood = LabelLikelihood(model)
+
+    def forward(self, batch: PaddedBatch | PackedBatch, tokens: int) -> torch.Tensor:
+        """Return the batch's part of a loss: Σ negative log-likelihood of its answers ÷ `tokens`.
+
+        Args:
+            batch: rows. Padded ones go the whole way through transformers: logits of every token, and its own loss.
+            tokens: answer tokens of the global batch.
+        """
+        if isinstance(batch, PackedBatch):
+            return -self.likelihood(batch).sum() / tokens
+        return self.likelihood.model(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            labels=batch.labels,
+            use_cache=False,
+            # A tensor, as transformers' own trainer gives it.
+            num_items_in_batch=torch.tensor(tokens, device=batch.labels.device),
+        ).loss
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingRecipe:
+    """One way to compute the gradient of a global batch.
+
+    Attributes:
+        name: what it is called in tables.
+        micro_batch_size: examples of one forward pass.
+        checkpointing: whether activations are recomputed in the backward pass.
+        examples_per_row: examples that share a prefix; None for padded rows with all their logits.
+    """
+
+    name: str
+    micro_batch_size: int
+    checkpointing: bool
+    examples_per_row: int | None
+
+    def micro_batches(self, examples: EncodedExamples, indices: Sequence[int]) -> list[PaddedBatch | PackedBatch]:
+        """Return some examples as this recipe's rows."""
+        return [self._rows(examples, part) for part in chunks(indices, self.micro_batch_size)]
+
+    def _rows(self, examples: EncodedExamples, part: Sequence[int]) -> PaddedBatch | PackedBatch:
+        if self.examples_per_row is None:
+            return pad_rows([examples.prompt(i) for i in part], [examples.answer(i) for i in part])
+        return pack_training(examples, part, self.examples_per_row)
+
+
+def training_recipes(micro_batch_size: int, examples_per_row: int) -> list[TrainingRecipe]:
+    """Return the compared recipes, each with one waste less than the one before it.
+
+    Args:
+        micro_batch_size: dnatune's.
+        examples_per_row: dnatune's.
+    """
+    return [
+        TrainingRecipe("original", ORIGINAL_ROWS, True, None),
+        TrainingRecipe("common practice", COMMON_ROWS, False, None),
+        TrainingRecipe("label-only logits", COMMON_ROWS, False, 1),
+        TrainingRecipe("shared prefix", micro_batch_size, False, examples_per_row),
+    ]
+
+
+def work_of(batches: Sequence[PaddedBatch | PackedBatch]) -> Work:
+    """Return what the device executes for some rows."""
+    total = Work(0, 0, 0)
+    for batch in batches:
+        if isinstance(batch, PackedBatch):
+            total += executed(batch)
+        else:
+            rows, length = batch.input_ids.shape
+            total += rectangle(rows, length, rows * length)
+    return total
+
+
+@dataclasses.dataclass(frozen=True)
+class OneByOneScores:
+    """What the original learns of each example.
+
+    Attributes:
+        first: log p of the first token of each label [examples, labels].
+        answers: token ids decoded for each example.
+    """
+
+    first: np.ndarray
+    answers: list[list[int]]
+
+
+@torch.no_grad()
+def score_one_by_one(
+    model: PreTrainedModel,
+    examples: EncodedExamples,
+    indices: Sequence[int],
+    end: int,
+    new_tokens: Callable[[int], int],
+) -> OneByOneScores:
+    """Score as the original does: decode an answer, then run the prompt again for the labels' first tokens.
+
+    Args:
+        model: a causal model in evaluation mode.
+        examples: the encoded split.
+        indices: which of its examples.
+        end: end-of-sequence token.
+        new_tokens: most tokens to decode for an example.
+    """
+    heads = torch.tensor([label[0] for label in examples.labels], device=model.device)
+    first, answers = [], []
+    for index in indices:
+        prompt = torch.tensor([examples.prompt(index)], device=model.device)
+        seen = torch.ones_like(prompt)
+        output = model.generate(
+            input_ids=prompt,
+            attention_mask=seen,
+            max_new_tokens=new_tokens(index),
+            do_sample=False,
+            num_beams=1,
+            eos_token_id=end,
+            pad_token_id=end,
+        )
+        answers.append(output[0, prompt.shape[1] :].tolist())
+        logits = model(input_ids=prompt, attention_mask=seen).logits[0, -1].float()
+        first.append(logits.log_softmax(dim=-1)[heads].cpu().numpy())
+    return OneByOneScores(np.stack(first), answers)
+
+
+@torch.no_grad()
+def score_in_rows(model: PreTrainedModel, examples: EncodedExamples, indices: Sequence[int], rows: int) -> np.ndarray:
+    """Score as is common: each example with each label in a padded row, logits of every token.
+
+    Args:
+        model: a causal model in evaluation mode.
+        examples: the encoded split.
+        indices: which of its examples.
+        rows: rows of one forward pass.
+
+    Returns:
+        log p of each token of each label [examples, labels, tokens of the longest label]; 0 behind shorter labels.
+    """
+    pairs = [(index, label) for index in indices for label in examples.labels]
+    scores = np.zeros((len(pairs), max(map(len, examples.labels))))
+    done = 0
+    for part in chunks(pairs, rows):
+        batch = pad_rows([examples.prompt(i) for i, _ in part], [label for _, label in part]).to(model.device)
+        logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
+        log_p = logits[:, :-1].float().log_softmax(dim=-1)
+        targets = batch.labels[:, 1:]
+        chosen = log_p.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0].cpu().numpy()
+        for row, (index, label) in enumerate(part):
+            start = len(examples.prompt(index)) - 1
+            scores[done + row, : len(label)] = chosen[row, start : start + len(label)]
+        done += len(part)
+    return scores.reshape(len(indices), len(examples.labels), -1)
