@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --rerun-incomplete
 
-.PHONY: demo test test-long bench lint lock clean setup
+.PHONY: demo test test-long bench lint lock docs clean setup
 
 demo: $(READY)
 	$(SNAKEMAKE) --configfile config/demo.yaml
@@ -21,6 +21,9 @@ test: $(READY) lint
 
 test-long: $(READY)
 	$(BIN)/python -m pytest -m "slow and not gpu" --durations=15
+
+bench: $(READY)
+	$(SNAKEMAKE) benchmark --configfile config/benchmark.yaml
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -47,6 +50,13 @@ lock:
 	  $(VENV)-lock/bin/python -m pip freeze | grep -viE '^(nvidia|cuda|triton)' | sed 's/+cpu$$//'; } > envs/requirements.lock
 	$(VENV)-lock/bin/python envs/make_conda.py
 	rm -rf $(VENV)-lock
+
+# The tables of config/README.md from the schemas, and the figures of docs/ from the demo.
+docs: $(READY)
+	$(BIN)/python docs/make_tables.py
+	$(SNAKEMAKE) --configfile config/demo.yaml results/demo/compare/loss.svg results/demo/compare/stability.svg
+	mkdir -p docs/figures
+	cp results/demo/compare/loss.svg results/demo/compare/stability.svg docs/figures/
 
 clean:
 	rm -rf $(VENV)

@@ -69,7 +69,7 @@ class Trained:
     Attributes:
         weights: every trainable parameter by name after the last step.
         losses: mean negative log-likelihood of a label token in each step's batch, at the step's beginning.
-        norms: l2 norm of each step's direction, before clipping.
+        norms: l2 norm of each step's combined gradient, before clipping.
     """
 
     weights: dict[str, Tensor]
@@ -77,7 +77,9 @@ class Trained:
     norms: list[float]
 
 
-def load(folder: Path, lora: dict[str, Any], initial: dict[str, Tensor], dtype: torch.dtype = torch.float64) -> PeftModel:
+def load(
+    folder: Path, lora: dict[str, Any], initial: dict[str, Tensor], dtype: torch.dtype = torch.float64
+) -> PeftModel:
     """Return the model with LoRA and the given trainable weights, without dropout, in one number format throughout."""
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
     for module in base.modules():
@@ -97,12 +99,12 @@ def load(folder: Path, lora: dict[str, Any], initial: dict[str, Tensor], dtype: 
     with torch.no_grad():
         for name, parameter in trainable.items():
             parameter.copy_(initial[name])
-            assert parameter.dtype == dtype
+            assert parameter.dtype == torch.float64
     return model
 
 
 class _Norm:
-    """RMSNorm in the format of its input; transformers' own goes through fp32."""
+    """RMSNorm in float64; transformers' own goes through fp32, and the reference would be no better than the test."""
 
     def __init__(self, module: LlamaRMSNorm):
         self.module = module

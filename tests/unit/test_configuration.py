@@ -5,13 +5,13 @@ import dataclasses
 
 import pytest
 import yaml
-from conftest import ROOT
 
+from conftest import ROOT
 from dnatune import configuration
 from dnatune.errors import ConfigurationError
 from dnatune.simulate import SimulationSettings
 
-DEMO = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
+DEMO = {**yaml.safe_load((ROOT / "config/demo.yaml").read_text()), "budget": {"epochs": 1}}
 
 
 def changed(path, value):
@@ -154,3 +154,19 @@ def test_the_page_shows_every_key():
 def test_shipped_configurations_are_valid():
     for file in (ROOT / "config").glob("*.yaml"):
         assert configuration.resolve(yaml.safe_load(file.read_text())).runs()
+
+
+def test_scalars_of_the_command_line_are_read_and_text_of_files_is_not():
+    config = {"lora": {"dropout": "0.5", "note": "7"}, "seeds": ["0", "1"], "budget": {"epochs": "null", "steps": "3"}}
+    given = {"lora": {"dropout": "0.5"}, "seeds": ["0", "1"], "budget": {"epochs": "null", "steps": "3"}}
+    assert configuration.read_scalars(config, given) == {
+        "lora": {"dropout": 0.5, "note": "7"},
+        "seeds": [0, 1],
+        "budget": {"epochs": None, "steps": 3},
+    }
+    rates = {"optimizers": {"a": {"learning_rate": "1e-4", "nesterov": "true", "method": "sgd"}}}
+    assert configuration.read_scalars(rates, rates) == {
+        "optimizers": {"a": {"learning_rate": 1e-4, "nesterov": True, "method": "sgd"}}
+    }
+    words = {"tasks": [{"instruction": "Which: this?", "labels": ["Non-e", "e"]}]}
+    assert configuration.read_scalars(words, words) == words

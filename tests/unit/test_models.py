@@ -6,8 +6,8 @@ import sys
 
 import pytest
 import torch
-from conftest import LORA, TASK, make_tiny_model
 
+from conftest import LORA, TASK, make_tiny_model
 from dnatune import models, scoring
 from dnatune.errors import ModelError
 from dnatune.prompts import encode_examples

@@ -50,4 +50,4 @@ def test_cosine_by_its_formula():
 @pytest.mark.parametrize("schedule", ["linear", "constant", "constant_with_warmup", "inverse_sqrt"])
 def test_no_step_has_rate_zero(schedule):
     rates = learning_rates(schedule, 0.1, 0.1, 20)
-    assert len(rates) == 20 and 0 < min(rates) and max(rates) <= 0.1
+    assert len(rates) == 20 and min(rates) > 0 and max(rates) <= 0.1

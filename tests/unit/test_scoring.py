@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import TASK
 
+from conftest import TASK
 from dnatune import models, scoring
 from dnatune.prompts import encode_examples
 from dnatune.records import instruction_records

@@ -70,7 +70,7 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
     method, training, precision = case["method"], case["training"], case["precision"]
     hyperparameters = optimizers.validate(method, case["hyperparameters"])
     stages = optimizers.stages(method, hyperparameters)
-    engines.check_pair(stages, precision, training["zero_stage"])
+    engines.check_pair(method, stages, precision, training["zero_stage"])
     extent = schedules.plan({"steps": case["steps"]}, len(examples), training["global_batch_size"], stages)
     rates = schedules.learning_rates(case["schedule"], hyperparameters["learning_rate"], 0.1, case["steps"])
 
@@ -120,12 +120,16 @@ def state_bytes(optimizer: Any) -> int:
 
 
 class Watch:
-    """Counts forward passes of the likelihood, and takes a digest of all dropout masks of each."""
+    """Counts forward passes of the likelihood, and notes the dropout masks of each.
+
+    `masks` has a digest of all masks and the beginning of the first one. Masks of two batches differ in shape already,
+    but drawn from one seed they would begin alike.
+    """
 
     def __init__(self, likelihood: Any):
         self.forward_passes, self.inputs, self.dropped = 0, 0, 0
-        self.masks: list[str] = []
-        self._digest = hashlib.sha256()
+        self.masks: list[tuple[str, str]] = []
+        self._digest, self._beginning = hashlib.sha256(), ""
         likelihood.register_forward_hook(self._count)
         for name, module in likelihood.named_modules():
             # At dropout 0 peft puts an identity there.
@@ -134,14 +138,16 @@ class Watch:
 
     def _count(self, *_: Any) -> None:
         self.forward_passes += 1
-        self.masks.append(self._digest.hexdigest())
-        self._digest = hashlib.sha256()
+        self.masks.append((self._digest.hexdigest(), self._beginning))
+        self._digest, self._beginning = hashlib.sha256(), ""
 
     def _look(self, _module: Any, _inputs: Any, output: Any) -> None:
         zero = output == 0
         self.inputs += zero.numel()
         self.dropped += int(zero.sum())
-        self._digest.update(zero.numpy().tobytes())
+        pattern = zero.numpy().tobytes()
+        self._digest.update(pattern)
+        self._beginning = self._beginning or pattern[:128].hex()
 
 
 class OverflowingEngine:

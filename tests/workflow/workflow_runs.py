@@ -121,22 +121,20 @@ class Workplace:
         """Return the results of the configuration named `small`."""
         return self.folder / "results" / "small"
 
-    def snakemake(self, configuration: Mapping[str, Any] | Path | None, *arguments: str | Path) -> Finished:
-        """Run Snakemake with a configuration and what else stands on its command line."""
-        chosen = []
-        if configuration is not None:
-            if not isinstance(configuration, Path):
-                text = yaml.safe_dump(dict(configuration), sort_keys=False, allow_unicode=True)
-                configuration = self.folder / "config.yaml"
-                configuration.write_text(text, "utf-8")
-            chosen = ["--configfile", configuration]
+    def snakemake(self, configuration: Mapping[str, Any] | Path | list[Path], *arguments: str | Path) -> Finished:
+        """Run Snakemake with a configuration, as a map or in files, and what else stands on its command line."""
+        files = configuration if isinstance(configuration, list) else [configuration]
+        if not isinstance(files[0], Path):
+            written = self.folder / "config.yaml"
+            written.write_text(yaml.safe_dump(dict(configuration), sort_keys=False, allow_unicode=True), "utf-8")
+            files = [written]
         command = [
             *(PYTHON, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", self.folder),
-            *("--cores", "2", "--nocolor", *chosen, *arguments),
+            *("--configfile", *files, "--cores", "2", "--nocolor", *arguments),
         ]
         return run(command, self.folder, {"DNATUNE_SITE": str(self.site)})
 
-    def complete(self, configuration: Mapping[str, Any] | Path | None, *arguments: str | Path) -> Finished:
+    def complete(self, configuration: Mapping[str, Any] | Path | list[Path], *arguments: str | Path) -> Finished:
         """Run Snakemake and insist on success; a failure shows the end of every log."""
         done = self.snakemake(configuration, *arguments)
         assert done.code == 0, "\n\n".join([done.output, *self._log_tails()])

@@ -1,4 +1,4 @@
-"""What every rule file uses: the checked configuration, the site, paths, settings as text.
+"""What the rule files share. The checked configuration, the site, paths, settings as text.
 
 Config keys used: name, keep_merged; the rest through `CONFIG`.
 """
@@ -25,15 +25,20 @@ def _or_stop(function, *arguments):
         raise WorkflowError(f"{type(error).__name__}: {error}") from None
 
 
-CONFIG = _or_stop(configuration.resolve, config)
+CONFIG = _or_stop(configuration.resolve, configuration.read_scalars(config, workflow.config_settings.config))
 SITE = _or_stop(sites.load, Path(workflow.current_basedir).parents[1], os.environ)
 RESULTS = f"results/{CONFIG.settings['name']}"
 LOGS = f"logs/{CONFIG.settings['name']}"
 RUNS = CONFIG.runs()
 ENVIRONMENT = "../../envs/dnatune.yaml"
 
-# The interpreter that runs Snakemake, unless a conda environment brings its own.
+# In a rule, `dnatune STAGE …` runs workflow/scripts/STAGE.py with the interpreter that runs Snakemake, unless a conda
+# environment brings its own. Defined here, the two paths are no part of a rule: a checkout that moves reruns nothing.
 PYTHON = "python" if workflow.deployment_settings.deployment_method else shlex.quote(sys.executable)
+shell.prefix(
+    'set -euo pipefail; dnatune() {{ local script="$1"; shift; '
+    + f'{PYTHON} {shlex.quote(str(SCRIPTS))}/"$script".py "$@"; }}}}; '
+)
 
 
 wildcard_constraints:
@@ -52,3 +57,27 @@ def as_text(settings):
 def run_of(wildcards):
     """Return the cell of the grid that the wildcards name."""
     return configuration.Run(wildcards.model, wildcards.task, wildcards.optimizer, int(wildcards.seed))
+
+
+def files_of_directory(wildcards):
+    """Return the CSV files of a `directory` source that exist; the script names the missing ones."""
+    settings = CONFIG.data_settings(wildcards.task)
+    if settings["source"] != "directory":
+        return []
+    folder = downloads.task_folder(settings)
+    return [str(path) for split in SPLITS if (path := folder / f"{split}.csv").is_file()]
+
+
+def tokenizer_data(wildcards):
+    """Return the training split that a `tiny` model's tokenizer is made from."""
+    if CONFIG.settings["models"][wildcards.model]["source"] != "tiny":
+        return []
+    return f"{RESULTS}/download/data/{next(iter(CONFIG.tasks))}/train.csv"
+
+
+def model_settings(wildcards):
+    """Return the model's settings as text; a `tiny` model's hold the task its tokenizer is made for."""
+    settings = CONFIG.model_settings(wildcards.model)
+    if settings["source"] == "tiny":
+        settings["task"] = CONFIG.prepare_settings(next(iter(CONFIG.tasks)))
+    return as_text(settings)

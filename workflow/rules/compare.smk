@@ -19,21 +19,21 @@ rule compare:
         comparison=report(f"{RESULTS}/compare/comparison.tsv", caption="../report/comparison.rst", category="compare"),
         loss=report(f"{RESULTS}/compare/loss.svg", caption="../report/loss.rst", category="finetune"),
         page=report(f"{RESULTS}/report.html", caption="../report/report.rst", category="compare"),
-    params:
-        settings=as_text(CONFIG.compare_settings()),
-        runs=EVALUATIONS,
-        baselines=BASELINES,
     log:
         f"{LOGS}/compare.log",
     benchmark:
         f"{LOGS}/benchmarks/compare.tsv"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=4000,
         runtime="30m",
-    conda:
-        ENVIRONMENT
+    params:
+        settings=as_text(CONFIG.compare_settings()),
+        runs=EVALUATIONS,
+        baselines=BASELINES,
     shell:
-        "{PYTHON} {SCRIPTS}/compare.py --settings {params.settings:q} --runs {params.runs:q} --baselines {params.baselines:q}"
+        "dnatune compare --settings {params.settings:q} --runs {params.runs:q} --baselines {params.baselines:q}"
         " --adapters {input.adapters:q} --logs {input.logs:q}"
         " --comparison {output.comparison:q} --loss-figure {output.loss:q} --report {output.page:q} 2> {log:q}"
 
@@ -45,10 +45,10 @@ rule stability:
         f"{LOGS}/stability.log",
     benchmark:
         f"{LOGS}/benchmarks/stability.tsv"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime="10m",
-    conda:
-        ENVIRONMENT
     shell:
-        "{PYTHON} {SCRIPTS}/stability.py --figure {output:q} 2> {log:q}"
+        "dnatune stability --figure {output:q} 2> {log:q}"

@@ -17,20 +17,20 @@ rule evaluate:
     output:
         predictions=f"{EVALUATED}/predictions.tsv",
         metrics=f"{EVALUATED}/metrics.json",
-    params:
-        settings=lambda wildcards: as_text(CONFIG.evaluate_settings(wildcards.task)),
     log:
         f"{LOGS}/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.log",
     benchmark:
         f"{LOGS}/benchmarks/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
     resources:
         gpus=min(1, SITE.gpus),
         mem_mb=SITE.mem_mb,
         runtime="4h",
-    conda:
-        ENVIRONMENT
+    params:
+        settings=lambda wildcards: as_text(CONFIG.evaluate_settings(wildcards.task)),
     shell:
-        "{PYTHON} {SCRIPTS}/evaluate.py --settings {params.settings:q} --model {input.model:q} --test {input.test:q}"
+        "dnatune evaluate --settings {params.settings:q} --model {input.model:q} --test {input.test:q}"
         " --predictions {output.predictions:q} --metrics {output.metrics:q} 2> {log:q}"
 
 
@@ -41,17 +41,17 @@ rule evaluate_baseline:
     output:
         predictions=f"{BASELINE}/predictions.tsv",
         metrics=f"{BASELINE}/metrics.json",
-    params:
-        settings=lambda wildcards: as_text(CONFIG.baseline_settings(wildcards.task, wildcards.baseline)),
     log:
         f"{LOGS}/evaluate/baselines/{{task}}/{{baseline}}.log",
     benchmark:
         f"{LOGS}/benchmarks/evaluate/baselines/{{task}}/{{baseline}}.tsv"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=8000,
         runtime="1h",
-    conda:
-        ENVIRONMENT
+    params:
+        settings=lambda wildcards: as_text(CONFIG.baseline_settings(wildcards.task, wildcards.baseline)),
     shell:
-        "{PYTHON} {SCRIPTS}/evaluate_baseline.py --settings {params.settings:q} --train {input.train:q}"
+        "dnatune evaluate_baseline --settings {params.settings:q} --train {input.train:q}"
         " --test {input.test:q} --predictions {output.predictions:q} --metrics {output.metrics:q} 2> {log:q}"

@@ -18,22 +18,22 @@ rule finetune:
     output:
         adapter=directory(f"{FINETUNED}/adapter"),
         training=f"{FINETUNED}/training.jsonl",
-    params:
-        settings=lambda wildcards: as_text(CONFIG.finetune_settings(run_of(wildcards))),
-        checkpoints=lambda wildcards: f"{FINETUNED}/checkpoints".format(**dict(wildcards.items())),
     log:
         f"{LOGS}/finetune/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.log",
     benchmark:
         f"{LOGS}/benchmarks/finetune/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
     threads: SITE.ranks * SITE.cpus_per_rank
     resources:
         ranks=SITE.ranks,
         gpus=SITE.gpus,
         mem_mb=SITE.mem_mb,
         runtime=SITE.runtime,
-    conda:
-        ENVIRONMENT
+    params:
+        settings=lambda wildcards: as_text(CONFIG.finetune_settings(run_of(wildcards))),
+        checkpoints=lambda wildcards: f"{FINETUNED}/checkpoints".format(**dict(wildcards.items())),
     shell:
-        "{PYTHON} {SCRIPTS}/launch.py --ranks {resources.ranks} {SCRIPTS}/finetune.py"
+        "dnatune launch --ranks {resources.ranks} finetune"
         " --settings {params.settings:q} --model {input.model:q} --train {input.train:q} --dev {input.dev:q}"
         " --adapter {output.adapter:q} --log {output.training:q} --checkpoints {params.checkpoints:q} 2> {log:q}"

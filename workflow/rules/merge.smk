@@ -18,10 +18,10 @@ rule merge:
         f"{LOGS}/merge/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.log",
     benchmark:
         f"{LOGS}/benchmarks/merge/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=SITE.mem_mb,
         runtime="2h",
-    conda:
-        ENVIRONMENT
     shell:
-        "{PYTHON} {SCRIPTS}/merge.py --model {input.model:q} --adapter {input.adapter:q} --folder {output:q} 2> {log:q}"
+        "dnatune merge --model {input.model:q} --adapter {input.adapter:q} --folder {output:q} 2> {log:q}"

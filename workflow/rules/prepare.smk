@@ -11,18 +11,18 @@ rule prepare:
         expand("{results}/download/data/{{task}}/{split}.csv", results=RESULTS, split=SPLITS),
     output:
         expand("{results}/prepare/{{task}}/{split}.jsonl", results=RESULTS, split=SPLITS),
-    params:
-        settings=lambda wildcards: as_text(CONFIG.prepare_settings(wildcards.task)),
-        source=subpath(input[0], parent=True),
-        folder=subpath(output[0], parent=True),
     log:
         f"{LOGS}/prepare/{{task}}.log",
     benchmark:
         f"{LOGS}/benchmarks/prepare/{{task}}.tsv"
+    conda:
+        ENVIRONMENT
     resources:
         mem_mb=4000,
         runtime="30m",
-    conda:
-        ENVIRONMENT
+    params:
+        settings=lambda wildcards: as_text(CONFIG.prepare_settings(wildcards.task)),
+        source=subpath(input[0], parent=True),
+        folder=subpath(output[0], parent=True),
     shell:
-        "{PYTHON} {SCRIPTS}/prepare.py --settings {params.settings:q} --source {params.source:q} --folder {params.folder:q} 2> {log:q}"
+        "dnatune prepare --settings {params.settings:q} --source {params.source:q} --folder {params.folder:q} 2> {log:q}"

@@ -1,14 +1,13 @@
 #!/usr/bin/env python
 """Fine-tune one (model, task, optimizer, seed) with LoRA on a DeepSpeed engine; runs on every rank.
 
-By hand:  python workflow/scripts/launch.py --ranks 2 workflow/scripts/finetune.py --settings @settings.json …
+By hand:  python workflow/scripts/launch.py --ranks 2 finetune --settings @settings.json …
 """
 
 import argparse
 import logging
 import shutil
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +37,6 @@ def main() -> None:
         format=f"%(asctime)s rank {rank.index} %(message)s",
         stream=sys.stderr,
     )
-    # What libraries announce about their own future is not the reader's business.
-    warnings.simplefilter("ignore", FutureWarning)
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     finetune(options, settings, rank)
 

@@ -1,5 +1,6 @@
 """Checkpoints at step boundaries: whole or absent, verified before they are read, without frozen weights."""
 
+import contextlib
 import json
 import logging
 import shutil
@@ -73,6 +74,8 @@ class Checkpoints:
     def clear(self) -> None:
         """Delete everything, once the run is complete; called by the first rank."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.folder.parent.rmdir()
 
     def _complete(self) -> list[Path]:
         if not self.folder.is_dir():

@@ -102,6 +102,16 @@ class Configuration:
             "simulated": self.settings["data"]["source"] == "simulated",
         }
 
+    def benchmark_settings(self) -> dict[str, Any]:
+        """Return what decides the speed comparison; its task is the first."""
+        return {
+            "task": self.prepare_settings(next(iter(self.tasks))),
+            "benchmark": {key: value for key, value in self.settings["benchmark"].items() if key != "tokenizer"},
+            "lora": self.settings["lora"],
+            "training": self.settings["training"],
+            "evaluation": {"batch_size": self.settings["evaluation"]["batch_size"]},
+        }
+
     def _labels(self, task: str) -> dict[str, Any]:
         return {"task": task, "labels": list(self.tasks[task].labels)}
 
@@ -162,10 +172,52 @@ def resolve(config: Mapping[str, Any]) -> Configuration:
         _need_map(model, model["source"], f"models.{name}")
         if model["source"] == "tiny":
             _check_tiny(model["tiny"], f"models.{name}.tiny")
+    _check_tiny(settings["benchmark"], "benchmark")
     _check_data(settings["data"], tasks)
     for name, entry in settings["optimizers"].items():
         settings["optimizers"][name] = _resolve_optimizer(name, entry, settings, schema)
     return Configuration(settings, {task.name: task for task in tasks})
+
+
+def read_scalars(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `config` with numbers, truth values and nulls of the command line read as such.
+
+    Snakemake leaves them as text inside the maps and lists of `--config`. Text from files stays text.
+
+    Args:
+        config: the whole configuration.
+        given: the part that was given on the command line.
+    """
+    typed = dict(config)
+    for key, value in given.items():
+        below = config.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            typed[key] = read_scalars(below, value)
+        else:
+            typed[key] = _read_scalar(value)
+    return typed
+
+
+def _read_scalar(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _read_scalar(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_read_scalar(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        # YAML 1.1 takes 1e-4 for text.
+        return float(value) if "e" in value.lower() else _scalar_of(value)
+    except ValueError:
+        return _scalar_of(value)
+
+
+def _scalar_of(text: str) -> Any:
+    try:
+        read = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return read if read is None or isinstance(read, bool | int | float) else text
 
 
 def _check_tiny(tiny: dict[str, Any], where: str) -> None:
@@ -303,7 +355,7 @@ def _explain(error: jsonschema.ValidationError, noun: str, prefix: str = "") -> 
         given = ", ".join(error.instance) or "nothing"
         allowed = ", ".join(error.schema.get("properties", {}))
         what = f"{given} given; " + (f"exactly one of {allowed} is needed" if allowed else "at least one is needed")
-        return ConfigurationError(what, where=f"{noun} key '{path}'", fix="keep one")
+        return ConfigurationError(what, where=f"{noun} key '{path}'", fix="keep one; null drops a key of the file")
     return ConfigurationError(
         f"{error.instance!r} is not allowed: {_expectation(error)}",
         where=f"{noun} key '{path}'",

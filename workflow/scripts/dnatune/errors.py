@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +70,8 @@ def run_script(main: Callable[[], None]) -> None:
 
     A rank that the launcher started hands its message to the launcher instead, which prints that of the first to fail.
     """
+    # What libraries announce about their own future is not the reader's business.
+    warnings.simplefilter("ignore", FutureWarning)
     try:
         main()
     except DnatuneError as error:

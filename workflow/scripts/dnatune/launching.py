@@ -6,7 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from dnatune.errors import RunError
+from dnatune import errors
+from dnatune.errors import DnatuneError, RunError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +64,10 @@ def start_ranks(command: Sequence[str], ranks: int) -> None:
         raise _explain(index, failure.exitcode, failure.message) from None
 
 
-def _explain(rank: int, exit_code: int, message: str) -> RunError:
+def _explain(rank: int, exit_code: int, message: str) -> DnatuneError:
     if message.startswith("dnatune: "):
-        explained = RunError(message.removeprefix("dnatune: "))
+        _, name, text = message.split(": ", 2)
+        explained = getattr(errors, name, RunError)(text)
     elif exit_code < 0:
         explained = RunError(
             f"rank {rank} was ended by signal {-exit_code}",
@@ -90,7 +92,7 @@ def join(timeout_seconds: int) -> Rank:
     if missing:
         raise RunError(
             f"not started as a rank: {', '.join(missing)} not set",
-            fix="start it as `python workflow/scripts/launch.py --ranks N workflow/scripts/finetune.py …`",
+            fix="start it as `python workflow/scripts/launch.py --ranks N finetune …`",
         )
     import torch
 

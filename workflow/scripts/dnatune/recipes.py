@@ -1,11 +1,12 @@
-"""Ways to do the same training and the same scoring, for the benchmark: the original's, common practice's and dnatune's.
+"""Ways to do the same training and the same scoring: the original's, common practice's and dnatune's.
 
 All of them compute one loss, and one score for each label, of the same examples; they differ in what they compute
 besides. dnatune's own way is its own functions, called as training and scoring call them.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -140,6 +141,55 @@ def work_of(batches: Sequence[PaddedBatch | PackedBatch]) -> Work:
     return total
 
 
+def answer_tokens(examples: EncodedExamples, indices: Sequence[int]) -> int:
+    """Return the tokens of some examples' true answers, by which their loss is divided."""
+    return sum(len(examples.answer(i)) for i in indices)
+
+
+def gradient(
+    model: PeftModel, recipe: TrainingRecipe, examples: EncodedExamples, indices: Sequence[int]
+) -> tuple[float, dict[str, torch.Tensor]]:
+    """Return loss and gradient {name: tensor} of some examples, without dropout, outside any engine."""
+    loss = RecipeLoss(model).train()
+    tokens = answer_tokens(examples, indices)
+    device = next(model.parameters()).device
+    total = 0.0
+    with _without_dropout(model), checkpointed(model, recipe.checkpointing):
+        for batch in recipe.micro_batches(examples, indices):
+            part = loss(batch.to(device), tokens)
+            part.backward()
+            total += float(part.detach())
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad(set_to_none=True)
+    return total, gradients
+
+
+@contextlib.contextmanager
+def checkpointed(model: PeftModel, wanted: bool) -> Iterator[None]:
+    """Recompute activations in the backward pass, or do not, within the context."""
+    base = model.get_base_model()
+    if wanted:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        if wanted:
+            base.gradient_checkpointing_disable()
+
+
+@contextlib.contextmanager
+def _without_dropout(model: nn.Module) -> Iterator[None]:
+    """Dropout draws once for a shared prefix and once a row elsewhere, so recipes agree only without it."""
+    drops = [(module, module.p) for module in model.modules() if isinstance(module, nn.Dropout)]
+    for module, _ in drops:
+        module.p = 0.0
+    try:
+        yield
+    finally:
+        for module, probability in drops:
+            module.p = probability
+
+
 @dataclasses.dataclass(frozen=True)
 class OneByOneScores:
     """What the original learns of each example.
@@ -217,3 +267,23 @@ def score_in_rows(model: PreTrainedModel, examples: EncodedExamples, indices: Se
             scores[done + row, : len(label)] = chosen[row, start : start + len(label)]
         done += len(part)
     return scores.reshape(len(indices), len(examples.labels), -1)
+
+
+def one_by_one_work(examples: EncodedExamples, indices: Sequence[int], new_tokens: Callable[[int], int]) -> Work:
+    """Return what `score_one_by_one` executes if every answer is as long as it may be."""
+    total = Work(0, 0, 0)
+    for index in indices:
+        prompt, new = len(examples.prompt(index)), new_tokens(index)
+        # The prompt, with logits of its last token; each new token but the last, before a growing past.
+        decoded = Work(prompt + new - 1, prompt**2 + sum(prompt + k for k in range(1, new)), new)
+        total += decoded + rectangle(1, prompt, prompt)
+    return total
+
+
+def in_rows_work(examples: EncodedExamples, indices: Sequence[int], rows: int) -> Work:
+    """Return what `score_in_rows` executes."""
+    lengths = [len(examples.prompt(i)) + len(label) for i in indices for label in examples.labels]
+    total = Work(0, 0, 0)
+    for part in chunks(lengths, rows):
+        total += rectangle(len(part), max(part), len(part) * max(part))
+    return total

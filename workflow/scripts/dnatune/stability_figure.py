@@ -48,8 +48,8 @@ def stability_figure() -> str:
         alt.Chart(pd.DataFrame(rows), width=760, height=round(2 * (reach + 0.5) * scale))
         .mark_circle(size=4, opacity=1, aria=False)
         .encode(
-            x=alt.X("real", title="real part of z = −hλ", scale=alt.Scale(domain=[low - 1, high + 1], nice=False)),
-            y=alt.Y("imaginary", title="imaginary part", scale=alt.Scale(domain=[-reach - 0.5, reach + 0.5], nice=False)),
+            x=alt.X("real", title="real part of z = −hλ", scale=_between(low - 1, high + 1)),
+            y=alt.Y("imaginary", title="imaginary part", scale=_between(-reach - 0.5, reach + 0.5)),
             color=alt.Color(
                 "method",
                 title=None,
@@ -60,3 +60,7 @@ def stability_figure() -> str:
         )
     )
     return vl_convert.vegalite_to_svg(chart.configure(background="white").to_dict(), allowed_base_urls=[])
+
+
+def _between(low: float, high: float) -> alt.Scale:
+    return alt.Scale(domain=[low, high], nice=False)

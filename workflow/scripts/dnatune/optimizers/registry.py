@@ -69,7 +69,7 @@ def specification(method: str, where: str = "optimizers") -> MethodSpecification
         return METHODS[plain]
     if plain not in known:
         nearest = difflib.get_close_matches(plain, [*METHODS, *known], n=1)
-        proper = [known[word][0] if word in known else word for word in nearest]
+        proper = [word if word in METHODS else known[word][0] for word in nearest]
         hint = f"did you mean '{proper[0]}'? " if proper else ""
         raise _error(
             f"unknown optimizer '{method}'",

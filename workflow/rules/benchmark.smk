@@ -1,0 +1,39 @@
+"""benchmark: the original recipe, common practice and dnatune's own, timed by turns on this machine.
+
+`snakemake benchmark` makes it; `all` does not. Nothing else should run meanwhile.
+
+Inputs:  prepare/{first task}/{train,test}.jsonl; the tokenizer of benchmark.tokenizer, else of the first model
+Outputs: benchmark/benchmark.json and speed.svg; the tables on standard output
+Config:  benchmark; of the first task the labels; lora, training (precision, micro_batch_size, …), evaluation.batch_size
+Site:    cpus_per_rank, ranks (its cores in all), gpus (one is used), mem_mb
+"""
+
+BENCHMARK_TASK = next(iter(CONFIG.tasks))
+BENCHMARK_MODEL = next(iter(CONFIG.settings["models"]))
+
+
+rule benchmark:
+    input:
+        tokenizer=CONFIG.settings["benchmark"].get("tokenizer", f"{RESULTS}/download/models/{BENCHMARK_MODEL}"),
+        train=f"{RESULTS}/prepare/{BENCHMARK_TASK}/train.jsonl",
+        test=f"{RESULTS}/prepare/{BENCHMARK_TASK}/test.jsonl",
+    output:
+        result=f"{RESULTS}/benchmark/benchmark.json",
+        figure=report(f"{RESULTS}/benchmark/speed.svg", caption="../report/benchmark.rst", category="benchmark"),
+    log:
+        f"{LOGS}/benchmark.log",
+    benchmark:
+        f"{LOGS}/benchmarks/benchmark.tsv"
+    conda:
+        ENVIRONMENT
+    threads: SITE.ranks * SITE.cpus_per_rank
+    resources:
+        gpus=min(1, SITE.gpus),
+        mem_mb=SITE.mem_mb,
+        runtime="2h",
+    params:
+        settings=as_text(CONFIG.benchmark_settings()),
+    shell:
+        "dnatune launch --ranks 1 benchmark"
+        " --settings {params.settings:q} --tokenizer {input.tokenizer:q} --train {input.train:q} --test {input.test:q}"
+        " --result {output.result:q} --figure {output.figure:q} 2> {log:q}"
