@@ -500,7 +500,7 @@ def test_a_stage_skipped_without_loss_scaling_ends_the_run(case, runs):
 
 
 @over(CLIPPED)
-def test_clipping_bounds_the_combined_update_over_all_shards(case, runs, ground):
+def test_clipping_bounds_the_combined_update_over_all_shards(case, runs, ground, record_property):
     reference = ground.reference("rk4", case.steps, case.max_norm)
     assert min(reference.norms) > 2 * case.max_norm
     result = runs(case)
@@ -508,7 +508,9 @@ def test_clipping_bounds_the_combined_update_over_all_shards(case, runs, ground)
     one_rank = runs(next(other for other in CLIPPED if (other.ranks, other.zero) == (1, 0)))
     assert result.norms == pytest.approx(one_rank.norms, rel=1e-5)
     # A step of length h · max_norm is so short that θ's rounding is a larger part of it; measured: 4e-6.
-    check(relative_error(result.weights, reference.weights, ground.initial), FP32_BOUND)
+    error = relative_error(result.weights, reference.weights, ground.initial)
+    record_property("error_over_displacement", error)
+    check(error, FP32_BOUND)
     unclipped = ground.reference("rk4", case.steps, 0.0)
     with pytest.raises(AssertionError, match="error ÷ displacement"):
         check(relative_error(result.weights, unclipped.weights, ground.initial), FP32_BOUND)

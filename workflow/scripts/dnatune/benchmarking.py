@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import gc
 import logging
+import math
 import os
 import platform
 import statistics
@@ -355,6 +356,7 @@ def _scoring(bench: Bench, peak: float) -> dict[str, Any]:
         "speedup": speedups(seconds, "shared prefix"),
         "row_lengths": _row_lengths(
             bench,
+            len(scored[:batch_size]),
             lambda per_row: packing.pack_scoring(test, scored[:batch_size], per_row),
             lambda per_row: _timed(shared(per_row), bench.rank.device),
             len(test.prefix),
@@ -389,6 +391,7 @@ def _quiet_generation() -> Iterator[None]:
 
 def _row_lengths(
     bench: Bench,
+    count: int,
     pack: Callable[[int], packing.PackedBatch],
     task: Callable[[int], Callable[[], float]],
     prefix: int,
@@ -397,12 +400,15 @@ def _row_lengths(
 
     Args:
         bench: what is measured with.
+        count: examples of one forward pass.
         pack: rows of so many examples.
         task: what to time with so many examples in a row.
         prefix: tokens of the shared prefix.
     """
     own = pack(1).input_ids.shape[1] - prefix
-    lengths = {tokens: max(1, (tokens - prefix) // own) for tokens in bench.own["row_tokens"]}
+    most = {tokens: max(1, (tokens - prefix) // own) for tokens in bench.own["row_tokens"]}
+    # As many rows as that takes, filled alike: a last row with few examples is mostly padding.
+    lengths = {tokens: math.ceil(count / math.ceil(count / limit)) for tokens, limit in most.items()}
     tasks = {str(tokens): task(per_row) for tokens, per_row in lengths.items()}
     by_turns(tasks, 1)
     seconds = by_turns(tasks, bench.own["repeats"])
@@ -519,6 +525,7 @@ def _training(bench: Bench, peak: float) -> dict[str, Any]:
 
     lengths = _row_lengths(
         bench,
+        len(bench.batch),
         lambda per_row: packing.pack_training(bench.train, bench.batch, per_row),
         lambda per_row: lambda: trained.step(rows_of(per_row), bench.batch).gradient,
         len(bench.train.prefix),
@@ -677,7 +684,9 @@ def figure(result: Mapping[str, Any]) -> str:
         .encode(
             x=alt.X("tokens:Q", title="tokens of a shared row"),
             y=alt.Y("relative:Q", title="seconds ÷ least", scale=alt.Scale(zero=False)),
-            color=alt.Color("panel:N", title=None, scale=alt.Scale(range=["#0072b2", "#d55e00"])),
+            color=alt.Color(
+                "panel:N", title=None, scale=alt.Scale(domain=["training", "scoring"], range=["#0072b2", "#d55e00"])
+            ),
         )
         .properties(title="row length", width=260, height=170)
     )

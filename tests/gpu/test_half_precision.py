@@ -1,0 +1,58 @@
+"""Real half precision on a real GPU: `pytest -m gpu tests/gpu` on a machine that has one."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from conftest import LORA, ROOT, TASK
+from dnatune import configuration
+from dnatune.files import read_json, read_json_lines
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+def finetune(tmp_path, model, prepared, method, precision, zero_stage):
+    """Train 30 steps on one GPU; return run.json and the lines of training.jsonl."""
+    training = configuration.resolve(
+        {
+            "name": "gpu",
+            "models": {"tiny": {"source": "tiny"}},
+            "data": {"source": "simulated"},
+            "tasks": [TASK.name],
+            "budget": {"steps": 30},
+            "lora": LORA,
+            "optimizers": {method: {"learning_rate": 3e-3 if method == "adamw" else 0.1}},
+            "training": {"precision": precision, "zero_stage": zero_stage, "global_batch_size": 32},
+        }
+    ).finetune_settings(configuration.Run("tiny", TASK.name, method, 0))
+    (tmp_path / "settings.json").write_text(json.dumps(training))
+    command = [sys.executable, ROOT / "workflow/scripts/launch.py", "--ranks", "1", "finetune"]
+    command += ["--settings", f"@{tmp_path}/settings.json", "--model", model, "--train", prepared / "train.jsonl"]
+    command += ["--dev", prepared / "dev.jsonl", "--adapter", tmp_path / "adapter", "--log", tmp_path / "log.jsonl"]
+    command += ["--checkpoints", tmp_path / "checkpoints"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return read_json(tmp_path / "adapter/run.json"), read_json_lines(tmp_path / "log.jsonl")
+
+
+@pytest.mark.parametrize("zero_stage", [1, 2, 3])
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("method", ["adamw", "rk4"])
+def test_half_precision_follows_fp32(tmp_path, tiny_model, prepared, method, precision, zero_stage):
+    for name in ("half", "full"):
+        (tmp_path / name).mkdir()
+    run, half = finetune(tmp_path / "half", tiny_model, prepared, method, precision, zero_stage)
+    _, full = finetune(tmp_path / "full", tiny_model, prepared, method, "fp32", zero_stage)
+    assert run["status"] == "completed" and run["precision"] == precision and run["device"] != "cpu"
+    stages = 4 if method == "rk4" else 1
+    # Loss scaling begins too high and skips stages: each must have been repeated, none lost or counted twice.
+    assert [row["gradient_evaluations"] for row in half] == [stages * (step + 1) for step in range(30)]
+    for ours, reference in zip(half, full, strict=True):
+        assert ours["loss"] == pytest.approx(reference["loss"], rel=0.05)
+    assert half[-1]["loss"] < half[0]["loss"]

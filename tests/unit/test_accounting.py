@@ -1,0 +1,152 @@
+"""FLOPs by formula are those that torch counts operation by operation."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from conftest import LORA
+from dnatune import accounting, models, recipes
+from dnatune.accounting import Work
+from dnatune.packing import pack_scoring, pack_training
+from dnatune.prompts import EncodedExamples
+
+EXAMPLES = EncodedExamples(
+    prefix=[5, 6, 7, 8, 9, 10],
+    examples=[[11, 12, 13], [14, 15], [16, 17, 18, 19], [20, 21, 22]],
+    answers=[0, 1, 1, 0],
+    labels=[[23, 24, 2], [25, 2]],
+)
+
+
+def llama(key_value_heads=4) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=97,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=key_value_heads,
+        )
+    )
+
+
+def counted(task) -> int:
+    """What torch counts; its own table has no entry for the CPU's fused attention, whose parts it knows."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        task()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("saved", [["embed_tokens", "lm_head"], ["embed_tokens"]])
+@pytest.mark.parametrize("key_value_heads", [4, 2])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_training_formula_counts_what_torch_counts(saved, key_value_heads, checkpointing):
+    model = models.add_lora(llama(key_value_heads), {**LORA, "modules_to_save": saved}, seed=0).train()
+    batch = pack_training(EXAMPLES, range(4), 3)
+    dimensions = accounting.dimensions(model.get_base_model())
+    likelihood = models.LabelLikelihood(model)
+
+    def task():
+        with recipes.checkpointed(model, checkpointing):
+            likelihood(batch).sum().backward()
+
+    expected = accounting.training_flops(dimensions, accounting.executed(batch), checkpointing)
+    # Recomputation stops at the last activation that is needed, which spares the last product of each layer.
+    spared = 3 * 2 * LORA["rank"] * 32 * batch.input_ids.numel() if checkpointing else 0
+    assert counted(task) == expected - spared
+
+
+def test_padded_rows_with_all_logits_count_too():
+    model = models.add_lora(llama(), LORA, seed=0).train()
+    recipe = recipes.TrainingRecipe("plain", 2, False, None)
+    batches = recipe.micro_batches(EXAMPLES, range(4))
+    loss = recipes.RecipeLoss(model)
+    dimensions = accounting.dimensions(model.get_base_model())
+    found = counted(lambda: [loss(batch, 10).backward() for batch in batches])
+    assert found == accounting.training_flops(dimensions, recipes.work_of(batches))
+
+
+def test_scoring_formulas_count_what_torch_counts():
+    model = llama().eval()
+    dimensions = accounting.dimensions(model)
+    batch = pack_scoring(EXAMPLES, range(4), 2)
+    with torch.no_grad():
+        packed = counted(lambda: models.LabelLikelihood(model)(batch))
+    assert packed == accounting.scoring_flops(dimensions, accounting.executed(batch))
+    rows = counted(lambda: recipes.score_in_rows(model, EXAMPLES, range(4), 3))
+    assert rows == accounting.scoring_flops(dimensions, recipes.in_rows_work(EXAMPLES, range(4), 3))
+    answers = []
+
+    def one_by_one():
+        scores = recipes.score_one_by_one(model, EXAMPLES, range(4), 96, lambda _: 5)
+        answers.extend(scores.answers)
+
+    found = counted(one_by_one)
+    assert all(len(answer) == 5 for answer in answers)
+    work = recipes.one_by_one_work(EXAMPLES, range(4), lambda _: 5)
+    assert found == accounting.scoring_flops(dimensions, work)
+
+
+def test_dimensions_are_those_of_the_model():
+    model = models.add_lora(llama(key_value_heads=2), LORA, seed=0)
+    found = accounting.dimensions(model.get_base_model())
+    # q and o are 32×32, k and v 32×16, three feed-forward matrices 32×48; an adapter has rank × (in + out).
+    assert found.frozen == 3 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48)
+    assert found.trained == 3 * LORA["rank"] * (2 * (32 + 32) + 2 * (32 + 16) + 3 * (32 + 48))
+    assert (found.layers, found.attention_width, found.head, found.head_trained) == (3, 32, 97 * 32, True)
+
+
+def test_checkpointing_and_a_frozen_head_change_the_count_as_written():
+    dimensions = accounting.Dimensions(2, 8, frozen=100, trained=10, head=50, head_trained=True)
+    frozen_head = accounting.Dimensions(2, 8, frozen=100, trained=10, head=50, head_trained=False)
+    work = Work(tokens=3, context=7, logits=2)
+    assert accounting.training_flops(dimensions, work) == 4 * 100 * 3 + 6 * 10 * 3 + 6 * 50 * 2 + 12 * 2 * 8 * 7
+    assert accounting.training_flops(dimensions, work) - accounting.training_flops(frozen_head, work) == 2 * 50 * 2
+    more = accounting.training_flops(dimensions, work, checkpointing=True) - accounting.training_flops(dimensions, work)
+    assert more == 2 * 110 * 3 + 4 * 2 * 8 * 7
+
+
+pieces = st.lists(st.integers(3, 9), min_size=1, max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    prefix=st.lists(st.integers(3, 9), max_size=7),
+    examples=st.lists(pieces, min_size=1, max_size=7),
+    labels=st.lists(pieces, min_size=2, max_size=3),
+    per_row=st.integers(1, 4),
+    scoring=st.booleans(),
+)
+def test_floor_is_each_token_once_and_its_past(prefix, examples, labels, per_row, scoring):
+    encoded = EncodedExamples(prefix, examples, [i % 2 for i in range(len(examples))], labels)
+    batch = (pack_scoring if scoring else pack_training)(encoded, range(len(examples)), per_row)
+    rows = -(-len(examples) // per_row)
+    p = len(prefix)
+    tokens, context, logits = rows * p, rows * p * (p + 1) // 2, 0
+    for index, example in enumerate(examples):
+        e = len(example)
+        tokens += e
+        context += e * p + e * (e + 1) // 2
+        for label in labels if scoring else [labels[encoded.answers[index]]]:
+            a = len(label) - 1
+            tokens += a
+            context += a * (p + e) + a * (a + 1) // 2
+            logits += len(label)
+    assert accounting.floor(batch) == Work(tokens, context, logits)
+    count, length = batch.input_ids.shape
+    assert accounting.executed(batch) == Work(count * length, count * length**2, logits)
+    assert count == rows
+
+
+def test_the_peak_is_that_of_the_fastest_trial(monkeypatch):
+    durations = [0.5, 0.25, 2.0, 0.5, 0.5, 0.5, 0.5, 0.5]
+    times = iter([time for number, length in enumerate(durations) for time in (10 * number, 10 * number + length)])
+    monkeypatch.setattr(accounting, "_PEAK_SIDE", {"cpu": 16})
+    monkeypatch.setattr(accounting, "now", lambda _: next(times))
+    assert accounting.matmul_peak("cpu", torch.float32) == 2 * 16**3 / 0.25

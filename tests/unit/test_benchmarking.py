@@ -1,0 +1,130 @@
+"""The benchmark takes turns, sums up what it measured, and its script runs from end to end."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+import yaml
+
+from conftest import ROOT
+from dnatune import benchmarking, configuration
+from dnatune.errors import ConfigurationError, DataError
+from dnatune.launching import Rank
+
+SMALL = {
+    "hidden_size": 32,
+    "layers": 1,
+    "heads": 4,
+    "key_value_heads": 2,
+    "intermediate_size": 64,
+    "examples": 48,
+    "slow_examples": 16,
+    "scoring_examples": 6,
+    "row_tokens": [96, 192],
+    "repeats": 2,
+}
+
+
+def settings_of(**changes) -> dict:
+    config = yaml.safe_load((ROOT / "config/benchmark.yaml").read_text())
+    return configuration.resolve({**config, "benchmark": {**SMALL, **changes}}).benchmark_settings()
+
+
+def test_tasks_take_turns():
+    order = []
+    tasks = {name: lambda name=name: order.append(name) or len(order) for name in "ab"}
+    assert benchmarking.by_turns(tasks, 3) == {"a": [1, 3, 5], "b": [2, 4, 6]}
+    assert order == list("ababab")
+
+
+def test_speedup_is_a_ratio_of_medians_and_its_range_is_that_of_rounds():
+    seconds = {"slow": [8.0, 9.0, 20.0], "fast": [1.0, 3.0, 2.0]}
+    assert benchmarking.speedups(seconds, "fast") == {"slow": {"median": 4.5, "least": 3.0, "greatest": 10.0}}
+
+
+def test_too_few_records_are_refused(tiny_model):
+    from dnatune.models import load_tokenizer
+    from dnatune.prompts import EncodedExamples
+
+    few = EncodedExamples([5], [[6]] * 6, [0] * 6, [[7, 2], [8, 2]])
+    with pytest.raises(DataError, match="6 records for 48 examples"):
+        benchmarking.Bench(settings_of(), Rank(0, 1, "cpu"), load_tokenizer(tiny_model), few, few)
+
+
+def test_a_width_that_does_not_divide_is_refused():
+    with pytest.raises(ConfigurationError) as refused:
+        settings_of(hidden_size=34)
+    assert refused.value.where == "config key 'benchmark.hidden_size'"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_model, prepared):
+    """The script's output on a very small model: (benchmark.json, the tables, the figure)."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    scripts = ROOT / "workflow/scripts"
+    command = [sys.executable, scripts / "launch.py", "--ranks", "1", scripts / "benchmark.py"]
+    options = {
+        "settings": json.dumps(settings_of()),
+        "tokenizer": tiny_model,
+        "train": prepared / "train.jsonl",
+        "test": prepared / "test.jsonl",
+        "result": folder / "benchmark.json",
+        "figure": folder / "speed.svg",
+    }
+    arguments = [str(word) for key, value in options.items() for word in (f"--{key}", value)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "benchmark.json").read_text()), done.stdout, (folder / "speed.svg").read_text()
+
+
+def test_the_result_says_what_was_measured_on_what(finished):
+    result, _, _ = finished
+    assert result["precision"] == "fp32" and result["machine"]["device"] == "cpu"
+    assert result["machine"]["cores"] >= 1 and result["machine"]["cpu"] and result["matmul_peak"] > 1e8
+    assert result["settings"]["benchmark"] == SMALL
+    assert result["software"]["torch"]
+    for row in result["training"]["agreement"].values():
+        assert row["gradient_error"] < 1e-4
+    assert set(result["training"]["constancy"]["part_over_whole"]) == {
+        "original",
+        "common practice",
+        "label-only logits",
+    }
+
+
+def test_figures_follow_from_the_raw_timings(finished):
+    result, _, _ = finished
+    training = result["training"]
+    steps = {}
+    for name, row in training["recipes"].items():
+        scale = 48 / row["later_rounds_examples"]
+        rounds = [(row["first_round"], 1.0), *((times, scale) for times in row["later_rounds"])]
+        steps[name] = [times["gradient"] * factor + times["optimizer"] for times, factor in rounds]
+        assert row["step_seconds"]["median"] == pytest.approx(statistics.median(steps[name]))
+    faster = statistics.median(steps["original"]) / statistics.median(steps["shared prefix"])
+    assert training["speedup_step"]["original"]["median"] == pytest.approx(faster)
+    shared = training["recipes"]["shared prefix"]
+    assert shared["later_rounds_examples"] == 48
+    work = shared["executed_flops"] / training["recipes"]["original"]["executed_flops"]
+    assert work < 0.5
+    use = shared["floor_flops"] / statistics.median(steps["shared prefix"]) / result["matmul_peak"]
+    assert shared["model_flop_utilisation"] == pytest.approx(use)
+    assert [row["row_tokens"] for row in training["row_lengths"]] == [96, 192]
+    assert [row["micro_batch_size"] for row in training["micro_batches"]] == [48, 24]
+    assert len(result["optimizer_steps"]["rk4_step_seconds"]) == 2
+
+
+def test_tables_and_figure_show_every_recipe(finished):
+    result, printed, figure = finished
+    names = {*result["training"]["recipes"], *result["scoring"]["recipes"]}
+    assert len(names) == 5
+    text = "".join(ElementTree.fromstring(figure).itertext())  # noqa: S314
+    for name in names:
+        assert f"| {name} |" in printed
+        assert name in text
+    assert "An rk4 step costs" in printed
