@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
 
+from conftest import ROOT
 from dnatune import launching
 from dnatune.errors import ModelError, RunError
 
