@@ -110,9 +110,9 @@ class Trainer:
         losses: list[float] = log.losses if log else []
         with _bar(self.plan.steps, progress.step, self.rank.first) as bar:
             while progress.step < self.plan.steps and diverged is None:
-                record = self._step(progress.step)
+                record, evaluations = self._step(progress.step)
                 progress.step += 1
-                progress.gradient_evaluations += self.plan.stages
+                progress.gradient_evaluations += evaluations
                 diverged = self._divergence(record, progress.step)
                 if diverged is None and self._due("evaluation_steps", progress.step):
                     record.update(self._score_dev())
@@ -134,22 +134,30 @@ class Trainer:
     def _due(self, key: str, step: int) -> bool:
         return step % self.training[key] == 0 or step == self.plan.steps
 
-    def _step(self, step: int) -> dict[str, Any]:
-        """Take one optimizer step: every stage sees the same global batch and the same dropout."""
+    def _step(self, step: int) -> tuple[dict[str, Any], int]:
+        """Take one optimizer step and return its record and gradient evaluations.
+
+        Every stage sees the same global batch and the same dropout.
+        """
         began = time.perf_counter()
         batch = self.order.indices(step)
         tokens = sum(len(self.train.answer(i)) for i in batch)
         pieces = self._micro_batches(batch)
         for group in self.engine.optimizer.param_groups:
             group["lr"] = self.rates[step]
-        losses = [self._stage(step, pieces, tokens) for _ in range(self.plan.stages)]
+        losses: list[float] = []
+        applied = True
+        while applied and len(losses) < self.plan.stages:
+            loss, applied = self._stage(step, pieces, tokens)
+            losses.append(loss)
         seconds = time.perf_counter() - began
         return {
             "loss": losses[0],
             "learning_rate": self.rates[step],
-            "gradient_norm": gradient_norm(self.engine, self.optimizer),
-            "samples_per_second": len(batch) * self.plan.stages / seconds,
-        }
+            # A stage that the engine skipped had a gradient that is not finite; nobody took its norm.
+            "gradient_norm": gradient_norm(self.engine, self.optimizer) if applied else math.inf,
+            "samples_per_second": len(batch) * len(losses) / seconds,
+        }, len(losses)
 
     def _micro_batches(self, batch: list[int]) -> list[tuple[PackedBatch, float]]:
         """Return this rank's share as (rows, weight); all ranks get the same number, padded with weight zero."""
@@ -161,8 +169,8 @@ class Trainer:
             pieces.append((pack_training(self.train, batch[:1], 1), 0.0))
         return [(piece.to(self.device), weight) for piece, weight in pieces]
 
-    def _stage(self, step: int, pieces: list[tuple[PackedBatch, float]], tokens: int) -> float:
-        """Evaluate the gradient once and let the optimizer move; return the global loss.
+    def _stage(self, step: int, pieces: list[tuple[PackedBatch, float]], tokens: int) -> tuple[float, bool]:
+        """Evaluate the gradient once and let the optimizer move; return the global loss and whether it moved.
 
         An fp16 overflow makes the engine skip the optimizer; the stage is then repeated as it was, at the smaller loss
         scale that the engine has chosen.
@@ -178,10 +186,10 @@ class Trainer:
                 self.engine.backward(loss * (self.rank.world / tokens))
             self.engine.step()
             distributed.all_reduce(total)
-            value = float(total) / tokens
-            if self.engine.was_step_applied() or not math.isfinite(value) or not self.engine.fp16_enabled():
+            value, applied = float(total) / tokens, self.engine.was_step_applied()
+            if applied or not math.isfinite(value) or not self.engine.fp16_enabled():
                 break
-        return value
+        return value, applied
 
     def _divergence(self, record: dict[str, Any], step: int) -> dict[str, Any] | None:
         loss, norm = record["loss"], record["gradient_norm"]
