@@ -5,7 +5,9 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 import yaml
@@ -26,6 +28,7 @@ SMALL = {
     "scoring_examples": 6,
     "row_tokens": [96, 192],
     "repeats": 2,
+    "patience": 0,
 }
 
 
@@ -37,8 +40,59 @@ def settings_of(**changes) -> dict:
 def test_tasks_take_turns():
     order = []
     tasks = {name: lambda name=name: order.append(name) or len(order) for name in "ab"}
-    assert benchmarking.by_turns(tasks, 3) == {"a": [1, 3, 5], "b": [2, 4, 6]}
+    assert benchmarking.by_turns(tasks, 3, benchmarking.Neighbours(0)) == {"a": [1, 3, 5], "b": [2, 4, 6]}
     assert order == list("ababab")
+
+
+class Counted(benchmarking.Neighbours):
+    """Neighbours that use so many cores in each look, of one second each."""
+
+    def __init__(self, patience, cores):
+        super().__init__(patience)
+        self.cores = iter(cores)
+
+    def _observe(self, task):
+        return task(), next(self.cores), 1.0
+
+
+@pytest.mark.parametrize(
+    ("patience", "cores", "times", "repeated"),
+    [
+        # Waits two looks, is disturbed, waits one look, is disturbed, then is left alone.
+        (100, [1.5, 0.5, 0.0, 0.8, 0.3, 0.0, 0.4, 0.0, 0.05], 3, 2),
+        # Patience ends while waiting, and what comes is taken as it is.
+        (2, [1.5, 1.5, 1.2], 1, 0),
+        (0, [0.9], 1, 0),
+        (100, [None, None], 1, 0),
+    ],
+)
+def test_disturbed_timings_are_repeated_while_patience_lasts(monkeypatch, patience, cores, times, repeated):
+    monkeypatch.setattr(benchmarking.time, "sleep", lambda _: None)
+    done = []
+    neighbours = Counted(patience, cores)
+    assert neighbours.undisturbed(lambda: done.append(1) or "result") == "result"
+    assert (len(done), neighbours.repeated) == (times, repeated)
+    assert next(neighbours.cores, "all used") == "all used"
+    assert neighbours.seen == ([] if cores[-1] is None else [cores[-1]])
+
+
+@pytest.mark.skipif(not Path("/proc/stat").is_file(), reason="Linux's counters")
+def test_own_work_is_no_neighbours():
+    """Another process that computes is seen, this one is not."""
+    neighbours = benchmarking.Neighbours(0)
+
+    def spin(seconds=1.0):
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            pass
+
+    _, alone, _ = neighbours._observe(spin)
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        _, beside, _ = neighbours._observe(spin)
+        other.kill()
+    cores = os.cpu_count()
+    assert alone <= cores - 0.4
+    assert 0.4 < beside <= cores
 
 
 def test_speedup_is_a_ratio_of_medians_and_its_range_is_that_of_rounds():

@@ -7,7 +7,9 @@ import logging
 import math
 import os
 import platform
+import resource
 import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +39,8 @@ _HYPERPARAMETERS = {
     "rk4": {"learning_rate": 1e-4},
 }
 _RK4_STAGES = 4
+#: Cores that others may use, on average, while a timing counts as undisturbed; and seconds of a look at them.
+_QUIET, _LISTEN = 0.1, 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +87,7 @@ class Bench:
     ):
         self.settings, self.rank, self.tokenizer, self.train, self.test = settings, rank, tokenizer, train, test
         self.own: dict[str, Any] = settings["benchmark"]
+        self.neighbours = Neighbours(self.own["patience"])
         for split, wanted, found in (
             ("train", self.own["examples"], len(self.train)),
             ("test", self.own["scoring_examples"], len(self.test)),
@@ -134,14 +139,25 @@ def run(bench: Bench) -> dict[str, Any]:
         RunError: two recipes disagree, so that no timing means anything.
     """
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    peak = accounting.matmul_peak(bench.rank.device, bench.dtype)
+    peak = max(
+        by_turns(
+            {"matmul": lambda: accounting.matmul_peak(bench.rank.device, bench.dtype)},
+            bench.own["repeats"],
+            bench.neighbours,
+        )["matmul"]
+    )
     _LOG.info("matmul peak %.4g FLOP/s in %s, load average %s", peak, bench.precision, load)
     scoring = _scoring(bench, peak)
     training = _training(bench, peak)
     steps = _optimizer_steps(bench)
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {**machine(bench.rank.device), "load_average_before": load},
+        "machine": {
+            **machine(bench.rank.device),
+            "load_average_before": load,
+            "others_cores": spread(bench.neighbours.seen) if bench.neighbours.seen else None,
+            "repeated_timings": bench.neighbours.repeated,
+        },
         "settings": bench.settings,
         "precision": bench.precision,
         "tokens": {
@@ -253,15 +269,77 @@ def _refuse_disagreement(errors: Mapping[tuple[str, str], float]) -> None:
 # Timing
 
 
-def by_turns(tasks: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[Any]]:
+class Neighbours:
+    """What other processes take of this machine's cores meanwhile, by Linux's counters; elsewhere nothing is known.
+
+    A multiplication that shares its cores waits at every barrier of its threads, and small ones suffer most: what
+    disturbs a timing disturbs the recipes unequally.
+
+    Args:
+        patience: seconds, in all, to spend on waiting for quiet and on repeating what was disturbed.
+    """
+
+    _COUNTERS = Path("/proc/stat")
+
+    def __init__(self, patience: float):
+        self.patience = patience
+        self.seen: list[float] = []
+        self.repeated = 0
+
+    def busy(self) -> float | None:
+        """Return core-seconds that others have used since the machine started."""
+        if not self._COUNTERS.is_file():
+            return None
+        # user, nice, system, idle, waiting, interrupts and soft ones, stolen; a guest's time is in the user's.
+        ticks = [int(word) for word in self._COUNTERS.read_text("utf-8").split("\n", 1)[0].split()[1:9]]
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        used = sum(ticks) - ticks[3] - ticks[4]
+        return used / os.sysconf("SC_CLK_TCK") - own.ru_utime - own.ru_stime
+
+    def undisturbed(self, task: Callable[[], Any]) -> Any:
+        """Return what a task returns, done in quiet as far as patience lasts."""
+        while True:
+            self._wait()
+            result, cores, seconds = self._observe(task)
+            if cores is None or cores <= _QUIET or self.patience <= 0:
+                if cores is not None:
+                    self.seen.append(cores)
+                return result
+            self.patience -= seconds
+            self.repeated += 1
+            _LOG.info("done again: others used %.2f cores meanwhile", cores)
+
+    def _wait(self) -> None:
+        while self.patience > 0:
+            _, cores, seconds = self._observe(lambda: time.sleep(_LISTEN))
+            if cores is None or cores <= _QUIET:
+                return
+            self.patience -= seconds
+
+    def _observe(self, task: Callable[[], Any]) -> tuple[Any, float | None, float]:
+        before, started = self.busy(), time.perf_counter()
+        result = task()
+        after, seconds = self.busy(), time.perf_counter() - started
+        if before is None or after is None:
+            return result, None, seconds
+        return result, max(0.0, after - before) / seconds, seconds
+
+
+def by_turns(tasks: Mapping[str, Callable[[], Any]], repeats: int, neighbours: Neighbours) -> dict[str, list[Any]]:
     """Return what each task returned each time; the tasks take turns, so that a slow minute meets all of them."""
     results: dict[str, list[Any]] = {name: [] for name in tasks}
     for repeat in range(repeats):
         for name, task in tasks.items():
             gc.collect()
-            results[name].append(task())
+            results[name].append(neighbours.undisturbed(task))
             _LOG.info("round %d of %d: %s done", repeat + 1, repeats, name)
     return results
+
+
+def warm_up(tasks: Mapping[str, Callable[[], Any]]) -> None:
+    """Do each task once: memory is first touched, kernels are first chosen."""
+    for task in tasks.values():
+        task()
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -333,8 +411,10 @@ def _scoring(bench: Bench, peak: float) -> dict[str, Any]:
     }
     needed = accounting.scoring_flops(dimensions, _needed(packed))
     with _quiet_generation():
-        by_turns(ways, 1)
-        seconds = by_turns({name: _timed(way, bench.rank.device) for name, way in ways.items()}, bench.own["repeats"])
+        warm_up(ways)
+        seconds = by_turns(
+            {name: _timed(way, bench.rank.device) for name, way in ways.items()}, bench.own["repeats"], bench.neighbours
+        )
     return {
         "examples": len(scored),
         "labels": len(test.labels),
@@ -410,8 +490,8 @@ def _row_lengths(
     # As many rows as that takes, filled alike: a last row with few examples is mostly padding.
     lengths = {tokens: math.ceil(count / math.ceil(count / limit)) for tokens, limit in most.items()}
     tasks = {str(tokens): task(per_row) for tokens, per_row in lengths.items()}
-    by_turns(tasks, 1)
-    seconds = by_turns(tasks, bench.own["repeats"])
+    warm_up(tasks)
+    seconds = by_turns(tasks, bench.own["repeats"], bench.neighbours)
     return [
         {
             "row_tokens": tokens,
@@ -486,12 +566,14 @@ def _training(bench: Bench, peak: float) -> dict[str, Any]:
         trained.step(recipe, bench.batch if recipe is ours else bench.part[: recipe.micro_batch_size])
 
     # The slow recipes do the whole batch once, and then, if that shows a constant cost an example, a part of it.
-    first = by_turns({r.name: lambda r=r: trained.step(r, bench.batch, len(bench.part)) for r in compared}, 1)
+    first = by_turns(
+        {r.name: lambda r=r: trained.step(r, bench.batch, len(bench.part)) for r in compared}, 1, bench.neighbours
+    )
     constancy = {r.name: _constancy(bench, first[r.name][0]) for r in compared if r is not ours}
     partial = all(abs(ratio - 1) <= _CONSTANT for ratio in constancy.values()) and len(bench.part) < len(bench.batch)
     indices = {r.name: bench.part if partial and r is not ours else bench.batch for r in compared}
     tasks = {r.name: lambda r=r: trained.step(r, indices[r.name]) for r in compared}
-    rounds = by_turns(tasks, bench.own["repeats"] - 1)
+    rounds = by_turns(tasks, bench.own["repeats"] - 1, bench.neighbours)
     results, gradients, steps = {}, {}, {}
     needed = accounting.training_flops(dimensions, _needed(ours.micro_batches(bench.train, bench.batch)))
     for recipe in compared:
@@ -557,8 +639,8 @@ def _micro_batches(bench: Bench, trained: _Trained, ours: TrainingRecipe) -> lis
         sizes.append(sizes[-1] // 2)
     ways = {size: dataclasses.replace(ours, micro_batch_size=size) for size in sizes}
     tasks = {str(size): lambda way=way: trained.step(way, bench.batch).gradient for size, way in ways.items()}
-    by_turns(tasks, 1)
-    seconds = by_turns(tasks, bench.own["repeats"])
+    warm_up(tasks)
+    seconds = by_turns(tasks, bench.own["repeats"], bench.neighbours)
     return [{"micro_batch_size": size, "seconds": seconds[str(size)], **spread(seconds[str(size)])} for size in sizes]
 
 
@@ -571,8 +653,8 @@ def _optimizer_steps(bench: Bench) -> dict[str, Any]:
         return lambda: sum(trained[method].step(ours, bench.batch).whole for _ in range(_RK4_STAGES))
 
     tasks = {method: four(method) for method in trained}
-    by_turns(tasks, 1)
-    seconds = by_turns(tasks, bench.own["repeats"])
+    warm_up(tasks)
+    seconds = by_turns(tasks, bench.own["repeats"], bench.neighbours)
     for each in trained.values():
         each.close()
     ratio = {
