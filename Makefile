@@ -14,6 +14,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --rerun-incomplete
 
 demo: $(READY)
 	$(SNAKEMAKE) --configfile config/demo.yaml
+	@$(BIN)/python workflow/scripts/stage_times.py logs/demo/benchmarks
 	@echo "Report: results/demo/report.html"
 
 test: $(READY) lint

@@ -28,7 +28,13 @@ def finetune(tmp_path, model, prepared, method, precision, zero_stage):
             "budget": {"steps": 30},
             "lora": LORA,
             "optimizers": {method: {"learning_rate": 3e-3 if method == "adamw" else 0.1}},
-            "training": {"precision": precision, "zero_stage": zero_stage, "global_batch_size": 32},
+            "training": {
+                "precision": precision,
+                "zero_stage": zero_stage,
+                "global_batch_size": 32,
+                "micro_batch_size": 16 if zero_stage == 3 else "auto",
+                "gradient_checkpointing": False if zero_stage == 3 else "auto",
+            },
         }
     ).finetune_settings(configuration.Run("tiny", TASK.name, method, 0))
     (tmp_path / "settings.json").write_text(json.dumps(training))

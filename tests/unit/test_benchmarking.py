@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from conftest import ROOT
-from dnatune import benchmarking, configuration
+from dnatune import benchmarking, configuration, timing
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.launching import Rank
 
@@ -39,11 +39,11 @@ def settings_of(**changes) -> dict:
 def test_tasks_take_turns():
     order = []
     tasks = {name: lambda name=name: order.append(name) or len(order) for name in "ab"}
-    assert benchmarking.by_turns(tasks, 3, benchmarking.Neighbours(0)) == {"a": [1, 3, 5], "b": [2, 4, 6]}
+    assert timing.by_turns(tasks, 3, timing.Neighbours(0)) == {"a": [1, 3, 5], "b": [2, 4, 6]}
     assert order == list("ababab")
 
 
-class Counted(benchmarking.Neighbours):
+class Counted(timing.Neighbours):
     """Neighbours that use so many cores in each look, of one second each."""
 
     def __init__(self, patience, cores):
@@ -66,7 +66,7 @@ class Counted(benchmarking.Neighbours):
     ],
 )
 def test_disturbed_timings_are_repeated_while_patience_lasts(monkeypatch, patience, cores, times, repeated):
-    monkeypatch.setattr(benchmarking.time, "sleep", lambda _: None)
+    monkeypatch.setattr(timing.time, "sleep", lambda _: None)
     done = []
     neighbours = Counted(patience, cores)
     assert neighbours.undisturbed(lambda: done.append(1) or "result") == "result"
@@ -79,18 +79,18 @@ def test_own_work_and_waiting_are_no_neighbours(monkeypatch, tmp_path):
     counters = tmp_path / "stat"
     # user 900, nice 10, system 200, idle 5000, waiting for disks 70, interrupts 3 and 4, stolen 30, a guest's 800
     counters.write_text("cpu  900 10 200 5000 70 3 4 30 800 0\ncpu0 1 2 3 4 5 6 7 8 9 0\n")
-    monkeypatch.setattr(benchmarking.Neighbours, "_COUNTERS", counters)
+    monkeypatch.setattr(timing.Neighbours, "_COUNTERS", counters)
     own = SimpleNamespace(ru_utime=2.0, ru_stime=0.5)
-    monkeypatch.setattr(benchmarking.resource, "getrusage", lambda _: own)
+    monkeypatch.setattr(timing.resource, "getrusage", lambda _: own)
     ticks = os.sysconf("SC_CLK_TCK")
-    assert benchmarking.Neighbours(0).busy() == pytest.approx((900 + 10 + 200 + 3 + 4 + 30) / ticks - 2.5)
-    monkeypatch.setattr(benchmarking.Neighbours, "_COUNTERS", tmp_path / "none")
-    assert benchmarking.Neighbours(0).busy() is None
+    assert timing.Neighbours(0).busy() == pytest.approx((900 + 10 + 200 + 3 + 4 + 30) / ticks - 2.5)
+    monkeypatch.setattr(timing.Neighbours, "_COUNTERS", tmp_path / "none")
+    assert timing.Neighbours(0).busy() is None
 
 
 def test_speedup_is_a_ratio_of_medians_and_its_range_is_that_of_rounds():
     seconds = {"slow": [8.0, 9.0, 20.0], "fast": [1.0, 3.0, 2.0]}
-    assert benchmarking.speedups(seconds, "fast") == {"slow": {"median": 4.5, "least": 3.0, "greatest": 10.0}}
+    assert timing.speedups(seconds, "fast") == {"slow": {"median": 4.5, "least": 3.0, "greatest": 10.0}}
 
 
 def test_too_few_records_are_refused(tiny_model):

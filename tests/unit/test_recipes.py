@@ -41,7 +41,7 @@ def plain(tiny_model):
 
 
 def test_training_recipes_compute_one_loss_and_one_gradient(adapted, examples):
-    compared = recipes.training_recipes(12, 5)
+    compared = recipes.training_recipes(12, False, 5)
     found = benchmarking.check_gradients(adapted, compared, examples, range(COUNT))
     assert list(found) == ["original", "common practice", "label-only logits", "shared prefix"]
     for name, row in found.items():
@@ -51,7 +51,7 @@ def test_training_recipes_compute_one_loss_and_one_gradient(adapted, examples):
 
 def test_the_loss_is_that_of_the_label_tokens_over_the_whole_batch(adapted, examples):
     """Averages over micro-batches of unequal numbers of label tokens would be another loss."""
-    (loss, gradient) = recipes.gradient(adapted, recipes.training_recipes(12, 5)[0], examples, range(COUNT))
+    (loss, gradient) = recipes.gradient(adapted, recipes.training_recipes(12, False, 5)[0], examples, range(COUNT))
     adapted.eval()
     with torch.no_grad():
         logs = models.LabelLikelihood(adapted)(packing.pack_training(examples, range(COUNT), 1))
@@ -62,7 +62,7 @@ def test_the_loss_is_that_of_the_label_tokens_over_the_whole_batch(adapted, exam
 
 
 def test_a_gradient_of_something_else_is_refused(adapted, examples):
-    right, *_, ours = recipes.training_recipes(12, 5)
+    right, *_, ours = recipes.training_recipes(12, False, 5)
 
     class CausalMask(recipes.TrainingRecipe):
         """Examples of a row look at those before them, as in naive packing."""
@@ -77,7 +77,7 @@ def test_a_gradient_of_something_else_is_refused(adapted, examples):
 
 
 def test_the_recipes_are_the_original_and_ours_and_what_lies_between(examples):
-    original, common, label_only, ours = recipes.training_recipes(12, 5)
+    original, common, label_only, ours = recipes.training_recipes(12, False, 5)
     assert (original.micro_batch_size, original.checkpointing) == (2, True)
     assert (common.micro_batch_size, common.checkpointing) == (16, False)
     rows = [recipe.micro_batches(examples, range(COUNT)) for recipe in (original, common, label_only, ours)]

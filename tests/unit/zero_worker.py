@@ -62,9 +62,9 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
     import torch
     from safetensors.torch import load_file
 
-    from dnatune import engines, models, optimizers, schedules
+    from dnatune import accounting, engines, models, optimizers, schedules
     from dnatune.checkpoints import Checkpoints
-    from dnatune.packing import examples_per_row
+    from dnatune.packing import Rows, examples_per_row
     from dnatune.training import Trainer
 
     method, training, precision = case["method"], case["training"], case["precision"]
@@ -93,9 +93,10 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
 
     watch = Watch(likelihood)
     driven = OverflowingEngine(engine, case["overflows"], rank, case["pretend_fp16"]) if case["overflows"] else engine
-    trainer = Trainer(
-        driven, optimizer, rank, examples, None, extent, rates, training, plan["seed"], examples_per_row(examples)
-    )
+    dimensions = accounting.dimensions(base)
+    rows = Rows(examples_per_row(examples, accounting.break_even(dimensions)), training["micro_batch_size"])
+    meter = accounting.Meter(dimensions, 1e9, checkpointing=False)
+    trainer = Trainer(driven, optimizer, rank, examples, None, extent, rates, training, plan["seed"], rows, meter)
     folder = Path(case["folder"])
     outcome = trainer.run(Checkpoints(folder / "state", 3, rank.first), folder / "log.jsonl")
     weights = engines.full_precision_weights(model)

@@ -36,7 +36,7 @@ def main() -> None:
 
     from torch import distributed
 
-    from dnatune import benchmarking, models
+    from dnatune import benchmark_page, benchmarking, models
     from dnatune.prompts import encode_examples
     from dnatune.provenance import software
     from dnatune.records import read_records
@@ -51,8 +51,8 @@ def main() -> None:
     result = {**benchmarking.run(bench), "software": software()}
     write_json(options.result, result)
     with publish_file(options.figure) as scratch:
-        scratch.write_text(benchmarking.figure(result), "utf-8")
-    print(benchmarking.table(result), flush=True)
+        scratch.write_text(benchmark_page.figure(result), "utf-8")
+    print(benchmark_page.table(result), flush=True)
     distributed.destroy_process_group()
 
 

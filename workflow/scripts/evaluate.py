@@ -42,8 +42,7 @@ def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     import torch
     from tqdm import tqdm
 
-    from dnatune import engines, metrics, models, scoring
-    from dnatune.packing import examples_per_row
+    from dnatune import engines, exactness, metrics, models, scoring
     from dnatune.predictions import write_answers, write_predictions
     from dnatune.prompts import encode_examples
     from dnatune.records import read_records
@@ -66,7 +65,7 @@ def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
                 examples,
                 range(len(examples)),
                 settings["batch_size"],
-                examples_per_row(examples, scoring=True),
+                exactness.usable_rows(model, examples, scoring=True),
                 device,
                 bar.update,
             )

@@ -46,9 +46,9 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
     import torch
     from torch import distributed
 
-    from dnatune import engines, models, optimizers, schedules
+    from dnatune import accounting, engines, exactness, memory, models, optimizers, schedules
     from dnatune.checkpoints import Checkpoints
-    from dnatune.packing import examples_per_row
+    from dnatune.packing import Rows
     from dnatune.prompts import encode_examples
     from dnatune.provenance import software
     from dnatune.records import read_records
@@ -73,23 +73,27 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
     )
 
     base = models.load_model(options.model, tokenizer, engines.dtype_of(precision))
-    if training["gradient_checkpointing"]:
-        base.gradient_checkpointing_enable({"use_reentrant": False})
     model = models.add_lora(base, settings["lora"], seed).to(rank.device)
+    per_row = exactness.usable_rows(base, train)
     trainable, total = models.parameter_counts(model)
     optimizer = optimizers.build(
         method, [p for p in model.parameters() if p.requires_grad], hyperparameters, training["max_grad_norm"]
     )
     clipping = optimizers.engine_clipping(method, training["max_grad_norm"])
     configuration = engines.deepspeed_configuration(training, precision, rank.world, clipping)
-    engine = engines.start_engine(models.LabelLikelihood(model), optimizer, configuration)
+    likelihood = models.LabelLikelihood(model)
+    engine = engines.start_engine(likelihood, optimizer, configuration)
+    fit = memory.fit(training, model, likelihood, train, per_row, rank.device, rank.world)
+    rows = Rows(per_row, fit.micro_batch_size)
+    meter = accounting.meter(base, rank.device, fit.checkpointing)
 
     versions = software()
     resumable = digest([settings, inputs, rank.world, precision, versions["torch"], versions["deepspeed"]])
     state = options.checkpoints / resumable
     checkpoints = Checkpoints(state, training["save_total_limit"], rank.first)
-    trainer = Trainer(engine, optimizer, rank, train, dev, plan, rates, training, seed, examples_per_row(train))
-    outcome = trainer.run(checkpoints, state / "training.jsonl")
+    trainer = Trainer(engine, optimizer, rank, train, dev, plan, rates, training, seed, rows, meter)
+    with memory.checkpointed(model, fit.checkpointing):
+        outcome = trainer.run(checkpoints, state / "training.jsonl")
     weights = engines.full_precision_weights(model)
 
     if rank.first:
@@ -106,13 +110,16 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
             "gradient_evaluations": progress.gradient_evaluations,
             "epochs": progress.step / plan.steps_per_epoch,
             "global_batch_size": training["global_batch_size"],
-            "micro_batch_size": training["micro_batch_size"],
+            "micro_batch_size": trainer.rows.micro_batch_size,
+            "examples_per_row": trainer.rows.examples_per_row,
+            "gradient_checkpointing": fit.checkpointing,
             "accumulation": trainer.accumulation,
             "ranks": rank.world,
             "trainable_parameters": trainable,
             "total_parameters": total,
             "precision": precision,
             "device": torch.cuda.get_device_name() if rank.device != "cpu" else "cpu",
+            "matmul_peak": meter.peak,
             "wall_seconds": progress.seconds,
             "gpu_seconds": progress.seconds * rank.world if rank.device != "cpu" else 0.0,
             "final_loss": outcome.final_loss,

@@ -6,17 +6,20 @@ attention kernel recomputes inside its own backward pass.
 """
 
 import dataclasses
+import logging
 import time
+from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from transformers import PreTrainedModel
 
-from dnatune.packing import PackedBatch
+from dnatune.packing import FEWEST_LOGITS, PackedBatch
 
+_LOG = logging.getLogger(__name__)
 #: Side of the square matrices whose product gives the peak: large enough to fill the device, small enough to be quick.
 _PEAK_SIDE = {"cpu": 2048, "cuda": 8192}
-_PEAK_TRIALS = 8
+_PEAK_TRIALS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +63,11 @@ class Work:
 
 
 def dimensions(model: PreTrainedModel) -> Dimensions:
-    """Return the dimensions of a Llama-like causal model, an adapter inside it included."""
+    """Return the dimensions of a Llama-like causal model, an adapter inside it included.
+
+    Raises:
+        AttributeError: the model has no attention heads, so that the formulas are not its own.
+    """
     config = model.config
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     sizes = {True: 0, False: 0}
@@ -77,6 +84,11 @@ def dimensions(model: PreTrainedModel) -> Dimensions:
         head=config.vocab_size * config.hidden_size,
         head_trained=any(p.requires_grad for p in head),
     )
+
+
+def break_even(model: Dimensions) -> float:
+    """Return the tokens of context at which attention costs as much as the linear layers, in forward and backward."""
+    return (model.frozen + model.trained) / (3 * model.layers * model.attention_width)
 
 
 def training_flops(model: Dimensions, work: Work, checkpointing: bool = False) -> int:
@@ -112,11 +124,15 @@ def _decoder_flops(model: Dimensions, work: Work) -> int:
 def executed(batch: PackedBatch) -> Work:
     """Return what dense attention does with a packed batch: padding and the mask's empty squares are work too."""
     rows, length = batch.input_ids.shape
-    return Work(rows * length, rows * length * length, len(batch.targets))
+    logits = rows * length if batch.position_ids is None else max(FEWEST_LOGITS, len(batch.targets))
+    return Work(rows * length, rows * length * length, logits)
 
 
 def floor(batch: PackedBatch) -> Work:
     """Return what a packed batch needs: each of its tokens once, and of the mask only what it lets through."""
+    if batch.position_ids is None:
+        used = batch.mask.sum(dim=-1)
+        return Work(int(used.sum()), int((used * (used + 1) // 2).sum()), len(batch.targets))
     # Every answer ends with a token that predicts its last, so a row ends at its last place that is scored.
     last = torch.zeros(len(batch.input_ids), dtype=torch.long, device=batch.columns.device)
     used = last.scatter_reduce(0, batch.rows, batch.columns, "amax") + 1
@@ -150,3 +166,60 @@ def now(device: str) -> float:
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+@dataclasses.dataclass(frozen=True)
+class Meter:
+    """What a training step executed, needed and could have done.
+
+    Attributes:
+        dimensions: of the model; None where the formulas do not hold for it, and nothing is counted.
+        peak: operations a second of a matrix product, over all ranks.
+        checkpointing: whether activations are recomputed.
+    """
+
+    dimensions: Dimensions | None
+    peak: float
+    checkpointing: bool
+
+    def work(self, batches: Sequence[PackedBatch]) -> list[int]:
+        """Return tokens, executed and needed operations of a rank's micro-batches for one gradient."""
+        done = sum((executed(batch) for batch in batches), Work(0, 0, 0))
+        if self.dimensions is None:
+            return [done.tokens, 0, 0]
+        needed = sum((floor(batch) for batch in batches), Work(0, 0, 0))
+        return [
+            done.tokens,
+            training_flops(self.dimensions, done, self.checkpointing),
+            training_flops(self.dimensions, needed),
+        ]
+
+    def rates(self, work: Sequence[float], stages: int, seconds: float) -> dict[str, float | None]:
+        """Return what training.jsonl says of a step.
+
+        Args:
+            work: tokens, executed and needed operations of one gradient, over all ranks.
+            stages: gradient evaluations of the step.
+            seconds: how long it took.
+        """
+        tokens, done, needed = (stages * number for number in work)
+        counted = self.dimensions is not None
+        return {
+            "tokens_per_second": tokens / seconds,
+            "gradient_evaluations_per_second": stages / seconds,
+            "executed_flops": done if counted else None,
+            "floor_flops": needed if counted else None,
+            "model_flop_utilisation": needed / seconds / self.peak if counted else None,
+        }
+
+
+def meter(model: PreTrainedModel, device: str, checkpointing: bool) -> Meter:
+    """Return the meter of a run; every rank calls it at the same time, so that the peaks are those of shared cores."""
+    peak = torch.tensor(matmul_peak(device, model.dtype), device=device, dtype=torch.float64)
+    distributed.all_reduce(peak)
+    try:
+        found = dimensions(model)
+    except AttributeError:
+        _LOG.warning("%s has no attention heads: FLOPs are not counted", type(model).__name__)
+        found = None
+    return Meter(found, float(peak), checkpointing)

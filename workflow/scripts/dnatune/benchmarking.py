@@ -7,9 +7,7 @@ import logging
 import math
 import os
 import platform
-import resource
 import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +17,7 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from dnatune import accounting, engines, models, optimizers, packing, recipes
+from dnatune import accounting, engines, memory, models, optimizers, packing, recipes, timing
 from dnatune.accounting import Work, now
 from dnatune.errors import DataError, RunError
 from dnatune.launching import Rank
@@ -39,8 +37,6 @@ _HYPERPARAMETERS = {
     "rk4": {"learning_rate": 1e-4},
 }
 _RK4_STAGES = 4
-#: Cores that others may use, on average, while a timing counts as undisturbed; and seconds of a look at them.
-_QUIET, _LISTEN = 0.1, 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +83,7 @@ class Bench:
     ):
         self.settings, self.rank, self.tokenizer, self.train, self.test = settings, rank, tokenizer, train, test
         self.own: dict[str, Any] = settings["benchmark"]
-        self.neighbours = Neighbours(self.own["patience"])
+        self.neighbours = timing.Neighbours(self.own["patience"])
         for split, wanted, found in (
             ("train", self.own["examples"], len(self.train)),
             ("test", self.own["scoring_examples"], len(self.test)),
@@ -126,10 +122,15 @@ class Bench:
         """Return the model with a fresh adapter, in fp32 on the device."""
         return models.add_lora(self.base(), self.settings["lora"], seed=0)
 
-    def recipes(self) -> list[TrainingRecipe]:
-        """Return the compared training recipes, dnatune's last."""
-        size = min(self.settings["training"]["micro_batch_size"], len(self.batch))
-        return recipes.training_recipes(size, packing.examples_per_row(self.train))
+    def per_row(self, model: Any, scoring: bool = False) -> int:
+        """Return how many examples dnatune puts into a row."""
+        break_even = accounting.break_even(accounting.dimensions(model))
+        return packing.examples_per_row(self.test if scoring else self.train, break_even, scoring)
+
+    def recipes(self, model: Any, fit: memory.Fit) -> list[TrainingRecipe]:
+        """Return the compared training recipes, dnatune's last, which goes as far as memory allows."""
+        size = min(fit.micro_batch_size, len(self.batch))
+        return recipes.training_recipes(size, fit.checkpointing, self.per_row(model))
 
 
 def run(bench: Bench) -> dict[str, Any]:
@@ -140,7 +141,7 @@ def run(bench: Bench) -> dict[str, Any]:
     """
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     peak = max(
-        by_turns(
+        timing.by_turns(
             {"matmul": lambda: accounting.matmul_peak(bench.rank.device, bench.dtype)},
             bench.own["repeats"],
             bench.neighbours,
@@ -155,7 +156,7 @@ def run(bench: Bench) -> dict[str, Any]:
         "machine": {
             **machine(bench.rank.device),
             "load_average_before": load,
-            "others_cores": spread(bench.neighbours.seen) if bench.neighbours.seen else None,
+            "others_cores": timing.spread(bench.neighbours.seen) if bench.neighbours.seen else None,
             "repeated_timings": bench.neighbours.repeated,
         },
         "settings": bench.settings,
@@ -266,99 +267,6 @@ def _refuse_disagreement(errors: Mapping[tuple[str, str], float]) -> None:
             )
 
 
-# Timing
-
-
-class Neighbours:
-    """What other processes take of this machine's cores meanwhile, by Linux's counters; elsewhere nothing is known.
-
-    A multiplication that shares its cores waits at every barrier of its threads, and small ones suffer most: what
-    disturbs a timing disturbs the recipes unequally.
-
-    Args:
-        patience: seconds, in all, to spend on waiting for quiet and on repeating what was disturbed.
-    """
-
-    _COUNTERS = Path("/proc/stat")
-
-    def __init__(self, patience: float):
-        self.patience = patience
-        self.seen: list[float] = []
-        self.repeated = 0
-
-    def busy(self) -> float | None:
-        """Return core-seconds that others have used since the machine started."""
-        if not self._COUNTERS.is_file():
-            return None
-        # user, nice, system, idle, waiting, interrupts and soft ones, stolen; a guest's time is in the user's.
-        ticks = [int(word) for word in self._COUNTERS.read_text("utf-8").split("\n", 1)[0].split()[1:9]]
-        own = resource.getrusage(resource.RUSAGE_SELF)
-        used = sum(ticks) - ticks[3] - ticks[4]
-        return used / os.sysconf("SC_CLK_TCK") - own.ru_utime - own.ru_stime
-
-    def undisturbed(self, task: Callable[[], Any]) -> Any:
-        """Return what a task returns, done in quiet as far as patience lasts."""
-        while True:
-            self._wait()
-            result, cores, seconds = self._observe(task)
-            if cores is None or cores <= _QUIET or self.patience <= 0:
-                if cores is not None:
-                    self.seen.append(cores)
-                return result
-            self.patience -= seconds
-            self.repeated += 1
-            _LOG.info("done again: others used %.2f cores meanwhile", cores)
-
-    def _wait(self) -> None:
-        while self.patience > 0:
-            _, cores, seconds = self._observe(lambda: time.sleep(_LISTEN))
-            if cores is None or cores <= _QUIET:
-                return
-            self.patience -= seconds
-
-    def _observe(self, task: Callable[[], Any]) -> tuple[Any, float | None, float]:
-        before, started = self.busy(), time.perf_counter()
-        result = task()
-        after, seconds = self.busy(), time.perf_counter() - started
-        if before is None or after is None:
-            return result, None, seconds
-        return result, max(0.0, after - before) / seconds, seconds
-
-
-def by_turns(tasks: Mapping[str, Callable[[], Any]], repeats: int, neighbours: Neighbours) -> dict[str, list[Any]]:
-    """Return what each task returned each time; the tasks take turns, so that a slow minute meets all of them."""
-    results: dict[str, list[Any]] = {name: [] for name in tasks}
-    for repeat in range(repeats):
-        for name, task in tasks.items():
-            gc.collect()
-            results[name].append(neighbours.undisturbed(task))
-            _LOG.info("round %d of %d: %s done", repeat + 1, repeats, name)
-    return results
-
-
-def warm_up(tasks: Mapping[str, Callable[[], Any]]) -> None:
-    """Do each task once: memory is first touched, kernels are first chosen."""
-    for task in tasks.values():
-        task()
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Return median, least and greatest."""
-    return {"median": statistics.median(values), "least": min(values), "greatest": max(values)}
-
-
-def speedups(seconds: Mapping[str, Sequence[float]], fastest: str) -> dict[str, dict[str, float]]:
-    """Return how many times as long each recipe takes as `fastest`; pairs of one round give the range."""
-    return {
-        name: {
-            **spread([slow / fast for slow, fast in zip(values, seconds[fastest], strict=True)]),
-            "median": statistics.median(values) / statistics.median(seconds[fastest]),
-        }
-        for name, values in seconds.items()
-        if name != fastest
-    }
-
-
 def _rates(seconds: float, count: int, executed: int, needed: int, peak: float) -> dict[str, float]:
     """Return rates and FLOPs of a global batch."""
     return {
@@ -378,7 +286,7 @@ def _rates(seconds: float, count: int, executed: int, needed: int, peak: float) 
 def _scoring(bench: Bench, peak: float) -> dict[str, Any]:
     """Compare ways to score the same examples with the same plain model."""
     model, test, scored, end = bench.base().eval(), bench.test, bench.scored, bench.tokenizer.eos_token_id
-    batch_size, per_row = bench.settings["evaluation"]["batch_size"], packing.examples_per_row(test, scoring=True)
+    batch_size, per_row = bench.settings["evaluation"]["batch_size"], bench.per_row(model, scoring=True)
     errors = check_scores(model, test, scored, end, batch_size, per_row)
     model = model.to(bench.dtype)
     dimensions = accounting.dimensions(model)
@@ -411,8 +319,8 @@ def _scoring(bench: Bench, peak: float) -> dict[str, Any]:
     }
     needed = accounting.scoring_flops(dimensions, _needed(packed))
     with _quiet_generation():
-        warm_up(ways)
-        seconds = by_turns(
+        timing.warm_up(ways)
+        seconds = timing.by_turns(
             {name: _timed(way, bench.rank.device) for name, way in ways.items()}, bench.own["repeats"], bench.neighbours
         )
     return {
@@ -422,7 +330,7 @@ def _scoring(bench: Bench, peak: float) -> dict[str, Any]:
         "recipes": {
             name: {
                 "seconds": times,
-                **spread(times),
+                **timing.spread(times),
                 **_rates(
                     statistics.median(times),
                     len(scored),
@@ -433,7 +341,7 @@ def _scoring(bench: Bench, peak: float) -> dict[str, Any]:
             }
             for name, times in seconds.items()
         },
-        "speedup": speedups(seconds, "shared prefix"),
+        "speedup": timing.speedups(seconds, "shared prefix"),
         "row_lengths": _row_lengths(
             bench,
             len(scored[:batch_size]),
@@ -490,14 +398,14 @@ def _row_lengths(
     # As many rows as that takes, filled alike: a last row with few examples is mostly padding.
     lengths = {tokens: math.ceil(count / math.ceil(count / limit)) for tokens, limit in most.items()}
     tasks = {str(tokens): task(per_row) for tokens, per_row in lengths.items()}
-    warm_up(tasks)
-    seconds = by_turns(tasks, bench.own["repeats"], bench.neighbours)
+    timing.warm_up(tasks)
+    seconds = timing.by_turns(tasks, bench.own["repeats"], bench.neighbours)
     return [
         {
             "row_tokens": tokens,
             "examples_per_row": per_row,
             "seconds": seconds[str(tokens)],
-            **spread(seconds[str(tokens)]),
+            **timing.spread(seconds[str(tokens)]),
         }
         for tokens, per_row in lengths.items()
     ]
@@ -520,8 +428,12 @@ class _Trained:
         )
         clipping = optimizers.engine_clipping(method, training["max_grad_norm"])
         configuration = engines.deepspeed_configuration(training, bench.precision, bench.rank.world, clipping)
-        self.engine = engines.start_engine(recipes.RecipeLoss(self.model), optimizer, configuration)
+        loss = recipes.RecipeLoss(self.model)
+        self.engine = engines.start_engine(loss, optimizer, configuration)
         self.engine.train()
+        per_row = bench.per_row(self.model.get_base_model())
+        #: What of dnatune's own rows fits into memory.
+        self.fit = memory.fit(training, self.model, loss.likelihood, bench.train, per_row, bench.rank.device, 1)
 
     def step(self, recipe: TrainingRecipe, indices: Sequence[int], part: int = 0) -> StepTimes:
         """Take an optimizer step on some examples.
@@ -536,7 +448,7 @@ class _Trained:
         # Rows are made beforehand: a real run's are too small a cost to blur the comparison with.
         batches = [b.to(torch.device(device)) for b in recipe.micro_batches(self.bench.train, indices)]
         mark = part // recipe.micro_batch_size
-        with recipes.checkpointed(self.model, recipe.checkpointing):
+        with memory.checkpointed(self.model, recipe.checkpointing):
             started = now(device)
             halfway = started
             for number, batch in enumerate(batches, start=1):
@@ -556,24 +468,25 @@ class _Trained:
 
 def _training(bench: Bench, peak: float) -> dict[str, Any]:
     """Compare ways to take one optimizer step on the same global batch."""
-    compared = bench.recipes()
-    ours = compared[-1]
     model = bench.adapted()
-    agreement = check_gradients(model, compared, bench.train, bench.part)
+    smallest = memory.Fit(recipes.COMMON_ROWS, checkpointing=False)
+    agreement = check_gradients(model, bench.recipes(model.get_base_model(), smallest), bench.train, bench.part)
     dimensions = accounting.dimensions(model.get_base_model())
     trained = _Trained(bench, "adamw", model)
+    compared = bench.recipes(model.get_base_model(), trained.fit)
+    ours = compared[-1]
     for recipe in compared:
         trained.step(recipe, bench.batch if recipe is ours else bench.part[: recipe.micro_batch_size])
 
     # The slow recipes do the whole batch once, and then, if that shows a constant cost an example, a part of it.
-    first = by_turns(
+    first = timing.by_turns(
         {r.name: lambda r=r: trained.step(r, bench.batch, len(bench.part)) for r in compared}, 1, bench.neighbours
     )
     constancy = {r.name: _constancy(bench, first[r.name][0]) for r in compared if r is not ours}
     partial = all(abs(ratio - 1) <= _CONSTANT for ratio in constancy.values()) and len(bench.part) < len(bench.batch)
     indices = {r.name: bench.part if partial and r is not ours else bench.batch for r in compared}
     tasks = {r.name: lambda r=r: trained.step(r, indices[r.name]) for r in compared}
-    rounds = by_turns(tasks, bench.own["repeats"] - 1, bench.neighbours)
+    rounds = timing.by_turns(tasks, bench.own["repeats"] - 1, bench.neighbours)
     results, gradients, steps = {}, {}, {}
     needed = accounting.training_flops(dimensions, _needed(ours.micro_batches(bench.train, bench.batch)))
     for recipe in compared:
@@ -590,9 +503,9 @@ def _training(bench: Bench, peak: float) -> dict[str, Any]:
             "first_round": dataclasses.asdict(first[recipe.name][0]),
             "later_rounds": [dataclasses.asdict(times) for times in rounds[recipe.name]],
             "later_rounds_examples": len(indices[recipe.name]),
-            "gradient_seconds": spread(gradients[recipe.name]),
-            "optimizer_seconds": spread([times.optimizer for times in scaled]),
-            "step_seconds": spread(steps[recipe.name]),
+            "gradient_seconds": timing.spread(gradients[recipe.name]),
+            "optimizer_seconds": timing.spread([times.optimizer for times in scaled]),
+            "step_seconds": timing.spread(steps[recipe.name]),
             **_rates(
                 statistics.median(steps[recipe.name]),
                 len(bench.batch),
@@ -620,8 +533,8 @@ def _training(bench: Bench, peak: float) -> dict[str, Any]:
         "agreement": agreement,
         "constancy": {"part_examples": len(bench.part), "part_over_whole": constancy, "part_used": partial},
         "recipes": results,
-        "speedup_forward_backward": speedups(gradients, ours.name),
-        "speedup_step": speedups(steps, ours.name),
+        "speedup_forward_backward": timing.speedups(gradients, ours.name),
+        "speedup_step": timing.speedups(steps, ours.name),
         "row_lengths": lengths,
         "micro_batches": micro_batches,
     }
@@ -639,153 +552,32 @@ def _micro_batches(bench: Bench, trained: _Trained, ours: TrainingRecipe) -> lis
         sizes.append(sizes[-1] // 2)
     ways = {size: dataclasses.replace(ours, micro_batch_size=size) for size in sizes}
     tasks = {str(size): lambda way=way: trained.step(way, bench.batch).gradient for size, way in ways.items()}
-    warm_up(tasks)
-    seconds = by_turns(tasks, bench.own["repeats"], bench.neighbours)
-    return [{"micro_batch_size": size, "seconds": seconds[str(size)], **spread(seconds[str(size)])} for size in sizes]
+    timing.warm_up(tasks)
+    seconds = timing.by_turns(tasks, bench.own["repeats"], bench.neighbours)
+    return [
+        {"micro_batch_size": size, "seconds": seconds[str(size)], **timing.spread(seconds[str(size)])} for size in sizes
+    ]
 
 
 def _optimizer_steps(bench: Bench) -> dict[str, Any]:
     """Compare an rk4 step with as many sgd steps as it takes gradients, in dnatune's recipe."""
-    ours = bench.recipes()[-1]
     trained = {method: _Trained(bench, method, bench.adapted()) for method in ("sgd", "rk4")}
 
     def four(method: str) -> Callable[[], float]:
         return lambda: sum(trained[method].step(ours, bench.batch).whole for _ in range(_RK4_STAGES))
 
+    ours = bench.recipes(trained["rk4"].model.get_base_model(), trained["rk4"].fit)[-1]
     tasks = {method: four(method) for method in trained}
-    warm_up(tasks)
-    seconds = by_turns(tasks, bench.own["repeats"], bench.neighbours)
+    timing.warm_up(tasks)
+    seconds = timing.by_turns(tasks, bench.own["repeats"], bench.neighbours)
     for each in trained.values():
         each.close()
     ratio = {
         key: _RK4_STAGES * value
-        for key, value in speedups({"rk4": seconds["rk4"], "sgd": seconds["sgd"]}, "sgd")["rk4"].items()
+        for key, value in timing.speedups({"rk4": seconds["rk4"], "sgd": seconds["sgd"]}, "sgd")["rk4"].items()
     }
     return {
         "four_sgd_steps_seconds": seconds["sgd"],
         "rk4_step_seconds": seconds["rk4"],
         "rk4_over_sgd_step": ratio,
     }
-
-
-# What is shown
-
-
-def table(result: Mapping[str, Any]) -> str:
-    """Return the measured figures as Markdown tables."""
-    where = result["machine"]
-    training, scoring = result["training"], result["scoring"]
-    lines = [
-        f"{where['cpu'] if where['device'] == 'cpu' else where['device']}, {where['cores']} cores, "
-        f"{result['precision']}, {result['tokens']['vocabulary']:,} pieces, "
-        f"matmul peak {result['matmul_peak'] / 1e9:,.0f} GFLOP/s",
-        "",
-        f"Training, one optimizer step on {training['examples']} examples: seconds, median (range)",
-        "",
-        "| recipe | forward + backward | whole step | dnatune is faster by: forward + backward | whole step "
-        "| executed ÷ floor FLOPs | MFU |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, row in training["recipes"].items():
-        faster = (_times(training[key].get(name)) for key in ("speedup_forward_backward", "speedup_step"))
-        lines.append(
-            f"| {name} | {_range(row['gradient_seconds'])} | {_range(row['step_seconds'])} | {' | '.join(faster)} "
-            f"| {row['executed_over_floor']:.2f} | {row['model_flop_utilisation']:.1%} |"
-        )
-    lines += [
-        "",
-        f"Scoring {scoring['examples']} examples with {scoring['labels']} labels: seconds, median (range)",
-        "",
-        "| recipe | seconds | dnatune is faster by | executed ÷ floor FLOPs | MFU |",
-        "|---|---|---|---|---|",
-    ]
-    for name, row in scoring["recipes"].items():
-        lines.append(
-            f"| {name} | {_range(row)} | {_times(scoring['speedup'].get(name))} "
-            f"| {row['executed_over_floor']:.2f} | {row['model_flop_utilisation']:.1%} |"
-        )
-    lines += [
-        "",
-        "Row length: seconds, median (range)",
-        "",
-        "| tokens | training: examples a row | forward + backward | scoring: examples a row | seconds |",
-        "|---|---|---|---|---|",
-    ]
-    for train, score in zip(training["row_lengths"], scoring["row_lengths"], strict=True):
-        lines.append(
-            f"| {train['row_tokens']} | {train['examples_per_row']} | {_range(train)} "
-            f"| {score['examples_per_row']} | {_range(score)} |"
-        )
-    lines += ["", "Micro-batch: seconds, median (range)", "", "| examples | forward + backward |", "|---|---|"]
-    lines += [f"| {row['micro_batch_size']} | {_range(row)} |" for row in training["micro_batches"]]
-    ratio = result["optimizer_steps"]["rk4_over_sgd_step"]
-    lines += ["", f"An rk4 step costs {_range(ratio)} sgd steps."]
-    return "\n".join(lines)
-
-
-def _range(values: Mapping[str, float]) -> str:
-    return f"{values['median']:.3g} ({values['least']:.3g}–{values['greatest']:.3g})"
-
-
-def _times(values: Mapping[str, float] | None) -> str:
-    return "" if values is None else f"{values['median']:.1f} × ({values['least']:.1f}–{values['greatest']:.1f})"
-
-
-def figure(result: Mapping[str, Any]) -> str:
-    """Return seconds of each recipe and of each row length as SVG."""
-    import altair as alt
-    import vl_convert
-
-    training, scoring = result["training"], result["scoring"]
-    bars = [
-        *_bars(
-            f"training, {training['examples']} examples", {n: r["step_seconds"] for n, r in training["recipes"].items()}
-        ),
-        *_bars(f"scoring, {scoring['examples']} examples", scoring["recipes"]),
-    ]
-    panels = []
-    for panel in dict.fromkeys(bar["panel"] for bar in bars):
-        rows = alt.Chart(alt.InlineData([bar for bar in bars if bar["panel"] == panel]))
-        recipe = alt.Y("recipe:N", sort=None, title=None)
-        seconds = alt.X("median:Q", title="seconds", axis=alt.Axis(tickCount=5))
-        panels.append(
-            alt.layer(
-                rows.mark_bar(color="#0072b2", size=18).encode(x=seconds, y=recipe),
-                rows.mark_rule(color="#333333").encode(x="least:Q", x2="greatest:Q", y=recipe),
-                rows.mark_text(align="left", dx=6, color="#333333").encode(x="greatest:Q", y=recipe, text="label:N"),
-            ).properties(title=panel, width=330, height=28 * len(rows.data.values))
-        )
-    points = [
-        {"panel": what, "tokens": row["row_tokens"], "relative": row["median"] / min(r["median"] for r in rows)}
-        for what, rows in (("training", training["row_lengths"]), ("scoring", scoring["row_lengths"]))
-        for row in rows
-    ]
-    lines = (
-        alt.Chart(alt.InlineData(points))
-        .mark_line(point=True)
-        .encode(
-            x=alt.X("tokens:Q", title="tokens of a shared row"),
-            y=alt.Y("relative:Q", title="seconds ÷ least", scale=alt.Scale(zero=False)),
-            color=alt.Color(
-                "panel:N", title=None, scale=alt.Scale(domain=["training", "scoring"], range=["#0072b2", "#d55e00"])
-            ),
-        )
-        .properties(title="row length", width=260, height=170)
-    )
-    chart = alt.hconcat(alt.vconcat(*panels), lines).configure(
-        background="white", font="Helvetica, Arial, sans-serif", view=alt.ViewConfig(stroke=None), aria=False
-    )
-    return vl_convert.vegalite_to_svg(chart.to_dict())
-
-
-def _bars(panel: str, rows: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    best = rows["shared prefix"]["median"]
-    return [
-        {
-            "panel": panel,
-            "recipe": name,
-            **{key: row[key] for key in ("median", "least", "greatest")},
-            "label": f"{row['median']:.3g} s" + ("" if row["median"] == best else f", {row['median'] / best:.1f} ×"),
-        }
-        for name, row in rows.items()
-    ]

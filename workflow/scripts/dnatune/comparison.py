@@ -86,6 +86,17 @@ class FinishedRun:
         """Return whether training ended in divergence, so that there is no model and no metric."""
         return self.record["status"] == "diverged"
 
+    def rate(self, key: str) -> float | None:
+        """Return the median over the steps of a rate in training.jsonl; None where a step lacks it."""
+        values = [row[key] for row in self.log]
+        return None if not values or None in values else float(np.median(values))
+
+    @property
+    def overhead(self) -> float | None:
+        """Return executed ÷ needed FLOPs over all steps; None where they are not counted."""
+        done, needed = ([row[key] for row in self.log] for key in ("executed_flops", "floor_flops"))
+        return None if not done or None in done else sum(done) / sum(needed)
+
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:

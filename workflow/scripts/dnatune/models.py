@@ -22,7 +22,7 @@ from transformers.utils import logging
 
 from dnatune.errors import ModelError
 from dnatune.files import is_lfs_pointer
-from dnatune.packing import PackedBatch
+from dnatune.packing import FEWEST_LOGITS, PackedBatch
 
 # A log file is no terminal: bars for loading a file say nothing there.
 logging.disable_progress_bar()
@@ -261,7 +261,11 @@ def merge(base: Path, adapter: Path, folder: Path) -> None:
 
 
 class LabelLikelihood(nn.Module):
-    """Log-probabilities of a packed batch's targets; logits are computed at those places only."""
+    """Log-probabilities of a packed batch's targets.
+
+    In shared rows logits are computed at those places only. Ordinary rows go the model's own way, logits of every
+    token included: what a model does to its logits besides is not left out then.
+    """
 
     def __init__(self, model: PreTrainedModel | PeftModel):
         super().__init__()
@@ -270,13 +274,20 @@ class LabelLikelihood(nn.Module):
     def forward(self, batch: PackedBatch) -> torch.Tensor:
         """Return log p(target | its past) [targets], in fp32."""
         causal = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
-        hidden = causal.get_decoder()(
-            input_ids=batch.input_ids,
-            position_ids=batch.position_ids,
-            attention_mask=batch.mask,
-            use_cache=False,
-        ).last_hidden_state
-        logits = causal.get_output_embeddings()(hidden[batch.rows, batch.columns]).float()
+        if batch.position_ids is None:
+            every = causal(input_ids=batch.input_ids, attention_mask=batch.mask, use_cache=False).logits
+            logits = every[batch.rows, batch.columns].float()
+        else:
+            hidden = causal.get_decoder()(
+                input_ids=batch.input_ids,
+                position_ids=batch.position_ids,
+                attention_mask=batch.mask,
+                use_cache=False,
+            ).last_hidden_state
+            places = hidden[batch.rows, batch.columns]
+            repeated = places[:1].expand(max(0, FEWEST_LOGITS - len(places)), -1)
+            every = causal.get_output_embeddings()(torch.cat([places, repeated]))
+            logits = every[: len(places)].float()
         return logits.gather(1, batch.targets[:, None])[:, 0] - logits.logsumexp(dim=1)
 
 

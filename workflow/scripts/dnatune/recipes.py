@@ -15,6 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from dnatune.accounting import Work, executed, rectangle
+from dnatune.memory import checkpointed
 from dnatune.models import LabelLikelihood
 from dnatune.packing import PackedBatch, chunks, pack_training
 from dnatune.prompts import EncodedExamples
@@ -114,18 +115,19 @@ class TrainingRecipe:
         return pack_training(examples, part, self.examples_per_row)
 
 
-def training_recipes(micro_batch_size: int, examples_per_row: int) -> list[TrainingRecipe]:
+def training_recipes(micro_batch_size: int, checkpointing: bool, examples_per_row: int) -> list[TrainingRecipe]:
     """Return the compared recipes, each with one waste less than the one before it.
 
     Args:
         micro_batch_size: dnatune's.
+        checkpointing: whether dnatune has to recompute activations.
         examples_per_row: dnatune's.
     """
     return [
         TrainingRecipe("original", ORIGINAL_ROWS, True, None),
         TrainingRecipe("common practice", COMMON_ROWS, False, None),
         TrainingRecipe("label-only logits", COMMON_ROWS, False, 1),
-        TrainingRecipe("shared prefix", micro_batch_size, False, examples_per_row),
+        TrainingRecipe("shared prefix", micro_batch_size, checkpointing, examples_per_row),
     ]
 
 
@@ -162,19 +164,6 @@ def gradient(
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad(set_to_none=True)
     return total, gradients
-
-
-@contextlib.contextmanager
-def checkpointed(model: PeftModel, wanted: bool) -> Iterator[None]:
-    """Recompute activations in the backward pass, or do not, within the context."""
-    base = model.get_base_model()
-    if wanted:
-        base.gradient_checkpointing_enable({"use_reentrant": False})
-    try:
-        yield
-    finally:
-        if wanted:
-            base.gradient_checkpointing_disable()
 
 
 @contextlib.contextmanager

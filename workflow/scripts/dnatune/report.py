@@ -51,7 +51,7 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(score=_score, count=_count, duration=_duration, percent=_percent)
+    environment.filters.update(score=_score, count=_count, duration=_duration, percent=_percent, rate=_rate)
     table = base64.b64encode(comparison_text(rows).encode()).decode()
     several_models = _several_models(groups)
     return environment.get_template("report.html.j2").render(
@@ -258,8 +258,12 @@ def _score(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %"
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.0f} %"
+
+
+def _rate(value: float | None) -> str:
+    return "" if value is None else _count(round(value))
 
 
 def _count(value: Any) -> str:
@@ -370,6 +374,10 @@ def _facts(run: FinishedRun) -> Iterator[tuple[tuple[str, str], str]]:
     batch, micro, accumulation = (record[k] for k in ("global_batch_size", "micro_batch_size", "accumulation"))
     cut = f"{batch}: micro-batches of {micro}, {accumulation} accumulated on each of {record['ranks']} ranks"
     yield ("finetune", "batch as it was cut"), cut
+    per_row = record["examples_per_row"]
+    shared = "ordinary rows" if per_row is None else f"up to {per_row} examples behind one prefix"
+    yield ("finetune", "rows"), shared
+    yield ("finetune", "activations"), "recomputed" if record["gradient_checkpointing"] else "kept"
     if not run.diverged:
         yield ("evaluate", "test items"), _count(run.metrics["n"])
         modes = any(column.startswith("logp_") for column in run.predictions.columns)

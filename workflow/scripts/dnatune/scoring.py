@@ -17,7 +17,7 @@ def label_log_probabilities(
     examples: EncodedExamples,
     indices: Sequence[int],
     batch_size: int,
-    examples_per_row: int,
+    examples_per_row: int | None,
     device: str,
     advance: Callable[[int], None] = lambda _: None,
 ) -> np.ndarray:
@@ -28,7 +28,7 @@ def label_log_probabilities(
         examples: the encoded split.
         indices: which of its examples.
         batch_size: most examples in one forward pass.
-        examples_per_row: examples that share one prefix.
+        examples_per_row: examples that share one prefix; None for ordinary rows.
         device: torch device name.
         advance: told how many examples have been scored since the last call.
 

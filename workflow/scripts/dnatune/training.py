@@ -16,11 +16,12 @@ import torch
 from torch import distributed
 from tqdm import tqdm
 
+from dnatune.accounting import Meter
 from dnatune.checkpoints import Checkpoints
 from dnatune.engines import gradient_norm
 from dnatune.files import read_json_lines
 from dnatune.launching import Rank
-from dnatune.packing import PackedBatch, chunks, pack_training
+from dnatune.packing import PackedBatch, Rows, chunks, pack_training
 from dnatune.prompts import EncodedExamples
 from dnatune.schedules import BatchOrder, Plan
 from dnatune.scoring import label_log_probabilities
@@ -67,7 +68,8 @@ class Trainer:
         rates: learning rate of each step.
         training: the map `training` of the run.
         seed: seed of the run.
-        examples_per_row: examples that share one prefix.
+        rows: how examples are put before the model; a resumed run goes on as it began.
+        meter: counts FLOPs.
     """
 
     def __init__(
@@ -81,11 +83,12 @@ class Trainer:
         rates: list[float],
         training: dict[str, Any],
         seed: int,
-        examples_per_row: int,
+        rows: Rows,
+        meter: Meter,
     ):
         self.engine, self.optimizer, self.rank, self.train, self.dev = engine, optimizer, rank, train, dev
         self.plan, self.rates, self.training, self.seed = plan, rates, training, seed
-        self.examples_per_row = examples_per_row
+        self.rows, self.meter = rows, meter
         self.device = torch.device(rank.device)
         self.order = BatchOrder(len(train), training["global_batch_size"], seed)
 
@@ -93,7 +96,7 @@ class Trainer:
     def accumulation(self) -> int:
         """Return the micro-batches of a rank in a full step."""
         share = math.ceil(min(self.order.batch, self.order.examples) / self.rank.world)
-        return math.ceil(share / self.training["micro_batch_size"])
+        return math.ceil(share / self.rows.micro_batch_size)
 
     def run(self, checkpoints: Checkpoints, log_file: Path) -> Outcome:
         """Train to the end, to divergence, or from the newest checkpoint on; called by every rank.
@@ -104,6 +107,8 @@ class Trainer:
         """
         state = checkpoints.load(self.engine)
         progress = Progress(**state["progress"]) if state else Progress()
+        if state:
+            self.rows = Rows(**state["rows"])
         log = _StepLog(log_file, progress.step) if self.rank.first else None
         started = time.perf_counter() - progress.seconds
         diverged = None
@@ -126,7 +131,8 @@ class Trainer:
                     _LOG.info("step %d of %d: %s", progress.step, self.plan.steps, _brief(record))
                 # The end needs no checkpoint: the adapter follows at once.
                 if progress.step % self.training["save_steps"] == 0 and progress.step < self.plan.steps:
-                    checkpoints.save(self.engine, progress.step, {"progress": dataclasses.asdict(progress)})
+                    state = {"progress": dataclasses.asdict(progress), "rows": dataclasses.asdict(self.rows)}
+                    checkpoints.save(self.engine, progress.step, state)
         tail = losses[-max(1, len(losses) // 10) :]
         final = float(np.mean(tail)) if tail and np.isfinite(tail).all() else None
         return Outcome(progress, diverged, final)
@@ -143,6 +149,9 @@ class Trainer:
         batch = self.order.indices(step)
         tokens = sum(len(self.train.answer(i)) for i in batch)
         pieces = self._micro_batches(batch)
+        work = torch.tensor(self.meter.work([piece for piece, _ in pieces]), dtype=torch.float64, device=self.device)
+        distributed.all_reduce(work)
+        pieces = [(piece.to(self.device), weight) for piece, weight in pieces]
         for group in self.engine.optimizer.param_groups:
             group["lr"] = self.rates[step]
         losses: list[float] = []
@@ -157,17 +166,18 @@ class Trainer:
             # A stage that the engine skipped had a gradient that is not finite; nobody took its norm.
             "gradient_norm": gradient_norm(self.engine, self.optimizer) if applied else math.inf,
             "samples_per_second": len(batch) * len(losses) / seconds,
+            **self.meter.rates(work.tolist(), len(losses), seconds),
         }, len(losses)
 
     def _micro_batches(self, batch: list[int]) -> list[tuple[PackedBatch, float]]:
         """Return this rank's share as (rows, weight); all ranks get the same number, padded with weight zero."""
-        size = self.training["micro_batch_size"]
+        size, per_row = self.rows.micro_batch_size, self.rows.examples_per_row
         share = batch[self.rank.index :: self.rank.world]
         count = math.ceil(math.ceil(len(batch) / self.rank.world) / size)
-        pieces = [(pack_training(self.train, part, self.examples_per_row), 1.0) for part in chunks(share, size)]
+        pieces = [(pack_training(self.train, part, per_row), 1.0) for part in chunks(share, size)]
         while len(pieces) < count:
-            pieces.append((pack_training(self.train, batch[:1], 1), 0.0))
-        return [(piece.to(self.device), weight) for piece, weight in pieces]
+            pieces.append((pack_training(self.train, batch[:1], per_row), 0.0))
+        return pieces
 
     def _stage(self, step: int, pieces: list[tuple[PackedBatch, float]], tokens: int) -> tuple[float, bool]:
         """Evaluate the gradient once and let the optimizer move; return the global loss and whether it moved.
@@ -215,8 +225,8 @@ class Trainer:
             self.engine,
             self.dev,
             padded,
-            self.training["micro_batch_size"],
-            self.examples_per_row,
+            self.rows.micro_batch_size,
+            self.rows.examples_per_row,
             self.rank.device,
         )[: len(share)]
         self.engine.train()
@@ -273,9 +283,9 @@ def _mixed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _or_null(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _or_null(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _brief(record: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value:.4g}" for key, value in record.items())
+    return ", ".join(f"{key} {value:.4g}" for key, value in record.items() if value is not None)

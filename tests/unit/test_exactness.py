@@ -1,0 +1,123 @@
+"""Models that shared rows serve exactly are told from those that they do not; ordinary rows serve every model."""
+
+import logging
+
+import pytest
+import torch
+import transformers
+
+from dnatune import exactness, models
+from dnatune.packing import pack_scoring, pack_training
+from dnatune.prompts import EncodedExamples
+
+EXAMPLES = EncodedExamples(
+    prefix=[5, 6, 7, 8, 9, 10, 3, 4],
+    examples=[[11, 12, 13], [14, 15], [16, 17, 18, 19], [20, 21, 22], [11, 19, 12]],
+    answers=[0, 1, 1, 0, 1],
+    labels=[[23, 24, 2], [23, 2]],
+)
+COMMON = {"vocab_size": 41, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+DECODER = {**COMMON, "intermediate_size": 48, "num_key_value_heads": 2}
+#: Wide weights, so that what is attended to matters as it does in a trained model.
+WIDE = {"initializer_range": 0.3}
+
+
+def build(name, **settings):
+    torch.manual_seed(0)
+    configuration = getattr(transformers, f"{name}Config")(**settings)
+    return getattr(transformers, f"{name}ForCausalLM")(configuration).eval()
+
+
+EXACT = {
+    "llama": lambda: build("Llama", **DECODER, **WIDE),
+    "tied": lambda: build("Llama", **DECODER, **WIDE, tie_word_embeddings=True),
+    "qwen3": lambda: build("Qwen3", **DECODER, **WIDE, head_dim=8),
+    "mistral without a window": lambda: build("Mistral", **DECODER, **WIDE, sliding_window=None),
+    "mistral, window wider than a row": lambda: build("Mistral", **DECODER, **WIDE, sliding_window=500),
+}
+INEXACT = {
+    "mistral, narrow window": (lambda: build("Mistral", **DECODER, **WIDE, sliding_window=12), "window of 12 tokens"),
+    "alibi": (lambda: build("Bloom", vocab_size=41, hidden_size=32, n_layer=2, n_head=4, **WIDE), ""),
+    "state space": (lambda: build("Mamba", vocab_size=41, hidden_size=32, num_hidden_layers=2), "no attention heads"),
+    "capped logits": (
+        lambda: build("Gemma2", **DECODER, head_dim=8, sliding_window=500, final_logit_softcapping=0.5, **WIDE),
+        "",
+    ),
+    "scaled logits": (lambda: build("Cohere", **DECODER, **WIDE, logit_scale=0.25), "differ by"),
+}
+
+
+def own_log_probabilities(model, examples, indices):
+    """log p of each whole label by the model's own forward pass, one unpadded row each, no mask of ours."""
+    scores = []
+    for index in indices:
+        for label in examples.labels:
+            prompt = examples.prompt(index)
+            log_p = model(input_ids=torch.tensor([prompt + label])).logits[0].float().log_softmax(-1)
+            scores.append(sum(log_p[len(prompt) - 1 + k, token] for k, token in enumerate(label)))
+    return torch.stack(scores)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_models_with_positions_and_masks_of_their_input_get_shared_rows(name, caplog):
+    model = EXACT[name]()
+    with caplog.at_level(logging.WARNING):
+        assert exactness.usable_rows(model, EXAMPLES) >= 1
+        assert exactness.obstacle(model, EXAMPLES, 3) is None
+    assert "ordinary rows" not in caplog.text
+
+
+@pytest.mark.parametrize("name", INEXACT)
+def test_others_get_ordinary_rows_and_the_log_says_why(name, caplog):
+    make, reason = INEXACT[name]
+    with caplog.at_level(logging.WARNING):
+        assert exactness.usable_rows(make(), EXAMPLES) is None
+    assert "ordinary rows" in caplog.text
+    assert reason in caplog.text
+
+
+@pytest.mark.parametrize("name", [*EXACT, *INEXACT])
+@torch.no_grad()
+def test_what_usable_rows_returns_scores_as_the_model_does(name):
+    model = EXACT[name]() if name in EXACT else INEXACT[name][0]()
+    per_row = exactness.usable_rows(model, EXAMPLES, scoring=True)
+    indices = range(len(EXAMPLES))
+    batch = pack_scoring(EXAMPLES, indices, per_row)
+    tokens = models.LabelLikelihood(model)(batch)
+    scores = torch.zeros(2 * len(EXAMPLES)).index_add_(0, batch.owners, tokens)
+    assert scores == pytest.approx(own_log_probabilities(model, EXAMPLES, indices), abs=2e-5)
+
+
+def test_ordinary_rows_train_on_the_same_answers():
+    model = EXACT["llama"]()
+    indices = [3, 0, 4]
+    ordinary, shared = (pack_training(EXAMPLES, indices, per_row) for per_row in (None, 3))
+    likelihood = models.LabelLikelihood(model)
+    found, expected = (
+        torch.zeros(3).index_add_(0, batch.owners, likelihood(batch).detach()) for batch in (ordinary, shared)
+    )
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_refused_mask_is_a_reason_and_other_failures_are_not_hidden():
+    model = EXACT["llama"]()
+
+    class Refusing(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, **arguments):
+            raise ValueError("attention_mask must be 2-D")
+
+    decoder = model.model
+    model.get_decoder = lambda: Refusing(decoder)
+    assert "attention_mask must be 2-D" in exactness.obstacle(model, EXAMPLES, 3)
+
+    class Full(Refusing):
+        def forward(self, **arguments):
+            raise torch.OutOfMemoryError("no memory")
+
+    model.get_decoder = lambda: Full(decoder)
+    with pytest.raises(torch.OutOfMemoryError):
+        exactness.obstacle(model, EXAMPLES, 3)
