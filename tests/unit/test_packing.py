@@ -46,7 +46,11 @@ def trainable_model(folder):
 CHANGES = {"plain": {}, "grouped_query": {"key_value_heads": 2}, "tied": {"tied_embeddings": True}}
 
 
-@pytest.fixture(scope="module", params=[*CHANGES, *(f"{name}, 61,957 pieces" for name in CHANGES)])
+LARGE = [f"{name}, 61,957 pieces" for name in CHANGES]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in LARGE[1:]]
+
+
+@pytest.fixture(scope="module", params=[*CHANGES, LARGE[0], *SLOW])
 def folder(request, tmp_path_factory, gue_rows, shared):
     """A tiny model with the tokenizer made from the data, and with a published one of 61,957 DNA pieces."""
     name, _, large = request.param.partition(",")

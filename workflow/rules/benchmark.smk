@@ -5,7 +5,7 @@
 Inputs:  prepare/{first task}/{train,test}.jsonl; the tokenizer of benchmark.tokenizer, else of the first model
 Outputs: benchmark/benchmark.json and speed.svg; the tables on standard output
 Config:  benchmark; of the first task the labels; lora, training (precision, micro_batch_size, …), evaluation.batch_size
-Site:    cpus_per_rank, ranks (its cores in all), gpus (one is used), mem_mb
+Site:    cpus_per_rank, ranks_per_node (its cores in all); one GPU is used
 """
 
 BENCHMARK_TASK = next(iter(CONFIG.tasks))
@@ -28,9 +28,7 @@ rule benchmark:
         ENVIRONMENT
     threads: SITE.ranks * SITE.cpus_per_rank
     resources:
-        gpus=min(1, SITE.gpus),
-        mem_mb=SITE.mem_mb,
-        runtime="2h",
+        **placed("benchmark", mem_mb=SITE.mem_mb, runtime="2h"),
     params:
         settings=as_text(CONFIG.benchmark_settings()),
     shell:

@@ -1,11 +1,13 @@
 """What the rule files share. The checked configuration, the site, paths, settings as text.
 
 Config keys used: name, keep_merged; the rest through `CONFIG`.
+Site keys used: all, through `SITE`.
 """
 
 import json
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -27,16 +29,34 @@ def _or_stop(function, *arguments):
 
 CONFIG = _or_stop(configuration.resolve, configuration.read_scalars(config, workflow.config_settings.config))
 SITE = _or_stop(sites.load, Path(workflow.current_basedir).parents[1], os.environ)
+# What `--set-resources finetune:nodes=…` asks for: tasks and the launcher follow from it.
+NODES = workflow.resource_settings.overwrite_resources.get("finetune", {}).get("nodes")
+NODES = getattr(NODES, "value", NODES)
+for optimizer in CONFIG.settings["optimizers"]:
+    _or_stop(SITE.layout, optimizer, NODES)
 RESULTS = f"results/{CONFIG.settings['name']}"
 LOGS = f"logs/{CONFIG.settings['name']}"
 RUNS = CONFIG.runs()
 ENVIRONMENT = "../../envs/dnatune.yaml"
 
+
+def in_slurm_job():
+    """Return what a job's shell does first inside Slurm; elsewhere, and on the log-in node, nothing."""
+    if "SLURM_JOB_ID" not in os.environ or SITE.slurm is None:
+        return ""
+    # Slurm's word that the time is nearly over goes to every process of the job; only training acts on it.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    modules = [f"module load {shlex.quote(name)}; " for name in SITE.slurm["modules"]]
+    exports = [f"export {name}={shlex.quote(value)}; " for name, value in SITE.exports().items()]
+    return "".join(["trap '' USR1; ", *modules, *exports])
+
+
 # In a rule, `dnatune STAGE …` runs workflow/scripts/STAGE.py with the interpreter that runs Snakemake, unless a conda
 # environment brings its own. Defined here, the two paths are no part of a rule: a checkout that moves reruns nothing.
 PYTHON = "python" if workflow.deployment_settings.deployment_method else shlex.quote(sys.executable)
 shell.prefix(
-    'set -euo pipefail; dnatune() {{ local script="$1"; shift; '
+    in_slurm_job()
+    + 'set -euo pipefail; dnatune() {{ local script="$1"; shift; '
     + f'{PYTHON} {shlex.quote(str(SCRIPTS))}/"$script".py "$@"; }}}}; '
 )
 
@@ -47,6 +67,25 @@ wildcard_constraints:
     optimizer="[^/]+",
     seed="[0-9]+",
     baseline="[a-z]+",
+
+
+def placed(rule, mem_mb, runtime):
+    """Return a rule's resources: memory and time as it asks for them, and what the site makes of it."""
+
+    def part(key):
+        def resource(wildcards):
+            return SITE.resources(rule, wildcards.get("optimizer"), NODES, mem_mb, runtime).get(key)
+
+        return resource
+
+    if rule == "finetune":
+        keys = [key for key in sites.RESOURCES if any(key in _asked(name) for name in CONFIG.settings["optimizers"])]
+        return {key: part(key) for key in keys}
+    return SITE.resources(rule, None, None, mem_mb, runtime)
+
+
+def _asked(optimizer):
+    return SITE.resources("finetune", optimizer, NODES, SITE.mem_mb, SITE.runtime)
 
 
 def as_text(settings):

@@ -26,8 +26,7 @@ rule compare:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
-        runtime="30m",
+        **placed("compare", mem_mb=4000, runtime="30m"),
     params:
         settings=as_text(CONFIG.compare_settings()),
         runs=EVALUATIONS,
@@ -48,7 +47,6 @@ rule stability:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime="10m",
+        **placed("stability", mem_mb=2000, runtime="10m"),
     shell:
         "dnatune stability --figure {output:q} 2> {log:q}"

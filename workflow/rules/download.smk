@@ -6,6 +6,12 @@ Config:  models, data, tasks
 """
 
 
+# On a cluster the log-in node downloads: compute nodes may have no way out.
+localrules:
+    download_data,
+    download_model,
+
+
 rule download_data:
     input:
         files_of_directory,
@@ -19,8 +25,7 @@ rule download_data:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
-        runtime="2h",
+        **placed("download_data", mem_mb=4000, runtime="2h"),
     params:
         settings=lambda wildcards: as_text(CONFIG.data_settings(wildcards.task)),
         folder=subpath(output.manifest, parent=True),
@@ -40,8 +45,7 @@ rule download_model:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=8000,
-        runtime="8h",
+        **placed("download_model", mem_mb=8000, runtime="8h"),
     params:
         settings=model_settings,
         train=lambda wildcards, input: f"--train {shlex.quote(str(input[0]))}" if input else "",

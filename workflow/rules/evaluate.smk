@@ -24,9 +24,7 @@ rule evaluate:
     conda:
         ENVIRONMENT
     resources:
-        gpus=min(1, SITE.gpus),
-        mem_mb=SITE.mem_mb,
-        runtime="4h",
+        **placed("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
         settings=lambda wildcards: as_text(CONFIG.evaluate_settings(wildcards.task)),
     shell:
@@ -48,8 +46,7 @@ rule evaluate_baseline:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=8000,
-        runtime="1h",
+        **placed("evaluate_baseline", mem_mb=8000, runtime="1h"),
     params:
         settings=lambda wildcards: as_text(CONFIG.baseline_settings(wildcards.task, wildcards.baseline)),
     shell:

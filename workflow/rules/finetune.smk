@@ -4,7 +4,7 @@ Inputs:  download/models/{model}/, prepare/{task}/{train,dev}.jsonl
 Outputs: finetune/{model}/{task}/{optimizer}/seed{seed}/adapter/ and training.jsonl;
          checkpoints/ beside them is not declared, so that it survives a rerun
 Config:  optimizers, budget, lora, training, seeds
-Site:    ranks, cpus_per_rank, gpus, mem_mb, runtime
+Site:    all
 """
 
 FINETUNED = f"{RESULTS}/finetune/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}"
@@ -24,16 +24,14 @@ rule finetune:
         f"{LOGS}/benchmarks/finetune/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
-    threads: SITE.ranks * SITE.cpus_per_rank
+    threads: lambda wildcards: SITE.layout(wildcards.optimizer, NODES)[1] * SITE.cpus_per_rank
     resources:
-        ranks=SITE.ranks,
-        gpus=SITE.gpus,
-        mem_mb=SITE.mem_mb,
-        runtime=SITE.runtime,
+        **placed("finetune", mem_mb=SITE.mem_mb, runtime=SITE.runtime),
     params:
         settings=lambda wildcards: as_text(CONFIG.finetune_settings(run_of(wildcards))),
         checkpoints=lambda wildcards: f"{FINETUNED}/checkpoints".format(**dict(wildcards.items())),
     shell:
-        "dnatune launch --ranks {resources.ranks} finetune"
+        "dnatune launch --nodes {resources.nodes} --ranks {resources.ranks} --cpus {threads}"
+        " --state {params.checkpoints:q} finetune"
         " --settings {params.settings:q} --model {input.model:q} --train {input.train:q} --dev {input.dev:q}"
         " --adapter {output.adapter:q} --log {output.training:q} --checkpoints {params.checkpoints:q} 2> {log:q}"

@@ -21,7 +21,6 @@ rule merge:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=SITE.mem_mb,
-        runtime="2h",
+        **placed("merge", mem_mb=SITE.mem_mb, runtime="2h"),
     shell:
         "dnatune merge --model {input.model:q} --adapter {input.adapter:q} --folder {output:q} 2> {log:q}"

@@ -18,8 +18,7 @@ rule prepare:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
-        runtime="30m",
+        **placed("prepare", mem_mb=4000, runtime="30m"),
     params:
         settings=lambda wildcards: as_text(CONFIG.prepare_settings(wildcards.task)),
         source=subpath(input[0], parent=True),

@@ -48,6 +48,7 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
 
     from dnatune import accounting, engines, exactness, memory, models, optimizers, schedules
     from dnatune.checkpoints import Checkpoints
+    from dnatune.launching import report_interruption
     from dnatune.packing import Rows
     from dnatune.prompts import encode_examples
     from dnatune.provenance import software
@@ -94,6 +95,11 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
     trainer = Trainer(engine, optimizer, rank, train, dev, plan, rates, training, seed, rows, meter)
     with memory.checkpointed(model, fit.checkpointing):
         outcome = trainer.run(checkpoints, state / "training.jsonl")
+    if outcome.interrupted:
+        report_interruption(outcome.progress.step)
+        distributed.barrier()
+        distributed.destroy_process_group()
+        return
     weights = engines.full_precision_weights(model)
 
     if rank.first:

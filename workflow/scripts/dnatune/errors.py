@@ -65,6 +65,12 @@ class RunError(DnatuneError):
     exit_status = 6
 
 
+class Interrupted(DnatuneError):  # noqa: N818, for it is none
+    """A run that was saved before its end because its job was about to end; started again, it goes on."""
+
+    exit_status = 85
+
+
 def run_script(main: Callable[[], None]) -> None:
     """Run a script's `main` and exit: 0, or the error's status with its message instead of a traceback.
 

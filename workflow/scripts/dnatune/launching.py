@@ -3,11 +3,22 @@
 import dataclasses
 import datetime
 import os
+import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from dnatune import errors
-from dnatune.errors import DnatuneError, RunError
+from dnatune.errors import DnatuneError, Interrupted, RunError
+
+#: Environment variable that names the file in which ranks tell their launcher that they were interrupted.
+_STATUS = "DNATUNE_INTERRUPTED_FILE"
+#: Ports of rendezvous over several nodes, below those that systems hand out by themselves.
+_FIRST_PORT, _PORTS = 12000, 18000
+#: How long Slurm may take to end a job that it has put back into the queue.
+_REQUEUE_SECONDS = 120
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,38 +41,172 @@ class Rank:
         return self.index == 0
 
 
-def start_ranks(command: Sequence[str], ranks: int) -> None:
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """One node of a run that has several, as Slurm describes it to the launcher there.
+
+    Attributes:
+        index: from 0; node 0 has the rendezvous.
+        count: number of nodes.
+        address: of node 0.
+        own_address: of this node.
+        port: of the rendezvous; it follows from the job, so that jobs side by side do not meet.
+        job: Slurm's number.
+    """
+
+    index: int
+    count: int
+    address: str
+    own_address: str
+    port: int
+    job: str
+
+
+def start_nodes(arguments: Sequence[str], nodes: int, cpus: int) -> None:
+    """Start this launcher once on each node of the allocation, by srun, and wait for all of them.
+
+    The Slurm plugin runs a job of several nodes outside any step, so that `srun` can spread it. One launcher that
+    fails ends the others.
+
+    Args:
+        arguments: the command line of launch.py for one node.
+        nodes: number of nodes.
+        cpus: cores of each node.
+
+    Raises:
+        RunError: not inside an allocation, or a launcher failed; its exit status is that of the launcher.
+    """
+    if "SLURM_JOB_ID" not in os.environ:
+        raise RunError(
+            f"a run over {nodes} nodes needs a Slurm allocation",
+            fix="run the workflow with --profile slurm, or this command inside salloc or sbatch",
+        )
+    command = [
+        "srun",
+        f"--nodes={nodes}",
+        f"--ntasks={nodes}",
+        "--ntasks-per-node=1",
+        f"--cpus-per-task={cpus}",
+        "--kill-on-bad-exit=1",
+        "--export=ALL",
+        sys.executable,
+        *arguments,
+    ]
+    status = subprocess.run(command, check=False).returncode
+    if status == Interrupted.exit_status:
+        raise Interrupted("the job was about to end; the run is saved", fix="nothing: it goes on when started again")
+    if status:
+        failure = RunError(f"a node's launcher ended with exit status {status}", fix="its message stands above")
+        failure.exit_status = status if 0 < status < 128 else RunError.exit_status
+        raise failure
+
+
+def node_of_step(nodes: int) -> Node:
+    """Return which node of the step this process is on.
+
+    Raises:
+        RunError: srun did not start this process on that many nodes.
+    """
+    names = ("SLURM_JOB_ID", "SLURM_PROCID", "SLURM_NNODES", "SLURM_STEP_NODELIST")
+    missing = [name for name in names if name not in os.environ]
+    if missing or int(os.environ["SLURM_NNODES"]) != nodes:
+        raise RunError(
+            f"not started by srun on {nodes} nodes: {', '.join(missing) or os.environ['SLURM_NNODES']}",
+            fix="start launch.py without --member inside the allocation; it calls srun itself",
+        )
+    hosts = _scontrol("show", "hostnames", os.environ["SLURM_STEP_NODELIST"]).split()
+    index, job = int(os.environ["SLURM_PROCID"]), os.environ["SLURM_JOB_ID"]
+    port = _FIRST_PORT + int(job) % _PORTS
+    return Node(index, nodes, _address(hosts[0]), _address(hosts[index]), port, job)
+
+
+def _address(host: str) -> str:
+    """Return the address by which Slurm itself reaches a node, which need not be what its name resolves to."""
+    fields = dict(word.split("=", 1) for word in _scontrol("show", "node", host, "--oneliner").split() if "=" in word)
+    return fields.get("NodeAddr", host)
+
+
+def _scontrol(*arguments: str) -> str:
+    done = subprocess.run(["scontrol", *arguments], capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode or not done.stdout.strip():
+        raise RunError(
+            f"`scontrol {' '.join(arguments)}` says: {(done.stderr or 'nothing').strip()}",
+            fix="try it inside a job on this cluster",
+        )
+    return done.stdout
+
+
+def start_ranks(command: Sequence[str], ranks: int, node: Node | None = None) -> None:
     """Run a Python script on `ranks` processes of this machine and wait for all of them.
 
-    The rendezvous takes a free port of its own, so runs side by side do not meet.
+    On one node the rendezvous takes a free port of its own, so runs side by side do not meet.
 
     Args:
         command: path of the script and its arguments.
-        ranks: number of processes.
+        ranks: number of processes on this machine.
+        node: of a run over several nodes, which one this is.
 
     Raises:
         RunError: a rank failed; the message is that of the first to fail, the exit status is its own.
+        Interrupted: the ranks wrote a checkpoint and ended because the job was about to.
     """
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    nodes = node.count if node else 1
     config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
+        min_nodes=nodes,
+        max_nodes=nodes,
         nproc_per_node=ranks,
-        run_id=f"dnatune-{os.getpid()}",
+        run_id=f"dnatune-{node.job if node else os.getpid()}",
         rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
+        rdzv_endpoint=f"{node.address}:{node.port}" if node else "localhost:0",
+        rdzv_configs={"is_host": node.index == 0} if node else {},
+        local_addr=node.own_address if node else None,
         max_restarts=0,
         monitor_interval=0.1,
         shutdown_timeout=10,
     )
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // ranks)))
+    os.environ["DNATUNE_WORLD_SIZE"] = str(nodes * ranks)
+    with tempfile.TemporaryDirectory(prefix="dnatune-") as folder:
+        os.environ[_STATUS] = status = str(Path(folder) / "interrupted")
+        try:
+            elastic_launch(config, sys.executable)(*command)
+        except ChildFailedError as error:
+            index, failure = error.get_first_failure()
+            raise _explain(index, failure.exitcode, failure.message) from None
+        if Path(status).exists():
+            raise Interrupted(
+                f"the job was about to end; the run is saved at step {Path(status).read_text('utf-8')}",
+                fix="nothing: a job that is started again goes on from there",
+            )
+
+
+def report_interruption(step: int) -> None:
+    """Tell the launcher, from a rank, that the run was saved before its end.
+
+    An exit status would not do: torchrun turns those of its ranks into its own.
+    """
+    if _STATUS in os.environ:
+        Path(os.environ[_STATUS]).write_text(str(step), "utf-8")
+
+
+def requeue() -> None:
+    """Put this Slurm job back into the queue, where it waits to go on; return only if the cluster does not allow that.
+
+    A job that continues so is still the same to Snakemake, and uses up none of its retries.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return
     try:
-        elastic_launch(config, sys.executable)(*command)
-    except ChildFailedError as error:
-        index, failure = error.get_first_failure()
-        raise _explain(index, failure.exitcode, failure.message) from None
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return
+    if done.returncode == 0:
+        # Slurm ends this process along with the job's others.
+        time.sleep(_REQUEUE_SECONDS)
 
 
 def _explain(rank: int, exit_code: int, message: str) -> DnatuneError:
@@ -93,6 +238,12 @@ def join(timeout_seconds: int) -> Rank:
         raise RunError(
             f"not started as a rank: {', '.join(missing)} not set",
             fix="start it as `python workflow/scripts/launch.py --ranks N finetune …`",
+        )
+    expected = os.environ.get("DNATUNE_WORLD_SIZE", os.environ["WORLD_SIZE"])
+    if os.environ["WORLD_SIZE"] != expected:
+        raise RunError(
+            f"{os.environ['WORLD_SIZE']} ranks have met, and {expected} were to",
+            fix="see whether another job uses the same rendezvous",
         )
     import torch
 

@@ -1,4 +1,4 @@
-"""What a machine or cluster is like: the site file, found by name or path."""
+"""What a machine or cluster is like: the site file, found by name or path, and what a job asks for there."""
 
 import dataclasses
 import os
@@ -6,30 +6,143 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from dnatune.configuration import check, load_schema
 from dnatune.errors import ConfigurationError
 
+#: Rules whose jobs compute on a GPU where there is one; finetune on all that its ranks need, the others on one.
+_ON_GPU = ("finetune", "evaluate", "benchmark")
+#: Every key that `Site.resources` may return.
+RESOURCES = (
+    "nodes",
+    "tasks",
+    "mpi",
+    "ranks",
+    "mem_mb",
+    "runtime",
+    "gres",
+    "tasks_per_gpu",
+    "slurm_account",
+    "slurm_partition",
+    "qos",
+    "constraint",
+    "slurm_extra",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """Resources of this site's jobs, every `auto` resolved.
+    """This site's settings, every `auto` resolved.
 
     Attributes:
-        ranks: processes of a finetune run.
-        gpus: GPUs of a finetune run; 0 on a machine without.
+        nodes: nodes of a finetune run.
+        ranks: its processes on each node.
+        gpus: GPUs of a node; 0 on a machine without.
         cpus_per_rank: cores of a rank.
-        mem_mb: memory of a job with a model in it, MB.
+        mem_mb: memory of a job with a model in it, MB a node.
         runtime: longest a finetune job may take.
+        slurm: what jobs ask Slurm for, with defaults filled in; None where there is no Slurm.
+        rules, optimizers: overrides by rule and by optimizer.
+        path: the site file.
     """
 
+    nodes: int
     ranks: int
     gpus: int
     cpus_per_rank: int
     mem_mb: int
     runtime: str
+    slurm: Mapping[str, Any] | None
+    rules: Mapping[str, Mapping[str, Any]]
+    optimizers: Mapping[str, Mapping[str, Any]]
+    path: Path
+
+    def layout(self, optimizer: str | None, nodes: int | None = None) -> tuple[int, int]:
+        """Return nodes and ranks a node of a finetune run.
+
+        Args:
+            optimizer: the run's, by name.
+            nodes: what the command line's `--set-resources finetune:nodes=…` asks for, if it does.
+
+        Raises:
+            ConfigurationError: fewer than one node; more ranks than GPUs; several nodes without Slurm.
+        """
+        own = {**self.rules.get("finetune", {}), **self.optimizers.get(optimizer or "", {})}
+        chosen = own.get("nodes", self.nodes) if nodes is None else nodes
+        ranks = own.get("ranks_per_node", self.ranks)
+        if not isinstance(chosen, int) or chosen < 1:
+            raise ConfigurationError(
+                f"{chosen} nodes", where="--set-resources finetune:nodes", fix="give a whole number of 1 or more"
+            )
+        if self.gpus and ranks > self.gpus:
+            raise ConfigurationError(
+                f"{ranks} ranks a node, and a node has {self.gpus} GPUs",
+                where=str(self.path),
+                fix="lower ranks_per_node, or correct gpus_per_node",
+            )
+        if chosen > 1 and self.slurm is None:
+            raise ConfigurationError(
+                f"{chosen} nodes need Slurm, and this site has none",
+                where=str(self.path),
+                fix="add the key 'slurm', or choose another site with DNATUNE_SITE",
+            )
+        return chosen, ranks
+
+    def resources(
+        self, rule: str, optimizer: str | None, nodes: int | None, mem_mb: int, runtime: str
+    ) -> dict[str, int | str]:
+        """Return what a job asks for: resources of Snakemake and of its Slurm plugin, the latter at sites with Slurm.
+
+        Args:
+            rule: name of the rule.
+            optimizer: of a finetune job.
+            nodes: see `layout`.
+            mem_mb: memory the rule itself asks for.
+            runtime: time the rule itself asks for.
+        """
+        own = {**self.rules.get(rule, {}), **(self.optimizers.get(optimizer or "", {}) if rule == "finetune" else {})}
+        asked: dict[str, int | str] = {"mem_mb": own.get("mem_mb", mem_mb), "runtime": own.get("runtime", runtime)}
+        count, ranks = self.layout(optimizer, nodes) if rule == "finetune" else (1, 1)
+        if rule == "finetune":
+            asked |= {"nodes": count, "ranks": ranks}
+        if self.slurm is None:
+            return asked
+        if count > 1:
+            # One task a node: the launcher, which starts the node's ranks.
+            asked |= {"tasks": count, "mpi": "srun"}
+        gpus = ranks if rule in _ON_GPU else int(self.slurm["every_job_needs_gpu"])
+        asked |= _gpu_request(self.slurm, gpus if self.gpus else 0)
+        if rule == "finetune":
+            signal = f"--signal=USR1@{self.slurm['signal_seconds']}"
+            asked["slurm_extra"] = f"{asked['slurm_extra']} {signal}" if "slurm_extra" in asked else signal
+        names = {"account": "slurm_account", "partition": "slurm_partition", "qos": "qos", "constraint": "constraint"}
+        words = {**self.slurm, **({"partition": own["partition"]} if "partition" in own else {})}
+        return asked | {names[key]: words[key] for key in names if key in words}
+
+    def exports(self) -> dict[str, str]:
+        """Return the environment variables of a job inside Slurm."""
+        if self.slurm is None:
+            return {}
+        found = {"HF_HUB_OFFLINE": "1"}
+        if "network_interface" in self.slurm:
+            found |= dict.fromkeys(("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"), self.slurm["network_interface"])
+        if "scratch" in self.slurm:
+            found["TMPDIR"] = self.slurm["scratch"]
+        return found
+
+
+def _gpu_request(slurm: Mapping[str, Any], count: int) -> dict[str, int | str]:
+    """Return how a number of GPUs a node is asked for."""
+    if not count or slurm["gpu_request"] == "none":
+        return {}
+    amount = f"{slurm['gpu_type']}:{count}" if "gpu_type" in slurm else str(count)
+    if slurm["gpu_request"] == "gpus_per_node":
+        return {"slurm_extra": f"--gpus-per-node={amount}"}
+    # 0 keeps the plugin from adding --ntasks-per-gpu.
+    return {"gres": f"gpu:{amount}", "tasks_per_gpu": 0}
 
 
 def load(root: Path, environment: Mapping[str, str]) -> Site:
@@ -40,7 +153,7 @@ def load(root: Path, environment: Mapping[str, str]) -> Site:
         environment: environment variables.
 
     Raises:
-        ConfigurationError: no such site, or a key that its schema does not allow.
+        ConfigurationError: no such site, a key that its schema does not allow, or a scratch folder that is not there.
     """
     path = find(root / "profiles" / "sites", environment.get("DNATUNE_SITE"))
     try:
@@ -48,11 +161,30 @@ def load(root: Path, environment: Mapping[str, str]) -> Site:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"not valid YAML: {error}", where=str(path), fix="correct the file") from None
     settings = check(content or {}, load_schema("site"), f"{path}:")
-    gpus = visible_gpus(environment)
+    slurm = settings.get("slurm")
+    if slurm and "scratch" in slurm and not Path(slurm["scratch"]).is_dir():
+        raise ConfigurationError(
+            f"the folder {slurm['scratch']} does not exist", where=f"{path}: key 'slurm.scratch'", fix="correct it"
+        )
+    gpus = settings["gpus_per_node"] if settings["gpus_per_node"] != "auto" else visible_gpus(environment)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    ranks = settings["ranks"] if settings["ranks"] != "auto" else gpus or min(2, cores)
+    ranks = settings["ranks_per_node"] if settings["ranks_per_node"] != "auto" else gpus or min(2, cores)
     per_rank = settings["cpus_per_rank"] if settings["cpus_per_rank"] != "auto" else max(1, cores // ranks)
-    return Site(ranks, min(gpus, ranks), per_rank, settings["mem_mb"], settings["runtime"])
+    site = Site(
+        settings["nodes"],
+        ranks,
+        gpus,
+        per_rank,
+        settings["mem_mb"],
+        settings["runtime"],
+        slurm,
+        settings["rules"],
+        settings["optimizers"],
+        path,
+    )
+    for optimizer in (None, *site.optimizers):
+        site.layout(optimizer)
+    return site
 
 
 def find(folder: Path, name: str | None) -> Path:

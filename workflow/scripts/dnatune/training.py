@@ -5,6 +5,7 @@ import dataclasses
 import json
 import logging
 import math
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -47,11 +48,13 @@ class Outcome:
     Attributes:
         progress: what was done.
         diverged: None, or step, loss, gradient norm and reason.
+        interrupted: whether the run was saved before its end because its job is about to end.
         final_loss: mean loss of the last tenth of the steps.
     """
 
     progress: Progress
     diverged: dict[str, Any] | None
+    interrupted: bool
     final_loss: float | None
 
 
@@ -89,6 +92,7 @@ class Trainer:
         self.engine, self.optimizer, self.rank, self.train, self.dev = engine, optimizer, rank, train, dev
         self.plan, self.rates, self.training, self.seed = plan, rates, training, seed
         self.rows, self.meter = rows, meter
+        self.signal, self.asked_to_stop = StopSignal(), False
         self.device = torch.device(rank.device)
         self.order = BatchOrder(len(train), training["global_batch_size"], seed)
 
@@ -114,7 +118,7 @@ class Trainer:
         diverged = None
         losses: list[float] = log.losses if log else []
         with _bar(self.plan.steps, progress.step, self.rank.first) as bar:
-            while progress.step < self.plan.steps and diverged is None:
+            while progress.step < self.plan.steps and diverged is None and not self.asked_to_stop:
                 record, evaluations = self._step(progress.step)
                 progress.step += 1
                 progress.gradient_evaluations += evaluations
@@ -130,12 +134,14 @@ class Trainer:
                 if self.rank.first and self._due("logging_steps", progress.step):
                     _LOG.info("step %d of %d: %s", progress.step, self.plan.steps, _brief(record))
                 # The end needs no checkpoint: the adapter follows at once.
-                if progress.step % self.training["save_steps"] == 0 and progress.step < self.plan.steps:
+                due = self.asked_to_stop or progress.step % self.training["save_steps"] == 0
+                if due and diverged is None and progress.step < self.plan.steps:
                     state = {"progress": dataclasses.asdict(progress), "rows": dataclasses.asdict(self.rows)}
                     checkpoints.save(self.engine, progress.step, state)
         tail = losses[-max(1, len(losses) // 10) :]
         final = float(np.mean(tail)) if tail and np.isfinite(tail).all() else None
-        return Outcome(progress, diverged, final)
+        interrupted = self.asked_to_stop and diverged is None and progress.step < self.plan.steps
+        return Outcome(progress, diverged, interrupted, final)
 
     def _due(self, key: str, step: int) -> bool:
         return step % self.training[key] == 0 or step == self.plan.steps
@@ -149,8 +155,10 @@ class Trainer:
         batch = self.order.indices(step)
         tokens = sum(len(self.train.answer(i)) for i in batch)
         pieces = self._micro_batches(batch)
-        work = torch.tensor(self.meter.work([piece for piece, _ in pieces]), dtype=torch.float64, device=self.device)
-        distributed.all_reduce(work)
+        # One rank that was told to stop tells all others, so that they stop behind the same step.
+        counts = [*self.meter.work([piece for piece, _ in pieces]), int(self.signal.received)]
+        *work, asked = _summed(counts, self.device)
+        self.asked_to_stop = asked > 0
         pieces = [(piece.to(self.device), weight) for piece, weight in pieces]
         for group in self.engine.optimizer.param_groups:
             group["lr"] = self.rates[step]
@@ -166,7 +174,7 @@ class Trainer:
             # A stage that the engine skipped had a gradient that is not finite; nobody took its norm.
             "gradient_norm": gradient_norm(self.engine, self.optimizer) if applied else math.inf,
             "samples_per_second": len(batch) * len(losses) / seconds,
-            **self.meter.rates(work.tolist(), len(losses), seconds),
+            **self.meter.rates(work, len(losses), seconds),
         }, len(losses)
 
     def _micro_batches(self, batch: list[int]) -> list[tuple[PackedBatch, float]]:
@@ -261,6 +269,24 @@ class _StepLog:
         }
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row, allow_nan=False) + "\n")
+
+
+def _summed(numbers: list[int], device: torch.device) -> list[float]:
+    """Return the sums over the ranks."""
+    tensor = torch.tensor(numbers, dtype=torch.float64, device=device)
+    distributed.all_reduce(tensor)
+    return tensor.tolist()
+
+
+class StopSignal:
+    """SIGUSR1, by which a scheduler says that the job is about to end; noted, and acted on behind a step."""
+
+    def __init__(self) -> None:
+        self.received = False
+        signal.signal(signal.SIGUSR1, self._note)
+
+    def _note(self, *_: Any) -> None:
+        self.received = True
 
 
 @contextlib.contextmanager

@@ -1,0 +1,145 @@
+"""One writer a run: a lock that names job, host and process, and can tell whether its holder still lives."""
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dnatune.errors import RunError
+
+_LOG = logging.getLogger(__name__)
+_NAME = "run.lock"
+#: Seconds between signs of life, and after how many without one a holder on another host is given up.
+_BEAT, _SILENCE = 20, 300
+_POLL = 5
+
+
+@contextlib.contextmanager
+def held(folder: Path, patience: float) -> Iterator[None]:
+    """Hold a run's lock within the context.
+
+    Another writer that lives is waited for; one that is gone (its Slurm job has ended, its process on this host does
+    not exist, or it has given no sign of life for five minutes) is replaced.
+
+    Args:
+        folder: where the run keeps its state.
+        patience: seconds to wait for another writer.
+
+    Raises:
+        RunError: another writer still lives after that time.
+    """
+    path = folder / _NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _acquire(path, patience)
+    ended = threading.Event()
+    beat = threading.Thread(target=_beat, args=(path, ended), daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        beat.join()
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _acquire(path: Path, patience: float) -> None:
+    deadline, told = time.monotonic() + patience, False
+    while True:
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileNotFoundError:
+            # The other writer has ended and taken its empty folder along.
+            path.parent.mkdir(parents=True, exist_ok=True)
+            continue
+        except FileExistsError:
+            holder = _read(path)
+            if holder is None:
+                continue
+            if not alive(holder, path):
+                _LOG.warning("the lock of %s is left over and taken away", describe(holder))
+                path.unlink(missing_ok=True)
+                continue
+            if time.monotonic() >= deadline:
+                raise RunError(
+                    f"{describe(holder)} is writing this run",
+                    where=str(path),
+                    fix="let it end, or end it; then start again",
+                ) from None
+            if not told:
+                _LOG.warning("waiting: %s is writing this run", describe(holder))
+                told = True
+            time.sleep(min(_POLL, max(0.1, deadline - time.monotonic())))
+            continue
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(_self(), stream)
+        return
+
+
+def _self() -> dict[str, Any]:
+    return {"job": os.environ.get("SLURM_JOB_ID"), "host": socket.gethostname(), "process": os.getpid()}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return the holder; None where the lock has just gone. One that is still being written is waited for."""
+    for _ in range(50):
+        try:
+            return json.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            time.sleep(0.1)
+    # Nobody takes five seconds for one line: whoever began it died.
+    return {"job": None, "host": None, "process": None}
+
+
+def describe(holder: dict[str, Any]) -> str:
+    """Return a holder in words."""
+    job = f"Slurm job {holder['job']}, " if holder["job"] else ""
+    return f"{job}process {holder['process']} on {holder['host']}"
+
+
+def alive(holder: dict[str, Any], path: Path) -> bool:
+    """Tell whether the holder of a lock can still write."""
+    own = _self()
+    if holder["host"] is None:
+        return False
+    if holder["job"] and holder["job"] == own["job"] and holder["process"] != own["process"]:
+        # This job was requeued: what it was before has ended.
+        return False
+    if holder["host"] == own["host"] and not Path(f"/proc/{holder['process']}").exists() and Path("/proc").is_dir():
+        return False
+    if holder["job"]:
+        state = _job_state(holder["job"])
+        if state is not None:
+            return state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
+    try:
+        return time.time() - path.stat().st_mtime < _SILENCE
+    except FileNotFoundError:
+        return False
+
+
+def _job_state(job: str) -> str | None:
+    """Return a job's state, `GONE` if Slurm knows it no more; None where Slurm cannot be asked."""
+    try:
+        command = ["squeue", "--noheader", "--jobs", job, "--states", "all", "--format", "%T"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode:
+        return "GONE" if "Invalid job id" in done.stderr else None
+    return done.stdout.strip() or "GONE"
+
+
+def _beat(path: Path, ended: threading.Event) -> None:
+    while not ended.wait(_BEAT):
+        with contextlib.suppress(OSError):
+            os.utime(path)
