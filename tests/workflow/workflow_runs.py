@@ -18,7 +18,7 @@ PYTHON = sys.executable
 #: Nothing here may wait for ever; the longest run takes a minute on an idle machine.
 TIMEOUT_SECONDS = 900
 
-_ONE_RANK = {"ranks": 1, "cpus_per_rank": 1, "mem_mb": 2000, "runtime": "1h"}
+_ONE_RANK = {"ranks_per_node": 1, "cpus_per_rank": 1, "mem_mb": 2000, "runtime": "1h"}
 #: A chain of two runs that costs little: one learns to answer with a label, the other's first update throws it off.
 _SMALL = {
     "name": "small",
