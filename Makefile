@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --rerun-incomplete
 
-.PHONY: demo test test-long bench lint lock docs clean setup
+.PHONY: demo test test-slurm test-long bench doctor lint lock docs clean setup
 
 demo: $(READY)
 	$(SNAKEMAKE) --configfile config/demo.yaml
@@ -20,8 +20,15 @@ demo: $(READY)
 test: $(READY) lint
 	$(BIN)/python -m pytest -m "not slow and not gpu" --durations=15
 
+# A real Slurm on this machine: root, and Debian's packages of .ci/packages-slurm.txt.
+test-slurm: $(READY)
+	$(BIN)/python -m pytest -m "not slow" --durations=15 tests/slurm
+
 test-long: $(READY)
 	$(BIN)/python -m pytest -m "slow and not gpu" --durations=15
+
+doctor: $(READY)
+	$(BIN)/python workflow/scripts/doctor.py
 
 bench: $(READY)
 	$(SNAKEMAKE) benchmark --configfile config/benchmark.yaml

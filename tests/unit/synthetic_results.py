@@ -36,7 +36,12 @@ class Results:
 
     def __init__(self, root: Path, tasks=(PROMOTERS,), items: int = 600, simulated: bool = False):
         self.root, self.items = root, items
-        self.settings = {"name": "synthetic", "tasks": list(tasks), "simulated": simulated}
+        self.settings = {
+            "name": "synthetic",
+            "tasks": list(tasks),
+            "simulated": simulated,
+            "comparison": {"equivalence_margin": 0.01, "level": 0.95},
+        }
         self.tasks = tasks_by_name(self.settings)
         self.evaluations, self.adapters, self.logs, self.baselines = [], [], [], []
 
@@ -131,6 +136,7 @@ class Results:
             *("--logs", *map(str, self.logs)),
             *("--baselines", *map(str, self.baselines)),
             *("--comparison", str(out / "compare" / "comparison.tsv")),
+            *("--tests", str(out / "compare" / "tests.tsv")),
             *("--loss-figure", str(out / "compare" / "loss.svg")),
             *("--report", str(out / "report.html")),
         ]

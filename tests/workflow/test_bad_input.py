@@ -129,7 +129,7 @@ def test_a_missing_split_stops_the_download(tmp_path):
 
 def test_an_example_that_leaves_no_room_for_its_label(copied_chain):
     # Every rank meets the fault; the message must come once all the same.
-    copied_chain.site.write_text(yaml.safe_dump({"ranks": 2, "cpus_per_rank": 1}), "utf-8")
+    copied_chain.site.write_text(yaml.safe_dump({"ranks_per_node": 2, "cpus_per_rank": 1}), "utf-8")
     place = "finetune/tiny/prom_core_all/adamw/seed3"
     target = f"results/small/{place}/training.jsonl"
     done = copied_chain.snakemake(small(training={"max_seq_length": 40}), target)
@@ -230,10 +230,10 @@ def test_a_real_run_of_a_bad_configuration_starts_no_job_either(tmp_path):
 @pytest.mark.parametrize(
     ("site", "phrases"),
     [
-        ("ranks: two\n", ["site.yaml", "ranks", "'two'"]),
+        ("ranks_per_node: two\n", ["site.yaml", "ranks_per_node", "'two'"]),
         ("runtime: 12\n", ["site.yaml", "runtime", "12"]),
         ("runtim: 12h\n", ["site.yaml", "'runtim'", "did you mean 'runtime'?"]),
-        ("ranks: [1\n", ["site.yaml", "not valid YAML"]),
+        ("ranks_per_node: [1\n", ["site.yaml", "not valid YAML"]),
     ],
     ids=["type", "unit", "key", "YAML"],
 )

@@ -30,7 +30,8 @@ def test_a_default_written_out_changes_nothing(chain):
 def test_another_site_changes_nothing(chain, tmp_path):
     elsewhere = Workplace(chain.folder)
     elsewhere.site = tmp_path / "site.yaml"
-    elsewhere.site.write_text(yaml.safe_dump({"ranks": 2, "cpus_per_rank": 3, "mem_mb": 9000, "runtime": "2d"}))
+    other = {"ranks_per_node": 2, "cpus_per_rank": 3, "mem_mb": 9000, "runtime": "2d"}
+    elsewhere.site.write_text(yaml.safe_dump(other))
     assert elsewhere.plan(small()).counts == {}
 
 

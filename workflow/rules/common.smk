@@ -61,6 +61,11 @@ shell.prefix(
 )
 
 
+onstart:
+    if workflow.executor_plugin.name == "slurm":
+        _or_stop(SITE.require_slurm)
+
+
 wildcard_constraints:
     model="[^/]+",
     task="[^/]+",

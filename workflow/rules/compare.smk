@@ -1,8 +1,9 @@
-"""compare: one table and one page over all runs and baselines.
+"""compare: two tables and one page over all runs and baselines.
 
 Inputs:  metrics.json and predictions.tsv of every run and baseline; run.json and training.jsonl of every run
-Outputs: compare/comparison.tsv, compare/loss.svg, report.html; compare/stability.svg follows from the methods alone
-Config:  name, tasks (labels, metric)
+Outputs: compare/comparison.tsv, compare/tests.tsv, compare/loss.svg, report.html; compare/stability.svg follows from the
+         methods alone
+Config:  name, tasks (labels, metric), comparison
 """
 
 EVALUATIONS = [f"{RESULTS}/evaluate/{run.path}" for run in RUNS]
@@ -17,6 +18,7 @@ rule compare:
         logs=[f"{RESULTS}/finetune/{run.path}/training.jsonl" for run in RUNS],
     output:
         comparison=report(f"{RESULTS}/compare/comparison.tsv", caption="../report/comparison.rst", category="compare"),
+        tests=report(f"{RESULTS}/compare/tests.tsv", caption="../report/tests.rst", category="compare"),
         loss=report(f"{RESULTS}/compare/loss.svg", caption="../report/loss.rst", category="finetune"),
         page=report(f"{RESULTS}/report.html", caption="../report/report.rst", category="compare"),
     log:
@@ -34,7 +36,8 @@ rule compare:
     shell:
         "dnatune compare --settings {params.settings:q} --runs {params.runs:q} --baselines {params.baselines:q}"
         " --adapters {input.adapters:q} --logs {input.logs:q}"
-        " --comparison {output.comparison:q} --loss-figure {output.loss:q} --report {output.page:q} 2> {log:q}"
+        " --comparison {output.comparison:q} --tests {output.tests:q} --loss-figure {output.loss:q}"
+        " --report {output.page:q} 2> {log:q}"
 
 
 rule stability:

@@ -1,11 +1,12 @@
 #!/usr/bin/env python
-"""Compare finished runs and baselines: one table, one figure and one page.
+"""Compare finished runs and baselines: two tables, one figure and one page.
 
 By hand:  python workflow/scripts/compare.py --settings '{"name": "mine", "simulated": false, "tasks": [{"name": "t",
-          "labels": ["no", "yes"], "instruction": "Which?", "metric": "mcc"}]}'
+          "labels": ["no", "yes"], "instruction": "Which?", "metric": "mcc"}],
+          "comparison": {"equivalence_margin": 0.01, "level": 0.95}}'
           --runs results/mine/evaluate/m/t/adamw/seed0 --adapters results/mine/finetune/m/t/adamw/seed0/adapter
           --logs results/mine/finetune/m/t/adamw/seed0/training.jsonl --baselines results/mine/evaluate/baselines/t/gc
-          --comparison comparison.tsv --loss-figure loss.svg --report report.html
+          --comparison comparison.tsv --tests tests.tsv --loss-figure loss.svg --report report.html
 """
 
 import argparse
@@ -39,6 +40,7 @@ def main() -> None:
     )
     parser.add_argument("--baselines", type=Path, nargs="*", default=[], help="folders …/<task>/<baseline>")
     parser.add_argument("--comparison", type=Path, required=True, help="comparison.tsv to write")
+    parser.add_argument("--tests", type=Path, required=True, help="tests.tsv to write")
     parser.add_argument("--loss-figure", type=Path, required=True, help="figure of the training loss to write, SVG")
     parser.add_argument("--report", type=Path, required=True, help="page to write, HTML")
     compare(parser.parse_args())
@@ -57,14 +59,17 @@ def compare(options: argparse.Namespace) -> None:
     from dnatune import comparison, figures, report
 
     tasks = comparison.tasks_by_name(settings)
+    testing = comparison.testing_of(settings)
     places = zip(options.runs, options.adapters, options.logs, strict=True)
     groups = comparison.group_runs(comparison.read_run(*place, tasks) for place in places)
     baselines = [comparison.read_baseline(folder, tasks) for folder in options.baselines]
     rows = comparison.comparison_rows(groups, baselines, tasks)
+    tests = comparison.pair_rows(groups, tasks, testing)
     texts = {
         options.comparison: comparison.comparison_text(rows),
+        options.tests: comparison.tests_text(tests),
         options.loss_figure: figures.loss_figure(groups),
-        options.report: report.page(settings, tasks, groups, baselines, rows),
+        options.report: report.page(settings, tasks, groups, baselines, rows, tests),
     }
     for path, text in texts.items():
         with publish_file(path) as scratch:

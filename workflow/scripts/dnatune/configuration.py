@@ -100,6 +100,7 @@ class Configuration:
             "name": self.settings["name"],
             "tasks": [self.task_settings(task) for task in self.tasks],
             "simulated": self.settings["data"]["source"] == "simulated",
+            "comparison": self.settings["comparison"],
         }
 
     def benchmark_settings(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The page that compares optimizers: headline, tables, figures and how it was made, in one file that opens offline."""
+"""The page that compares optimizers: verdicts, tables, figures and how it was made, in one file that opens offline."""
 
 import base64
 import itertools
@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from dnatune import figures
-from dnatune.comparison import Baseline, FinishedRun, Group, comparison_text, confusion_of
+from dnatune.comparison import Baseline, FinishedRun, Group, comparison_text, confusion_of, tests_text
 from dnatune.tasks import Task
 
 _HERE = Path(__file__).parent
@@ -34,6 +34,7 @@ def page(
     groups: Sequence[Group],
     baselines: Sequence[Baseline],
     rows: Sequence[Mapping[str, Any]],
+    tests: Sequence[Mapping[str, Any]],
 ) -> str:
     """Return report.html.
 
@@ -43,6 +44,7 @@ def page(
         groups: the runs, one group an optimizer of a model and task.
         baselines: the baselines of all tasks.
         rows: `comparison_rows` of the same groups and baselines.
+        tests: `pair_rows` of the same groups.
     """
     environment = jinja2.Environment(
         autoescape=True,
@@ -52,13 +54,15 @@ def page(
         lstrip_blocks=True,
     )
     environment.filters.update(score=_score, count=_count, duration=_duration, percent=_percent, rate=_rate)
-    table = base64.b64encode(comparison_text(rows).encode()).decode()
+    environment.filters.update(signed=_signed, p=_p, between=_between)
     several_models = _several_models(groups)
     return environment.get_template("report.html.j2").render(
         name=settings["name"],
         simulated=settings["simulated"],
         style=Markup((_HERE / "report.css").read_text("utf-8")),  # noqa: S704 - our own file
         overview=_overview(groups),
+        verdicts=_verdicts(tasks, groups, tests),
+        testing=settings["comparison"],
         findings=_findings(tasks, groups, baselines),
         cautions=_cautions(groups, rows),
         several_models=several_models,
@@ -70,8 +74,13 @@ def page(
         runs=[(run, _run_score(run, tasks[run.task])) for group in groups for run in group.runs],
         stages=_stages(groups),
         most_points=figures.MOST_POINTS,
-        table=f"data:text/tab-separated-values;charset=utf-8;base64,{table}",
+        table=_download(comparison_text(rows)),
+        tests_table=_download(tests_text(tests)),
     )
+
+
+def _download(table: str) -> str:
+    return f"data:text/tab-separated-values;charset=utf-8;base64,{base64.b64encode(table.encode()).decode()}"
 
 
 def _panel(
@@ -131,6 +140,29 @@ def _some(names: Sequence[Any], noun: str) -> str:
 
 def _plural(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _verdicts(
+    tasks: Mapping[str, Task], groups: Sequence[Group], tests: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the pairs of each model and task, those that are decided first."""
+    several_models = _several_models(groups)
+    return [
+        {
+            "title": f"{task}, {model}" if several_models else task,
+            "metric": _metric_name(tasks[task].metric),
+            "pairs": sorted(
+                (
+                    {**row, "mcnemar": float(np.median(single)) if single else None}
+                    for row in tests
+                    if (row["model"], row["task"]) == (model, task)
+                    for single in [[float(p) for p in row["mcnemar_p"].split()]]
+                ),
+                key=lambda pair: pair["verdict"] == "inconclusive",
+            ),
+        }
+        for (model, task), _ in figures.panels(groups)
+    ]
 
 
 def _findings(
@@ -256,6 +288,20 @@ def _baseline_name(name: str) -> str:
 
 def _score(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{_signed(low)} to {_signed(high)}"
 
 
 def _percent(value: float | None) -> str:

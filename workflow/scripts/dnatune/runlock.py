@@ -26,7 +26,7 @@ def held(folder: Path, patience: float) -> Iterator[None]:
     """Hold a run's lock within the context.
 
     Another writer that lives is waited for; one that is gone (its Slurm job has ended, its process on this host does
-    not exist, or it has given no sign of life for five minutes) is replaced.
+    not exist, or it has given no sign of life for five minutes, or for one if it was this very job) is replaced.
 
     Args:
         folder: where the run keeps its state.
@@ -112,17 +112,24 @@ def alive(holder: dict[str, Any], path: Path) -> bool:
     own = _self()
     if holder["host"] is None:
         return False
-    if holder["job"] and holder["job"] == own["job"] and holder["process"] != own["process"]:
-        # This job was requeued: what it was before has ended.
-        return False
-    if holder["host"] == own["host"] and not Path(f"/proc/{holder['process']}").exists() and Path("/proc").is_dir():
-        return False
+    if holder["host"] == own["host"] and Path("/proc").is_dir():
+        if not Path(f"/proc/{holder['process']}").exists():
+            return False
+        if holder["job"] in (None, own["job"]):
+            return True
+    if holder["job"] and holder["job"] == own["job"]:
+        # This job was requeued. What it was before has ended, or is on a node that Slurm lost and may not know it yet.
+        return _beating(path, 3 * _BEAT)
     if holder["job"]:
         state = _job_state(holder["job"])
         if state is not None:
             return state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
+    return _beating(path, _SILENCE)
+
+
+def _beating(path: Path, seconds: float) -> bool:
     try:
-        return time.time() - path.stat().st_mtime < _SILENCE
+        return time.time() - path.stat().st_mtime < seconds
     except FileNotFoundError:
         return False
 

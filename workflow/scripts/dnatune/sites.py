@@ -43,7 +43,7 @@ class Site:
         gpus: GPUs of a node; 0 on a machine without.
         cpus_per_rank: cores of a rank.
         mem_mb: memory of a job with a model in it, MB a node.
-        runtime: longest a finetune job may take.
+        runtime: longest a job may take.
         slurm: what jobs ask Slurm for, with defaults filled in; None where there is no Slurm.
         rules, optimizers: overrides by rule and by optimizer.
         path: the site file.
@@ -59,6 +59,19 @@ class Site:
     rules: Mapping[str, Mapping[str, Any]]
     optimizers: Mapping[str, Mapping[str, Any]]
     path: Path
+
+    def require_slurm(self) -> None:
+        """Check that jobs can be submitted: a site that says nothing of Slurm would train on CPUs without a word.
+
+        Raises:
+            ConfigurationError: the site has no key `slurm`.
+        """
+        if self.slurm is None:
+            raise ConfigurationError(
+                "jobs are to go to Slurm, and this site says nothing of it",
+                where=str(self.path),
+                fix="run `make doctor` on the log-in node, which writes a site file, or set DNATUNE_SITE to a site",
+            )
 
     def layout(self, optimizer: str | None, nodes: int | None = None) -> tuple[int, int]:
         """Return nodes and ranks a node of a finetune run.
@@ -104,7 +117,9 @@ class Site:
             runtime: time the rule itself asks for.
         """
         own = {**self.rules.get(rule, {}), **(self.optimizers.get(optimizer or "", {}) if rule == "finetune" else {})}
-        asked: dict[str, int | str] = {"mem_mb": own.get("mem_mb", mem_mb), "runtime": own.get("runtime", runtime)}
+        # No job asks for more time than the longest: above a partition's limit it would wait for ever.
+        longest = own.get("runtime", min(runtime, self.runtime, key=_minutes))
+        asked: dict[str, int | str] = {"mem_mb": own.get("mem_mb", mem_mb), "runtime": longest}
         count, ranks = self.layout(optimizer, nodes) if rule == "finetune" else (1, 1)
         if rule == "finetune":
             asked |= {"nodes": count, "ranks": ranks}
@@ -132,6 +147,10 @@ class Site:
         if "scratch" in self.slurm:
             found["TMPDIR"] = self.slurm["scratch"]
         return found
+
+
+def _minutes(runtime: str) -> int:
+    return int(runtime[:-1]) * {"m": 1, "h": 60, "d": 1440}[runtime[-1]]
 
 
 def _gpu_request(slurm: Mapping[str, Any], count: int) -> dict[str, int | str]:

@@ -1,0 +1,82 @@
+"""Snakemake with `--profile slurm` on a test cluster, as a user starts it on a log-in node."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cluster import ROOT, Cluster
+
+sys.path.insert(0, str(ROOT / "tests" / "workflow"))
+
+import workflow_runs
+
+#: The test nodes have pretend GPUs, which Slurm hands out and torch does not see: ranks compute on the CPU with gloo.
+SITE = {
+    "ranks_per_node": 2,
+    "gpus_per_node": 8,
+    "cpus_per_rank": 1,
+    "mem_mb": 4000,
+    "runtime": "50m",
+    "slurm": {"signal_seconds": 30},
+}
+#: Two poll the queue often; what a cluster's users do not want, a test does.
+_QUICK = ("--latency-wait=5", "--slurm-init-seconds-before-status-checks=2", "--seconds-between-status-checks=2")
+
+
+class SlurmWorkplace(workflow_runs.Workplace):
+    """A folder from which the workflow is submitted to a test cluster."""
+
+    def __init__(self, folder: Path, cluster: Cluster, **site: Any):
+        super().__init__(folder)
+        self.cluster = cluster
+        self.site.write_text(yaml.safe_dump({**SITE, **site}), "utf-8")
+
+    def command(self, configuration: Mapping[str, Any], *arguments: str) -> list[str]:
+        """Return the command line; the configuration is written beside it."""
+        written = self.folder / "config.yaml"
+        written.write_text(yaml.safe_dump(dict(configuration), sort_keys=False), "utf-8")
+        return [
+            *(sys.executable, "-m", "snakemake", "--profile", "slurm", "--directory", str(self.folder)),
+            *("--configfile", str(written), "--nocolor", *_QUICK, *arguments),
+        ]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the log-in node."""
+        return {**self.cluster.environment, "DNATUNE_SITE": str(self.site), "OMP_NUM_THREADS": "1"}
+
+    def submit(self, configuration: Mapping[str, Any], *arguments: str) -> workflow_runs.Finished:
+        """Run to the end."""
+        done = subprocess.run(
+            self.command(configuration, *arguments),
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        return workflow_runs.Finished(done.returncode, done.stdout)
+
+    def complete_on_slurm(self, configuration: Mapping[str, Any], *arguments: str) -> workflow_runs.Finished:
+        """Run and insist on success; a failure shows the end of every log."""
+        done = self.submit(configuration, *arguments)
+        assert done.code == 0, "\n\n".join([done.output, *self._log_tails()])
+        return done
+
+    def start(self, configuration: Mapping[str, Any], *arguments: str) -> subprocess.Popen:
+        """Start in the background."""
+        with (self.folder / "snakemake.log").open("a") as log:
+            return subprocess.Popen(
+                self.command(configuration, *arguments),
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )

@@ -1,0 +1,94 @@
+"""One writer a run: a living holder is waited for or refused, a dead one replaced."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dnatune import runlock
+from dnatune.errors import RunError
+
+
+def lock(folder, **holder):
+    import socket
+
+    folder.mkdir(exist_ok=True)
+    path = folder / "run.lock"
+    path.write_text(json.dumps({"job": None, "host": socket.gethostname(), "process": os.getpid(), **holder}))
+    return path
+
+
+def test_the_lock_names_its_holder_and_goes_with_its_folder(tmp_path):
+    folder = tmp_path / "checkpoints"
+    with runlock.held(folder, 0):
+        holder = json.loads((folder / "run.lock").read_text())
+        assert holder["process"] == os.getpid() and holder["host"] and holder["job"] is None
+    assert not folder.exists()
+
+
+def test_a_living_writer_is_named_and_its_lock_kept(tmp_path):
+    with runlock.held(tmp_path / "run", 0), pytest.raises(RunError) as caught, runlock.held(tmp_path / "run", 0.2):
+        pytest.fail("two writers")
+    assert f"process {os.getpid()}" in str(caught.value) and "run.lock" in str(caught.value)
+
+
+def test_a_writer_that_ends_is_waited_for(tmp_path):
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"])
+    path = lock(tmp_path / "run", process=other.pid)
+    began = time.monotonic()
+    # Reaped meanwhile, as the parent of a real one would do.
+    assert runlock.alive(json.loads(path.read_text()), path)
+    other.wait()
+    with runlock.held(tmp_path / "run", 30):
+        assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        {"process": 2**22 + 1},
+        {"host": "elsewhere", "process": 1, "old": True},
+        {"host": None},
+    ],
+    ids=["no such process", "silent on another host", "never written"],
+)
+def test_a_dead_writers_lock_is_taken_away(tmp_path, holder, caplog):
+    old = holder.pop("old", False) if isinstance(holder, dict) else False
+    path = lock(tmp_path / "run", **holder)
+    if old:
+        os.utime(path, (1, 1))
+    with runlock.held(tmp_path / "run", 0):
+        assert json.loads(path.read_text())["process"] == os.getpid()
+    assert "left over" in caplog.text
+
+
+def test_one_on_another_host_that_gave_a_sign_of_life_counts(tmp_path):
+    lock(tmp_path / "run", host="elsewhere", process=1)
+    with pytest.raises(RunError, match="on elsewhere"), runlock.held(tmp_path / "run", 0):
+        pytest.fail("two writers")
+
+
+def test_a_requeued_job_takes_over_from_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    path = lock(tmp_path / "run", host="elsewhere", process=1, job="77")
+    with pytest.raises(RunError, match="Slurm job 77"), runlock.held(tmp_path / "run", 0):
+        pytest.fail("a node that Slurm lost may still write for a while")
+    os.utime(path, (time.time() - 70, time.time() - 70))
+    with runlock.held(tmp_path / "run", 0):
+        assert json.loads((tmp_path / "run/run.lock").read_text())["job"] == "77"
+
+
+def test_many_at_once_get_it_one_after_another(tmp_path):
+    code = (
+        "import sys, time; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path; from dnatune import runlock\n"
+        "runlock._POLL = 0.05\n"
+        "with runlock.held(Path(sys.argv[2]), 60):\n"
+        "    busy = Path(sys.argv[3]); assert not busy.exists(); busy.touch(); time.sleep(0.1); busy.unlink()\n"
+    )
+    scripts = str(runlock.__file__).rsplit("/dnatune/", 1)[0]
+    command = [sys.executable, "-c", code, scripts, str(tmp_path / "run"), str(tmp_path / "busy")]
+    assert [process.wait(90) for process in [subprocess.Popen(command) for _ in range(5)]] == [0] * 5

@@ -1,0 +1,190 @@
+"""Sites: which file is taken, what a job asks for there, and what is refused before anything is submitted."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import ROOT
+from dnatune import sites
+from dnatune.errors import ConfigurationError
+
+
+def load(tmp_path, environment=None, **keys):
+    path = tmp_path / "site.yaml"
+    path.write_text(yaml.safe_dump(keys), "utf-8")
+    return sites.load(ROOT, {"DNATUNE_SITE": str(path), **(environment or {})})
+
+
+def finetune(site, optimizer="adamw", nodes=None):
+    return site.resources("finetune", optimizer, nodes, site.mem_mb, site.runtime)
+
+
+def test_nodes_of_the_command_line_change_nodes_and_tasks_and_nothing_else(tmp_path):
+    site = load(tmp_path, gpus_per_node=8, slurm={"account": "a", "partition": "p"})
+    one, four = finetune(site), finetune(site, nodes=4)
+    assert one["nodes"] == 1 and "tasks" not in one and "mpi" not in one
+    assert {**one, "nodes": 4, "tasks": 4, "mpi": "srun"} == four
+    assert four["ranks"] == 8 and four["gres"] == "gpu:8"
+
+
+@pytest.mark.parametrize(
+    ("slurm", "expected"),
+    [
+        ({}, {"gres": "gpu:4", "tasks_per_gpu": 0}),
+        ({"gpu_type": "a100"}, {"gres": "gpu:a100:4", "tasks_per_gpu": 0}),
+        ({"gpu_request": "gpus_per_node"}, {"slurm_extra": "--gpus-per-node=4 --signal=USR1@300"}),
+        ({"gpu_request": "none"}, {}),
+    ],
+)
+def test_gpus_are_asked_for_as_the_cluster_likes_it(tmp_path, slurm, expected):
+    asked = finetune(load(tmp_path, gpus_per_node=8, ranks_per_node=4, slurm=slurm))
+    keys = ("gres", "tasks_per_gpu", *(["slurm_extra"] if "slurm_extra" in expected else []))
+    assert {key: asked[key] for key in keys if key in asked} == expected
+    assert asked["slurm_extra"].endswith("--signal=USR1@300")
+
+
+def test_cpu_rules_take_a_gpu_only_where_every_job_must(tmp_path):
+    for needs, expected in ((False, None), (True, "gpu:1")):
+        site = load(tmp_path, gpus_per_node=8, slurm={"every_job_needs_gpu": needs})
+        assert site.resources("prepare", None, None, 4000, "30m").get("gres") == expected
+        assert site.resources("evaluate", None, None, 4000, "4h")["gres"] == "gpu:1"
+
+
+def test_overrides_by_rule_and_optimizer(tmp_path):
+    site = load(
+        tmp_path,
+        gpus_per_node=8,
+        mem_mb=9000,
+        slurm={"partition": "usual"},
+        rules={"merge": {"mem_mb": 50, "partition": "cpu", "runtime": "1d"}},
+        optimizers={"big": {"nodes": 3, "runtime": "2d"}},
+    )
+    assert finetune(site, "big")["nodes"] == 3 and finetune(site, "big")["runtime"] == "2d"
+    assert finetune(site, "small")["nodes"] == 1
+    merge = site.resources("merge", None, None, 9000, "2h")
+    assert (merge["mem_mb"], merge["slurm_partition"], merge["runtime"]) == (50, "cpu", "1d")
+
+
+def test_no_job_asks_for_more_time_than_the_site_gives(tmp_path):
+    """Above its partition's limit a job would wait for ever."""
+    site = load(tmp_path, runtime="50m", slurm={})
+    assert site.resources("merge", None, None, 10, "2h")["runtime"] == "50m"
+    assert site.resources("prepare", None, None, 10, "30m")["runtime"] == "30m"
+
+
+def test_without_slurm_nothing_of_slurm_is_asked(tmp_path):
+    site = load(tmp_path, {"CUDA_VISIBLE_DEVICES": "0,1"})
+    assert finetune(site) == {"mem_mb": 16000, "runtime": "12h", "nodes": 1, "ranks": 2}
+    assert site.exports() == {}
+
+
+def test_a_site_without_slurm_is_no_place_to_submit_from(tmp_path):
+    with pytest.raises(ConfigurationError, match="says nothing of it"):
+        load(tmp_path).require_slurm()
+    load(tmp_path, slurm={}).require_slurm()
+
+
+def test_jobs_stay_off_the_hub_and_take_the_interface(tmp_path):
+    site = load(tmp_path, slurm={"network_interface": "ib0", "scratch": str(tmp_path)})
+    assert site.exports() == {
+        "HF_HUB_OFFLINE": "1",
+        "NCCL_SOCKET_IFNAME": "ib0",
+        "GLOO_SOCKET_IFNAME": "ib0",
+        "TMPDIR": str(tmp_path),
+    }
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"nodes": 0}, ["nodes", "at least 1"]),
+        ({"nodes": 2}, ["2 nodes need Slurm"]),
+        ({"gpus_per_node": 4, "ranks_per_node": 8}, ["8 ranks a node", "4 GPUs"]),
+        ({"gpus_per_node": 4, "optimizers": {"a": {"ranks_per_node": 5}}}, ["5 ranks a node"]),
+        ({"slurm": {"account": "me; rm -rf /"}}, ["slurm.account", "must match"]),
+        ({"slurm": {"partition": "$(id)"}}, ["slurm.partition", "must match"]),
+        ({"slurm": {"modules": ["cuda; id"]}}, ["slurm.modules", "must match"]),
+        ({"slurm": {"scratch": "/no/such/folder"}}, ["/no/such/folder does not exist", "slurm.scratch"]),
+        ({"slurm": {"acount": "x"}}, ["unknown key 'acount'", "did you mean 'account'"]),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(tmp_path, keys, words):
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, **keys)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.parametrize("nodes", [0, -1, "two"])
+def test_nodes_of_the_command_line_must_be_a_number(tmp_path, nodes):
+    with pytest.raises(ConfigurationError, match="whole number"):
+        load(tmp_path, slurm={}).layout("adamw", nodes)
+
+
+def test_an_unknown_site_is_refused_with_the_known_ones():
+    with pytest.raises(ConfigurationError, match="unknown site") as caught:
+        sites.load(ROOT, {"DNATUNE_SITE": "nowhere"})
+    assert "taiwania2" in str(caught.value)
+
+
+def sbatch_line(asked, threads):
+    """The Slurm plugin's own command for a job with these resources."""
+    from types import SimpleNamespace
+
+    from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+    from snakemake_executor_plugin_slurm.utils import set_gres_string
+
+    class Resources(SimpleNamespace):
+        def get(self, key, default=None):
+            return getattr(self, key, default)
+
+    minutes = sites._minutes(str(asked["runtime"]))
+    job = SimpleNamespace(resources=Resources(**{**asked, "runtime": minutes}), threads=threads)
+    account = f" -A '{asked['slurm_account']}'" if "slurm_account" in asked else ""
+    partition = f" -p '{asked['slurm_partition']}'" if "slurm_partition" in asked else ""
+    fields = {"run_uuid": "RUN", "slurm_logfile": "LOG", "comment_str": "COMMENT", "workdir": "FOLDER"}
+    parameters = {**fields, "account": account, "partition": partition}
+    settings = SimpleNamespace(requeue=True, no_requeue=False, qos=None, reservation=None)
+    return get_submit_command(job, parameters, settings=settings) + set_gres_string(job)
+
+
+def all_lines(name):
+    """Every line that a site makes jobs of: each rule, and finetune on one node and on two."""
+    site = dataclasses.replace(sites.load(ROOT, {"DNATUNE_SITE": name, "CUDA_VISIBLE_DEVICES": ""}), cpus_per_rank=4)
+    rules = {"prepare": (4000, "30m"), "merge": (site.mem_mb, "2h"), "evaluate": (site.mem_mb, "4h")}
+    rules |= {"evaluate_baseline": (8000, "1h"), "compare": (4000, "30m"), "stability": (2000, "10m")}
+    rules |= {"benchmark": (site.mem_mb, "2h")}
+    lines = {rule: sbatch_line(site.resources(rule, None, None, *own), 1) for rule, own in rules.items()}
+    for nodes in (1, 2) if site.slurm else (1,):
+        threads = site.layout("adamw", nodes)[1] * site.cpus_per_rank
+        lines[f"finetune, {nodes} nodes"] = sbatch_line(finetune(site, nodes=nodes), threads)
+    return lines
+
+
+@pytest.mark.parametrize("name", ["generic", "template", "taiwania2"])
+def test_every_sbatch_line_is_the_one_that_was_agreed(name):
+    """After an intended change: delete the snapshot, run the test, read what it wrote."""
+    snapshot = Path(__file__).parent / "snapshots" / f"sbatch-{name}.json"
+    found = all_lines(name)
+    if not snapshot.exists():
+        snapshot.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        pytest.fail(f"{snapshot} is new: read it, and run again")
+    assert found == json.loads(snapshot.read_text("utf-8"))
+
+
+def test_every_site_has_a_snapshot():
+    names = {path.parent.name for path in (ROOT / "profiles/sites").glob("*/site.yaml")} - {"local"}
+    snapshots = {path.stem.removeprefix("sbatch-") for path in (Path(__file__).parent / "snapshots").glob("*.json")}
+    assert names == snapshots
+
+
+@pytest.mark.parametrize(("optimizer", "nodes"), [("AdamW", 2), ("RK4", 1)])
+def test_taiwania_2_asks_for_what_the_document_asks_for(optimizer, nodes):
+    """salloc -A ACD113082 -t 12:00:00 -p gp1d --mem=737280 --gpus-per-node=8, 8 tasks of 4 cores a node."""
+    site = sites.load(ROOT, {"DNATUNE_SITE": "taiwania2"})
+    words = sbatch_line(finetune(site, optimizer), site.layout(optimizer)[1] * site.cpus_per_rank).split()
+    assert words[words.index("-A") + 1] == "'ACD113082'" and words[words.index("-p") + 1] == "'gp1d'"
+    assert words[words.index("--mem") + 1] == "737280" and words[words.index("-t") + 1] == "720"
+    assert {"--gpus-per-node=8", f"--nodes={nodes}", "--cpus-per-task=32", f"--ntasks={nodes}"} <= set(words)
