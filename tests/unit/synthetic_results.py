@@ -47,9 +47,9 @@ class Results:
 
     def add_run(
         self, optimizer, seed=0, *, task="prom_core_all", model="tiny", skill=1.0, steps=60, stages=1, batch=128,
-        code="aaaa", diverged_at=None, generate=False, dev=True, learning_rate=1e-3,
+        code="aaaa", diverged_at=None, generate=False, dev=True, learning_rate=1e-3, constant=False,
     ):  # fmt: skip
-        """Write one run; `skill` is how far the right class is lifted, in nats."""
+        """Write one run; `skill` is how far the right class is lifted, in nats; `constant` answers class 0 always."""
         place = f"{model}/{task}/{optimizer}/seed{seed}"
         evaluation, finetuned = self.root / "evaluate" / place, self.root / "finetune" / place
         self.evaluations.append(evaluation)
@@ -104,7 +104,7 @@ class Results:
             write_predictions(evaluation / "predictions.tsv", [], [], len(self.tasks[task].labels))
             write_json(evaluation / "metrics.json", {**metrics.diverged(), "seconds": 0.0})
         else:
-            self._score(evaluation, task, rng, skill, generate)
+            self._score(evaluation, task, rng, skill, generate, constant)
 
     def add_baseline(self, name, skill, task="prom_core_all"):
         """Write one baseline."""
@@ -112,10 +112,13 @@ class Results:
         self.baselines.append(folder)
         self._score(folder, task, np.random.default_rng(zlib.crc32(name.encode())), skill, False)
 
-    def _score(self, folder, task, rng, skill, generate):
+    def _score(self, folder, task, rng, skill, generate, constant=False):
         classes = len(self.tasks[task].labels)
-        truth = rng.integers(classes, size=self.items)
+        # All runs and baselines of a task are scored on the same items.
+        truth = np.random.default_rng(zlib.crc32(task.encode())).integers(classes, size=self.items)
         odds = rng.normal(size=(self.items, classes)) + skill * np.eye(classes)[truth]
+        if constant:
+            odds[:, 0] = odds.max() + 1
         scores = odds - np.log(np.exp(odds).sum(axis=1, keepdims=True)) - 1e-4
         if generate:
             guesses = [None if i % 7 == 0 else int(row.argmax()) for i, row in enumerate(scores)]

@@ -1,4 +1,4 @@
-"""comparison.tsv: its columns, its means computed again by another road, its flags, and bad input."""
+"""comparison.tsv and tests.tsv: columns, values computed again by another road, flags, refusals, and bad input."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from synthetic_results import PROMOTERS, SPLICE, Results
 
-from dnatune import comparison
+from dnatune import comparison, statistics
 from dnatune.errors import ConfigurationError, DataError
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +25,11 @@ def read(results: Results):
     groups = comparison.group_runs(comparison.read_run(*place, results.tasks) for place in places)
     baselines = [comparison.read_baseline(folder, results.tasks) for folder in results.baselines]
     return groups, comparison.comparison_rows(groups, baselines, results.tasks)
+
+
+def pairs_of(results: Results) -> list[dict]:
+    """Return the rows of tests.tsv of synthetic results, through the library."""
+    return comparison.pair_rows(read(results)[0], results.tasks, comparison.testing_of(results.settings))
 
 
 def run_script(results: Results, out: Path):
@@ -49,17 +54,20 @@ def results(tmp_path):
     return made
 
 
-def documented_columns() -> list[str]:
+def documented_columns(file: str) -> list[str]:
     text = (ROOT / "docs" / "contracts.md").read_text("utf-8")
-    table = text.split("## `comparison.tsv`")[1].split("##")[0]
+    table = text.split(f"## `{file}`")[1].split("##")[0]
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     return [name for cell in cells for name in re.findall(r"`([a-z_0-9]+)`", cell)]
 
 
-def test_columns_are_those_of_the_contract():
-    columns = documented_columns()
-    assert len(columns) > 10
-    assert list(comparison.COLUMNS) == columns
+@pytest.mark.parametrize(
+    ("file", "columns"), [("comparison.tsv", comparison.COLUMNS), ("tests.tsv", comparison.TEST_COLUMNS)]
+)
+def test_columns_are_those_of_the_contract(file, columns):
+    documented = documented_columns(file)
+    assert len(documented) > 10
+    assert list(columns) == documented
 
 
 def test_script_writes_a_row_for_each_group_then_for_each_baseline(results, tmp_path):
@@ -67,7 +75,7 @@ def test_script_writes_a_row_for_each_group_then_for_each_baseline(results, tmp_
     assert done.returncode == 0, done.stderr
     with (tmp_path / "out" / "compare" / "comparison.tsv").open(newline="") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
-    assert list(rows[0]) == documented_columns()
+    assert list(rows[0]) == documented_columns("comparison.tsv")
     assert [(row["model"], row["optimizer"]) for row in rows] == [
         ("tiny", "adamw"),
         ("tiny", "sgd"),
@@ -76,6 +84,187 @@ def test_script_writes_a_row_for_each_group_then_for_each_baseline(results, tmp_
     ]
     assert not any(cell.lower() in ("nan", "none", "null", "inf") for row in rows for cell in row.values())
     assert rows[2]["steps"] == rows[2]["standard_deviation"] == rows[2]["wall_seconds"] == ""
+
+
+def test_script_writes_a_row_for_each_pair(results, tmp_path):
+    results.add_run("rk4", 0, skill=1.0)
+    done = run_script(results, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "out" / "compare" / "tests.tsv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    assert list(rows[0]) == documented_columns("tests.tsv")
+    pairs = [("adamw", "sgd", "0 1"), ("adamw", "rk4", "0"), ("sgd", "rk4", "0")]
+    assert [(row["first"], row["second"], row["seeds"]) for row in rows] == pairs
+    assert not any(cell.lower() in ("nan", "none", "null", "inf") for row in rows for cell in row.values())
+    assert "rk4 has no run with seed 1" in rows[1]["sentence"]
+
+
+def labels_of(results: Results, place: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return predicted and true labels of a run, read anew; an answer that names no class is -1."""
+    table = pd.read_csv(results.root / "evaluate" / place / "predictions.tsv", sep="\t")
+    return table["predicted"].fillna(-1).to_numpy(int), table["label"].to_numpy()
+
+
+NUMBERS = {
+    "difference": lambda found: found.interval.estimate,
+    "low": lambda found: found.interval.low,
+    "high": lambda found: found.interval.high,
+    "p_value": lambda found: found.p_value,
+}
+
+
+@pytest.mark.parametrize(
+    ("task", "generate"), [(PROMOTERS, False), (SPLICE, False), (PROMOTERS, True)], ids=["mcc", "f1", "free decoding"]
+)
+def test_a_pair_s_numbers_are_those_of_the_statistics_of_its_predictions(tmp_path, task, generate):
+    """Both roads do the same arithmetic on the same labels; 1e-9 leaves room for the order of sums."""
+    made = Results(tmp_path, (task,))
+    skills = {"rk4": 1.6, "adamw": 1.1, "sgd": 1.0}
+    for seed in range(4):
+        for name, skill in skills.items():
+            made.add_run(name, seed, task=task["name"], skill=skill, generate=generate)
+    rows = pairs_of(made)
+    found = []
+    for row in rows:
+        runs = [
+            [labels_of(made, f"tiny/{task['name']}/{name}/seed{seed}") for seed in range(4)]
+            for name in (row["first"], row["second"])
+        ]
+        sides, truth = [np.stack([labels for labels, _ in side]) for side in runs], runs[0][0][1]
+        found.append(statistics.paired_difference(*sides, truth, task["metric"], 0.95))
+        for column, number in NUMBERS.items():
+            assert row[column] == pytest.approx(number(found[-1]), abs=1e-9), column
+        single = [statistics.mcnemar_exact(a, b, truth).p_value for a, b in zip(*sides, strict=True)]
+        # Written with six digits.
+        assert [float(p) for p in row["mcnemar_p"].split()] == pytest.approx(single, rel=1e-5)
+        values = [[score(side, truth, task["metric"]) for side in part] for part in sides]
+        assert row["improvement"] == statistics.probability_of_improvement(*values).estimate
+        effect = statistics.effect_size(*values)
+        assert row["effect_size"] == pytest.approx(effect.estimate, rel=1e-6)
+        assert row["effect_size_low"] == pytest.approx(effect.low, rel=1e-6)
+        assert (row["seeds_needed"], row["seeds_sentence"]) == (
+            (needed := statistics.seeds_needed(found[-1], 0.01)).seeds,
+            needed.sentence,
+        )
+        assert (row["seeds"], row["flags"], row["withheld"]) == ("0 1 2 3", "", "")
+    adjusted = statistics.holm([difference.p_value for difference in found])
+    for row, difference, p in zip(rows, found, adjusted, strict=True):
+        verdict = statistics.verdict(difference, 0.01, p, (row["first"], row["second"]))
+        assert row["adjusted_p"] == pytest.approx(p, abs=1e-9)
+        assert (row["verdict"], row["sentence"]) == (verdict.word, verdict.sentence)
+    assert rows[0]["verdict"] == "better"
+
+
+def score(labels, truth, metric) -> float:
+    """Return a metric by scikit-learn."""
+    from sklearn.metrics import f1_score, matthews_corrcoef
+
+    if metric == "mcc":
+        return matthews_corrcoef(truth, labels)
+    return f1_score(truth, labels, labels=np.unique(truth), average="macro")
+
+
+def test_pairs_are_of_one_model_and_adjusted_over_all_models(tmp_path):
+    made = Results(tmp_path)
+    for seed in range(3):
+        for model in ("small", "large"):
+            for name, skill in {"adamw": 1.2, "sgd": 1.0}.items():
+                made.add_run(name, seed, model=model, skill=skill)
+    rows = pairs_of(made)
+    assert [(row["model"], row["first"], row["second"]) for row in rows] == [
+        ("small", "adamw", "sgd"),
+        ("large", "adamw", "sgd"),
+    ]
+    smallest = min(rows, key=lambda row: row["p_value"])
+    assert smallest["adjusted_p"] == min(1, 2 * smallest["p_value"])
+
+
+def three_seeds(root: Path, **second) -> Results:
+    """Return two optimizers of three seeds, far apart; keywords are of the second's seed 1."""
+    made = Results(root)
+    for seed in range(3):
+        made.add_run("adamw", seed, skill=2.0)
+        made.add_run("sgd", seed, skill=0.7, **(second if seed == 1 else {}))
+    return made
+
+
+def test_one_seed_has_a_difference_and_no_verdict(tmp_path):
+    made = Results(tmp_path)
+    made.add_run("adamw", skill=2.0)
+    made.add_run("sgd", skill=0.7)
+    (row,) = pairs_of(made)
+    assert row["verdict"] == "inconclusive"
+    assert row["difference"] == pytest.approx(read(made)[1][0]["mean"] - read(made)[1][1]["mean"], abs=1e-9)
+    empty = ("low", "high", "p_value", "adjusted_p", "improvement", "effect_size", "seeds_needed", "power")
+    assert [row[column] for column in empty] == [None] * len(empty)
+    reason = "3 seeds are the fewest that an interval is given for, and there is 1"
+    assert row["sentence"] == f"Nothing can be said of adamw against sgd: {reason}."
+    assert row["withheld"] == f"verdict: {reason}; improvement: {reason}; effect size: {reason}"
+    assert float(row["mcnemar_p"]) < 1e-6  # the two models of the one seed are far apart
+
+
+def test_a_diverged_seed_is_named_and_the_others_are_compared(tmp_path):
+    made = three_seeds(tmp_path, diverged_at=12)
+    made.add_run("adamw", 3, skill=2.0)
+    made.add_run("sgd", 3, skill=0.7)
+    (row,) = pairs_of(made)
+    assert row["seeds"] == "0 2 3"
+    assert row["verdict"] == "better"
+    assert row["sentence"].endswith("This holds for runs that complete, seeds 0, 2, 3: sgd diverged with seed 1.")
+
+
+def test_an_optimizer_that_always_diverged_cannot_be_compared(tmp_path):
+    made = Results(tmp_path)
+    for seed in range(3):
+        made.add_run("adamw", seed)
+        made.add_run("sgd", seed, diverged_at=5)
+    (row,) = pairs_of(made)
+    assert (row["verdict"], row["seeds"], row["difference"], row["mcnemar_p"]) == ("inconclusive", "", None, "")
+    assert row["sentence"] == (
+        "Nothing can be said of adamw against sgd: no seed was completed by both; sgd diverged with seeds 0, 1, 2."
+    )
+
+
+def test_a_constant_prediction_is_named(tmp_path):
+    (row,) = pairs_of(three_seeds(tmp_path, constant=True))
+    assert row["verdict"] == "inconclusive"
+    assert row["low"] is row["p_value"] is None
+    assert "sgd answers every item alike with seed 1" in row["sentence"]
+    assert row["withheld"].startswith("verdict: sgd answers every item alike with seed 1")
+
+
+@pytest.mark.parametrize(
+    ("difference", "flag", "words"),
+    [
+        ({"steps": 61}, "unequal_budget", "different budgets (60 of adamw and 60, 61 of sgd gradient evaluations)"),
+        ({"batch": 64}, "unequal_batch", "different batches and so another order of data (128 of adamw and 64, 128 of"),
+        ({"code": "bbbb"}, "mixed_code", "different versions of dnatune's code"),
+    ],
+)
+def test_a_pair_not_at_equal_terms_says_what_differs(tmp_path, difference, flag, words):
+    (row,) = pairs_of(three_seeds(tmp_path, **difference))
+    assert row["flags"] == flag
+    assert row["sentence"].startswith(f"Not at equal terms: {words}")
+    assert "adamw is better than sgd" in row["sentence"]
+
+
+def test_other_training_data_are_not_equal_terms(results):
+    change(results.adapters[0] / "run.json", inputs={"model": "0123456789abcdef", "train": "other"})
+    (row,) = pairs_of(results)
+    assert row["flags"] == "unequal_inputs"
+    assert row["sentence"].startswith("Not at equal terms: different base models or training data.")
+
+
+def test_runs_scored_on_different_items_are_not_paired(results):
+    path = results.evaluations[0] / "predictions.tsv"
+    header, first, *rest = path.read_text().splitlines()
+    number, label, *others = first.split("\t")
+    path.write_text("\n".join([header, "\t".join([number, str(1 - int(label)), *others]), *rest]) + "\n")
+    (row,) = pairs_of(results)
+    assert row["sentence"] == (
+        "Nothing can be said of adamw against sgd: the runs were scored on different test items."
+    )
+    assert row["difference"] is None
 
 
 def test_means_and_deviations_follow_from_the_predictions(results):
@@ -255,13 +444,20 @@ def test_bad_input_is_one_clear_error(results, name):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "x", "simulated": False, "tasks": [{"name": "t"}]}, "no usable list of tasks"),
-        ({"name": "x", "tasks": []}, "missing: simulated"),
+        ({"name": "x", "simulated": False, "comparison": {}, "tasks": [{"name": "t"}]}, "no usable list of tasks"),
+        ({"name": "x", "tasks": [], "comparison": {}}, "missing: simulated"),
+        ({"name": "x", "tasks": [], "simulated": False}, "missing: comparison"),
     ],
 )
 def test_incomplete_settings_are_refused(settings, message):
     with pytest.raises(ConfigurationError, match=message):
         comparison.tasks_by_name(settings)
+
+
+@pytest.mark.parametrize("given", [{}, {"level": 0.95}, {"equivalence_margin": 0.01, "level": 0.95, "alpha": 0.05}])
+def test_testing_that_is_not_said_whole_is_refused(given):
+    with pytest.raises(ConfigurationError, match="does not say how to test"):
+        comparison.testing_of({"comparison": given})
 
 
 def test_script_stops_with_a_message_and_leaves_nothing(results, tmp_path):

@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from synthetic_results import PROMOTERS, SPLICE, Results
-from test_comparison import ROOT, read
+from test_comparison import ROOT, pairs_of, read
 
 from dnatune import comparison, figures, report
 
-SECTIONS = ["headline", "leaderboard", "seeds", "loss", "confusion", "calibration", "made"]
+SECTIONS = ["verdict", "headline", "leaderboard", "seeds", "loss", "confusion", "calibration", "made"]
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
 def render(results: Results) -> str:
     groups, rows = read(results)
     baselines = [comparison.read_baseline(folder, results.tasks) for folder in results.baselines]
-    return report.page(results.settings, results.tasks, groups, baselines, rows)
+    return report.page(results.settings, results.tasks, groups, baselines, rows, pairs_of(results))
 
 
 def words(page: str) -> str:
@@ -109,10 +109,70 @@ def test_nothing_is_fetched(mixed_page):
     assert {target[1:] for target in found.targets if target.startswith("#")} == set(SECTIONS)
 
 
-def test_the_table_can_be_downloaded(mixed, mixed_page):
+def test_the_tables_can_be_downloaded(mixed, mixed_page):
     _, rows = read(mixed)
-    payload = re.search(r"data:text/tab-separated-values;charset=utf-8;base64,([^\"]+)", mixed_page)[1]
-    assert base64.b64decode(payload).decode() == comparison.comparison_text(rows)
+    files = re.findall(
+        r'download="([^"]+)" href="data:text/tab-separated-values;charset=utf-8;base64,([^"]+)"', mixed_page
+    )
+    assert {name: base64.b64decode(payload).decode() for name, payload in files} == {
+        "comparison.tsv": comparison.comparison_text(rows),
+        "tests.tsv": comparison.tests_text(pairs_of(mixed)),
+    }
+
+
+def verdict_section(page: str) -> str:
+    return page.split('id="verdict"')[1].split("</section>")[0]
+
+
+def test_the_page_begins_with_a_sentence_and_a_row_for_each_pair(mixed, mixed_page):
+    section = verdict_section(mixed_page)
+    text = words(section)
+    pairs = pairs_of(mixed)
+    assert len(pairs) == 6  # three pairs of each of two tasks
+    shown = re.findall(r'<li class="\w+"><span class="word">\w+</span>\s*<p>(.*?)</p>', section, flags=re.DOTALL)
+    assert list(map(html.unescape, shown)) == [pair["sentence"] for pair in pairs]
+    named = re.findall(r'<th scope="row">(.*?)</th>', section, flags=re.DOTALL)
+    assert list(map(words, named)) == [f"{pair['first']} against {pair['second']}" for pair in pairs]
+    assert "sgd diverged with seed 1" in text
+
+
+@pytest.fixture(scope="module")
+def decided_page(tmp_path_factory):
+    """Two methods far apart and one beside each over three seeds; the page and its pairs."""
+    made = Results(tmp_path_factory.mktemp("decided"), items=2000)
+    for seed in range(3):
+        for name, skill in {"rk4": 2.0, "sgd": 1.95, "adamw": 0.5}.items():
+            made.add_run(name, seed, skill=skill, steps=61 if name == "adamw" else 60)
+    return render(made), pairs_of(made)
+
+
+def test_decided_pairs_come_first_with_their_numbers(decided_page):
+    page, pairs = decided_page
+    outline(page)
+    verdicts = re.findall(r'<li class="(\w+)">', verdict_section(page))
+    assert verdicts == ["better", "better", "inconclusive"]
+    assert [pair["verdict"] for pair in pairs] == ["inconclusive", "better", "better"]
+    table = words(verdict_section(page).split("<tbody>")[1].split("</tbody>")[0])
+    apart = pairs[1]
+    numbers = f"better {apart['difference']:+.3f} {apart['low']:+.3f} to {apart['high']:+.3f} < 0.001 < 0.001"
+    assert f"rk4 against adamw not at equal terms {numbers}" in table
+    assert table.count("not at equal terms") == 2
+
+
+def test_the_number_of_seeds_needed_is_told_where_it_is_known(decided_page, mixed_page):
+    page, pairs = decided_page
+    assert words(page).count("a difference of 0.01 in mcc with 80 % power") == len(pairs)
+    assert "cannot be computed" not in words(mixed_page)
+
+
+def test_one_optimizer_has_no_verdict(tmp_path):
+    made = Results(tmp_path)
+    made.add_run("adamw")
+    page = render(made)
+    outline(page)
+    section = verdict_section(page)
+    assert "One optimizer: there is no pair to compare." in words(section)
+    assert "tests.tsv" not in section
 
 
 def test_text_from_outside_is_escaped(tmp_path):
@@ -140,7 +200,7 @@ def test_headline_names_the_best_the_next_the_baselines_and_the_ceiling(mixed, m
     assert f"k-mers ({mean[core, 'kmers']:.3f})" in text
     assert f"reached {100 * best / mean[core, 'bayes']:.0f} % of it" in text
     assert text.count("Bayes optimum") == 1  # there is none for the second task
-    assert "No test of significance is made here" in text
+    assert "The order here is that of the means." in text
     assert "simulated" in text
 
 
@@ -214,14 +274,15 @@ def test_flags_are_said_in_words(tmp_path, difference, sentence):
 
 def test_leaderboard_is_ordered_by_mean_with_baselines_apart(mixed, mixed_page):
     _, rows = read(mixed)
-    board = mixed_page.split('<table class="leaderboard">')[1].split("</table>")[0]
+    section = mixed_page.split('id="leaderboard"')[1]
+    board = section.split('<table class="leaderboard">')[1].split("</table>")[0]
     models, controls = board.split('<tbody class="baselines">')
     names = re.findall(r'<th scope="row">\s*([\w-]+)', models)
     means = {row["optimizer"]: row["mean"] for row in rows if row["task"] == "prom_core_all"}
     assert names == sorted(("adamw", "sgd", "rk4"), key=lambda name: -means[name])
     assert f"{means['adamw']:.3f}" in models
     assert re.findall(r'<th scope="row">([^<]+)', controls)[0] == "Bayes optimum"
-    splice = mixed_page.split('<table class="leaderboard">')[2]
+    splice = section.split('<table class="leaderboard">')[2]
     assert re.findall(r'<th scope="row">\s*([\w-]+)', splice)[2] == "rk4"  # without a mean, so last
 
 

@@ -74,19 +74,20 @@ wildcard_constraints:
     baseline="[a-z]+",
 
 
-def placed(rule, mem_mb, runtime):
+def placed(name, mem_mb, runtime):
     """Return a rule's resources: memory and time as it asks for them, and what the site makes of it."""
 
     def part(key):
         def resource(wildcards):
-            return SITE.resources(rule, wildcards.get("optimizer"), NODES, mem_mb, runtime).get(key)
+            return SITE.resources(name, wildcards.get("optimizer"), NODES, mem_mb, runtime).get(key)
 
         return resource
 
-    if rule == "finetune":
-        keys = [key for key in sites.RESOURCES if any(key in _asked(name) for name in CONFIG.settings["optimizers"])]
+    if name == "finetune":
+        asked = [_asked(optimizer) for optimizer in CONFIG.settings["optimizers"]]
+        keys = [key for key in sites.RESOURCES if any(key in resources for resources in asked)]
         return {key: part(key) for key in keys}
-    return SITE.resources(rule, None, None, mem_mb, runtime)
+    return SITE.resources(name, None, None, mem_mb, runtime)
 
 
 def _asked(optimizer):

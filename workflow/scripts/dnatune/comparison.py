@@ -509,7 +509,7 @@ class _Pair:
         needed = statistics.seeds_needed(difference, margin)
         values = [[run.metrics[self.metric] for run in side] for side in self.sides]
         improvement = statistics.probability_of_improvement(*values, level)
-        effect = statistics.effect_size(*values, level)
+        effect = _effect_size(*values, level)
         tested = difference.interval
         reasons = {
             "verdict": tested.reason,
@@ -618,6 +618,14 @@ class _Pair:
         if reason or not lost:
             return []
         return [f"This holds for runs that complete, {_seeds(self.seeds)}: {'; '.join(lost)}."]
+
+
+def _effect_size(first: Sequence[float], second: Sequence[float], level: float) -> statistics.Interval:
+    try:
+        return statistics.effect_size(first, second, level)
+    except ValueError as error:
+        # scipy's noncentral t distribution is NaN in places, where the search for the limits stops.
+        return statistics.Interval(None, None, None, level, f"its limits cannot be computed: {error}")
 
 
 def _seeds(seeds: Sequence[int]) -> str:

@@ -49,10 +49,10 @@ _FIRST_DRIVER = {"11": 450, "12": 525, "13": 580}
 _INFINIBAND = "32"
 _VIRTUAL_INTERFACES = ("br-", "docker", "ifb", "lo", "tun", "veth", "virbr")
 _NEEDED = ("snakemake", "snakemake-executor-plugin-slurm", "torch", "transformers", "peft", "deepspeed")
-#: Longest finetune job that the site file asks for, the default of the site schema, in minutes.
+#: Longest job that the site file allows where the partition does: the default of the site schema, in minutes.
 _RUNTIME = 12 * 60
-#: Least memory of a job with a model in it, in MB: one of 8e9 parameters takes 16 000 in 16 bits, and loads twice.
-_ENOUGH_FOR_A_MODEL = 40_000
+#: Least memory of a job with a model in it, in MB: merging holds one of 8e9 parameters in fp32, which is 32 000.
+_ENOUGH_FOR_A_MODEL = 48_000
 
 
 class Level(enum.StrEnum):
@@ -282,6 +282,22 @@ def version_finding(answer: Answer) -> Finding:
     if answer.status or found is None:
         return Finding(Level.NOTE, "Slurm", f"its version is not known ({answer.reason})")
     return Finding(Level.OK, "Slurm", found[0])
+
+
+def configuration_finding(path: str | None) -> Finding:
+    """Judge where Slurm's programs find their configuration.
+
+    Args:
+        path: of the environment variable SLURM_CONF; None: it is not set.
+    """
+    if path is None:
+        return Finding(Level.OK, "configuration", "in its usual place")
+    return Finding(
+        Level.NOTE,
+        "configuration",
+        f"found by SLURM_CONF={path}, which the Slurm plugin takes away from jobs",
+        "make sure that Slurm's programs find it without on compute nodes, as a rule in /etc/slurm",
+    )
 
 
 def has_accounting(settings: Mapping[str, str]) -> bool:
@@ -592,24 +608,7 @@ def runtime_text(minutes: int) -> str:
     return f"{minutes}m" if minutes % 60 else f"{minutes // 60}h"
 
 
-def rule_minutes(rules: Path) -> dict[str, int]:
-    """Return the minutes that rules ask for themselves, from their files.
-
-    Args:
-        rules: folder of the rule files.
-    """
-    text = "\n".join(path.read_text("utf-8") for path in sorted(rules.glob("*.smk")))
-    found = re.findall(r'placed\("(\w+)",[^)]*runtime="(\d+)([mh])"', text)
-    return {rule: int(number) * (60 if unit == "h" else 1) for rule, number, unit in found}
-
-
-def slurm_site(
-    partition: Partition,
-    nodes: Sequence[Node],
-    account: str | None,
-    interface: str | None,
-    rules: Mapping[str, int],
-) -> str:
+def slurm_site(partition: Partition, nodes: Sequence[Node], account: str | None, interface: str | None) -> str:
     """Return the text of a site file for a cluster; where nodes differ, the smallest with a GPU counts.
 
     Args:
@@ -617,7 +616,6 @@ def slurm_site(
         nodes: of the cluster.
         account: that is charged.
         interface: of this machine, that the ranks' traffic could take.
-        rules: minutes that rules ask for themselves.
     """
     own = members(partition, nodes)
     own = [node for node in own if node.gpus] or own
@@ -625,7 +623,6 @@ def slurm_site(
     cpus = min([node.cpus for node in own] + [partition.cpus or sys.maxsize])
     memory = min([node.mem_mb for node in own] + [partition.mem_mb or sys.maxsize])
     ranks = gpus or min(2, cpus)
-    limit = sys.maxsize if partition.minutes is None else partition.minutes
     kinds = {kind for node in own for kind in node.gpus}
     only = kinds.pop() if len(kinds) == 1 else ""
     lines = [
@@ -637,7 +634,7 @@ def slurm_site(
         f"cpus_per_rank: {max(1, cpus // ranks)}",
         "# All that a job may have of the smallest node, so that a finetune job has a node to itself.",
         f"mem_mb: {memory}",
-        f"runtime: {runtime_text(min(_RUNTIME, limit))}",
+        f"runtime: {runtime_text(min(_RUNTIME, partition.minutes or _RUNTIME))}",
         "slurm:",
         f"  account: {_word(account)}" if account else "  # account: my_project",
         f"  partition: {_word(partition.name)}",
@@ -654,15 +651,9 @@ def slurm_site(
         "  # scratch: /tmp",
     ]
     shared = min(memory, max(memory // gpus, _ENOUGH_FOR_A_MODEL)) if gpus else memory
-    overrides: dict[str, list[str]] = {}
     if shared < memory:
-        overrides = {rule: [f"mem_mb: {shared}"] for rule in ("merge", "evaluate", "benchmark")}
-    for rule, minutes in rules.items():
-        if minutes > limit:
-            overrides.setdefault(rule, []).append(f"runtime: {runtime_text(limit)}")
-    if overrides:
-        lines += ["# Jobs with one GPU share a node, and none asks for more time than the partition has.", "rules:"]
-        lines += [f"  {rule}: {{{', '.join(words)}}}" for rule, words in overrides.items()]
+        lines += ["# Jobs with one GPU share a node.", "rules:"]
+        lines += [f"  {rule}: {{mem_mb: {shared}}}" for rule in ("merge", "evaluate", "benchmark")]
     return "\n".join(lines) + "\n"
 
 
@@ -712,7 +703,7 @@ def examine(
     version, driver, up = run("sinfo", "--version"), run("nvidia-smi"), interfaces()
     slurm = version.status != _MISSING and _NO_CLUSTER not in version.complaint
     if slurm:
-        findings, gpus, content = _examine_slurm(root, run, version, partition, account, up)
+        findings, gpus, content = _examine_slurm(run, version, partition, account, up)
         folder = shlex.quote(str(root))
         findmnt = run("findmnt", "--noheadings", "--output", "FSTYPE,SOURCE", "--target", str(root))
         findings += [folder_finding(folder, findmnt, run("stat", "--file-system", "--format=%T", str(root)))]
@@ -743,23 +734,25 @@ def _examine_alone(
 
 
 def _examine_slurm(
-    root: Path, run: Ask, version: Answer, asked_partition: str | None, asked_account: str | None, up: Sequence[str]
+    run: Ask, version: Answer, asked_partition: str | None, asked_account: str | None, up: Sequence[str]
 ) -> tuple[list[Finding], bool, str | None]:
     """Return the findings of a cluster, whether jobs will have GPUs, and its site file."""
-    findings = [version_finding(version)]
-    config = run("scontrol", "show", "config")
-    if config.status:
-        fix = "if the controller is down, wait; if SLURM_CONF is wrong, correct it"
-        return [*findings, Finding(Level.PROBLEM, "controller", f"no answer ({config.reason})", fix)], False, None
-    settings = settings_of(config.output)
+    findings = [version_finding(version), configuration_finding(os.environ.get("SLURM_CONF"))]
+    answers = []
+    for what in (("show", "config"), ("--oneliner", "show", "node"), ("--oneliner", "show", "partition")):
+        answers.append(run("scontrol", *what))
+        if answers[-1].status:
+            said = f"scontrol gets no answer ({answers[-1].reason})"
+            fix = "if the controller is down, wait; if SLURM_CONF is wrong, correct it"
+            return [*findings, Finding(Level.PROBLEM, "controller", said, fix)], False, None
+    config, node_list, partition_list = (answer.output for answer in answers)
+    settings, nodes, partitions = settings_of(config), nodes_of(node_list), partitions_of(partition_list)
     sacct = run("sacct", "--noheader", "--allocations", "--parsable2", "--format=JobID")
     user = _user()
     where = [f"user={user}", f"cluster={settings.get('ClusterName', '')}"]
     known = run("sacctmgr", "--noheader", "--parsable2", "show", "associations", *where, "format=account")
     default = run("sacctmgr", "--noheader", "--parsable2", "show", "user", user, "format=defaultaccount")
     account, account_finding = choose_account(settings, known, default, asked_account)
-    nodes = nodes_of(run("scontrol", "--oneliner", "show", "node").output)
-    partitions = partitions_of(run("scontrol", "--oneliner", "show", "partition").output)
     partition, choice = choose_partition(partitions, nodes, account, asked_partition)
     findings += [
         accounting_finding(settings, sacct, known),
@@ -775,8 +768,7 @@ def _examine_slurm(
     if partition is None or account_finding.level is Level.PROBLEM:
         return findings, gpus, None
     fast = next((name for name in up if name.startswith("ib")), None)
-    rules = rule_minutes(root / "workflow" / "rules")
-    return findings, gpus, slurm_site(partition, nodes, account, fast, rules)
+    return findings, gpus, slurm_site(partition, nodes, account, fast)
 
 
 def _user() -> str:

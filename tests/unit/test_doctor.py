@@ -1,0 +1,483 @@
+"""Doctor reads what Slurm of several versions says, and judges it; nothing it asks can make it fail."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dnatune import doctor, sites
+from dnatune.configuration import check, load_schema
+from dnatune.doctor import Answer, Level, Node, Partition
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: Lines of `scontrol show config`, Slurm 22.05.8.
+CONFIG_22 = """Configuration data as of 2026-11-24T00:03:40
+AccountingStorageEnforce = associations
+AccountingStorageHost   = 127.0.0.1
+AccountingStorageTRES   = cpu,mem,energy,node,billing,fs/disk,vmem,pages,gres/gpu
+AccountingStorageType   = accounting_storage/slurmdbd
+ClusterName             = dnatune
+GresTypes               = gpu
+JobRequeue              = 1
+MinJobAge               = 300 sec
+PowerPlugin             = 
+SelectType              = select/cons_tres
+SelectTypeParameters    = CR_CPU_MEMORY
+SlurmctldHost[0]        = vm(127.0.0.1)
+SlurmctldTimeout        = 120 sec
+SLURM_VERSION           = 22.05.8
+
+Slurmctld(primary) at vm is UP
+"""  # noqa: W291
+#: The same of Slurm 25.11, which writes (null) where a plugin is switched off.
+CONFIG_25 = """Configuration data as of 2026-04-21T06:19:30
+AccountingStorageEnforce = none
+AccountingStorageType   = (null)
+ClusterName             = linux
+GresTypes               = (null)
+JobRequeue              = 0
+MinJobAge               = 300 sec
+SelectType              = select/linear
+SLURM_VERSION           = 25.11.4
+TrackWCKey              = no
+"""
+#: `scontrol --oneliner show node`, Slurm 22.05.8: as it should be; drained; without GPUs, with memory kept back.
+NODES = (
+    "NodeName=n1 Arch=x86_64 CoresPerSocket=1  CPUAlloc=0 CPUEfctv=16 CPUTot=16 CPULoad=0.19 AvailableFeatures=(null) "
+    "ActiveFeatures=(null) Gres=gpu:8 NodeAddr=127.0.0.1 NodeHostName=vm Port=31522 Version=22.05.8 "
+    "OS=Linux 6.18.44 #1 SMP PREEMPT_DYNAMIC @0  RealMemory=64000 AllocMem=0 FreeMem=22707 Sockets=16 Boards=1 "
+    "State=IDLE ThreadsPerCore=1 TmpDisk=0 Weight=1 Owner=N/A MCS_label=N/A Partitions=gpu,long  "
+    "BootTime=2026-11-23T19:21:20 CfgTRES=cpu=16,mem=62.50G,billing=16,gres/gpu=8 AllocTRES= CapWatts=n/a\n"
+    "NodeName=n2 Arch=x86_64 CoresPerSocket=1  CPUAlloc=0 CPUEfctv=22 CPUTot=24 CPULoad=0.20 AvailableFeatures=(null) "
+    "ActiveFeatures=(null) Gres=gpu:a100:4(S:0-1) NodeAddr=127.0.0.1 NodeHostName=vm Port=24071 Version=22.05.8 "
+    "OS=Linux 6.18.44 #1 SMP PREEMPT_DYNAMIC @0  RealMemory=64000 AllocMem=0 FreeMem=22707 Sockets=24 Boards=1 "
+    "CoreSpecCount=2 CPUSpecList=22-23  State=IDLE+DRAIN ThreadsPerCore=1 TmpDisk=0 Weight=1 Owner=N/A "
+    "MCS_label=N/A Partitions=gpu,long  BootTime=2026-11-23T19:21:20 CfgTRES=cpu=22,mem=62.50G AllocTRES= "
+    "Reason=was Gres=gpu:16 State=IDLE [root@2026-11-24T00:11:58]\n"
+    "NodeName=n3 Arch=x86_64 CoresPerSocket=1  CPUAlloc=0 CPUEfctv=32 CPUTot=32 CPULoad=0.19 AvailableFeatures=(null) "
+    "ActiveFeatures=(null) Gres=(null) NodeAddr=127.0.0.1 NodeHostName=vm Port=26412 Version=22.05.8 "
+    "OS=Linux 6.18.44 #1 SMP PREEMPT_DYNAMIC @0  RealMemory=64000 AllocMem=0 FreeMem=22707 Sockets=32 Boards=1 "
+    "MemSpecLimit=4000 State=IDLE ThreadsPerCore=1 TmpDisk=0 Weight=1 Owner=N/A MCS_label=N/A Partitions=cpu  "
+    "BootTime=2026-11-23T19:21:20 CfgTRES=cpu=32,mem=62.50G,billing=32 AllocTRES= CapWatts=n/a\n"
+)
+#: `scontrol --oneliner show partition`, Slurm 22.05.8.
+PARTITIONS = (
+    "PartitionName=cpu AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL AllocNodes=ALL Default=YES QoS=N/A "
+    "MaxNodes=UNLIMITED MaxTime=UNLIMITED MinNodes=0 LLN=NO MaxCPUsPerNode=UNLIMITED Nodes=n3 State=UP "
+    "DefMemPerNode=UNLIMITED MaxMemPerNode=UNLIMITED\n"
+    "PartitionName=long AllowGroups=ALL AllowAccounts=other,Group AllowQos=ALL AllocNodes=ALL Default=NO QoS=N/A "
+    "MaxNodes=UNLIMITED MaxTime=3-00:00:00 MinNodes=0 LLN=NO MaxCPUsPerNode=8 Nodes=n[1-2] State=UP "
+    "DefMemPerNode=UNLIMITED MaxMemPerNode=32000\n"
+    "PartitionName=gpu AllowGroups=ALL DenyAccounts=guests AllowQos=ALL AllocNodes=ALL Default=NO QoS=N/A "
+    "MaxNodes=UNLIMITED MaxTime=01:30:00 MinNodes=0 LLN=NO MaxCPUsPerNode=UNLIMITED Nodes=n[1-2] State=UP "
+    "DefMemPerNode=UNLIMITED MaxMemPerNode=UNLIMITED\n"
+)
+#: Head of nvidia-smi's table, driver 535.
+NVIDIA_SMI = "| NVIDIA-SMI 535.104.05     Driver Version: 535.104.05   CUDA Version: 12.2     |\n"
+
+ANSWERS = Answer(0, "")
+REFUSED = Answer(
+    1, "", "sacct: error: Sending PersistInit msg\nsacct: error: Problem talking to the database: refused\n"
+)
+MISSING = Answer(127, "", "No such file or directory")
+
+
+def cluster_says(changes: Mapping[str, Answer] | None = None) -> doctor.Ask:
+    """Return a stand-in for `doctor.ask` on a healthy cluster; `changes` by the beginning of the command line."""
+    said = {
+        "sinfo": Answer(0, "slurm-wlm 22.05.8\n"),
+        "scontrol show config": Answer(0, CONFIG_22),
+        "scontrol --oneliner show node": Answer(0, NODES),
+        "scontrol --oneliner show partition": Answer(0, PARTITIONS),
+        "sacctmgr --noheader --parsable2 show associations": Answer(0, "genomics\nother\ngenomics\n"),
+        "sacctmgr --noheader --parsable2 show user": Answer(0, "other\n"),
+        "sacct ": ANSWERS,
+        "findmnt": Answer(0, "nfs4 server:/home\n"),
+        "stat": Answer(0, "nfs\n"),
+    }
+    said = {**said, **(changes or {})}
+
+    def ask(*command: str) -> Answer:
+        line = " ".join(command)
+        return next((answer for start, answer in said.items() if line.startswith(start)), MISSING)
+
+    return ask
+
+
+def findings_by_subject(findings: list[doctor.Finding]) -> dict[str, doctor.Finding]:
+    return {finding.subject: finding for finding in findings}
+
+
+def test_settings_are_read_from_old_and_new_versions():
+    old, new = doctor.settings_of(CONFIG_22), doctor.settings_of(CONFIG_25)
+    assert (old["MinJobAge"], old["GresTypes"], old["SelectType"]) == ("300 sec", "gpu", "select/cons_tres")
+    assert (old["SlurmctldHost"], old["PowerPlugin"]) == ("vm(127.0.0.1)", "")
+    assert (new["GresTypes"], new["AccountingStorageType"], new["JobRequeue"]) == ("", "", "0")
+    assert doctor.has_accounting(old)
+    assert not doctor.has_accounting(new)
+    assert not doctor.has_accounting({"AccountingStorageType": "accounting_storage/none"})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("300 sec", 300), ("3600", 3600), ("1h", 3600), ("5 min", 300), ("", None), ("N/A", None)]
+)
+def test_periods_have_units(text, seconds):
+    assert doctor.seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("01:30:00", 90),
+        ("3-00:00:00", 3 * 1440),
+        ("2-12:00", 2 * 1440 + 720),
+        ("30:00", 30),
+        ("UNLIMITED", None),
+        ("infinite", None),
+    ],
+)
+def test_time_limits_are_read_in_every_form(text, minutes):
+    assert doctor.minutes_of(text) == minutes
+
+
+@pytest.mark.parametrize(
+    ("gres", "gpus"),
+    [
+        ("gpu:8", {"": 8}),
+        ("gpu:a100:4(S:0-1)", {"a100": 4}),
+        ("gpu:v100:8,nvme:1", {"v100": 8}),
+        ("(null)", {}),
+        ("", {}),
+        ("gpu", {"": 1}),
+        ("gpu:a100", {"a100": 1}),
+        # A comma inside the brackets separates sockets, not resources.
+        ("gpu:tesla:2(S:0,2),gpu:a100:1(S:1)", {"tesla": 2, "a100": 1}),
+        ("gpu:1g.5gb:7", {"1g.5gb": 7}),
+        ("gpu:no_consume:4", {"": 4}),
+        ("nvme:1,shard:32,mygpu:3", {}),
+        ("gpu:0", {}),
+    ],
+)
+def test_gres_is_read_in_every_form(gres, gpus):
+    assert doctor.gpus_of(gres) == gpus
+
+
+def test_nodes_are_read_without_what_the_system_keeps():
+    first, second, third = doctor.nodes_of(NODES)
+    assert first == Node(("gpu", "long"), 16, 64_000, {"": 8}, True)
+    # 24 cores less 2; its reason repeats keys with other values.
+    assert second == Node(("gpu", "long"), 22, 64_000, {"a100": 4}, False)
+    assert third == Node(("cpu",), 32, 60_000, {}, True)
+
+
+@pytest.mark.parametrize(
+    ("state", "usable"),
+    [
+        ("MIXED", True),
+        ("ALLOCATED", True),
+        ("IDLE+CLOUD", True),
+        ("IDLE+DYNAMIC_NORM", True),
+        ("IDLE*", False),
+        ("DOWN", False),
+        ("MIXED+DRAIN", False),
+        ("IDLE+MAINTENANCE", False),
+    ],
+)
+def test_a_node_is_in_service_or_not(state, usable):
+    (node,) = doctor.nodes_of(f"NodeName=n1 CPUTot=4 RealMemory=10 State={state} Partitions=gpu")
+    assert node.usable is usable
+    assert node.cpus == 4
+
+
+def test_partitions_are_read_with_their_limits():
+    cpu, long, gpu = doctor.partitions_of(PARTITIONS)
+    assert cpu == Partition("cpu", True, True, None, None, None, None, frozenset())
+    assert (long.minutes, long.cpus, long.mem_mb) == (3 * 1440, 8, 32_000)
+    # Slurm keeps accounts in lower case.
+    assert [long.admits(name) for name in ("group", "Other", "guests", None)] == [True, True, False, True]
+    assert [gpu.admits(name) for name in ("group", "Guests")] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("output", "version"),
+    [("slurm-wlm 22.05.8\n", "22.05.8"), ("slurm 25.11.4\n", "25.11.4"), ("slurm 24.05.0-0rc1\n", "24.05.0")],
+)
+def test_the_version_is_read(output, version):
+    assert doctor.version_finding(Answer(0, output)).what == version
+
+
+@pytest.mark.parametrize(
+    ("age", "storage", "sacct", "level", "advice"),
+    [
+        ("300 sec", "slurmdbd", ANSWERS, Level.OK, None),
+        ("300 sec", "none", REFUSED, Level.OK, None),
+        # The plugin looks every 180 s in the end, and keeps to squeue: a minute or two of memory is not enough.
+        ("120 sec", "slurmdbd", ANSWERS, Level.PROBLEM, "--slurm-status-command sacct"),
+        ("120 sec", "none", REFUSED, Level.PROBLEM, "MinJobAge=240"),
+        # Below 45 s it turns to sacct, whether that answers or not.
+        ("10 sec", "slurmdbd", ANSWERS, Level.NOTE, None),
+        ("10 sec", "slurmdbd", REFUSED, Level.PROBLEM, "MinJobAge=240"),
+        ("10 sec", "none", REFUSED, Level.PROBLEM, "MinJobAge=240"),
+        ("", "slurmdbd", ANSWERS, Level.NOTE, None),
+        ("", "none", REFUSED, Level.PROBLEM, "MinJobAge=240"),
+    ],
+)
+def test_whether_a_jobs_end_is_noticed_depends_on_what_is_asked(age, storage, sacct, level, advice):
+    settings = {"MinJobAge": age, "AccountingStorageType": f"accounting_storage/{storage}"}
+    finding = doctor.memory_of_jobs_finding(settings, sacct)
+    assert finding.level is level
+    assert (advice or "") in (finding.fix or "")
+
+
+def test_accounting_is_judged():
+    on, off = doctor.settings_of(CONFIG_22), doctor.settings_of(CONFIG_25)
+    assert doctor.accounting_finding(on, ANSWERS, ANSWERS).level is Level.OK
+    assert doctor.accounting_finding(off, REFUSED, REFUSED).level is Level.NOTE
+    down = doctor.accounting_finding(on, REFUSED, REFUSED)
+    assert down.level is Level.NOTE
+    assert "Problem talking to the database: refused" in down.what
+    # The Slurm plugin calls both and expects them to be there, with accounting or without.
+    for settings in (on, off):
+        absent = doctor.accounting_finding(settings, ANSWERS, MISSING)
+        assert absent.level is Level.PROBLEM
+        assert "sacctmgr cannot" in absent.what
+
+
+def test_whole_nodes_and_requeueing_are_judged():
+    assert doctor.sharing_finding(doctor.settings_of(CONFIG_22)).level is Level.OK
+    assert doctor.sharing_finding({"SelectType": "select/cons_res"}).level is Level.OK
+    assert doctor.sharing_finding(doctor.settings_of(CONFIG_25)).level is Level.NOTE
+    assert doctor.requeue_finding(doctor.settings_of(CONFIG_22)).what == "on"
+    assert "--requeue" in doctor.requeue_finding(doctor.settings_of(CONFIG_25)).what
+
+
+def test_a_cluster_without_gpus_is_told_what_is_missing():
+    nodes = doctor.nodes_of(NODES)
+    found = doctor.gpus_finding({"GresTypes": "gpu,nvme"}, nodes)
+    assert (found.level, found.what) == (Level.OK, "on 2 of 3 nodes (no type, a100), asked for with --gres=gpu")
+    assert "does not name gpu" in doctor.gpus_finding({"GresTypes": ""}, nodes[2:]).what
+    assert "no node has one" in doctor.gpus_finding({"GresTypes": "nvme,gpu"}, nodes[2:]).what
+    assert doctor.gpus_finding({}, []).level is Level.PROBLEM
+
+
+def test_a_partition_with_gpus_that_the_account_may_use_is_chosen():
+    partitions, nodes = doctor.partitions_of(PARTITIONS), doctor.nodes_of(NODES)
+
+    def chosen(account: str | None = None, asked: str | None = None) -> tuple[str | None, Level]:
+        partition, finding = doctor.choose_partition(partitions, nodes, account, asked)
+        return partition and partition.name, finding.level
+
+    # The default one has no GPUs. `long` comes first; it is not for every account, nor is `gpu`.
+    assert chosen("other") == ("long", Level.OK)
+    assert chosen("genomics") == ("gpu", Level.OK)
+    assert chosen("guests") == ("cpu", Level.NOTE)
+    assert chosen("genomics", "cpu") == ("cpu", Level.NOTE)
+    assert chosen("genomics", "long") == (None, Level.PROBLEM)
+    assert chosen("genomics", "GPU") == (None, Level.PROBLEM)
+    assert "cpu, long, gpu" in doctor.choose_partition(partitions, nodes, None, "GPU")[1].fix
+    assert doctor.choose_partition([], [], None, None)[1].level is Level.PROBLEM
+
+
+def test_the_account_is_the_one_asked_for_or_the_default():
+    settings = doctor.settings_of(CONFIG_22)
+    known, default = Answer(0, "genomics\nother\ngenomics\n"), Answer(0, "other\n")
+
+    def chosen(asked=None, known=known, default=default, settings=settings):
+        account, finding = doctor.choose_account(settings, known, default, asked)
+        return account, finding.level
+
+    assert chosen() == ("other", Level.OK)
+    assert chosen(default=REFUSED) == ("genomics", Level.OK)
+    assert chosen("genomics") == ("genomics", Level.OK)
+    assert chosen("Genomics") == ("Genomics", Level.OK)
+    assert chosen("nobody") == (None, Level.PROBLEM)
+    assert "genomics, other" in doctor.choose_account(settings, known, default, "nobody")[1].fix
+    assert chosen(known=ANSWERS) == (None, Level.PROBLEM)
+    assert chosen(known=ANSWERS, settings={**settings, "AccountingStorageEnforce": "none"}) == (None, Level.OK)
+    assert chosen("genomics", known=REFUSED) == ("genomics", Level.NOTE)
+    assert chosen("genomics", settings=doctor.settings_of(CONFIG_25)) == (None, Level.NOTE)
+
+
+@pytest.mark.parametrize(
+    ("findmnt", "stat", "level"),
+    [
+        (Answer(0, "nfs4   server:/home\n"), "nfs", Level.OK),
+        (Answer(0, "lustre 10.0.0.1@o2ib:/work\n"), "lustre", Level.OK),
+        # An automounter's own entry comes first.
+        (Answer(0, "autofs systemd-1\nnfs server:/home\n"), "nfs", Level.OK),
+        (Answer(0, "fuse.glusterfs server:/volume\n"), "fuseblk", Level.OK),
+        (Answer(0, "ext4 /dev/vda\n"), "ext2/ext3", Level.NOTE),
+        (Answer(0, "fuse.mystery x\n"), "fuse", Level.NOTE),
+        (MISSING, "gpfs\n", Level.OK),
+        (MISSING, "xfs\n", Level.NOTE),
+        (MISSING, "", Level.NOTE),
+    ],
+)
+def test_a_folder_on_this_machine_alone_is_noted(findmnt, stat, level):
+    finding = doctor.folder_finding("/checkout", findmnt, Answer(0, stat))
+    assert finding.level is level
+    assert (finding.fix is None) == (level is Level.OK)
+
+
+@pytest.mark.parametrize(
+    ("line", "cuda"),
+    [("cuda: Optional[str] = '12.8'", "12.8"), ('cuda = "13.0"', "13.0"), ("cuda: Optional[str] = None", None)],
+)
+def test_cuda_is_read_from_torch_without_loading_it(line, cuda):
+    assert doctor.cuda_of(f"__version__ = '2.13.0'\ndebug = False\n{line}\nhip: Optional[str] = '6.1'\n") == cuda
+
+
+@pytest.mark.parametrize(
+    ("cuda", "driver", "gpus", "level"),
+    [
+        (None, MISSING, False, Level.OK),
+        (None, MISSING, True, Level.PROBLEM),
+        ("13.0", Answer(0, NVIDIA_SMI), True, Level.PROBLEM),
+        ("13.0", Answer(0, NVIDIA_SMI), False, Level.OK),
+        # Newer than the driver's 12.2, of the same major version.
+        ("12.8", Answer(0, NVIDIA_SMI), True, Level.OK),
+        ("12.8", MISSING, True, Level.NOTE),
+        ("12.8", Answer(9, "NVIDIA-SMI has failed"), True, Level.NOTE),
+    ],
+)
+def test_torch_must_suit_the_gpus_and_the_driver(cuda, driver, gpus, level):
+    assert doctor.torch_finding("2.13.0", cuda, driver, gpus, True).level is level
+
+
+def test_interfaces_that_are_up_are_listed_infiniband_first(tmp_path):
+    for name, state, kind in [
+        ("eth0", "up", "1"),
+        ("eth1", "down", "1"),
+        ("lo", "unknown", "772"),
+        ("docker0", "up", "1"),
+        ("ibp65s0", "up", "32"),
+        ("hsn0", "up", "32"),
+    ]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "operstate").write_text(f"{state}\n")
+        (tmp_path / name / "type").write_text(f"{kind}\n")
+    assert doctor.interfaces(tmp_path) == ["hsn0", "ibp65s0", "eth0"]
+    assert doctor.interfaces(tmp_path / "nowhere") == []
+    assert doctor.interface_finding([]).level is Level.NOTE
+
+
+def test_the_site_file_holds_the_smallest_node_with_gpus(tmp_path):
+    partitions, nodes = doctor.partitions_of(PARTITIONS), doctor.nodes_of(NODES)
+    path = tmp_path / "site.yaml"
+    gpu = doctor.slurm_site(partitions[2], nodes, "12345", None)
+    assert doctor.write_site(gpu, path, ROOT, False).level is Level.OK
+    site = sites.load(ROOT, {"DNATUNE_SITE": str(path)})
+    assert (site.gpus, site.ranks, site.cpus_per_rank, site.mem_mb, site.runtime) == (4, 4, 4, 64_000, "90m")
+    # A number is an account's name; nodes of two kinds can be asked for without a type only.
+    assert site.slurm["account"] == "12345"
+    assert "gpu_type" not in site.slurm
+    assert site.rules["merge"]["mem_mb"] == 48_000
+
+    long = yaml.safe_load(doctor.slurm_site(partitions[1], nodes[1:], None, "ib0"))
+    assert (long["mem_mb"], long["cpus_per_rank"], long["runtime"]) == (32_000, 2, "12h")
+    assert long["slurm"] == {"partition": "long", "gpu_request": "gres", "gpu_type": "a100"}
+
+    cpu = doctor.slurm_site(partitions[0], nodes, None, None)
+    assert doctor.write_site(cpu, path, ROOT, True).level is Level.OK
+    site = sites.load(ROOT, {"DNATUNE_SITE": str(path)})
+    assert (site.gpus, site.ranks, site.cpus_per_rank, site.mem_mb) == (0, 2, 16, 60_000)
+    assert site.slurm["gpu_request"] == "none"
+
+
+def test_every_key_that_the_site_file_suggests_exists():
+    partitions, nodes = doctor.partitions_of(PARTITIONS), doctor.nodes_of(NODES)
+    text = doctor.slurm_site(partitions[2], nodes, None, "ib0")
+    suggested = text.replace("  # ", "  ").replace(
+        "  What cannot be seen from here; remove the # where it holds.\n", ""
+    )
+    slurm = check(yaml.safe_load(suggested), load_schema("site"), "site:")["slurm"]
+    assert {"account", "qos", "gpu_type", "every_job_needs_gpu", "modules", "network_interface", "scratch"} <= {*slurm}
+
+
+def test_a_site_file_that_is_there_is_kept_unless_forced(tmp_path):
+    path = tmp_path / "site.yaml"
+    path.write_text("nodes: 1\n# mine\n")
+    content = doctor.machine_site(0, 8000)
+    assert doctor.write_site(content, path, ROOT, False).level is Level.NOTE
+    assert path.read_text() == "nodes: 1\n# mine\n"
+    assert doctor.write_site(content, path, ROOT, True).level is Level.OK
+    assert path.read_text() == content
+
+    path.write_text("noodles: 1\n")
+    wrong = doctor.write_site(content, path, ROOT, False)
+    assert wrong.level is Level.PROBLEM
+    assert "noodles" in wrong.what
+
+
+def test_a_site_file_that_the_workflow_would_refuse_is_not_written(tmp_path):
+    path = tmp_path / "site.yaml"
+    refused = doctor.write_site("gpus_per_node: 4\nranks_per_node: 8\n", path, ROOT, False)
+    assert refused.level is Level.PROBLEM
+    assert [*tmp_path.iterdir()] == []
+    (tmp_path / "file").touch()
+    assert doctor.write_site("nodes: 1\n", tmp_path / "file" / "site.yaml", ROOT, False).level is Level.PROBLEM
+
+
+def test_a_healthy_cluster_has_no_problem():
+    findings, content = doctor.examine(ROOT, cluster_says(), "gpu")
+    by_subject = findings_by_subject(findings)
+    # Which torch this environment has is not the cluster's business.
+    assert {finding.subject for finding in findings if finding.level is Level.PROBLEM} <= {"torch"}
+    assert by_subject["partition"].what == "'gpu' is taken"
+    # One of the two is drained.
+    assert "2 nodes, 1 in service, 16 to 22 cores" in by_subject["partition gpu"].what
+    assert yaml.safe_load(content)["slurm"] == {"account": "other", "partition": "gpu", "gpu_request": "gres"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked", "subject"),
+    [
+        ({"scontrol show config": Answer(1, "", "Unable to contact slurm controller")}, {}, "controller"),
+        ({"scontrol --oneliner show node": Answer(124, "", "scontrol: no answer within 20 s")}, {}, "controller"),
+        ({"scontrol show config": MISSING}, {}, "controller"),
+        ({}, {"partition": "nowhere"}, "partition"),
+        ({}, {"account": "nobody"}, "account"),
+        ({"sinfo": MISSING}, {"partition": "gpu"}, "Slurm"),
+    ],
+)
+def test_what_keeps_a_site_file_from_being_written(changes, asked, subject):
+    findings, content = doctor.examine(ROOT, cluster_says(changes), **asked)
+    assert findings_by_subject(findings)[subject].level is Level.PROBLEM
+    assert content is None
+    assert doctor.write_site(content, Path("/nowhere/site.yaml"), ROOT, False).level is Level.NOTE
+
+
+@pytest.mark.parametrize(
+    "sinfo", [MISSING, Answer(1, "", "sinfo: error\nsinfo: fatal: Could not establish a configuration source\n")]
+)
+def test_a_machine_without_a_cluster_gets_a_site_of_its_own(sinfo, tmp_path):
+    listed = Answer(0, "GPU 0: NVIDIA H100 (UUID: GPU-1)\nGPU 1: NVIDIA H100 (UUID: GPU-2)\n")
+    changes = {"sinfo": sinfo, "nvidia-smi -L": listed, "nvidia-smi": Answer(0, NVIDIA_SMI)}
+    findings, content = doctor.examine(ROOT, cluster_says(changes))
+    assert findings[0].level is Level.NOTE
+    assert doctor.write_site(content, tmp_path / "site.yaml", ROOT, False).level is Level.OK
+    site = sites.load(ROOT, {"DNATUNE_SITE": str(tmp_path)})
+    assert (site.gpus, site.ranks, site.slurm) == (2, 2, None)
+    assert site.mem_mb > 500
+
+
+def test_a_program_that_is_missing_or_hangs_is_an_answer(tmp_path):
+    assert doctor.ask("no-such-program-here").status == 127
+    # A child that keeps the output open is ended with its parent.
+    script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    hung = doctor.ask(sys.executable, "-c", script, patience=0.5)
+    assert (hung.status, hung.output) == (124, "")
+    assert "no answer within 0.5 s" in hung.reason
+    failed = doctor.ask(sys.executable, "-c", "import sys; print('out'); sys.exit('last words')")
+    assert (failed.status, failed.output, failed.reason) == (1, "out\n", "last words")
+    # Bytes that are no text do no harm.
+    assert doctor.ask(sys.executable, "-c", r"import os; os.write(1, b'\xff\n')").output == "�\n"
+
+
+def test_a_finding_is_a_line_with_what_to_do_below():
+    assert str(doctor.Finding(Level.OK, "Slurm", "22.05.8")) == "ok       Slurm: 22.05.8"
+    problem = doctor.Finding(Level.PROBLEM, "account", "none", "ask")
+    assert str(problem) == "PROBLEM  account: none\n         to do: ask"
