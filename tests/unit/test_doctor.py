@@ -9,7 +9,10 @@ import yaml
 
 from dnatune import doctor, sites
 from dnatune.configuration import check, load_schema
-from dnatune.doctor import Answer, Level, Node, Partition
+from dnatune.doctor import cluster, machine_checks, site_files, slurm_checks
+from dnatune.doctor.answers import Answer, Ask, ask
+from dnatune.doctor.cluster import Node, Partition
+from dnatune.doctor.findings import Finding, Level
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -85,8 +88,8 @@ REFUSED = Answer(
 MISSING = Answer(127, "", "No such file or directory")
 
 
-def cluster_says(changes: Mapping[str, Answer] | None = None) -> doctor.Ask:
-    """Return a stand-in for `doctor.ask` on a healthy cluster; `changes` by the beginning of the command line."""
+def cluster_says(changes: Mapping[str, Answer] | None = None) -> Ask:
+    """Return a stand-in for `ask` on a healthy cluster; `changes` by the beginning of the command line."""
     said = {
         "sinfo": Answer(0, "slurm-wlm 22.05.8\n"),
         "scontrol show config": Answer(0, CONFIG_22),
@@ -107,25 +110,25 @@ def cluster_says(changes: Mapping[str, Answer] | None = None) -> doctor.Ask:
     return ask
 
 
-def findings_by_subject(findings: list[doctor.Finding]) -> dict[str, doctor.Finding]:
+def findings_by_subject(findings: list[Finding]) -> dict[str, Finding]:
     return {finding.subject: finding for finding in findings}
 
 
 def test_settings_are_read_from_old_and_new_versions():
-    old, new = doctor.settings_of(CONFIG_22), doctor.settings_of(CONFIG_25)
+    old, new = cluster.settings_of(CONFIG_22), cluster.settings_of(CONFIG_25)
     assert (old["MinJobAge"], old["GresTypes"], old["SelectType"]) == ("300 sec", "gpu", "select/cons_tres")
     assert (old["SlurmctldHost"], old["PowerPlugin"]) == ("vm(127.0.0.1)", "")
     assert (new["GresTypes"], new["AccountingStorageType"], new["JobRequeue"]) == ("", "", "0")
-    assert doctor.has_accounting(old)
-    assert not doctor.has_accounting(new)
-    assert not doctor.has_accounting({"AccountingStorageType": "accounting_storage/none"})
+    assert slurm_checks.has_accounting(old)
+    assert not slurm_checks.has_accounting(new)
+    assert not slurm_checks.has_accounting({"AccountingStorageType": "accounting_storage/none"})
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("300 sec", 300), ("3600", 3600), ("1h", 3600), ("5 min", 300), ("", None), ("N/A", None)]
 )
 def test_periods_have_units(text, seconds):
-    assert doctor.seconds_of(text) == seconds
+    assert cluster.seconds_of(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ def test_periods_have_units(text, seconds):
     ],
 )
 def test_time_limits_are_read_in_every_form(text, minutes):
-    assert doctor.minutes_of(text) == minutes
+    assert cluster.minutes_of(text) == minutes
 
 
 @pytest.mark.parametrize(
@@ -162,11 +165,11 @@ def test_time_limits_are_read_in_every_form(text, minutes):
     ],
 )
 def test_gres_is_read_in_every_form(gres, gpus):
-    assert doctor.gpus_of(gres) == gpus
+    assert cluster.gpus_of(gres) == gpus
 
 
 def test_nodes_are_read_without_what_the_system_keeps():
-    first, second, third = doctor.nodes_of(NODES)
+    first, second, third = cluster.nodes_of(NODES)
     assert first == Node(("gpu", "long"), 16, 64_000, {"": 8}, True)
     # 24 cores less 2; its reason repeats keys with other values.
     assert second == Node(("gpu", "long"), 22, 64_000, {"a100": 4}, False)
@@ -187,13 +190,13 @@ def test_nodes_are_read_without_what_the_system_keeps():
     ],
 )
 def test_a_node_is_in_service_or_not(state, usable):
-    (node,) = doctor.nodes_of(f"NodeName=n1 CPUTot=4 RealMemory=10 State={state} Partitions=gpu")
+    (node,) = cluster.nodes_of(f"NodeName=n1 CPUTot=4 RealMemory=10 State={state} Partitions=gpu")
     assert node.usable is usable
     assert node.cpus == 4
 
 
 def test_partitions_are_read_with_their_limits():
-    cpu, long, gpu = doctor.partitions_of(PARTITIONS)
+    cpu, long, gpu = cluster.partitions_of(PARTITIONS)
     assert cpu == Partition("cpu", True, True, None, None, None, None, frozenset())
     assert (long.minutes, long.cpus, long.mem_mb) == (3 * 1440, 8, 32_000)
     # Slurm keeps accounts in lower case.
@@ -206,7 +209,7 @@ def test_partitions_are_read_with_their_limits():
     [("slurm-wlm 22.05.8\n", "22.05.8"), ("slurm 25.11.4\n", "25.11.4"), ("slurm 24.05.0-0rc1\n", "24.05.0")],
 )
 def test_the_version_is_read(output, version):
-    assert doctor.version_finding(Answer(0, output)).what == version
+    assert slurm_checks.version_finding(Answer(0, output)).what == version
 
 
 @pytest.mark.parametrize(
@@ -227,47 +230,47 @@ def test_the_version_is_read(output, version):
 )
 def test_whether_a_jobs_end_is_noticed_depends_on_what_is_asked(age, storage, sacct, level, advice):
     settings = {"MinJobAge": age, "AccountingStorageType": f"accounting_storage/{storage}"}
-    finding = doctor.memory_of_jobs_finding(settings, sacct)
+    finding = slurm_checks.memory_of_jobs_finding(settings, sacct)
     assert finding.level is level
     assert (advice or "") in (finding.fix or "")
 
 
 def test_accounting_is_judged():
-    on, off = doctor.settings_of(CONFIG_22), doctor.settings_of(CONFIG_25)
-    assert doctor.accounting_finding(on, ANSWERS, ANSWERS).level is Level.OK
-    assert doctor.accounting_finding(off, REFUSED, REFUSED).level is Level.NOTE
-    down = doctor.accounting_finding(on, REFUSED, REFUSED)
+    on, off = cluster.settings_of(CONFIG_22), cluster.settings_of(CONFIG_25)
+    assert slurm_checks.accounting_finding(on, ANSWERS, ANSWERS).level is Level.OK
+    assert slurm_checks.accounting_finding(off, REFUSED, REFUSED).level is Level.NOTE
+    down = slurm_checks.accounting_finding(on, REFUSED, REFUSED)
     assert down.level is Level.NOTE
     assert "Problem talking to the database: refused" in down.what
     # The Slurm plugin calls both and expects them to be there, with accounting or without.
     for settings in (on, off):
-        absent = doctor.accounting_finding(settings, ANSWERS, MISSING)
+        absent = slurm_checks.accounting_finding(settings, ANSWERS, MISSING)
         assert absent.level is Level.PROBLEM
         assert "sacctmgr cannot" in absent.what
 
 
 def test_whole_nodes_and_requeueing_are_judged():
-    assert doctor.sharing_finding(doctor.settings_of(CONFIG_22)).level is Level.OK
-    assert doctor.sharing_finding({"SelectType": "select/cons_res"}).level is Level.OK
-    assert doctor.sharing_finding(doctor.settings_of(CONFIG_25)).level is Level.NOTE
-    assert doctor.requeue_finding(doctor.settings_of(CONFIG_22)).what == "on"
-    assert "--requeue" in doctor.requeue_finding(doctor.settings_of(CONFIG_25)).what
+    assert slurm_checks.sharing_finding(cluster.settings_of(CONFIG_22)).level is Level.OK
+    assert slurm_checks.sharing_finding({"SelectType": "select/cons_res"}).level is Level.OK
+    assert slurm_checks.sharing_finding(cluster.settings_of(CONFIG_25)).level is Level.NOTE
+    assert slurm_checks.requeue_finding(cluster.settings_of(CONFIG_22)).what == "on"
+    assert "--requeue" in slurm_checks.requeue_finding(cluster.settings_of(CONFIG_25)).what
 
 
 def test_a_cluster_without_gpus_is_told_what_is_missing():
-    nodes = doctor.nodes_of(NODES)
-    found = doctor.gpus_finding({"GresTypes": "gpu,nvme"}, nodes)
+    nodes = cluster.nodes_of(NODES)
+    found = slurm_checks.gpus_finding({"GresTypes": "gpu,nvme"}, nodes)
     assert (found.level, found.what) == (Level.OK, "on 2 of 3 nodes (no type, a100), asked for with --gres=gpu")
-    assert "does not name gpu" in doctor.gpus_finding({"GresTypes": ""}, nodes[2:]).what
-    assert "no node has one" in doctor.gpus_finding({"GresTypes": "nvme,gpu"}, nodes[2:]).what
-    assert doctor.gpus_finding({}, []).level is Level.PROBLEM
+    assert "does not name gpu" in slurm_checks.gpus_finding({"GresTypes": ""}, nodes[2:]).what
+    assert "no node has one" in slurm_checks.gpus_finding({"GresTypes": "nvme,gpu"}, nodes[2:]).what
+    assert slurm_checks.gpus_finding({}, []).level is Level.PROBLEM
 
 
 def test_a_partition_with_gpus_that_the_account_may_use_is_chosen():
-    partitions, nodes = doctor.partitions_of(PARTITIONS), doctor.nodes_of(NODES)
+    partitions, nodes = cluster.partitions_of(PARTITIONS), cluster.nodes_of(NODES)
 
     def chosen(account: str | None = None, asked: str | None = None) -> tuple[str | None, Level]:
-        partition, finding = doctor.choose_partition(partitions, nodes, account, asked)
+        partition, finding = slurm_checks.choose_partition(partitions, nodes, account, asked)
         return partition and partition.name, finding.level
 
     # The default one has no GPUs. `long` comes first; it is not for every account, nor is `gpu`.
@@ -277,16 +280,16 @@ def test_a_partition_with_gpus_that_the_account_may_use_is_chosen():
     assert chosen("genomics", "cpu") == ("cpu", Level.NOTE)
     assert chosen("genomics", "long") == (None, Level.PROBLEM)
     assert chosen("genomics", "GPU") == (None, Level.PROBLEM)
-    assert "cpu, long, gpu" in doctor.choose_partition(partitions, nodes, None, "GPU")[1].fix
-    assert doctor.choose_partition([], [], None, None)[1].level is Level.PROBLEM
+    assert "cpu, long, gpu" in slurm_checks.choose_partition(partitions, nodes, None, "GPU")[1].fix
+    assert slurm_checks.choose_partition([], [], None, None)[1].level is Level.PROBLEM
 
 
 def test_the_account_is_the_one_asked_for_or_the_default():
-    settings = doctor.settings_of(CONFIG_22)
+    settings = cluster.settings_of(CONFIG_22)
     known, default = Answer(0, "genomics\nother\ngenomics\n"), Answer(0, "other\n")
 
     def chosen(asked=None, known=known, default=default, settings=settings):
-        account, finding = doctor.choose_account(settings, known, default, asked)
+        account, finding = slurm_checks.choose_account(settings, known, default, asked)
         return account, finding.level
 
     assert chosen() == ("other", Level.OK)
@@ -294,11 +297,11 @@ def test_the_account_is_the_one_asked_for_or_the_default():
     assert chosen("genomics") == ("genomics", Level.OK)
     assert chosen("Genomics") == ("Genomics", Level.OK)
     assert chosen("nobody") == (None, Level.PROBLEM)
-    assert "genomics, other" in doctor.choose_account(settings, known, default, "nobody")[1].fix
+    assert "genomics, other" in slurm_checks.choose_account(settings, known, default, "nobody")[1].fix
     assert chosen(known=ANSWERS) == (None, Level.PROBLEM)
     assert chosen(known=ANSWERS, settings={**settings, "AccountingStorageEnforce": "none"}) == (None, Level.OK)
     assert chosen("genomics", known=REFUSED) == ("genomics", Level.NOTE)
-    assert chosen("genomics", settings=doctor.settings_of(CONFIG_25)) == (None, Level.NOTE)
+    assert chosen("genomics", settings=cluster.settings_of(CONFIG_25)) == (None, Level.NOTE)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +320,7 @@ def test_the_account_is_the_one_asked_for_or_the_default():
     ],
 )
 def test_a_folder_on_this_machine_alone_is_noted(findmnt, stat, level):
-    finding = doctor.folder_finding("/checkout", findmnt, Answer(0, stat))
+    finding = machine_checks.folder_finding("/checkout", findmnt, Answer(0, stat))
     assert finding.level is level
     assert (finding.fix is None) == (level is Level.OK)
 
@@ -327,7 +330,9 @@ def test_a_folder_on_this_machine_alone_is_noted(findmnt, stat, level):
     [("cuda: Optional[str] = '12.8'", "12.8"), ('cuda = "13.0"', "13.0"), ("cuda: Optional[str] = None", None)],
 )
 def test_cuda_is_read_from_torch_without_loading_it(line, cuda):
-    assert doctor.cuda_of(f"__version__ = '2.13.0'\ndebug = False\n{line}\nhip: Optional[str] = '6.1'\n") == cuda
+    assert (
+        machine_checks.cuda_of(f"__version__ = '2.13.0'\ndebug = False\n{line}\nhip: Optional[str] = '6.1'\n") == cuda
+    )
 
 
 @pytest.mark.parametrize(
@@ -344,7 +349,7 @@ def test_cuda_is_read_from_torch_without_loading_it(line, cuda):
     ],
 )
 def test_torch_must_suit_the_gpus_and_the_driver(cuda, driver, gpus, level):
-    assert doctor.torch_finding("2.13.0", cuda, driver, gpus, True).level is level
+    assert machine_checks.torch_finding("2.13.0", cuda, driver, gpus, True).level is level
 
 
 def test_interfaces_that_are_up_are_listed_infiniband_first(tmp_path):
@@ -359,16 +364,16 @@ def test_interfaces_that_are_up_are_listed_infiniband_first(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "operstate").write_text(f"{state}\n")
         (tmp_path / name / "type").write_text(f"{kind}\n")
-    assert doctor.interfaces(tmp_path) == ["hsn0", "ibp65s0", "eth0"]
-    assert doctor.interfaces(tmp_path / "nowhere") == []
-    assert doctor.interface_finding([]).level is Level.NOTE
+    assert machine_checks.interfaces(tmp_path) == ["hsn0", "ibp65s0", "eth0"]
+    assert machine_checks.interfaces(tmp_path / "nowhere") == []
+    assert machine_checks.interface_finding([]).level is Level.NOTE
 
 
 def test_the_site_file_holds_the_smallest_node_with_gpus(tmp_path):
-    partitions, nodes = doctor.partitions_of(PARTITIONS), doctor.nodes_of(NODES)
+    partitions, nodes = cluster.partitions_of(PARTITIONS), cluster.nodes_of(NODES)
     path = tmp_path / "site.yaml"
-    gpu = doctor.slurm_site(partitions[2], nodes, "12345", None)
-    assert doctor.write_site(gpu, path, ROOT, False).level is Level.OK
+    gpu = site_files.slurm_site(partitions[2], nodes, "12345", None)
+    assert site_files.write_site(gpu, path, ROOT, False).level is Level.OK
     site = sites.load(ROOT, {"DNATUNE_SITE": str(path)})
     assert (site.gpus, site.ranks, site.cpus_per_rank, site.mem_mb, site.runtime) == (4, 4, 4, 64_000, "90m")
     # A number is an account's name; nodes of two kinds can be asked for without a type only.
@@ -376,20 +381,20 @@ def test_the_site_file_holds_the_smallest_node_with_gpus(tmp_path):
     assert "gpu_type" not in site.slurm
     assert site.rules["merge"]["mem_mb"] == 48_000
 
-    long = yaml.safe_load(doctor.slurm_site(partitions[1], nodes[1:], None, "ib0"))
+    long = yaml.safe_load(site_files.slurm_site(partitions[1], nodes[1:], None, "ib0"))
     assert (long["mem_mb"], long["cpus_per_rank"], long["runtime"]) == (32_000, 2, "12h")
     assert long["slurm"] == {"partition": "long", "gpu_request": "gres", "gpu_type": "a100"}
 
-    cpu = doctor.slurm_site(partitions[0], nodes, None, None)
-    assert doctor.write_site(cpu, path, ROOT, True).level is Level.OK
+    cpu = site_files.slurm_site(partitions[0], nodes, None, None)
+    assert site_files.write_site(cpu, path, ROOT, True).level is Level.OK
     site = sites.load(ROOT, {"DNATUNE_SITE": str(path)})
     assert (site.gpus, site.ranks, site.cpus_per_rank, site.mem_mb) == (0, 2, 16, 60_000)
     assert site.slurm["gpu_request"] == "none"
 
 
 def test_every_key_that_the_site_file_suggests_exists():
-    partitions, nodes = doctor.partitions_of(PARTITIONS), doctor.nodes_of(NODES)
-    text = doctor.slurm_site(partitions[2], nodes, None, "ib0")
+    partitions, nodes = cluster.partitions_of(PARTITIONS), cluster.nodes_of(NODES)
+    text = site_files.slurm_site(partitions[2], nodes, None, "ib0")
     suggested = text.replace("  # ", "  ").replace(
         "  What cannot be seen from here; remove the # where it holds.\n", ""
     )
@@ -400,25 +405,25 @@ def test_every_key_that_the_site_file_suggests_exists():
 def test_a_site_file_that_is_there_is_kept_unless_forced(tmp_path):
     path = tmp_path / "site.yaml"
     path.write_text("nodes: 1\n# mine\n")
-    content = doctor.machine_site(0, 8000)
-    assert doctor.write_site(content, path, ROOT, False).level is Level.NOTE
+    content = site_files.machine_site(0, 8000)
+    assert site_files.write_site(content, path, ROOT, False).level is Level.NOTE
     assert path.read_text() == "nodes: 1\n# mine\n"
-    assert doctor.write_site(content, path, ROOT, True).level is Level.OK
+    assert site_files.write_site(content, path, ROOT, True).level is Level.OK
     assert path.read_text() == content
 
     path.write_text("noodles: 1\n")
-    wrong = doctor.write_site(content, path, ROOT, False)
+    wrong = site_files.write_site(content, path, ROOT, False)
     assert wrong.level is Level.PROBLEM
     assert "noodles" in wrong.what
 
 
 def test_a_site_file_that_the_workflow_would_refuse_is_not_written(tmp_path):
     path = tmp_path / "site.yaml"
-    refused = doctor.write_site("gpus_per_node: 4\nranks_per_node: 8\n", path, ROOT, False)
+    refused = site_files.write_site("gpus_per_node: 4\nranks_per_node: 8\n", path, ROOT, False)
     assert refused.level is Level.PROBLEM
     assert [*tmp_path.iterdir()] == []
     (tmp_path / "file").touch()
-    assert doctor.write_site("nodes: 1\n", tmp_path / "file" / "site.yaml", ROOT, False).level is Level.PROBLEM
+    assert site_files.write_site("nodes: 1\n", tmp_path / "file" / "site.yaml", ROOT, False).level is Level.PROBLEM
 
 
 def test_a_healthy_cluster_has_no_problem():
@@ -447,7 +452,7 @@ def test_what_keeps_a_site_file_from_being_written(changes, asked, subject):
     findings, content = doctor.examine(ROOT, cluster_says(changes), **asked)
     assert findings_by_subject(findings)[subject].level is Level.PROBLEM
     assert content is None
-    assert doctor.write_site(content, Path("/nowhere/site.yaml"), ROOT, False).level is Level.NOTE
+    assert site_files.write_site(content, Path("/nowhere/site.yaml"), ROOT, False).level is Level.NOTE
 
 
 @pytest.mark.parametrize(
@@ -458,26 +463,26 @@ def test_a_machine_without_a_cluster_gets_a_site_of_its_own(sinfo, tmp_path):
     changes = {"sinfo": sinfo, "nvidia-smi -L": listed, "nvidia-smi": Answer(0, NVIDIA_SMI)}
     findings, content = doctor.examine(ROOT, cluster_says(changes))
     assert findings[0].level is Level.NOTE
-    assert doctor.write_site(content, tmp_path / "site.yaml", ROOT, False).level is Level.OK
+    assert site_files.write_site(content, tmp_path / "site.yaml", ROOT, False).level is Level.OK
     site = sites.load(ROOT, {"DNATUNE_SITE": str(tmp_path)})
     assert (site.gpus, site.ranks, site.slurm) == (2, 2, None)
     assert site.mem_mb > 500
 
 
 def test_a_program_that_is_missing_or_hangs_is_an_answer(tmp_path):
-    assert doctor.ask("no-such-program-here").status == 127
+    assert ask("no-such-program-here").status == 127
     # A child that keeps the output open is ended with its parent.
     script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
-    hung = doctor.ask(sys.executable, "-c", script, patience=0.5)
+    hung = ask(sys.executable, "-c", script, patience=0.5)
     assert (hung.status, hung.output) == (124, "")
     assert "no answer within 0.5 s" in hung.reason
-    failed = doctor.ask(sys.executable, "-c", "import sys; print('out'); sys.exit('last words')")
+    failed = ask(sys.executable, "-c", "import sys; print('out'); sys.exit('last words')")
     assert (failed.status, failed.output, failed.reason) == (1, "out\n", "last words")
     # Bytes that are no text do no harm.
-    assert doctor.ask(sys.executable, "-c", r"import os; os.write(1, b'\xff\n')").output == "�\n"
+    assert ask(sys.executable, "-c", r"import os; os.write(1, b'\xff\n')").output == "�\n"
 
 
 def test_a_finding_is_a_line_with_what_to_do_below():
-    assert str(doctor.Finding(Level.OK, "Slurm", "22.05.8")) == "ok       Slurm: 22.05.8"
-    problem = doctor.Finding(Level.PROBLEM, "account", "none", "ask")
+    assert str(Finding(Level.OK, "Slurm", "22.05.8")) == "ok       Slurm: 22.05.8"
+    problem = Finding(Level.PROBLEM, "account", "none", "ask")
     assert str(problem) == "PROBLEM  account: none\n         to do: ask"

@@ -19,7 +19,10 @@ if sys.version_info < (3, 11):  # noqa: UP036
     print("         to do: take 3.11 or newer: make doctor PYTHON=/path/to/python3.11")
     sys.exit(1)
 
-from dnatune import doctor  # noqa: E402
+from dnatune.doctor import examine  # noqa: E402
+from dnatune.doctor.answers import ask  # noqa: E402
+from dnatune.doctor.findings import Level  # noqa: E402
+from dnatune.doctor.site_files import write_site  # noqa: E402
 from dnatune.errors import run_script  # noqa: E402
 
 
@@ -37,11 +40,11 @@ def main() -> None:
     )
     parser.add_argument("--force", action="store_true", help="replace a site.yaml that is there")
     options = parser.parse_args()
-    findings, content = doctor.examine(ROOT, doctor.ask, options.partition, options.account)
-    findings.append(doctor.write_site(content, options.write / "site.yaml", ROOT, options.force))
+    findings, content = examine(ROOT, ask, options.partition, options.account)
+    findings.append(write_site(content, options.write / "site.yaml", ROOT, options.force))
     for finding in findings:
         print(finding, flush=True)
-    if any(finding.level is doctor.Level.PROBLEM for finding in findings):
+    if any(finding.level is Level.PROBLEM for finding in findings):
         sys.exit(1)
 
 

@@ -9,7 +9,7 @@ from cluster import ROOT, Cluster, Shape
 
 from dnatune import sites
 
-HEALTHY = Shape(partitions={"cpu": {"Nodes": "n3"}, "gpu": {"MaxTime": "1:30:00"}})
+HEALTHY = Shape(partitions={"gpu": {"MaxTime": "1:30:00"}, "last": {"Nodes": "n3"}})
 #: Without accounting, without GPUs, with whole nodes, and with a controller that soon forgets.
 SICK = Shape(
     nodes=1,
@@ -102,13 +102,13 @@ def test_a_site_file_that_is_there_is_kept(make_cluster, run_doctor, tmp_path):
     path.write_text("nodes: 1\n")
     assert run_doctor(cluster).returncode == 0
     assert path.read_text() == "nodes: 1\n"
-    assert run_doctor(cluster, "--force", "--partition", "cpu").returncode == 0
-    assert "partition: cpu\n" in path.read_text()
+    assert run_doctor(cluster, "--force", "--partition", "last").returncode == 0
+    assert "partition: last\n" in path.read_text()
 
 
 @pytest.mark.parametrize(
     ("options", "subject", "known"),
-    [(("--partition", "nowhere"), "partition", "cpu, gpu"), (("--account", "nobody"), "account", "dnatune")],
+    [(("--partition", "nowhere"), "partition", "gpu, last"), (("--account", "nobody"), "account", "dnatune")],
 )
 def test_an_unknown_name_is_a_problem_that_names_the_known(make_cluster, run_doctor, tmp_path, options, subject, known):
     done = run_doctor(make_cluster(HEALTHY), *options)

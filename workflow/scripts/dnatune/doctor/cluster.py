@@ -1,0 +1,147 @@
+"""What Slurm's programs say of a cluster, as values."""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+
+#: Words in a node's State with which it takes no job (scontrol(1)).
+_UNUSABLE = ("DOWN", "DRAIN", "FAIL", "FUTURE", "INVAL", "MAINT", "NOT_RESPONDING", "POWERED_DOWN", "UNKNOWN")
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A node as Slurm describes it.
+
+    Attributes:
+        partitions: those it belongs to.
+        cpus: cores that jobs may have.
+        mem_mb: memory that jobs may have, in MB.
+        gpus: number of GPUs by type; the type is empty where Slurm knows none.
+        usable: whether it takes jobs now.
+    """
+
+    partitions: tuple[str, ...]
+    cpus: int
+    mem_mb: int
+    gpus: Mapping[str, int]
+    usable: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Partition:
+    """A partition as Slurm describes it.
+
+    Attributes:
+        default: whether jobs that name none get it.
+        up: whether it takes jobs.
+        minutes: longest job; None: no limit.
+        cpus, mem_mb: most that a job may have of a node; None: all of it.
+        allowed, denied: accounts; `allowed` is None where all are.
+    """
+
+    name: str
+    default: bool
+    up: bool
+    minutes: int | None
+    cpus: int | None
+    mem_mb: int | None
+    allowed: frozenset[str] | None
+    denied: frozenset[str]
+
+    def admits(self, account: str | None) -> bool:
+        """Tell whether an account may use the partition; one that is not known may."""
+        if account is None:
+            return True
+        return account.lower() not in self.denied and (self.allowed is None or account.lower() in self.allowed)
+
+
+def settings_of(text: str) -> dict[str, str]:
+    """Return the settings that `scontrol show config` lists, `(null)` as the empty string."""
+    pairs = re.findall(r"^(\w+)(?:\[0\])?\s+= ?(.*?)\s*$", text, re.MULTILINE)
+    return {key: "" if value == "(null)" else value for key, value in pairs}
+
+
+def seconds_of(text: str) -> int | None:
+    """Return a period of `scontrol show config`, such as `300 sec`, in seconds; None where it is none."""
+    found = re.fullmatch(r"(\d+)\s*([a-z]*)", text.lower())
+    if found is None:
+        return None
+    return int(found[1]) * {"m": 60, "h": 3600, "d": 86400}.get(found[2][:1], 1)
+
+
+def minutes_of(text: str) -> int | None:
+    """Return a time limit, such as `1-12:00:00`, in whole minutes; None where there is none."""
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+)(?::(\d+))?", text)
+    if found is None:
+        return None
+    days, *clock = found.groups()
+    # Two numbers are minutes and seconds, or hours and minutes after days (sbatch(1), --time).
+    hours, minutes = (clock[0], clock[1]) if days or clock[2] else ("0", clock[0])
+    return 1440 * int(days or 0) + 60 * int(hours) + int(minutes)
+
+
+def gpus_of(gres: str) -> dict[str, int]:
+    """Return the number of GPUs by type in a node's Gres, such as `gpu:a100:4(S:0-1),nvme:1`.
+
+    The type is empty where Slurm knows none. What has no GPU, `(null)` too, gives an empty map.
+    """
+    found: dict[str, int] = {}
+    for entry in re.sub(r"\([^)]*\)", "", gres).split(","):
+        name, *words = (word for word in entry.strip().split(":") if word != "no_consume")
+        if name != "gpu":
+            continue
+        count = int(words.pop()) if words and words[-1].isdecimal() else 1
+        kind = words[0] if words else ""
+        found[kind] = found.get(kind, 0) + count
+    return {kind: count for kind, count in found.items() if count}
+
+
+def nodes_of(text: str) -> list[Node]:
+    """Return the nodes that `scontrol --oneliner show node` lists."""
+    return [
+        Node(
+            tuple(filter(None, record.get("Partitions", "").split(","))),
+            # What is left of CPUTot without the cores that the system keeps; Slurm before 22.05 does not say it.
+            int(record.get("CPUEfctv") or record.get("CPUTot") or 1),
+            int(record.get("RealMemory") or 1) - int(record.get("MemSpecLimit") or 0),
+            gpus_of(record.get("Gres", "")),
+            not any(word in record.get("State", "") for word in _UNUSABLE) and "*" not in record.get("State", ""),
+        )
+        for record in _records(text, "NodeName")
+    ]
+
+
+def partitions_of(text: str) -> list[Partition]:
+    """Return the partitions that `scontrol --oneliner show partition` lists."""
+    return [
+        Partition(
+            record["PartitionName"],
+            record.get("Default") == "YES",
+            record.get("State") == "UP",
+            minutes_of(record.get("MaxTime", "")),
+            _limit(record.get("MaxCPUsPerNode", "")),
+            _limit(record.get("MaxMemPerNode", "")),
+            None if record.get("AllowAccounts", "ALL") == "ALL" else _names(record["AllowAccounts"]),
+            _names(record.get("DenyAccounts", "")),
+        )
+        for record in _records(text, "PartitionName")
+    ]
+
+
+def _records(text: str, first: str) -> list[dict[str, str]]:
+    """Return each line that begins with a key as a map. Of a key that comes again, as in a Reason, the first counts."""
+    lines = [line for line in text.splitlines() if line.startswith(f"{first}=")]
+    return [dict(reversed(re.findall(r"(?:^|(?<=\s))(\w+)=(\S*)", line))) for line in lines]
+
+
+def _limit(text: str) -> int | None:
+    return int(text) if text.isdecimal() and int(text) else None
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(name.lower() for name in text.split(",") if name and name != "(null)")
+
+
+def members(partition: Partition, nodes: Sequence[Node]) -> list[Node]:
+    """Return the nodes of a partition."""
+    return [node for node in nodes if partition.name in node.partitions]
