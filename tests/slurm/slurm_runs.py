@@ -34,13 +34,13 @@ class SlurmWorkplace(workflow_runs.Workplace):
         self.cluster = cluster
         self.site.write_text(yaml.safe_dump({**SITE, **site}), "utf-8")
 
-    def command(self, configuration: Mapping[str, Any], *arguments: str) -> list[str]:
+    def command(self, configuration: Mapping[str, Any], *arguments: str, quick: bool = True) -> list[str]:
         """Return the command line; the configuration is written beside it."""
         written = self.folder / "config.yaml"
         written.write_text(yaml.safe_dump(dict(configuration), sort_keys=False), "utf-8")
         return [
             *(sys.executable, "-m", "snakemake", "--profile", "slurm", "--directory", str(self.folder)),
-            *("--configfile", str(written), "--nocolor", *_QUICK, *arguments),
+            *("--configfile", str(written), "--nocolor", *(_QUICK if quick else ()), *arguments),
         ]
 
     @property
@@ -69,11 +69,15 @@ class SlurmWorkplace(workflow_runs.Workplace):
         assert done.code == 0, "\n\n".join([done.output, *self._log_tails()])
         return done
 
-    def start(self, configuration: Mapping[str, Any], *arguments: str) -> subprocess.Popen:
-        """Start in the background."""
+    def said(self) -> str:
+        """Return what a Snakemake that was started in the background has printed."""
+        return (self.folder / "snakemake.log").read_text("utf-8")
+
+    def start(self, configuration: Mapping[str, Any], *arguments: str, quick: bool = True) -> subprocess.Popen:
+        """Start in the background; unless `quick`, the queue is asked as seldom as the profile says."""
         with (self.folder / "snakemake.log").open("a") as log:
             return subprocess.Popen(
-                self.command(configuration, *arguments),
+                self.command(configuration, *arguments, quick=quick),
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

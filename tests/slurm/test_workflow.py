@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -15,6 +16,10 @@ from dnatune.files import read_json, read_json_lines
 RUN = "finetune/tiny/prom_core_all/adamw/seed3"
 #: A rate at which rounding, which the number of ranks changes, does not grow over the run.
 CALM = {"wild": None, "adamw": {"learning_rate": 5.0e-3}}
+#: A run that lasts long enough to be disturbed.
+STEPS = 200
+LONG = small(optimizers=CALM, budget={"steps": STEPS})
+TARGET = f"results/small/{RUN}/training.jsonl"
 
 
 def predictions(workplace):
@@ -23,6 +28,15 @@ def predictions(workplace):
 
 def losses(workplace):
     return [row["loss"] for row in read_json_lines(workplace.results / RUN / "training.jsonl")]
+
+
+def started(workplace, cluster, *arguments):
+    """Start a long run; return its Slurm job, Snakemake's process and the run's log once it trains."""
+    process = workplace.start(LONG, TARGET, *arguments)
+    log = workplace.folder / f"logs/small/{RUN}.log"
+    wait("training has begun", lambda: log.exists() and f"step 10 of {STEPS}" in log.read_text())
+    job = next(row for row in cluster.jobs() if row["state"] == "RUNNING")
+    return job, process, log
 
 
 def finetune_jobs(cluster):
@@ -56,6 +70,15 @@ def local(tmp_path_factory, configuration):
 
 
 @pytest.fixture(scope="module")
+def uncut(tmp_path_factory, local):
+    """The losses of the long run when nothing happens to it."""
+    workplace = Workplace(tmp_path_factory.mktemp("uncut"))
+    workplace.site.write_text(local.site.read_text())
+    workplace.complete(LONG, TARGET)
+    return pytest.approx(losses(workplace), rel=1e-5)
+
+
+@pytest.fixture(scope="module")
 def submitted(tmp_path_factory, cluster, configuration):
     """The chain, submitted job by job."""
     workplace = SlurmWorkplace(tmp_path_factory.mktemp("submitted"), cluster)
@@ -74,66 +97,77 @@ def test_jobs_can_be_told_apart_and_downloads_stay_on_the_log_in_node(submitted,
     assert not any("download" in comment for comment in comments)
 
 
-@pytest.mark.parametrize("nodes", [2, 3])
-def test_more_nodes_train_the_same_run(tmp_path, cluster, configuration, local, nodes):
-    workplace = SlurmWorkplace(tmp_path / "place", cluster)
-    target = f"results/small/{RUN}/training.jsonl"
-    workplace.complete_on_slurm(configuration, target, "--set-resources", f"finetune:nodes={nodes}")
-    assert losses(workplace) == pytest.approx(losses(local), rel=1e-4)
+def assert_trained_on(workplace, cluster, job, nodes, expected):
+    """The same curve, on the nodes and GPUs that were asked for, each rank with a GPU of its own."""
+    assert losses(workplace) == pytest.approx(expected, rel=1e-4)
     record = read_json(workplace.results / RUN / "adapter/run.json")
     assert record["ranks"] == 2 * nodes
 
     def recorded():
-        jobs = finetune_jobs(cluster)
-        return jobs[-1] if jobs and jobs[-1]["State"] == "COMPLETED" else None
+        rows = [row for row in finetune_jobs(cluster) if row["JobID"] == job and row["State"] == "COMPLETED"]
+        return rows[0] if rows else None
 
-    job = wait("sacct has the job", recorded)
-    assert job["NNodes"] == str(nodes)
-    assert f"gres/gpu={2 * nodes}" in job["AllocTRES"] and f"node={nodes}" in job["AllocTRES"]
+    row = wait("sacct has the job", recorded)
+    assert row["NNodes"] == str(nodes)
+    assert f"gres/gpu={2 * nodes}" in row["AllocTRES"] and f"node={nodes}" in row["AllocTRES"]
+    hosts = cluster.run("scontrol", "show", "hostnames", row["NodeList"]).stdout.split()
+    assert len(hosts) == nodes
+    found = [device.split(":") for device in record["devices"]]
+    assert sorted({host for host, _ in found}) == sorted(hosts)
+    for host in hosts:
+        numbers = [number for where, number in found if where == host]
+        assert len(set(numbers)) == 2 and all(number.isdecimal() for number in numbers)
 
 
-def test_a_job_about_to_end_saves_itself_and_goes_on(tmp_path, cluster, local, configuration):
+def job_of(said):
+    """Return the number of the only job that Snakemake says it has submitted for rule finetune."""
+    (number,) = re.findall(r"rule_finetune/\S*/(\d+)\.log", said)
+    return number
+
+
+def test_three_nodes_train_the_same_run(tmp_path, cluster, configuration, local):
+    workplace = SlurmWorkplace(tmp_path / "place", cluster)
+    done = workplace.complete_on_slurm(configuration, TARGET, "--set-resources", "finetune:nodes=3")
+    assert_trained_on(workplace, cluster, job_of(done.output), 3, losses(local))
+
+
+def test_two_workflows_at_once_do_not_meet(tmp_path, cluster, configuration, local):
+    """Both over two nodes, so that both rendezvous on ports of the same machine."""
+    places = [SlurmWorkplace(tmp_path / name, cluster) for name in ("one", "other")]
+    running = [place.start(configuration, TARGET, "--set-resources", "finetune:nodes=2") for place in places]
+    wait("both train at once", lambda: sum(row["state"] == "RUNNING" for row in cluster.jobs()) == 2)
+    for place, process in zip(places, running, strict=True):
+        assert process.wait(300) == 0, place.said()
+        assert_trained_on(place, cluster, job_of(place.said()), 2, losses(local))
+
+
+def test_a_job_about_to_end_saves_itself_and_goes_on(tmp_path, cluster, uncut):
     """Slurm's own signal; the requeued job must finish the run as if it had never been cut."""
     workplace = SlurmWorkplace(tmp_path / "place", cluster)
-    # Long enough to be caught: the uncut run of the same length is the reference.
-    long = small(optimizers=CALM, budget={"steps": 400})
-    target = f"results/small/{RUN}/training.jsonl"
-    process = workplace.start(long, target)
-    log = workplace.folder / f"logs/small/{RUN}.log"
-    wait("training has begun", lambda: log.exists() and "step 20 of 400" in log.read_text())
-    job = next(row for row in cluster.jobs() if row["state"] == "RUNNING")
+    job, process, log = started(workplace, cluster)
     cluster.run("scancel", "--signal=USR1", job["id"])
-    assert process.wait(300) == 0, (workplace.folder / "snakemake.log").read_text()
+    assert process.wait(300) == 0, workplace.said()
     rows = read_json_lines(workplace.results / RUN / "training.jsonl")
-    assert [row["step"] for row in rows] == list(range(1, 401))
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     # The log is of the job as it went on, from a checkpoint; regular ones come later than the run is long.
     assert "continuing from checkpoint" in log.read_text()
-    reference = Workplace(tmp_path / "uncut")
-    reference.site.write_text(local.site.read_text())
-    reference.complete(long, target)
-    expected = [row["loss"] for row in read_json_lines(reference.results / RUN / "training.jsonl")]
-    assert [row["loss"] for row in rows] == pytest.approx(expected, rel=1e-5)
+    assert losses(workplace) == uncut
     # Once submitted, never failed: no retry was used.
-    assert "Trying to restart" not in (workplace.folder / "snakemake.log").read_text()
+    assert "Trying to restart" not in workplace.said()
 
 
-def test_a_killed_rank_ends_its_job_at_once_and_the_retry_is_right(tmp_path, cluster, local, configuration):
+def test_a_killed_rank_ends_its_job_at_once_and_the_retry_is_right(tmp_path, cluster, uncut):
     workplace = SlurmWorkplace(tmp_path / "place", cluster)
-    target = f"results/small/{RUN}/training.jsonl"
-    slow = small(optimizers=CALM, budget={"steps": 400})
-    process = workplace.start(slow, target)
-    log = workplace.folder / f"logs/small/{RUN}.log"
-    wait("training has begun", lambda: log.exists() and "step 10 of 400" in log.read_text())
-    job = next(row for row in cluster.jobs() if row["state"] == "RUNNING")["id"]
+    job, process, _ = started(workplace, cluster)
     os.kill(ranks_of(workplace)[1], signal.SIGKILL)
     began = time.monotonic()
-    wait("the job has ended", lambda: job not in {row["id"] for row in cluster.jobs()}, 60)
+    wait("the job has ended", lambda: job["id"] not in {row["id"] for row in cluster.jobs()}, 60)
     assert time.monotonic() - began < 15
-    assert process.wait(300) == 0, (workplace.folder / "snakemake.log").read_text()
-    said = (workplace.folder / "snakemake.log").read_text()
+    assert process.wait(300) == 0, workplace.said()
+    said = workplace.said()
     assert said.count("Trying to restart") == 1
     assert "was ended by signal 9" in said
-    assert len(losses(workplace)) == 400
+    assert losses(workplace) == uncut
 
 
 def ranks_of(workplace):
@@ -151,60 +185,45 @@ def ranks_of(workplace):
     return sorted(found)
 
 
-def test_a_second_snakemake_waits_for_the_first_ones_run(tmp_path, cluster, configuration):
+def test_a_second_snakemake_waits_for_the_first_ones_run(tmp_path, cluster, uncut):
     workplace = SlurmWorkplace(tmp_path / "place", cluster)
-    target = f"results/small/{RUN}/training.jsonl"
-    slow = small(optimizers=CALM, budget={"steps": 400})
-    first = workplace.start(slow, target)
-    log = workplace.folder / f"logs/small/{RUN}.log"
-    wait("training has begun", lambda: log.exists() and "step 10 of 400" in log.read_text())
+    _, first, log = started(workplace, cluster)
     first.kill()
     first.wait()
     holder = json.loads((workplace.results / RUN / "checkpoints/run.lock").read_text())
     assert holder["job"] in {row["id"] for row in cluster.jobs()}
-    assert workplace.submit(slow, "--unlock").code == 0
-    done = workplace.complete_on_slurm(slow, target)
+    assert workplace.submit(LONG, "--unlock").code == 0
+    done = workplace.complete_on_slurm(LONG, TARGET)
     assert "Trying to restart" not in done.output
     assert f"waiting: Slurm job {holder['job']}" in log.read_text()
-    assert len(losses(workplace)) == 400
+    assert losses(workplace) == uncut
     assert not (workplace.results / RUN / "checkpoints").exists()
 
 
-def test_a_cancelled_job_ends_snakemake_with_its_number(tmp_path, cluster, configuration):
+def test_a_cancelled_job_ends_snakemake_with_its_number(tmp_path, cluster):
     workplace = SlurmWorkplace(tmp_path / "place", cluster)
-    job, process = started(workplace, cluster, "--retries=0")
+    job, process, _ = started(workplace, cluster, "--retries=0")
     cluster.run("scancel", job["id"])
     assert process.wait(120) != 0
-    said = (workplace.folder / "snakemake.log").read_text()
+    said = workplace.said()
     assert f"SLURM-job '{job['id']}' failed" in said and "CANCELLED" in said
 
 
-def test_accounting_that_stops_half_way_hangs_nothing(tmp_path, cluster, configuration):
+def test_accounting_that_stops_half_way_hangs_nothing(tmp_path, cluster, uncut):
     workplace = SlurmWorkplace(tmp_path / "place", cluster)
-    _, process = started(workplace, cluster)
+    _, process, _ = started(workplace, cluster)
     cluster.stop_accounting()
     try:
-        assert process.wait(300) == 0, (workplace.folder / "snakemake.log").read_text()
+        assert process.wait(300) == 0, workplace.said()
     finally:
         cluster.start_accounting()
-    assert len(losses(workplace)) == 400
+    assert losses(workplace) == uncut
 
 
-def test_a_lost_node_s_run_goes_on_elsewhere(tmp_path, cluster, configuration):
+def test_a_lost_node_s_run_goes_on_elsewhere(tmp_path, cluster, uncut):
     workplace = SlurmWorkplace(tmp_path / "place", cluster)
-    job, process = started(workplace, cluster)
+    job, process, _ = started(workplace, cluster)
     cluster.stop_node(job["nodes"])
-    for rank in ranks_of(workplace):
-        os.kill(rank, signal.SIGKILL)
-    assert process.wait(400) == 0, (workplace.folder / "snakemake.log").read_text()
-    assert len(losses(workplace)) == 400
+    assert process.wait(400) == 0, workplace.said()
+    assert losses(workplace) == uncut
     cluster.start_node(job["nodes"])
-
-
-def started(workplace, cluster, *arguments):
-    """Start a run of 400 steps; return its Slurm job and Snakemake's process once it trains."""
-    slow = small(optimizers=CALM, budget={"steps": 400})
-    process = workplace.start(slow, f"results/small/{RUN}/training.jsonl", *arguments)
-    log = workplace.folder / f"logs/small/{RUN}.log"
-    wait("training has begun", lambda: log.exists() and "step 10 of 400" in log.read_text())
-    return next(row for row in cluster.jobs() if row["state"] == "RUNNING"), process

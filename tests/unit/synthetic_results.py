@@ -44,6 +44,7 @@ class Results:
         }
         self.tasks = tasks_by_name(self.settings)
         self.evaluations, self.adapters, self.logs, self.baselines = [], [], [], []
+        self.audits = [self.add_audit(task["name"]) for task in tasks]
 
     def add_run(
         self, optimizer, seed=0, *, task="prom_core_all", model="tiny", skill=1.0, steps=60, stages=1, batch=128,
@@ -87,6 +88,7 @@ class Results:
             "examples_per_row": 8,
             "gradient_checkpointing": False,
             "accumulation": 4,
+            "devices": ["n1:0", "n1:1"],
             "ranks": 2,
             "trainable_parameters": 312_832,
             "total_parameters": 1_412_352,
@@ -105,6 +107,25 @@ class Results:
             write_json(evaluation / "metrics.json", {**metrics.diverged(), "seconds": 0.0})
         else:
             self._score(evaluation, task, rng, skill, generate, constant)
+
+    def add_audit(self, task="prom_core_all", leaked=()):
+        """Write a task's audit; `leaked` are test rows that are in train."""
+        path = self.root / "prepare" / task / "audit.json"
+        none = {"copies": [], "reverse_complements": [], "near_copies": []}
+        found = {**none, "copies": list(leaked), "near_copies": list(leaked)}
+        report = {
+            "rows": {"train": 4800, "dev": self.items, "test": self.items},
+            "repeats": {"train": 14, "dev": 0, "test": 0},
+            "contradicting": 6,
+            "shared": {"dev": {"train": none}, "test": {"train": found, "dev": none}},
+            "similarity": 0.5,
+            "near_copies_withheld": None,
+            "on_leak": "report",
+            "dropped": {"train": 0, "dev": 0},
+            "leaked": {"dev": [], "test": list(leaked)},
+        }
+        write_json(path, report)
+        return path
 
     def add_baseline(self, name, skill, task="prom_core_all"):
         """Write one baseline."""
@@ -137,6 +158,7 @@ class Results:
             *("--runs", *map(str, self.evaluations)),
             *("--adapters", *map(str, self.adapters)),
             *("--logs", *map(str, self.logs)),
+            *("--audits", *map(str, self.audits)),
             *("--baselines", *map(str, self.baselines)),
             *("--comparison", str(out / "compare" / "comparison.tsv")),
             *("--tests", str(out / "compare" / "tests.tsv")),

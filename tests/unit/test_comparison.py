@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from synthetic_results import PROMOTERS, SPLICE, Results
 
-from dnatune import comparison, statistics
+from dnatune import comparison, pairs, statistics
 from dnatune.errors import ConfigurationError, DataError
 
 ROOT = Path(__file__).parents[2]
@@ -24,12 +24,13 @@ def read(results: Results):
     places = zip(results.evaluations, results.adapters, results.logs, strict=True)
     groups = comparison.group_runs(comparison.read_run(*place, results.tasks) for place in places)
     baselines = [comparison.read_baseline(folder, results.tasks) for folder in results.baselines]
-    return groups, comparison.comparison_rows(groups, baselines, results.tasks)
+    audits = comparison.read_audits(results.audits, results.tasks)
+    return groups, comparison.comparison_rows(groups, baselines, results.tasks, audits)
 
 
 def pairs_of(results: Results) -> list[dict]:
     """Return the rows of tests.tsv of synthetic results, through the library."""
-    return comparison.pair_rows(read(results)[0], results.tasks, comparison.testing_of(results.settings))
+    return pairs.pair_rows(read(results)[0], results.tasks, pairs.testing_of(results.settings))
 
 
 def run_script(results: Results, out: Path):
@@ -62,7 +63,7 @@ def documented_columns(file: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("file", "columns"), [("comparison.tsv", comparison.COLUMNS), ("tests.tsv", comparison.TEST_COLUMNS)]
+    ("file", "columns"), [("comparison.tsv", comparison.COLUMNS), ("tests.tsv", pairs.TEST_COLUMNS)]
 )
 def test_columns_are_those_of_the_contract(file, columns):
     documented = documented_columns(file)
@@ -457,7 +458,7 @@ def test_incomplete_settings_are_refused(settings, message):
 @pytest.mark.parametrize("given", [{}, {"level": 0.95}, {"equivalence_margin": 0.01, "level": 0.95, "alpha": 0.05}])
 def test_testing_that_is_not_said_whole_is_refused(given):
     with pytest.raises(ConfigurationError, match="does not say how to test"):
-        comparison.testing_of({"comparison": given})
+        pairs.testing_of({"comparison": given})
 
 
 def test_script_stops_with_a_message_and_leaves_nothing(results, tmp_path):
@@ -474,3 +475,27 @@ def test_script_refuses_lists_of_unequal_length(results, tmp_path):
     done = run_script(results, tmp_path / "out")
     assert done.returncode == ConfigurationError.exit_status
     assert "4 runs, 4 adapters and 3 logs" in done.stderr
+
+
+def test_scores_without_leaked_items_are_those_of_the_other_rows(results):
+    from sklearn.metrics import matthews_corrcoef
+
+    leaked = [0, 5, 17, 101]
+    results.add_audit(leaked=leaked)
+    groups, rows = read(results)
+    for group, row in zip(groups, rows, strict=False):
+        scores = []
+        for run in group.runs:
+            kept = run.predictions.drop(index=leaked)
+            scores.append(matthews_corrcoef(kept["label"], kept["predicted"]))
+        assert row["leaked_items"] == 4
+        assert row["mean_without_leaked"] == pytest.approx(np.mean(scores), abs=1e-12)
+        assert row["mean_without_leaked"] != row["mean"]
+
+
+def test_an_audit_that_lacks_a_key_is_refused(results):
+    path = results.audits[0]
+    path.write_text("{}")
+    with pytest.raises(DataError, match="leaked") as caught:
+        read(results)
+    assert str(path) in str(caught.value)

@@ -11,16 +11,17 @@ import pytest
 from synthetic_results import PROMOTERS, SPLICE, Results
 from test_comparison import ROOT, pairs_of, read
 
-from dnatune import comparison, figures, report
+from dnatune import comparison, figures, pairs, report
 
-SECTIONS = ["verdict", "headline", "leaderboard", "seeds", "loss", "confusion", "calibration", "made"]
+SECTIONS = ["verdict", "headline", "leaderboard", "seeds", "loss", "confusion", "calibration", "audit", "made"]
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
 def render(results: Results) -> str:
     groups, rows = read(results)
     baselines = [comparison.read_baseline(folder, results.tasks) for folder in results.baselines]
-    return report.page(results.settings, results.tasks, groups, baselines, rows, pairs_of(results))
+    audits = comparison.read_audits(results.audits, results.tasks)
+    return report.page(results.settings, results.tasks, groups, baselines, rows, pairs_of(results), audits)
 
 
 def words(page: str) -> str:
@@ -116,7 +117,7 @@ def test_the_tables_can_be_downloaded(mixed, mixed_page):
     )
     assert {name: base64.b64decode(payload).decode() for name, payload in files} == {
         "comparison.tsv": comparison.comparison_text(rows),
-        "tests.tsv": comparison.tests_text(pairs_of(mixed)),
+        "tests.tsv": pairs.tests_text(pairs_of(mixed)),
     }
 
 
@@ -407,3 +408,18 @@ def test_a_log_without_any_loss_leaves_words_in_place_of_a_figure(tmp_path):
 )
 def test_durations(seconds, text):
     assert report._duration(seconds) == text
+
+
+def test_the_audit_says_what_leaked_and_what_the_scores_are_without_it(tmp_path):
+    results = Results(tmp_path / "results")
+    for seed in (0, 1):
+        results.add_run("adamw", seed, skill=1.2)
+    assert "No test item is known to be in an earlier split." in words(render(results))
+    results.add_audit(leaked=[3, 4, 7])
+    page = render(results)
+    outline(page)
+    said = words(page.split('<section id="audit">')[1].split("</section>")[0])
+    assert "3 test items are, or nearly are, in an earlier split; they were kept." in said
+    assert "of test in train 3 0 3" in said
+    _, rows = read(results)
+    assert f"adamw {rows[0]['mean']:.3f} {rows[0]['mean_without_leaked']:.3f}" in said

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from workflow_runs import PYTHON, SCRIPTS, Finished, Workplace, files_below, run, small
 
+AUDIT = json.dumps({"on_leak": "report", "similarity": 0.5})
 TASK = {"name": "mine", "labels": ["no", "yes"], "instruction": "Is it one?"}
 GOOD = b"sequence,label\nACGTN,0\nacgta,1\nTTTTT,1\n"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12\n"
@@ -87,7 +88,18 @@ def test_prepare_leaves_earlier_records_as_they_were(tmp_path):
 
 
 def prepare(source: Path, folder: Path) -> Finished:
-    command = [PYTHON, SCRIPTS / "prepare.py", "--settings", json.dumps(TASK), "--source", source, "--folder", folder]
+    command = [
+        PYTHON,
+        SCRIPTS / "prepare.py",
+        "--settings",
+        json.dumps(TASK),
+        "--audit",
+        AUDIT,
+        "--source",
+        source,
+        "--folder",
+        folder,
+    ]
     return run(command, source.parent)
 
 

@@ -1,6 +1,7 @@
 """compare: two tables and one page over all runs and baselines.
 
-Inputs:  metrics.json and predictions.tsv of every run and baseline; run.json and training.jsonl of every run
+Inputs:  metrics.json and predictions.tsv of every run and baseline; run.json and training.jsonl of every run;
+         audit.json of every task
 Outputs: compare/comparison.tsv, compare/tests.tsv, compare/loss.svg, report.html; compare/stability.svg follows from the
          methods alone
 Config:  name, tasks (labels, metric), comparison
@@ -15,6 +16,7 @@ rule compare:
         runs=expand("{folder}/{file}", folder=EVALUATIONS, file=["metrics.json", "predictions.tsv"]),
         baselines=expand("{folder}/{file}", folder=BASELINES, file=["metrics.json", "predictions.tsv"]),
         adapters=[f"{RESULTS}/finetune/{run.path}/adapter" for run in RUNS],
+        audits=expand("{results}/prepare/{task}/audit.json", results=RESULTS, task=list(CONFIG.tasks)),
         logs=[f"{RESULTS}/finetune/{run.path}/training.jsonl" for run in RUNS],
     output:
         comparison=report(f"{RESULTS}/compare/comparison.tsv", caption="../report/comparison.rst", category="compare"),
@@ -35,7 +37,7 @@ rule compare:
         baselines=BASELINES,
     shell:
         "dnatune compare --settings {params.settings:q} --runs {params.runs:q} --baselines {params.baselines:q}"
-        " --adapters {input.adapters:q} --logs {input.logs:q}"
+        " --adapters {input.adapters:q} --logs {input.logs:q} --audits {input.audits:q}"
         " --comparison {output.comparison:q} --tests {output.tests:q} --loss-figure {output.loss:q}"
         " --report {output.page:q} 2> {log:q}"
 

@@ -1,8 +1,8 @@
-"""prepare: CSV files become instruction records, checked row by row.
+"""prepare: CSV files become instruction records, checked row by row, and the splits are audited for copies.
 
 Inputs:  download/data/{task}/{train,dev,test}.csv
-Outputs: prepare/{task}/{train,dev,test}.jsonl
-Config:  tasks (labels, instruction)
+Outputs: prepare/{task}/{train,dev,test}.jsonl, audit.json
+Config:  tasks (labels, instruction), audit
 """
 
 
@@ -11,6 +11,7 @@ rule prepare:
         expand("{results}/download/data/{{task}}/{split}.csv", results=RESULTS, split=SPLITS),
     output:
         expand("{results}/prepare/{{task}}/{split}.jsonl", results=RESULTS, split=SPLITS),
+        audit=f"{RESULTS}/prepare/{{task}}/audit.json",
     log:
         f"{LOGS}/prepare/{{task}}.log",
     benchmark:
@@ -21,7 +22,8 @@ rule prepare:
         **placed("prepare", mem_mb=4000, runtime="30m"),
     params:
         settings=lambda wildcards: as_text(CONFIG.prepare_settings(wildcards.task)),
+        audit=as_text(CONFIG.settings["audit"]),
         source=subpath(input[0], parent=True),
         folder=subpath(output[0], parent=True),
     shell:
-        "dnatune prepare --settings {params.settings:q} --source {params.source:q} --folder {params.folder:q} 2> {log:q}"
+        "dnatune prepare --settings {params.settings:q} --audit {params.audit:q} --source {params.source:q} --folder {params.folder:q} 2> {log:q}"

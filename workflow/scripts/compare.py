@@ -38,6 +38,9 @@ def main() -> None:
     parser.add_argument(
         "--logs", type=Path, nargs="+", required=True, help="training.jsonl files, in the order of --runs"
     )
+    parser.add_argument(
+        "--audits", type=Path, nargs="+", required=True, help="audit.json files, in the order of the settings' tasks"
+    )
     parser.add_argument("--baselines", type=Path, nargs="*", default=[], help="folders …/<task>/<baseline>")
     parser.add_argument("--comparison", type=Path, required=True, help="comparison.tsv to write")
     parser.add_argument("--tests", type=Path, required=True, help="tests.tsv to write")
@@ -56,20 +59,21 @@ def compare(options: argparse.Namespace) -> None:
             fix="name one of each for every run, in the same order",
         )
 
-    from dnatune import comparison, figures, report
+    from dnatune import comparison, figures, pairs, report
 
     tasks = comparison.tasks_by_name(settings)
-    testing = comparison.testing_of(settings)
+    testing = pairs.testing_of(settings)
     places = zip(options.runs, options.adapters, options.logs, strict=True)
     groups = comparison.group_runs(comparison.read_run(*place, tasks) for place in places)
     baselines = [comparison.read_baseline(folder, tasks) for folder in options.baselines]
-    rows = comparison.comparison_rows(groups, baselines, tasks)
-    tests = comparison.pair_rows(groups, tasks, testing)
+    audits = comparison.read_audits(options.audits, tasks)
+    rows = comparison.comparison_rows(groups, baselines, tasks, audits)
+    tests = pairs.pair_rows(groups, tasks, testing)
     texts = {
         options.comparison: comparison.comparison_text(rows),
-        options.tests: comparison.tests_text(tests),
+        options.tests: pairs.tests_text(tests),
         options.loss_figure: figures.loss_figure(groups),
-        options.report: report.page(settings, tasks, groups, baselines, rows, tests),
+        options.report: report.page(settings, tasks, groups, baselines, rows, tests, audits),
     }
     for path, text in texts.items():
         with publish_file(path) as scratch:

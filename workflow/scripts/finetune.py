@@ -48,7 +48,7 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
 
     from dnatune import accounting, engines, exactness, memory, models, optimizers, schedules
     from dnatune.checkpoints import Checkpoints
-    from dnatune.launching import report_interruption
+    from dnatune.launching import devices, report_interruption
     from dnatune.packing import Rows
     from dnatune.prompts import encode_examples
     from dnatune.provenance import software
@@ -101,6 +101,7 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
         distributed.destroy_process_group()
         return
     weights = engines.full_precision_weights(model)
+    places = devices(rank)
 
     if rank.first:
         progress = outcome.progress
@@ -121,6 +122,7 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
             "gradient_checkpointing": fit.checkpointing,
             "accumulation": trainer.accumulation,
             "ranks": rank.world,
+            "devices": places,
             "trainable_parameters": trainable,
             "total_parameters": total,
             "precision": precision,

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -222,6 +223,22 @@ def _explain(rank: int, exit_code: int, message: str) -> DnatuneError:
         explained = RunError(f"rank {rank} ended with exit status {exit_code}", fix="its last lines stand above")
     explained.exit_status = exit_code if 0 < exit_code < 128 else RunError.exit_status
     return explained
+
+
+def devices(rank: Rank) -> list[str]:
+    """Return `node:number` of the device that the system handed to each rank; where it hands out none, `node:cpu`.
+
+    All ranks call this together. The number is the scheduler's, which `CUDA_VISIBLE_DEVICES` holds.
+    """
+    from torch import distributed
+
+    node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+    local = int(os.environ["LOCAL_RANK"])
+    numbers = list(filter(None, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")))
+    own = numbers[local] if local < len(numbers) else "cpu" if rank.device == "cpu" else str(local)
+    found: list[str] = [""] * rank.world
+    distributed.all_gather_object(found, f"{node}:{own}")
+    return found
 
 
 def join(timeout_seconds: int) -> Rank:

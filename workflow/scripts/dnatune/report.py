@@ -12,7 +12,8 @@ import numpy as np
 from markupsafe import Markup
 
 from dnatune import figures
-from dnatune.comparison import Baseline, FinishedRun, Group, comparison_text, confusion_of, tests_text
+from dnatune.comparison import Baseline, FinishedRun, Group, comparison_text, confusion_of
+from dnatune.pairs import tests_text
 from dnatune.tasks import Task
 
 _HERE = Path(__file__).parent
@@ -35,6 +36,7 @@ def page(
     baselines: Sequence[Baseline],
     rows: Sequence[Mapping[str, Any]],
     tests: Sequence[Mapping[str, Any]],
+    audits: Mapping[str, Mapping[str, Any]],
 ) -> str:
     """Return report.html.
 
@@ -45,6 +47,7 @@ def page(
         baselines: the baselines of all tasks.
         rows: `comparison_rows` of the same groups and baselines.
         tests: `pair_rows` of the same groups.
+        audits: audit.json by task.
     """
     environment = jinja2.Environment(
         autoescape=True,
@@ -72,6 +75,7 @@ def page(
             for number, ((model, task), members) in enumerate(figures.panels(groups), start=1)
         ],
         runs=[(run, _run_score(run, tasks[run.task])) for group in groups for run in group.runs],
+        audits=[_audit(task, audits[task.name], groups, rows) for task in tasks.values()],
         stages=_stages(groups),
         most_points=figures.MOST_POINTS,
         table=_download(comparison_text(rows)),
@@ -349,6 +353,30 @@ def _leaderboard(task: Task, groups: Sequence[Group], rows: Sequence[Mapping[str
         "other_name": _metric_name("f1_macro" if task.metric == "mcc" else "mcc"),
         "runs": sorted(runs, key=by_mean),
         "baselines": sorted(controls, key=by_mean),
+    }
+
+
+def _audit(
+    task: Task, audit: Mapping[str, Any], groups: Sequence[Group], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the counts of one task's audit, and each optimizer's score with and without leaked test items."""
+    pairs = [
+        {
+            "split": split,
+            "other": other,
+            **{kind: None if found is None else len(found) for kind, found in kinds.items()},
+        }
+        for split, others in audit["shared"].items()
+        for other, kinds in others.items()
+    ]
+    scores = [row for _, row in zip(groups, rows, strict=False) if row["task"] == task.name]
+    return {
+        **audit,
+        "task": task.name,
+        "metric": _metric_name(task.metric),
+        "pairs": pairs,
+        "leaked_items": len(audit["leaked"]["test"]),
+        "scores": [row for row in scores if row["mean"] is not None and row["mean_without_leaked"] is not None],
     }
 
 

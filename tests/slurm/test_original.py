@@ -1,0 +1,91 @@
+"""config/original.yaml on nodes like Taiwania 2's: what its jobs ask for, and a small copy of it to the end."""
+
+import pytest
+import yaml
+from cluster import ROOT, Shape
+from slurm_runs import SlurmWorkplace
+
+from dnatune.files import read_json
+
+#: Nodes of 8 GPUs, 36 cores and a little more memory than a job of the document takes.
+TAIWANIA = Shape(
+    nodes=2,
+    cpus=36,
+    real_memory_mb=760_000,
+    accounts=("ACD113082",),
+    partitions={"gp1d": {"MaxTime": "24:00:00"}},
+)
+SITE = yaml.safe_load((ROOT / "profiles/sites/taiwania2/site.yaml").read_text("utf-8"))
+ORIGINAL = yaml.safe_load((ROOT / "config/original.yaml").read_text("utf-8"))
+
+
+def scaled_down():
+    """The document's configuration with a tiny model, simulated promoters and three steps a run."""
+    optimizers = {
+        name: {**{key: value for key, value in settings.items() if key != "budget"}, "global_batch_size": 16}
+        for name, settings in ORIGINAL["optimizers"].items()
+    }
+    return {
+        **ORIGINAL,
+        "models": {"DNA-LLaMA3": {"source": "tiny", "tiny": {"hidden_size": 32, "layers": 1, "vocabulary": 600}}},
+        "data": {"source": "simulated", "simulated": {"train_size": 200, "dev_size": 20, "test_size": 40}},
+        "optimizers": optimizers,
+        "budget": {"steps": 3},
+        "training": {**ORIGINAL["training"], "precision": "fp32"},
+    }
+
+
+@pytest.fixture(scope="module")
+def taiwania(make_cluster):
+    return make_cluster(TAIWANIA)
+
+
+def test_the_original_dry_runs_at_taiwania_2(tmp_path, taiwania):
+    workplace = SlurmWorkplace(tmp_path / "place", taiwania)
+    workplace.site.write_text(yaml.safe_dump(SITE), "utf-8")
+    done = workplace.submit(ORIGINAL, "--dry-run")
+    assert done.code == 0, done.output
+    (adamw,) = [block for block in done.output.split("\n\n") if "rule finetune" in block and "=AdamW" in block]
+    (rk4,) = [block for block in done.output.split("\n\n") if "rule finetune" in block and "=RK4" in block]
+    for block, nodes in ((adamw, 2), (rk4, 1)):
+        asked = block.split("resources:")[1]
+        for word in (
+            f"nodes={nodes}",
+            "ranks=8",
+            "runtime=720",
+            "mem_mb=737280",
+            "slurm_account=ACD113082",
+            "slurm_partition=gp1d",
+            "--gpus-per-node=8",
+        ):
+            assert word in asked, (word, asked)
+        assert "threads: 32" in block
+
+
+def test_a_small_copy_of_the_original_runs_through(tmp_path, taiwania):
+    """Two ranks a node, for these computers are small, and no modules; all else is the site's."""
+    workplace = SlurmWorkplace(tmp_path / "place", taiwania)
+    site = {**SITE, "ranks_per_node": 2, "slurm": {**SITE["slurm"], "modules": []}}
+    workplace.site.write_text(yaml.safe_dump(site), "utf-8")
+    workplace.complete_on_slurm(scaled_down())
+    folder = workplace.folder / "results/original"
+    runs = {
+        name: read_json(folder / f"finetune/DNA-LLaMA3/prom_core_all/{name}/seed0/adapter/run.json")
+        for name in ("AdamW", "RK4")
+    }
+    assert {name: (run["ranks"], run["status"]) for name, run in runs.items()} == {
+        "AdamW": (4, "completed"),
+        "RK4": (2, "completed"),
+    }
+    assert (folder / "report.html").is_file()
+
+    rows = {row["Comment"]: row for row in taiwania.sacct("-X") if "finetune" in row["Comment"]}
+    assert len(rows) == 2
+    for comment, row in rows.items():
+        nodes = 2 if "AdamW" in comment else 1
+        assert (row["Account"].upper(), row["Partition"]) == ("ACD113082", "gp1d")
+        assert row["TimelimitRaw"] == "720" and row["ReqMem"] == "720G"
+        assert f"node={nodes}" in row["AllocTRES"] and f"gres/gpu={8 * nodes}" in row["AllocTRES"]
+        assert int(row["AllocCPUS"]) >= 8 * nodes
+    # Where every job must take a GPU, every one does.
+    assert all("gres/gpu=" in row["AllocTRES"] for row in taiwania.sacct("-X"))
