@@ -1,5 +1,7 @@
 """config/original.yaml on nodes like Taiwania 2's: what its jobs ask for, and a small copy of it to the end."""
 
+import re
+
 import pytest
 import yaml
 from cluster import ROOT, Shape
@@ -45,21 +47,11 @@ def test_the_original_dry_runs_at_taiwania_2(tmp_path, taiwania):
     workplace.site.write_text(yaml.safe_dump(SITE), "utf-8")
     done = workplace.submit(ORIGINAL, "--dry-run")
     assert done.code == 0, done.output
-    (adamw,) = [block for block in done.output.split("\n\n") if "rule finetune" in block and "=AdamW" in block]
-    (rk4,) = [block for block in done.output.split("\n\n") if "rule finetune" in block and "=RK4" in block]
-    for block, nodes in ((adamw, 2), (rk4, 1)):
-        asked = block.split("resources:")[1]
-        for word in (
-            f"nodes={nodes}",
-            "ranks=8",
-            "runtime=720",
-            "mem_mb=737280",
-            "slurm_account=ACD113082",
-            "slurm_partition=gp1d",
-            "--gpus-per-node=8",
-        ):
-            assert word in asked, (word, asked)
-        assert "threads: 32" in block
+    asked = dict(re.findall(r"optimizer=(\w+), seed=0\n +resources: (.*ranks=8.*)", done.output))
+    for optimizer, words in {"AdamW": {"nodes=2", "tasks=2"}, "RK4": {"nodes=1"}}.items():
+        words |= {"ranks=8", "runtime=720", "mem_mb=737280", "slurm_account=ACD113082", "slurm_partition=gp1d"}
+        words |= {"slurm_extra=--gpus-per-node=8 --signal=USR1@300"}
+        assert words <= set(asked[optimizer].split(", "))
 
 
 def test_a_small_copy_of_the_original_runs_through(tmp_path, taiwania):
@@ -84,8 +76,8 @@ def test_a_small_copy_of_the_original_runs_through(tmp_path, taiwania):
     for comment, row in rows.items():
         nodes = 2 if "AdamW" in comment else 1
         assert (row["Account"].upper(), row["Partition"]) == ("ACD113082", "gp1d")
-        assert row["TimelimitRaw"] == "720" and row["ReqMem"] == "720G"
+        assert row["TimelimitRaw"] == "720" and row["ReqMem"] == f"{720 * nodes}G"
         assert f"node={nodes}" in row["AllocTRES"] and f"gres/gpu={8 * nodes}" in row["AllocTRES"]
         assert int(row["AllocCPUS"]) >= 8 * nodes
     # Where every job must take a GPU, every one does.
-    assert all("gres/gpu=" in row["AllocTRES"] for row in taiwania.sacct("-X"))
+    assert all("gres/gpu=" in row["ReqTRES"] for row in taiwania.sacct("-X"))

@@ -136,6 +136,8 @@ def test_prepared_records_are_the_rows_of_the_csv(chain):
         assert all(record.keys() == contract("a prepared record").keys() for record in records)
         assert [(r["input"], r["output"]) for r in records] == [(r["sequence"], words[int(r["label"])]) for r in rows]
         assert len({record["instruction"] for record in records}) == 1
+    audit = json_of(chain.results / "prepare/prom_core_all/audit.json")
+    assert audit.keys() == contract("`audit.json`").keys()
 
 
 def test_the_training_log_has_every_step(chain):
