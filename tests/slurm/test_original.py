@@ -77,7 +77,7 @@ def test_a_small_copy_of_the_original_runs_through(tmp_path, taiwania):
         nodes = 2 if "AdamW" in comment else 1
         assert (row["Account"].upper(), row["Partition"]) == ("ACD113082", "gp1d")
         assert row["TimelimitRaw"] == "720" and row["ReqMem"] == f"{720 * nodes}G"
-        assert f"node={nodes}" in row["AllocTRES"] and f"gres/gpu={8 * nodes}" in row["AllocTRES"]
+        assert f"node={nodes}" in row["AllocTRES"] and f"gres/gpu={2 * nodes}" in row["AllocTRES"]
         assert int(row["AllocCPUS"]) >= 8 * nodes
     # Where every job must take a GPU, every one does.
     assert all("gres/gpu=" in row["ReqTRES"] for row in taiwania.sacct("-X"))
