@@ -220,7 +220,7 @@ def test_accounting_that_stops_half_way_hangs_nothing(tmp_path, cluster, uncut):
     assert losses(workplace) == uncut
 
 
-@pytest.mark.xfail(strict=False, reason="Slurm runs the job again elsewhere; Snakemake has counted it as failed by then")
+@pytest.mark.xfail(strict=False, reason="Slurm runs the job again; Snakemake has counted it as failed by then")
 def test_a_lost_node_s_run_goes_on_elsewhere(tmp_path, cluster, uncut):
     workplace = SlurmWorkplace(tmp_path / "place", cluster)
     job, process, _ = started(workplace, cluster)
