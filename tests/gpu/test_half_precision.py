@@ -7,9 +7,9 @@ import sys
 import pytest
 import torch
 
-from conftest import LORA, ROOT, TASK
 from dnatune import configuration
 from dnatune.files import read_json, read_json_lines
+from samples import LORA, ROOT, TASK
 
 pytestmark = [
     pytest.mark.gpu,

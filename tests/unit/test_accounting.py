@@ -8,11 +8,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from conftest import LORA
 from dnatune import accounting, memory, models, recipes
 from dnatune.accounting import Work
 from dnatune.packing import FEWEST_LOGITS, pack_scoring, pack_training
 from dnatune.prompts import EncodedExamples
+from samples import LORA
 
 EXAMPLES = EncodedExamples(
     prefix=[5, 6, 7, 8, 9, 10],

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from conftest import ROOT
 from dnatune import benchmarking, configuration, timing
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.launching import Rank
+from samples import ROOT
 
 SMALL = {
     "hidden_size": 32,

@@ -6,10 +6,10 @@ import dataclasses
 import pytest
 import yaml
 
-from conftest import ROOT
 from dnatune import configuration
 from dnatune.errors import ConfigurationError
 from dnatune.simulate import SimulationSettings
+from samples import ROOT
 
 DEMO = {**yaml.safe_load((ROOT / "config/demo.yaml").read_text()), "budget": {"epochs": 1}}
 

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from conftest import ROOT
 from dnatune import launching
 from dnatune.errors import ModelError, RunError
+from samples import ROOT
 
 PREAMBLE = f"""
 import os, sys

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from conftest import ROOT
 from dnatune import memory
 from dnatune.errors import ConfigurationError
 from dnatune.prompts import EncodedExamples
+from samples import ROOT
 
 TRAIN = EncodedExamples([], [[4]] * 40, [0] * 40, [[5, 2]])
 TRAINING = {

@@ -7,11 +7,11 @@ import sys
 import pytest
 import torch
 
-from conftest import LORA, TASK, make_tiny_model
 from dnatune import models, scoring
 from dnatune.errors import ModelError
 from dnatune.prompts import encode_examples
 from dnatune.records import instruction_records
+from samples import LORA, TASK, make_tiny_model
 
 ITEMS = 100
 

@@ -5,13 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import LORA, TASK, make_tiny_model
 from dnatune import accounting, models
 from dnatune.launching import Rank
 from dnatune.packing import Rows, examples_per_row, pack_scoring, pack_training, tree_mask
 from dnatune.prompts import EncodedExamples, encode_examples
 from dnatune.records import instruction_records
 from dnatune.training import Trainer
+from samples import LORA, TASK, make_tiny_model
 
 COUNT = 24
 

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import TASK, make_tiny_model
 from dnatune import models
 from dnatune.errors import DataError, ModelError
 from dnatune.packing import pack_scoring, pack_training
 from dnatune.prompts import common_prefix_length, encode_examples, encode_labels, render
 from dnatune.records import instruction_records, read_csv
+from samples import TASK, make_tiny_model
 
 
 @pytest.fixture(scope="module", params=["tiny", "dnahl-llama"])

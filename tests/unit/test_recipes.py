@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import LORA, TASK
 from dnatune import accounting, benchmarking, models, packing, recipes
 from dnatune.errors import RunError
 from dnatune.prompts import encode_examples
 from dnatune.records import instruction_records
 from dnatune.scoring import label_log_probabilities
+from samples import LORA, TASK
 
 COUNT = 36
 

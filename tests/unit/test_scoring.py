@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from conftest import TASK
 from dnatune import models, scoring
 from dnatune.prompts import encode_examples
 from dnatune.records import instruction_records
+from samples import TASK
 
 
 def test_batched_decoding_equals_decoding_one_by_one(tiny_model, simulated_rows):

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import ROOT
 from dnatune import sites
 from dnatune.errors import ConfigurationError
+from samples import ROOT
 
 
 def load(tmp_path, environment=None, **keys):

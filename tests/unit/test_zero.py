@@ -25,12 +25,12 @@ from safetensors.torch import load_file, save_file
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from conftest import LORA, ROOT, TASK
 from dnatune import models, optimizers, schedules
 from dnatune.engines import check_pair
 from dnatune.errors import ConfigurationError
 from dnatune.prompts import EncodedExamples, encode_examples
 from dnatune.records import instruction_records, write_records
+from samples import LORA, ROOT, TASK
 
 SEED = 3
 #: 20 steps of 13 are two and a half epochs of these; the last batch of an epoch has 9.
