@@ -123,16 +123,31 @@ class Workplace:
 
     def snakemake(self, configuration: Mapping[str, Any] | Path | list[Path], *arguments: str | Path) -> Finished:
         """Run Snakemake with a configuration, as a map or in files, and what else stands on its command line."""
+        return run(self.command(configuration, *arguments), self.folder, {"DNATUNE_SITE": str(self.site)})
+
+    def peak_kilobytes(self, configuration: Mapping[str, Any] | Path | list[Path], *arguments: str | Path) -> int:
+        """Run Snakemake and return the largest resident memory of it or of a process that it started."""
+        # From a small process of its own: a child's figure begins with that of the process which started it.
+        measure = (
+            "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, "
+            "stderr=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        )
+        command = [PYTHON, "-c", measure, *self.command(configuration, *arguments)]
+        done = run(command, self.folder, {"DNATUNE_SITE": str(self.site)})
+        assert done.code == 0, done.output
+        return int(done.output)
+
+    def command(self, configuration: Mapping[str, Any] | Path | list[Path], *arguments: str | Path) -> list[str | Path]:
+        """Write the configuration down and return the command that runs it."""
         files = configuration if isinstance(configuration, list) else [configuration]
         if not isinstance(files[0], Path):
             written = self.folder / "config.yaml"
             written.write_text(yaml.safe_dump(dict(configuration), sort_keys=False, allow_unicode=True), "utf-8")
             files = [written]
-        command = [
+        return [
             *(PYTHON, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", self.folder),
             *("--configfile", *files, "--cores", "2", "--nocolor", *arguments),
         ]
-        return run(command, self.folder, {"DNATUNE_SITE": str(self.site)})
 
     def complete(self, configuration: Mapping[str, Any] | Path | list[Path], *arguments: str | Path) -> Finished:
         """Run Snakemake and insist on success; a failure shows the end of every log."""

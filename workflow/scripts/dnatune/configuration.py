@@ -407,7 +407,7 @@ def _rows(schema: dict[str, Any], root: dict[str, Any], path: str) -> Iterator[t
         inner = _dereference(part, root)
         kind = _kind(inner)
         default = part.get("default", inner.get("default", "none"))
-        yield full, kind, part.get("unit", ""), _plain(default), part.get("description", "")
+        yield full, kind, part.get("unit", inner.get("unit", "")), _plain(default), part.get("description", "")
         yield from _rows(inner, root, f"{full}.")
         if isinstance(inner.get("additionalProperties"), dict):
             yield from _rows(inner["additionalProperties"], root, f"{full}.<name>.")
