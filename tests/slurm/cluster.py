@@ -330,7 +330,7 @@ class Cluster:
         return RunError(what, where=str(self.folder), fix="\n".join(["read the logs", *logs]))
 
     def _write_folder(self) -> None:
-        for part in ("log", "munge", "database", "state", "spool", "gpus"):
+        for part in ("log", "munge", "database", "state", "spool", "gpus", "bin"):
             shutil.rmtree(self.folder / part, ignore_errors=True)
             (self.folder / part).mkdir(parents=True)
         for name in self.shape.node_names:
@@ -345,7 +345,6 @@ class Cluster:
         prolog.write_text(f'#!/bin/sh\necho "export {_MARK}={self.folder}/$SLURMD_NODENAME"\n', "utf-8")
         prolog.chmod(0o755)
         clients = self.folder / "bin"
-        clients.mkdir()
         for name in _CLIENTS:
             if real := shutil.which(name):
                 script = f'#!/bin/sh\nSLURM_CONF={self.folder}/slurm.conf exec {real} "$@"\n'

@@ -249,8 +249,9 @@ def test_the_command_line_starts_and_stops(tmp_path_factory):
     options = ["--folder", str(folder), "--no-accounting", "--nodes", "1"]
     started = subprocess.run([*command, "start", *options], check=True, capture_output=True, text=True, timeout=60)
     try:
-        assert started.stdout == f"export SLURM_CONF={folder}/slurm.conf\n"
-        assert Cluster(folder, SMALL).node_states() == {"n1": "idle"}
+        asked = f"{started.stdout}cd / && sinfo --noheader --Node --format='%N %T'"
+        answered = subprocess.run(["bash", "-c", asked], check=True, capture_output=True, text=True, timeout=60)
+        assert answered.stdout.split() == ["n1", "idle"]
     finally:
         subprocess.run([*command, "stop", "--folder", str(folder)], check=True, timeout=60)
     assert Cluster(folder, SMALL).processes() == {}
