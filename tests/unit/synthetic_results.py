@@ -85,7 +85,7 @@ class Results:
             "epochs": 1.0,
             "global_batch_size": batch,
             "micro_batch_size": 16,
-            "examples_per_row": 8,
+            "shared_prefix": True,
             "gradient_checkpointing": False,
             "accumulation": 4,
             "devices": ["n1:0", "n1:1"],

@@ -48,7 +48,7 @@ def counted(task) -> int:
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_training_formula_counts_what_torch_counts(saved, key_value_heads, checkpointing):
     model = models.add_lora(llama(key_value_heads), {**LORA, "modules_to_save": saved}, seed=0).train()
-    batch = pack_training(EXAMPLES, range(4), 3)
+    batch = pack_training(EXAMPLES, range(4), shared=True)
     dimensions = accounting.dimensions(model.get_base_model())
     likelihood = models.LabelLikelihood(model)
 
@@ -64,7 +64,7 @@ def test_training_formula_counts_what_torch_counts(saved, key_value_heads, check
 
 def test_padded_rows_with_all_logits_count_too():
     model = models.add_lora(llama(), LORA, seed=0).train()
-    recipe = recipes.TrainingRecipe("plain", 2, False, None)
+    recipe = recipes.TrainingRecipe("plain", 2, False, recipes.ALL_LOGITS)
     batches = recipe.micro_batches(EXAMPLES, range(4))
     loss = recipes.RecipeLoss(model)
     dimensions = accounting.dimensions(model.get_base_model())
@@ -75,7 +75,7 @@ def test_padded_rows_with_all_logits_count_too():
 def test_scoring_formulas_count_what_torch_counts():
     model = llama().eval()
     dimensions = accounting.dimensions(model)
-    batch = pack_scoring(EXAMPLES, range(4), 2)
+    batch = pack_scoring(EXAMPLES, range(4), shared=True)
     with torch.no_grad():
         packed = counted(lambda: models.LabelLikelihood(model)(batch))
     assert packed == accounting.scoring_flops(dimensions, accounting.executed(batch))
@@ -120,28 +120,28 @@ pieces = st.lists(st.integers(3, 9), min_size=1, max_size=6)
     prefix=st.lists(st.integers(3, 9), max_size=7),
     examples=st.lists(pieces, min_size=1, max_size=7),
     labels=st.lists(pieces, min_size=2, max_size=3),
-    per_row=st.integers(1, 4),
     scoring=st.booleans(),
 )
-def test_floor_is_each_token_once_and_its_past(prefix, examples, labels, per_row, scoring):
+def test_floor_is_each_token_once_and_its_past(prefix, examples, labels, scoring):
     encoded = EncodedExamples(prefix, examples, [i % 2 for i in range(len(examples))], labels)
-    batch = (pack_scoring if scoring else pack_training)(encoded, range(len(examples)), per_row)
-    rows = -(-len(examples) // per_row)
+    batch = (pack_scoring if scoring else pack_training)(encoded, range(len(examples)), shared=True)
     p = len(prefix)
-    tokens, context, logits = rows * p, rows * p * (p + 1) // 2, 0
+    tokens, context, logits = p, p * (p + 1) // 2, 0
+    owns = []
     for index, example in enumerate(examples):
         e = len(example)
         tokens += e
         context += e * p + e * (e + 1) // 2
+        owns.append(e)
         for label in labels if scoring else [labels[encoded.answers[index]]]:
             a = len(label) - 1
             tokens += a
+            owns[-1] += a
             context += a * (p + e) + a * (a + 1) // 2
             logits += len(label)
     assert accounting.floor(batch) == Work(tokens, context, logits)
-    count, length = batch.input_ids.shape
-    assert accounting.executed(batch) == Work(count * length, count * length**2, max(FEWEST_LOGITS, logits))
-    assert count == rows
+    looked = p**2 + len(examples) * max(owns) * (p + max(owns))
+    assert accounting.executed(batch) == Work(tokens, looked, max(FEWEST_LOGITS, logits))
 
 
 def test_the_peak_is_that_of_the_fastest_trial(monkeypatch):

@@ -25,7 +25,6 @@ SMALL = {
     "examples": 48,
     "slow_examples": 16,
     "scoring_examples": 6,
-    "row_tokens": [96, 192],
     "repeats": 2,
     "patience": 0,
 }
@@ -162,8 +161,8 @@ def test_figures_follow_from_the_raw_timings(finished):
     assert work < 0.5
     use = shared["floor_flops"] / statistics.median(steps["shared prefix"]) / result["matmul_peak"]
     assert shared["model_flop_utilisation"] == pytest.approx(use)
-    assert [row["row_tokens"] for row in training["row_lengths"]] == [96, 192]
-    assert [row["micro_batch_size"] for row in training["micro_batches"]] == [48, 24]
+    assert [row["examples"] for row in training["rows"]] == [48, 24, 12, 6]
+    assert [row["examples"] for row in result["scoring"]["rows"]] == [6]
     assert len(result["optimizer_steps"]["rk4_step_seconds"]) == 2
 
 

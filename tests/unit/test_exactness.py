@@ -33,7 +33,7 @@ EXACT = {
     "tied": lambda: build("Llama", **DECODER, **WIDE, tie_word_embeddings=True),
     "qwen3": lambda: build("Qwen3", **DECODER, **WIDE, head_dim=8),
     "mistral without a window": lambda: build("Mistral", **DECODER, **WIDE, sliding_window=None),
-    "mistral, window wider than a row": lambda: build("Mistral", **DECODER, **WIDE, sliding_window=500),
+    "mistral, window wider than an example": lambda: build("Mistral", **DECODER, **WIDE, sliding_window=16),
 }
 INEXACT = {
     "mistral, narrow window": (lambda: build("Mistral", **DECODER, **WIDE, sliding_window=12), "window of 12 tokens"),
@@ -62,8 +62,7 @@ def own_log_probabilities(model, examples, indices):
 def test_models_with_positions_and_masks_of_their_input_get_shared_rows(name, caplog):
     model = EXACT[name]()
     with caplog.at_level(logging.WARNING):
-        assert exactness.usable_rows(model, EXAMPLES) >= 1
-        assert exactness.obstacle(model, EXAMPLES, 3) is None
+        assert exactness.shared_rows(model, EXAMPLES)
     assert "ordinary rows" not in caplog.text
 
 
@@ -71,18 +70,18 @@ def test_models_with_positions_and_masks_of_their_input_get_shared_rows(name, ca
 def test_others_get_ordinary_rows_and_the_log_says_why(name, caplog):
     make, reason = INEXACT[name]
     with caplog.at_level(logging.WARNING):
-        assert exactness.usable_rows(make(), EXAMPLES) is None
+        assert not exactness.shared_rows(make(), EXAMPLES)
     assert "ordinary rows" in caplog.text
     assert reason in caplog.text
 
 
 @pytest.mark.parametrize("name", [*EXACT, *INEXACT])
 @torch.no_grad()
-def test_what_usable_rows_returns_scores_as_the_model_does(name):
+def test_the_rows_that_are_chosen_score_as_the_model_does(name):
     model = EXACT[name]() if name in EXACT else INEXACT[name][0]()
-    per_row = exactness.usable_rows(model, EXAMPLES, scoring=True)
+    shared = exactness.shared_rows(model, EXAMPLES)
     indices = range(len(EXAMPLES))
-    batch = pack_scoring(EXAMPLES, indices, per_row)
+    batch = pack_scoring(EXAMPLES, indices, shared)
     tokens = models.LabelLikelihood(model)(batch)
     scores = torch.zeros(2 * len(EXAMPLES)).index_add_(0, batch.owners, tokens)
     assert scores == pytest.approx(own_log_probabilities(model, EXAMPLES, indices), abs=2e-5)
@@ -91,7 +90,7 @@ def test_what_usable_rows_returns_scores_as_the_model_does(name):
 def test_ordinary_rows_train_on_the_same_answers():
     model = EXACT["llama"]()
     indices = [3, 0, 4]
-    ordinary, shared = (pack_training(EXAMPLES, indices, per_row) for per_row in (None, 3))
+    ordinary, shared = (pack_training(EXAMPLES, indices, way) for way in (False, True))
     likelihood = models.LabelLikelihood(model)
     found, expected = (
         torch.zeros(3).index_add_(0, batch.owners, likelihood(batch).detach()) for batch in (ordinary, shared)
@@ -112,7 +111,7 @@ def test_a_refused_mask_is_a_reason_and_other_failures_are_not_hidden():
 
     decoder = model.model
     model.get_decoder = lambda: Refusing(decoder)
-    assert "attention_mask must be 2-D" in exactness.obstacle(model, EXAMPLES, 3)
+    assert "attention_mask must be 2-D" in exactness.obstacle(model, EXAMPLES)
 
     class Full(Refusing):
         def forward(self, **arguments):
@@ -120,4 +119,4 @@ def test_a_refused_mask_is_a_reason_and_other_failures_are_not_hidden():
 
     model.get_decoder = lambda: Full(decoder)
     with pytest.raises(torch.OutOfMemoryError):
-        exactness.obstacle(model, EXAMPLES, 3)
+        exactness.obstacle(model, EXAMPLES)

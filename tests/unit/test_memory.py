@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from dnatune import memory
@@ -44,13 +46,56 @@ def _environment():
     return {**os.environ, "PYTHONPATH": str(ROOT / "workflow/scripts")}
 
 
-def fit(device="cpu", world=2, **changes):
-    return memory.fit({**TRAINING, **changes}, None, nn.Linear(1, 1), TRAIN, 4, device, world)
+def fit(device="cpu", world=2, train=TRAIN, shared=True, **changes):
+    return memory.fit({**TRAINING, **changes}, None, nn.Linear(1, 1), train, shared, device, world)
+
+
+class Room(nn.Module):
+    """A model that has memory for so many examples with their activations, and for any number without them."""
+
+    def __init__(self, limit):
+        super().__init__()
+        self.weight, self.limit, self.recomputing = nn.Parameter(torch.ones(())), limit, False
+
+    def get_base_model(self):
+        return self
+
+    def gradient_checkpointing_enable(self, _):
+        self.recomputing = True
+
+    def gradient_checkpointing_disable(self):
+        self.recomputing = False
+
+    def forward(self, batch):
+        if len(batch.mask) > self.limit and not self.recomputing:
+            raise torch.OutOfMemoryError("no memory is left")
+        return self.weight * torch.ones(len(batch.targets))
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(20, (16, False)), (8, (8, False)), (7, (64, True))])
+def test_activations_are_recomputed_where_a_row_would_be_too_short_without(limit, expected, monkeypatch):
+    """A prefix of 40 tokens behind which 10 stand for each example: 8 examples execute half as much again as many."""
+    monkeypatch.setattr(memory.distributed, "all_reduce", lambda *_, **__: None)
+    monkeypatch.setattr(memory.torch.cuda, "empty_cache", lambda: None)
+    # A device that is no CPU, and holds nothing.
+    train = EncodedExamples([7] * 40, [[4] * 9] * 64, [0] * 64, [[5, 2]])
+    monkeypatch.setattr(memory, "largest_that_fits", partial(_on_cpu, memory.largest_that_fits))
+    room = Room(limit)
+    found = memory.fit({**TRAINING, "zero_stage": 2}, room, room, train, True, "meta", 1)
+    assert (found.micro_batch_size, found.checkpointing) == expected
+
+
+def _on_cpu(search, *arguments):
+    *most, _, reserve = arguments
+    return search(*most, "cpu", reserve)
 
 
 def test_on_a_cpu_auto_is_a_number_and_keeps_activations():
     assert fit() == memory.Fit(20, checkpointing=False)
-    assert fit(world=1) == memory.Fit(32, checkpointing=False)
+    assert fit(world=1) == memory.Fit(40, checkpointing=False)
+    long = EncodedExamples([7] * 50, [[4] * 98] * 200, [0] * 200, [[5, 2]])
+    assert fit(world=1, train=long) == memory.Fit(40, checkpointing=False)
+    assert fit(world=1, train=long, shared=False) == memory.Fit(27, checkpointing=False)
     assert fit(micro_batch_size=7, gradient_checkpointing=True) == memory.Fit(7, checkpointing=True)
 
 

@@ -161,3 +161,16 @@ def test_only_adapter_and_saved_modules_are_trained(tiny_model):
     assert all("lora_" in name or "modules_to_save" in name for name in trained)
     assert sum("lora_A" in name for name in trained) == 7 * 2
     assert sum("modules_to_save" in name for name in trained) == 2
+
+
+def test_log_probabilities_and_their_gradient_are_exact_over_a_large_vocabulary():
+    torch.manual_seed(0)
+    logits = (5 * torch.randn(7, 61_957)).requires_grad_()
+    targets, weights = torch.randint(61_957, (7,)), torch.randn(7)
+    found = models.log_probabilities(logits, targets)
+    (found * weights).sum().backward()
+    exact = logits.detach().double().requires_grad_()
+    truth = exact.log_softmax(dim=1).gather(1, targets[:, None])[:, 0]
+    (truth * weights.double()).sum().backward()
+    assert (found.double() - truth).abs().max() < 5e-6
+    assert (logits.grad.double() - exact.grad).norm() < 1e-6 * exact.grad.norm()

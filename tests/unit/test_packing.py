@@ -1,15 +1,19 @@
 """Shared-prefix rows give exactly what one example a row gives."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnatune import accounting, models
+from dnatune import models
 from dnatune.launching import Rank
-from dnatune.packing import Rows, examples_per_row, pack_scoring, pack_training, tree_mask
+from dnatune.packing import Rows, chunks, pack_scoring, pack_training, tree_mask
 from dnatune.prompts import EncodedExamples, encode_examples
 from dnatune.records import instruction_records
+from dnatune.scoring import label_log_probabilities
 from dnatune.training import Trainer
 from samples import LORA, TASK, make_tiny_model
 
@@ -79,8 +83,9 @@ def test_gradients_equal_ordinary_training(folder, gue_rows, per_row):
     (-sum(ordinary_log_probabilities(model, prompts, answers)) / COUNT).backward()
     expected = gradients(model)
     model.zero_grad()
-    packed = models.LabelLikelihood(model)(pack_training(examples, range(COUNT), per_row))
-    (-packed.sum() / COUNT).backward()
+    likelihood = models.LabelLikelihood(model)
+    for part in chunks(range(COUNT), per_row):
+        (-likelihood(pack_training(examples, part, shared=True)).sum() / COUNT).backward()
     for name, gradient in gradients(model).items():
         error = (gradient - expected[name]).norm() / expected[name].norm()
         assert error < 5e-6, f"{name}: {error:.1e}"
@@ -94,10 +99,8 @@ def test_scores_equal_ordinary_scoring(folder, gue_rows, per_row):
     answers = [label for _ in range(COUNT) for label in examples.labels]
     with torch.no_grad():
         expected = torch.stack(ordinary_log_probabilities(model, prompts, answers))
-        batch = pack_scoring(examples, range(COUNT), per_row)
-        tokens = models.LabelLikelihood(model)(batch)
-    scores = torch.zeros(len(answers), dtype=torch.float64).index_add_(0, batch.owners, tokens.double())
-    assert (scores - expected).abs().max() < 1e-5
+    scores = label_log_probabilities(models.LabelLikelihood(model), examples, range(COUNT), per_row, True, "cpu")
+    assert np.abs(scores.ravel() - expected.numpy()).max() < 1e-5
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
@@ -115,7 +118,7 @@ def test_the_ranks_shares_add_up_to_ordinary_training(folder, gue_rows, ranks):
     for index in range(ranks):
         settings = {"global_batch_size": len(batch)}
         trainer = Trainer(
-            None, None, Rank(index, ranks, "cpu"), examples, None, None, [], settings, 0, Rows(2, 2), None
+            None, None, Rank(index, ranks, "cpu"), examples, None, None, [], settings, 0, Rows(True, 2), None
         )
         for piece, weight in trainer._micro_batches(batch):
             (-weight * likelihood(piece).sum()).backward()
@@ -130,12 +133,35 @@ def test_without_the_mask_the_result_is_wrong(folder, gue_rows):
     """transformers infers packing from restarted positions and would cut the examples off from the prefix."""
     _, examples = encode(folder, gue_rows[:COUNT])
     model = trainable_model(folder)
-    batch = pack_training(examples, range(COUNT), 6)
+    batch = pack_training(examples, range(6), shared=True)
     with torch.no_grad():
         right = models.LabelLikelihood(model)(batch)
-        object.__setattr__(batch, "mask", None)
-        wrong = models.LabelLikelihood(model)(batch)
+        causal = models.causal_model(model)
+        logits = causal(input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False).logits
+        wrong = models.log_probabilities(logits[batch.rows, batch.columns], batch.targets)
     assert (right - wrong).abs().max() > 1e-3
+
+
+def test_examples_that_see_each_other_give_another_result(toy):
+    """Every element of the mask counts: what one example sees of another, or of another's answer, changes its score."""
+    encoded = EncodedExamples([3, 4], [[10, 11], [12], [13, 14, 15]], [0, 1, 0], [[5, 6, 2], [7, 2]])
+    batch = pack_scoring(encoded, range(3), shared=True)
+    likelihood = models.LabelLikelihood(toy)
+    own = batch.mask.shape[2]
+    used = torch.zeros(3 * own, dtype=torch.bool)
+    used[batch.slots] = True
+    used = used.view(3, own)
+    with torch.no_grad():
+        right = likelihood(batch)
+        for example, row, column in (~batch.mask[:, 0]).nonzero().tolist():
+            prefix = batch.mask.shape[3] - own
+            if not used[example, row] or not used[example, column - prefix]:
+                continue
+            mask = batch.mask.clone()
+            mask[example, 0, row, column] = True
+            wrong = likelihood(dataclasses.replace(batch, mask=mask))
+            # A token that nothing is predicted from does not show what it sees in the last layer alone.
+            assert (right - wrong).abs().max() > 1e-7, (example, row, column)
 
 
 def test_mask_is_ancestry_by_brute_force():
@@ -146,42 +172,37 @@ def test_mask_is_ancestry_by_brute_force():
     assert tree_mask(pieces, parents).tolist() == expected
 
 
-def test_a_label_that_begins_another_and_an_example_longer_than_a_row_are_exact(toy):
+def test_a_label_that_begins_another_and_a_long_example_among_short_ones_are_exact(toy):
     labels = [[5, 2], [5, 6, 2], [5, 6, 7, 2]]
     encoded = EncodedExamples([3, 4], [[10, 11], list(range(8, 38)) * 3, [12]], [0, 1, 2], labels)
-    assert examples_per_row(encoded, break_even=4.0) == 1
     prompts = [encoded.prompt(i) for i in range(3) for _ in labels]
     with torch.no_grad():
         truth = torch.stack(ordinary_log_probabilities(toy, prompts, labels * 3))
-        batch = pack_scoring(encoded, range(3), 1)
+        batch = pack_scoring(encoded, range(3), shared=True)
         tokens = models.LabelLikelihood(toy)(batch)
     assert torch.zeros(9).index_add_(0, batch.owners, tokens) == pytest.approx(truth, abs=1e-5)
 
 
-def test_rows_are_filled_alike():
-    encoded = EncodedExamples([3, 4], [[10, 11]] * 32, [0] * 32, [[5, 2], [6, 2]])
-    batch = pack_training(encoded, range(32), 12)
-    # Three rows of 10 or 11 rather than 12, 12 and 8; each example brings its two tokens and one of its answer.
-    assert batch.input_ids.shape == (3, 2 + 11 * 3)
+def test_a_row_holds_the_prefix_once_and_no_padding():
+    encoded = EncodedExamples([3, 4], [[10, 11], [12], [13, 14, 15]], [0, 1, 0], [[5, 6, 2], [7, 2]])
+    batch = pack_training(encoded, range(3), shared=True)
+    # The last token of an answer predicts nothing.
+    assert batch.input_ids.tolist() == [[3, 4, 10, 11, 5, 6, 12, 7, 13, 14, 15, 5, 6]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4, 5, 2, 3, 2, 3, 4, 5, 6]]
+    assert batch.slots.tolist() == [0, 1, 2, 3, 5, 6, 10, 11, 12, 13, 14]
 
 
-@pytest.mark.parametrize("width", [128, 512, 4096])
-@pytest.mark.parametrize("prefix", [1, 20, 60, 200])
-@pytest.mark.parametrize("own", [10, 24, 70])
-def test_the_chosen_row_executes_least(width, prefix, own):
-    """Against a search over all row lengths with the full cost formula of a Llama of that width."""
-    encoded = EncodedExamples([3] * prefix, [[4] * (own - 1)] * 4000, [0] * 4000, [[5, 2]])
-    shape = accounting.Dimensions(8, width, 8 * 12 * width**2, 0, 0, head_trained=True)
-
-    def cost(per_row):
-        rows = 4000 / per_row
-        work = accounting.rectangle(1, prefix + per_row * own, 0)
-        return rows * accounting.training_flops(shape, work)
-
-    chosen = examples_per_row(encoded, accounting.break_even(shape))
-    best = min(range(1, 400), key=cost)
-    # The best length is a flat minimum, and rows hold whole examples.
-    assert cost(chosen) <= 1.02 * cost(best)
+def test_gradients_are_the_same_bit_for_bit_every_time(folder, gue_rows):
+    """Nothing is added up in an order of its own, so a run that is cut and continued is the uncut one."""
+    _, examples = encode(folder, gue_rows[:COUNT])
+    model = trainable_model(folder)
+    likelihood, batch = models.LabelLikelihood(model), pack_training(examples, range(COUNT), shared=True)
+    twice = []
+    for _ in range(2):
+        model.zero_grad()
+        likelihood(batch).sum().backward()
+        twice.append(gradients(model))
+    assert all(torch.equal(twice[0][name], twice[1][name]) for name in twice[0])
 
 
 token = st.integers(2, 40)
@@ -192,22 +213,21 @@ token = st.integers(2, 40)
     prefix=st.lists(token, max_size=9),
     examples=st.lists(st.lists(token, min_size=1, max_size=7), min_size=1, max_size=6),
     labels=st.lists(st.lists(token, min_size=1, max_size=5), min_size=2, max_size=4),
-    per_row=st.integers(1, 7),
     data=st.data(),
 )
-def test_any_shape_of_row_scores_as_one_example_a_row(toy, prefix, examples, labels, per_row, data):
+def test_any_shape_of_row_scores_as_one_example_a_row(toy, prefix, examples, labels, data):
     answers = data.draw(st.lists(st.integers(0, len(labels) - 1), min_size=len(examples), max_size=len(examples)))
     encoded = EncodedExamples(prefix, examples, answers, labels)
     indices = range(len(examples))
     with torch.no_grad():
         prompts = [encoded.prompt(i) for i in indices]
         truth = torch.stack(ordinary_log_probabilities(toy, prompts, [encoded.answer(i) for i in indices]))
-        batch = pack_training(encoded, indices, per_row)
+        batch = pack_training(encoded, indices, shared=True)
         tokens = models.LabelLikelihood(toy)(batch)
         assert torch.zeros(len(examples)).index_add_(0, batch.owners, tokens) == pytest.approx(truth, abs=1e-5)
         every = [label for _ in indices for label in labels]
         truth = torch.stack(ordinary_log_probabilities(toy, [p for p in prompts for _ in labels], every))
-        batch = pack_scoring(encoded, indices, per_row)
+        batch = pack_scoring(encoded, indices, shared=True)
         tokens = models.LabelLikelihood(toy)(batch)
         assert torch.zeros(len(every)).index_add_(0, batch.owners, tokens) == pytest.approx(truth, abs=1e-5)
 

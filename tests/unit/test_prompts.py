@@ -19,16 +19,24 @@ def tokenizer(request, tmp_path_factory, simulated_rows):
     return models.load_tokenizer(request.getfixturevalue("shared") / "tokenizers/dnahl-llama")
 
 
-def sequences_of_row(batch, row):
-    """Every root-to-leaf token sequence of a packed row, read back from ids, positions and mask alone."""
-    mask, ids, positions = batch.mask[row, 0], batch.input_ids[row].tolist(), batch.position_ids[row].tolist()
-    return [[(positions[j], ids[j]) for j in range(len(ids)) if mask[i, j]] for i in range(len(ids))]
+def sequences_of_row(batch):
+    """The root-to-leaf token sequence of each token of a shared row, read back from ids, positions and mask alone."""
+    ids, positions, own = batch.input_ids[0].tolist(), batch.position_ids[0].tolist(), batch.mask.shape[2]
+    prefix = batch.mask.shape[3] - own
+    place = {slot: prefix + number for number, slot in enumerate(batch.slots.tolist())}
+    found = [[(positions[j], ids[j]) for j in range(i + 1)] for i in range(prefix)]
+    for slot in batch.slots.tolist():
+        example, row = divmod(slot, own)
+        seen = batch.mask[example, 0, row].nonzero()[:, 0].tolist()
+        places = [j if j < prefix else place[example * own + j - prefix] for j in seen]
+        found.append([(positions[j], ids[j]) for j in places])
+    return found
 
 
 def test_ids_scored_are_ids_trained_on(tokenizer, simulated_rows):
     records = instruction_records(simulated_rows[:9], TASK)
     examples = encode_examples(tokenizer, records, TASK.labels, 512, "rows")
-    trained, scored = pack_training(examples, range(9), 3), pack_scoring(examples, range(9), 3)
+    trained, scored = (pack(examples, range(9), True) for pack in (pack_training, pack_scoring))
     for number, record in enumerate(records):
         # The oracle is the tokenizer itself on the whole text's two parts.
         prompt = tokenizer(render(record)).input_ids
@@ -38,8 +46,7 @@ def test_ids_scored_are_ids_trained_on(tokenizer, simulated_rows):
         for batch, owner in ((trained, number), (scored, number * 2 + TASK.labels.index(record["output"]))):
             places = (batch.owners == owner).nonzero()[:, 0]
             assert batch.targets[places].tolist() == answer
-            row, column = batch.rows[places[-1]].item(), batch.columns[places[-1]].item()
-            seen = sequences_of_row(batch, row)[column]
+            seen = sequences_of_row(batch)[batch.columns[places[-1]]]
             assert [token for _, token in seen] == prompt + answer[:-1]
             assert [position for position, _ in seen] == list(range(len(prompt) + len(answer) - 1))
 

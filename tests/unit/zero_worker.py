@@ -64,7 +64,7 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
 
     from dnatune import accounting, engines, models, optimizers, schedules
     from dnatune.checkpoints import Checkpoints
-    from dnatune.packing import Rows, examples_per_row
+    from dnatune.packing import Rows
     from dnatune.training import Trainer
 
     method, training, precision = case["method"], case["training"], case["precision"]
@@ -94,7 +94,7 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
     watch = Watch(likelihood)
     driven = OverflowingEngine(engine, case["overflows"], rank, case["pretend_fp16"]) if case["overflows"] else engine
     dimensions = accounting.dimensions(base)
-    rows = Rows(examples_per_row(examples, accounting.break_even(dimensions)), training["micro_batch_size"])
+    rows = Rows(True, training["micro_batch_size"])
     meter = accounting.Meter(dimensions, 1e9, checkpointing=False)
     trainer = Trainer(driven, optimizer, rank, examples, None, extent, rates, training, plan["seed"], rows, meter)
     folder = Path(case["folder"])

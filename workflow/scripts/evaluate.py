@@ -65,7 +65,7 @@ def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
                 examples,
                 range(len(examples)),
                 settings["batch_size"],
-                exactness.usable_rows(model, examples, scoring=True),
+                exactness.shared_rows(model, examples),
                 device,
                 bar.update,
             )

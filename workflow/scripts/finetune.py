@@ -75,7 +75,7 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
 
     base = models.load_model(options.model, tokenizer, engines.dtype_of(precision))
     model = models.add_lora(base, settings["lora"], seed).to(rank.device)
-    per_row = exactness.usable_rows(base, train)
+    shared = exactness.shared_rows(base, train)
     trainable, total = models.parameter_counts(model)
     optimizer = optimizers.build(
         method, [p for p in model.parameters() if p.requires_grad], hyperparameters, training["max_grad_norm"]
@@ -84,8 +84,8 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
     configuration = engines.deepspeed_configuration(training, precision, rank.world, clipping)
     likelihood = models.LabelLikelihood(model)
     engine = engines.start_engine(likelihood, optimizer, configuration)
-    fit = memory.fit(training, model, likelihood, train, per_row, rank.device, rank.world)
-    rows = Rows(per_row, fit.micro_batch_size)
+    fit = memory.fit(training, model, likelihood, train, shared, rank.device, rank.world)
+    rows = Rows(shared, fit.micro_batch_size)
     meter = accounting.meter(base, rank.device, fit.checkpointing)
 
     versions = software()
@@ -118,7 +118,7 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
             "epochs": progress.step / plan.steps_per_epoch,
             "global_batch_size": training["global_batch_size"],
             "micro_batch_size": trainer.rows.micro_batch_size,
-            "examples_per_row": trainer.rows.examples_per_row,
+            "shared_prefix": trainer.rows.shared,
             "gradient_checkpointing": fit.checkpointing,
             "accumulation": trainer.accumulation,
             "ranks": rank.world,

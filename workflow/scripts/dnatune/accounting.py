@@ -86,11 +86,6 @@ def dimensions(model: PreTrainedModel) -> Dimensions:
     )
 
 
-def break_even(model: Dimensions) -> float:
-    """Return the tokens of context at which attention costs as much as the linear layers, in forward and backward."""
-    return (model.frozen + model.trained) / (3 * model.layers * model.attention_width)
-
-
 def training_flops(model: Dimensions, work: Work, checkpointing: bool = False) -> int:
     """Return the operations of forward and backward pass.
 
@@ -122,24 +117,24 @@ def _decoder_flops(model: Dimensions, work: Work) -> int:
 
 
 def executed(batch: PackedBatch) -> Work:
-    """Return what dense attention does with a packed batch: padding and the mask's empty squares are work too."""
-    rows, length = batch.input_ids.shape
-    logits = rows * length if batch.position_ids is None else max(FEWEST_LOGITS, len(batch.targets))
-    return Work(rows * length, rows * length * length, logits)
+    """Return what is done with a packed batch: padding and the masks' empty squares are work too."""
+    if batch.slots is None:
+        return rectangle(*batch.input_ids.shape, batch.input_ids.numel())
+    examples, _, own, seen = batch.mask.shape
+    # The prefix attends to itself, then every example to the prefix and to itself, padded to the longest example.
+    context = (seen - own) ** 2 + examples * own * seen
+    return Work(batch.input_ids.numel(), context, max(FEWEST_LOGITS, len(batch.targets)))
 
 
 def floor(batch: PackedBatch) -> Work:
     """Return what a packed batch needs: each of its tokens once, and of the mask only what it lets through."""
-    if batch.position_ids is None:
+    if batch.slots is None:
         used = batch.mask.sum(dim=-1)
         return Work(int(used.sum()), int((used * (used + 1) // 2).sum()), len(batch.targets))
-    # Every answer ends with a token that predicts its last, so a row ends at its last place that is scored.
-    last = torch.zeros(len(batch.input_ids), dtype=torch.long, device=batch.columns.device)
-    used = last.scatter_reduce(0, batch.rows, batch.columns, "amax") + 1
-    looks = batch.mask[:, 0].sum(dim=-1)
-    inside = torch.arange(looks.shape[1], device=looks.device) < used[:, None]
-    context = looks[inside].sum()
-    return Work(int(used.sum()), int(context), len(batch.targets))
+    _, _, own, seen = batch.mask.shape
+    prefix = seen - own
+    looks = batch.mask.sum(dim=-1).flatten()[batch.slots]
+    return Work(batch.input_ids.numel(), prefix * (prefix + 1) // 2 + int(looks.sum()), len(batch.targets))
 
 
 def rectangle(rows: int, length: int, logits: int) -> Work:

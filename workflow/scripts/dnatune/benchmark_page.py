@@ -37,20 +37,10 @@ def table(result: Mapping[str, Any]) -> str:
             f"| {name} | {_range(row)} | {_times(scoring['speedup'].get(name))} "
             f"| {row['executed_over_floor']:.2f} | {row['model_flop_utilisation']:.1%} |"
         )
-    lines += [
-        "",
-        "Row length: seconds, median (range)",
-        "",
-        "| tokens | training: examples a row | forward + backward | scoring: examples a row | seconds |",
-        "|---|---|---|---|---|",
-    ]
-    for train, score in zip(training["row_lengths"], scoring["row_lengths"], strict=True):
-        lines.append(
-            f"| {train['row_tokens']} | {train['examples_per_row']} | {_range(train)} "
-            f"| {score['examples_per_row']} | {_range(score)} |"
-        )
-    lines += ["", "Micro-batch: seconds, median (range)", "", "| examples | forward + backward |", "|---|---|"]
-    lines += [f"| {row['micro_batch_size']} | {_range(row)} |" for row in training["micro_batches"]]
+    for what, timed in (("Training", training), ("Scoring", scoring)):
+        lines += ["", f"{what}, examples of one row: seconds, median (range)", ""]
+        lines += ["| examples | tokens | seconds |", "|---|---|---|"]
+        lines += [f"| {row['examples']} | {row['tokens']:,} | {_range(row)} |" for row in timed["rows"]]
     ratio = result["optimizer_steps"]["rk4_over_sgd_step"]
     lines += ["", f"An rk4 step costs {_range(ratio)} sgd steps."]
     return "\n".join(lines)
@@ -89,8 +79,8 @@ def figure(result: Mapping[str, Any]) -> str:
             ).properties(title=panel, width=330, height=28 * len(rows.data.values))
         )
     points = [
-        {"panel": what, "tokens": row["row_tokens"], "relative": row["median"] / min(r["median"] for r in rows)}
-        for what, rows in (("training", training["row_lengths"]), ("scoring", scoring["row_lengths"]))
+        {"panel": what, "tokens": row["tokens"], "relative": row["median"] / min(r["median"] for r in rows)}
+        for what, rows in (("training", training["rows"]), ("scoring", scoring["rows"]))
         for row in rows
     ]
     lines = (

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import gc
 import logging
-import math
 import os
 import platform
 import statistics
@@ -37,6 +36,8 @@ _HYPERPARAMETERS = {
     "rk4": {"learning_rate": 1e-4},
 }
 _RK4_STAGES = 4
+#: Shortest row that is timed.
+_FEWEST_IN_A_ROW = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,15 +123,9 @@ class Bench:
         """Return the model with a fresh adapter, in fp32 on the device."""
         return models.add_lora(self.base(), self.settings["lora"], seed=0)
 
-    def per_row(self, model: Any, scoring: bool = False) -> int:
-        """Return how many examples dnatune puts into a row."""
-        break_even = accounting.break_even(accounting.dimensions(model))
-        return packing.examples_per_row(self.test if scoring else self.train, break_even, scoring)
-
-    def recipes(self, model: Any, fit: memory.Fit) -> list[TrainingRecipe]:
+    def recipes(self, fit: memory.Fit) -> list[TrainingRecipe]:
         """Return the compared training recipes, dnatune's last, which goes as far as memory allows."""
-        size = min(fit.micro_batch_size, len(self.batch))
-        return recipes.training_recipes(size, fit.checkpointing, self.per_row(model))
+        return recipes.training_recipes(min(fit.micro_batch_size, len(self.batch)), fit.checkpointing)
 
 
 def run(bench: Bench) -> dict[str, Any]:
@@ -233,7 +228,6 @@ def check_scores(
     indices: Sequence[int],
     end: int,
     batch_size: int,
-    examples_per_row: int,
 ) -> dict[str, float]:
     """Return how far the recipes' scores are apart, in fp32: largest difference of two log-probabilities, relative.
 
@@ -246,7 +240,7 @@ def check_scores(
     rows = recipes.score_in_rows(model, examples, indices, recipes.COMMON_ROWS)
     original = recipes.score_one_by_one(model, examples, indices, end, lambda _: 1)
     shared = label_log_probabilities(
-        models.LabelLikelihood(model), examples, indices, batch_size, examples_per_row, str(model.device)
+        models.LabelLikelihood(model), examples, indices, batch_size, True, str(model.device)
     )
     errors = {"original": _relative(original.first, rows[:, :, 0]), "shared prefix": _relative(shared, rows.sum(-1))}
     _refuse_disagreement({(name, "score"): error for name, error in errors.items()})
@@ -286,8 +280,8 @@ def _rates(seconds: float, count: int, executed: int, needed: int, peak: float) 
 def _scoring(bench: Bench, peak: float) -> dict[str, Any]:
     """Compare ways to score the same examples with the same plain model."""
     model, test, scored, end = bench.base().eval(), bench.test, bench.scored, bench.tokenizer.eos_token_id
-    batch_size, per_row = bench.settings["evaluation"]["batch_size"], bench.per_row(model, scoring=True)
-    errors = check_scores(model, test, scored, end, batch_size, per_row)
+    batch_size = bench.settings["evaluation"]["batch_size"]
+    errors = check_scores(model, test, scored, end, batch_size)
     model = model.to(bench.dtype)
     dimensions = accounting.dimensions(model)
 
@@ -298,19 +292,17 @@ def _scoring(bench: Bench, peak: float) -> dict[str, Any]:
         """A trained model ends its answer itself, and random weights do not."""
         return len(test.answer(index))
 
-    def shared(examples_per_row: int) -> Callable[[], Any]:
+    def shared(size: int) -> Callable[[], Any]:
         likelihood = models.LabelLikelihood(model)
-        return lambda: label_log_probabilities(
-            likelihood, test, scored, batch_size, examples_per_row, bench.rank.device
-        )
+        return lambda: label_log_probabilities(likelihood, test, scored, size, True, bench.rank.device)
 
     ways: dict[str, Callable[[], Any]] = {
         "original": lambda: recipes.score_one_by_one(model, test, scored, end, as_asked),
         "original, ended answers": lambda: recipes.score_one_by_one(model, test, scored, end, as_answered),
         "common practice": lambda: recipes.score_in_rows(model, test, scored, recipes.COMMON_ROWS),
-        "shared prefix": shared(per_row),
+        "shared prefix": shared(batch_size),
     }
-    packed = [packing.pack_scoring(test, part, per_row) for part in packing.chunks(scored, batch_size)]
+    packed = [packing.pack_scoring(test, part, shared=True) for part in packing.chunks(scored, batch_size)]
     works = {
         "original": recipes.one_by_one_work(test, scored, as_asked),
         "original, ended answers": recipes.one_by_one_work(test, scored, as_answered),
@@ -342,12 +334,11 @@ def _scoring(bench: Bench, peak: float) -> dict[str, Any]:
             for name, times in seconds.items()
         },
         "speedup": timing.speedups(seconds, "shared prefix"),
-        "row_lengths": _row_lengths(
+        "rows": _rows(
             bench,
-            len(scored[:batch_size]),
-            lambda per_row: packing.pack_scoring(test, scored[:batch_size], per_row),
-            lambda per_row: _timed(shared(per_row), bench.rank.device),
-            len(test.prefix),
+            len(scored),
+            lambda size: packing.pack_scoring(test, scored[:size], shared=True),
+            lambda size: _timed(shared(size), bench.rank.device),
         ),
     }
 
@@ -377,37 +368,32 @@ def _quiet_generation() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _row_lengths(
+def _rows(
     bench: Bench,
     count: int,
     pack: Callable[[int], packing.PackedBatch],
     task: Callable[[int], Callable[[], float]],
-    prefix: int,
 ) -> list[dict[str, Any]]:
-    """Time shared rows of several lengths by turns.
+    """Time shared rows of several lengths by turns: all examples in one row, halves of them, and so on.
 
     Args:
         bench: what is measured with.
-        count: examples of one forward pass.
-        pack: rows of so many examples.
+        count: examples in all.
+        pack: a row of so many examples.
         task: what to time with so many examples in a row.
-        prefix: tokens of the shared prefix.
     """
-    own = pack(1).input_ids.shape[1] - prefix
-    most = {tokens: max(1, (tokens - prefix) // own) for tokens in bench.own["row_tokens"]}
-    # As many rows as that takes, filled alike: a last row with few examples is mostly padding.
-    lengths = {tokens: math.ceil(count / math.ceil(count / limit)) for tokens, limit in most.items()}
-    tasks = {str(tokens): task(per_row) for tokens, per_row in lengths.items()}
+    sizes = [count >> halvings for halvings in range(count.bit_length()) if count >> halvings >= _FEWEST_IN_A_ROW]
+    tasks = {str(size): task(size) for size in sizes}
     timing.warm_up(tasks)
     seconds = timing.by_turns(tasks, bench.own["repeats"], bench.neighbours)
     return [
         {
-            "row_tokens": tokens,
-            "examples_per_row": per_row,
-            "seconds": seconds[str(tokens)],
-            **timing.spread(seconds[str(tokens)]),
+            "examples": size,
+            "tokens": pack(size).input_ids.numel(),
+            "seconds": seconds[str(size)],
+            **timing.spread(seconds[str(size)]),
         }
-        for tokens, per_row in lengths.items()
+        for size in sizes
     ]
 
 
@@ -431,9 +417,8 @@ class _Trained:
         loss = recipes.RecipeLoss(self.model)
         self.engine = engines.start_engine(loss, optimizer, configuration)
         self.engine.train()
-        per_row = bench.per_row(self.model.get_base_model())
         #: What of dnatune's own rows fits into memory.
-        self.fit = memory.fit(training, self.model, loss.likelihood, bench.train, per_row, bench.rank.device, 1)
+        self.fit = memory.fit(training, self.model, loss.likelihood, bench.train, True, bench.rank.device, 1)
 
     def step(self, recipe: TrainingRecipe, indices: Sequence[int], part: int = 0) -> StepTimes:
         """Take an optimizer step on some examples.
@@ -470,10 +455,10 @@ def _training(bench: Bench, peak: float) -> dict[str, Any]:
     """Compare ways to take one optimizer step on the same global batch."""
     model = bench.adapted()
     smallest = memory.Fit(recipes.COMMON_ROWS, checkpointing=False)
-    agreement = check_gradients(model, bench.recipes(model.get_base_model(), smallest), bench.train, bench.part)
+    agreement = check_gradients(model, bench.recipes(smallest), bench.train, bench.part)
     dimensions = accounting.dimensions(model.get_base_model())
     trained = _Trained(bench, "adamw", model)
-    compared = bench.recipes(model.get_base_model(), trained.fit)
+    compared = bench.recipes(trained.fit)
     ours = compared[-1]
     for recipe in compared:
         trained.step(recipe, bench.batch if recipe is ours else bench.part[: recipe.micro_batch_size])
@@ -515,17 +500,16 @@ def _training(bench: Bench, peak: float) -> dict[str, Any]:
             ),
         }
 
-    def rows_of(per_row: int) -> TrainingRecipe:
-        return dataclasses.replace(ours, micro_batch_size=len(bench.batch), examples_per_row=per_row)
+    def of_size(size: int) -> Callable[[], float]:
+        way = dataclasses.replace(ours, micro_batch_size=size)
+        return lambda: trained.step(way, bench.batch).gradient
 
-    lengths = _row_lengths(
+    rows = _rows(
         bench,
         len(bench.batch),
-        lambda per_row: packing.pack_training(bench.train, bench.batch, per_row),
-        lambda per_row: lambda: trained.step(rows_of(per_row), bench.batch).gradient,
-        len(bench.train.prefix),
+        lambda size: packing.pack_training(bench.train, bench.batch[:size], shared=True),
+        of_size,
     )
-    micro_batches = _micro_batches(bench, trained, ours)
     trained.close()
     return {
         "examples": len(bench.batch),
@@ -535,28 +519,13 @@ def _training(bench: Bench, peak: float) -> dict[str, Any]:
         "recipes": results,
         "speedup_forward_backward": timing.speedups(gradients, ours.name),
         "speedup_step": timing.speedups(steps, ours.name),
-        "row_lengths": lengths,
-        "micro_batches": micro_batches,
+        "rows": rows,
     }
 
 
 def _constancy(bench: Bench, times: StepTimes) -> float:
     """Return cost an example in the first part of the batch ÷ that in the whole batch."""
     return (times.part / len(bench.part)) / (times.gradient / len(bench.batch))
-
-
-def _micro_batches(bench: Bench, trained: _Trained, ours: TrainingRecipe) -> list[dict[str, Any]]:
-    """Time dnatune's rows with several micro-batch sizes by turns: halves of the global batch, down to 16."""
-    sizes = [len(bench.batch)]
-    while sizes[-1] // 2 >= recipes.COMMON_ROWS:
-        sizes.append(sizes[-1] // 2)
-    ways = {size: dataclasses.replace(ours, micro_batch_size=size) for size in sizes}
-    tasks = {str(size): lambda way=way: trained.step(way, bench.batch).gradient for size, way in ways.items()}
-    timing.warm_up(tasks)
-    seconds = timing.by_turns(tasks, bench.own["repeats"], bench.neighbours)
-    return [
-        {"micro_batch_size": size, "seconds": seconds[str(size)], **timing.spread(seconds[str(size)])} for size in sizes
-    ]
 
 
 def _optimizer_steps(bench: Bench) -> dict[str, Any]:
@@ -566,7 +535,7 @@ def _optimizer_steps(bench: Bench) -> dict[str, Any]:
     def four(method: str) -> Callable[[], float]:
         return lambda: sum(trained[method].step(ours, bench.batch).whole for _ in range(_RK4_STAGES))
 
-    ours = bench.recipes(trained["rk4"].model.get_base_model(), trained["rk4"].fit)[-1]
+    ours = bench.recipes(trained["rk4"].fit)[-1]
     tasks = {method: four(method) for method in trained}
     timing.warm_up(tasks)
     seconds = timing.by_turns(tasks, bench.own["repeats"], bench.neighbours)

@@ -6,64 +6,59 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from dnatune import accounting
 from dnatune.models import LabelLikelihood
-from dnatune.packing import examples_per_row, pack_scoring
+from dnatune.packing import pack_scoring
 from dnatune.prompts import EncodedExamples
 
 _LOG = logging.getLogger(__name__)
 #: Log-probabilities of a token may differ by this much, nats. What a wrong mask or position does is ten times as much;
 #: half precision alone, in sums of another order, comes near the second and third.
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.02, torch.bfloat16: 0.1}
+#: Examples that go both ways.
+_COMPARED = 16
 
 
-def usable_rows(model: PreTrainedModel, examples: EncodedExamples, scoring: bool = False) -> int | None:
-    """Return how many examples share a row; None, with a line in the log, where only ordinary rows are exact.
+def shared_rows(model: PreTrainedModel, examples: EncodedExamples) -> bool:
+    """Tell whether examples may share rows; where only ordinary rows are exact, a line in the log says why.
 
     Args:
         model: a causal model on its device.
         examples: an encoded split.
-        scoring: whether rows carry every label.
     """
-    try:
-        break_even = accounting.break_even(accounting.dimensions(model))
-    except AttributeError:
-        per_row, reason = 1, "the model has no attention heads"
-    else:
-        per_row = examples_per_row(examples, break_even, scoring)
-        reason = obstacle(model, examples, per_row)
-    if reason is None:
-        return per_row
-    _LOG.warning("ordinary rows: %s, so rows that share a prefix would not be exact; this is slower", reason)
-    return None
+    reason = obstacle(model, examples)
+    if reason is not None:
+        _LOG.warning("ordinary rows: %s, so rows that share a prefix would not be exact; this is slower", reason)
+    return reason is None
 
 
 @torch.no_grad()
-def obstacle(model: PreTrainedModel, examples: EncodedExamples, examples_per_row: int) -> str | None:
+def obstacle(model: PreTrainedModel, examples: EncodedExamples) -> str | None:
     """Return why a model cannot be served exactly by shared rows, or None if it can.
 
-    A window narrower than a row is read off the configuration, for it may leave the first examples untouched. All else
-    (positions that do not come from `position_ids`, recurrent state, a cap on the logits) shows in numbers: some
-    examples with all their labels go through the model both ways.
+    A window narrower than an example with its prefix is read off the configuration, for it may leave the first examples
+    untouched. All else (attention that is not looked up by name, positions that do not come from `position_ids`,
+    recurrent state, a cap on the logits) shows in numbers: some examples with all their labels go through the model
+    both ways.
 
     Args:
         model: a causal model on its device.
         examples: an encoded split.
-        examples_per_row: examples that share one prefix.
     """
-    indices = range(min(len(examples), examples_per_row + 1))
-    device = next(model.parameters()).device
-    shared = pack_scoring(examples, indices, examples_per_row).to(device)
-    length = shared.input_ids.shape[1]
-    window = _window(model.config.get_text_config())
+    config = model.config.get_text_config()
+    if getattr(config, "num_attention_heads", None) is None:
+        return "the model has no attention heads"
+    window = _window(config)
+    length = len(examples.prefix) + max(map(len, examples.examples)) + max(map(len, examples.labels))
     if window is not None and window < length:
-        return f"the model's attention has a window of {window} tokens, and a shared row {length}"
+        return f"the model's attention has a window of {window} tokens, and an example {length}"
+    indices = range(min(len(examples), _COMPARED))
+    device = next(model.parameters()).device
     likelihood = LabelLikelihood(model)
     training, _ = model.training, model.eval()
     try:
-        ordinary = likelihood(pack_scoring(examples, indices, None).to(device))
+        ordinary = likelihood(pack_scoring(examples, indices, shared=False).to(device))
         try:
-            packed = likelihood(shared)
+            packed = likelihood(pack_scoring(examples, indices, shared=True).to(device))
         except torch.OutOfMemoryError:
             raise
         except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:

@@ -18,6 +18,9 @@ from dnatune.errors import DnatuneError, Interrupted, RunError
 _STATUS = "DNATUNE_INTERRUPTED_FILE"
 #: Ports of rendezvous over several nodes, below those that systems hand out by themselves.
 _FIRST_PORT, _PORTS = 12000, 18000
+#: glibc gives large blocks back to the system when they are freed, and takes them again, zeroed page by page, for the
+#: next step's logits and gradients. A rank keeps what it has had.
+_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**26)}
 #: How long Slurm may take to end a job that it has put back into the queue.
 _REQUEUE_SECONDS = 120
 
@@ -169,6 +172,8 @@ def start_ranks(command: Sequence[str], ranks: int, node: Node | None = None) ->
         shutdown_timeout=10,
     )
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // ranks)))
+    for name, value in _MEMORY.items():
+        os.environ.setdefault(name, value)
     os.environ["DNATUNE_WORLD_SIZE"] = str(nodes * ranks)
     with tempfile.TemporaryDirectory(prefix="dnatune-") as folder:
         os.environ[_STATUS] = status = str(Path(folder) / "interrupted")

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,8 +15,8 @@ from dnatune.packing import pack_training
 from dnatune.prompts import EncodedExamples
 
 _LOG = logging.getLogger(__name__)
-#: Micro-batch on a CPU, examples. Memory does not end there in an error that could be caught.
-_ON_CPU = 32
+#: Tokens behind the prefix in a micro-batch on a CPU, where memory does not end in an error that could be caught.
+_ON_CPU = 4096
 #: Bytes a trained weight needs once training runs, beside what exists when the engine has started: its gradient, in
 #: the model's format and in fp32, and up to five fp32 copies of an optimizer's own.
 _LATER_BYTES = 4 + 4 + 5 * 4
@@ -39,22 +40,22 @@ def fit(
     model: Any,
     likelihood: nn.Module,
     train: EncodedExamples,
-    examples_per_row: int | None,
+    shared: bool,
     device: str,
     world: int,
 ) -> Fit:
     """Return micro-batch size and checkpointing, `auto` resolved; every rank calls it and gets the same answer.
 
     On a GPU the largest share of a global batch is tried with the longest examples, and halved until forward and
-    backward pass fit on every rank; if one row does not fit, activations are recomputed. Gradients are taken outside
-    the engine, so a rank that runs out of memory leaves none waiting.
+    backward pass fit on every rank; where that leaves too few examples a row, activations are recomputed. Gradients are
+    taken outside the engine, so a rank that runs out of memory leaves none waiting.
 
     Args:
         training: the map `training` of the run.
         model: the model with its adapter.
         likelihood: the `models.LabelLikelihood` around it.
         train: encoded training split.
-        examples_per_row: see `packing.Rows`.
+        shared: see `packing.Rows`.
         device: of this rank.
         world: number of ranks.
 
@@ -72,16 +73,18 @@ def fit(
             fix="give a number and yes or no, or use zero_stage 2",
         )
     if not on_gpu:
-        return Fit(min(_ON_CPU, share) if size == "auto" else size, checkpointing is True)
+        own = max(map(len, train.examples)) + max(map(len, train.labels)) + (0 if shared else len(train.prefix))
+        return Fit(max(1, min(_ON_CPU // own, share)) if size == "auto" else size, checkpointing is True)
     largest = share if size == "auto" else min(size, share)
-    least = min(largest, examples_per_row or 1) if size == "auto" else largest
+    fewest = _fewest_unrecomputed(train) if shared and checkpointing == "auto" else 1
     longest = sorted(range(len(train)), key=lambda i: len(train.examples[i]) + len(train.answer(i)), reverse=True)
     if "auto" not in (size, checkpointing):
         return Fit(size, checkpointing)
     reserve = _LATER_BYTES * sum(p.numel() for p in likelihood.parameters() if p.requires_grad)
     for way in [False, True] if checkpointing == "auto" else [checkpointing]:
+        least = largest if size != "auto" else 1 if way else min(largest, fewest)
         with checkpointed(model, way):
-            found = largest_that_fits(likelihood, train, longest, examples_per_row, largest, least, device, reserve)
+            found = largest_that_fits(likelihood, train, longest, shared, largest, least, device, reserve)
         if found:
             _LOG.info("micro-batch %d, activations %s", found, "recomputed" if way else "kept")
             return Fit(found, way)
@@ -92,11 +95,21 @@ def fit(
     )
 
 
+def _fewest_unrecomputed(train: EncodedExamples) -> int:
+    """Return the fewest examples of a shared row that cost less, activations kept, than many with them recomputed.
+
+    Recomputation makes three passes of two. A prefix of P tokens behind which n examples of M tokens stand makes
+    n·M tokens n·M + P, which is half as many again at n = 2·P ÷ M.
+    """
+    own = sum(map(len, train.examples)) / len(train) + max(map(len, train.labels)) - 1
+    return max(1, math.ceil(2 * len(train.prefix) / own))
+
+
 def largest_that_fits(
     likelihood: nn.Module,
     train: EncodedExamples,
     longest: Sequence[int],
-    examples_per_row: int | None,
+    shared: bool,
     largest: int,
     least: int,
     device: str,
@@ -108,7 +121,7 @@ def largest_that_fits(
         likelihood: the module whose gradient is taken.
         train: encoded training split.
         longest: its examples, longest first.
-        examples_per_row: see `packing.Rows`.
+        shared: see `packing.Rows`.
         largest: examples to begin with.
         least: examples to end with.
         device: of this rank.
@@ -121,7 +134,7 @@ def largest_that_fits(
         kept = batch = None
         try:
             kept = torch.empty(reserve, dtype=torch.uint8, device=device)
-            batch = pack_training(train, longest[:size], examples_per_row).to(torch.device(device))
+            batch = pack_training(train, longest[:size], shared).to(torch.device(device))
             torch.autograd.grad(likelihood(batch).sum(), parameters, allow_unused=True)
         except torch.OutOfMemoryError:
             fits.zero_()

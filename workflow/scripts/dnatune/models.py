@@ -20,6 +20,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from dnatune import attention
 from dnatune.errors import ModelError
 from dnatune.files import is_lfs_pointer
 from dnatune.packing import FEWEST_LOGITS, PackedBatch
@@ -263,32 +264,67 @@ def merge(base: Path, adapter: Path, folder: Path) -> None:
 class LabelLikelihood(nn.Module):
     """Log-probabilities of a packed batch's targets.
 
-    In shared rows logits are computed at those places only. Ordinary rows go the model's own way, logits of every
+    In a shared row logits are computed at those places only. Ordinary rows go the model's own way, logits of every
     token included: what a model does to its logits besides is not left out then.
     """
 
     def __init__(self, model: PreTrainedModel | PeftModel):
         super().__init__()
         self.model = model
+        attention.prepare(causal_model(model))
 
     def forward(self, batch: PackedBatch) -> torch.Tensor:
         """Return log p(target | its past) [targets], in fp32."""
-        causal = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
-        if batch.position_ids is None:
+        causal = causal_model(self.model)
+        if batch.slots is None:
             every = causal(input_ids=batch.input_ids, attention_mask=batch.mask, use_cache=False).logits
-            logits = every[batch.rows, batch.columns].float()
-        else:
-            hidden = causal.get_decoder()(
-                input_ids=batch.input_ids,
-                position_ids=batch.position_ids,
-                attention_mask=batch.mask,
-                use_cache=False,
-            ).last_hidden_state
-            places = hidden[batch.rows, batch.columns]
-            repeated = places[:1].expand(max(0, FEWEST_LOGITS - len(places)), -1)
-            every = causal.get_output_embeddings()(torch.cat([places, repeated]))
-            logits = every[: len(places)].float()
-        return logits.gather(1, batch.targets[:, None])[:, 0] - logits.logsumexp(dim=1)
+            return log_probabilities(every[batch.rows, batch.columns], batch.targets)
+        hidden = causal.get_decoder()(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            # With four axes it is taken as it is. Without one transformers would infer packing from the positions.
+            attention_mask=batch.mask,
+            slots=batch.slots,
+            use_cache=False,
+        ).last_hidden_state
+        return log_probabilities(logits_at(causal, hidden, batch), batch.targets)
+
+
+def causal_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """Return the causal language model itself, with or without an adapter inside it."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def logits_at(causal: PreTrainedModel, hidden: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
+    """Return the logits [targets, vocabulary] at a batch's places alone, of hidden states [rows, length, width]."""
+    places = hidden[batch.rows, batch.columns]
+    repeated = places[:1].expand(max(0, FEWEST_LOGITS - len(places)), -1)
+    return causal.get_output_embeddings()(torch.cat([places, repeated]))[: len(places)]
+
+
+def log_probabilities(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return log p of each target [targets], in fp32, from logits [targets, vocabulary]."""
+    return _LogProbability.apply(logits.float(), targets)
+
+
+class _LogProbability(torch.autograd.Function):
+    """A logit minus the log-sum-exp of its row.
+
+    torch's cross-entropy sums a row of 61,957 terms in an order that is off by 1e-4, and its log-sum-exp, which is not,
+    fills four tensors of the logits' size on its way back. This fills one.
+    """
+
+    @staticmethod
+    def forward(context: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        total = logits.logsumexp(dim=1, keepdim=True)
+        context.save_for_backward(logits, targets, total)
+        return (logits.gather(1, targets[:, None]) - total)[:, 0]
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        logits, targets, total = context.saved_tensors
+        share = (logits - total).exp_().mul_(-gradient[:, None])
+        return share.scatter_add_(1, targets[:, None], gradient[:, None]), None
 
 
 def parameter_counts(model: nn.Module) -> tuple[int, int]:

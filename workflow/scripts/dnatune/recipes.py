@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 
 from dnatune.accounting import Work, executed, rectangle
 from dnatune.memory import checkpointed
-from dnatune.models import LabelLikelihood
-from dnatune.packing import PackedBatch, chunks, pack_training
+from dnatune.models import LabelLikelihood, causal_model, log_probabilities, logits_at
+from dnatune.packing import FEWEST_LOGITS, PackedBatch, chunks, pack_training
 from dnatune.prompts import EncodedExamples
 
 #: What transformers' loss leaves out.
@@ -26,6 +26,8 @@ _IGNORED = -100
 ORIGINAL_ROWS, COMMON_ROWS = 2, 16
 #: Tokens that the original decoded for an answer.
 ORIGINAL_NEW_TOKENS = 8
+#: What a recipe's rows are; see `TrainingRecipe`.
+ALL_LOGITS, LABEL_LOGITS, SHARED = "padded, all logits", "padded, logits of answers", "shared"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +76,12 @@ class RecipeLoss(nn.Module):
         """Return the batch's part of a loss: Σ negative log-likelihood of its answers ÷ `tokens`.
 
         Args:
-            batch: rows. Padded ones go the whole way through transformers: logits of every token, and its own loss.
+            batch: rows. `PaddedBatch` goes the whole way through transformers: logits of every token, and its own loss.
             tokens: answer tokens of the global batch.
         """
         if isinstance(batch, PackedBatch):
-            return -self.likelihood(batch).sum() / tokens
+            chosen = self.likelihood(batch) if batch.slots is not None else self._at_labels(batch)
+            return -chosen.sum() / tokens
         return self.likelihood.model(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
@@ -87,6 +90,13 @@ class RecipeLoss(nn.Module):
             # A tensor, as transformers' own trainer gives it.
             num_items_in_batch=torch.tensor(tokens, device=batch.labels.device),
         ).loss
+
+    def _at_labels(self, batch: PackedBatch) -> torch.Tensor:
+        """Return log p of the targets of ordinary rows, logits computed there alone."""
+        causal = causal_model(self.likelihood.model)
+        decoder = causal.get_decoder()
+        hidden = decoder(input_ids=batch.input_ids, attention_mask=batch.mask, use_cache=False).last_hidden_state
+        return log_probabilities(logits_at(causal, hidden, batch), batch.targets)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,37 +107,37 @@ class TrainingRecipe:
         name: what it is called in tables.
         micro_batch_size: examples of one forward pass.
         checkpointing: whether activations are recomputed in the backward pass.
-        examples_per_row: examples that share a prefix; None for padded rows with all their logits.
+        rows: `ALL_LOGITS` or `LABEL_LOGITS`: a padded row an example, with all its logits or those of its answer;
+            `SHARED`: one row a micro-batch.
     """
 
     name: str
     micro_batch_size: int
     checkpointing: bool
-    examples_per_row: int | None
+    rows: str
 
     def micro_batches(self, examples: EncodedExamples, indices: Sequence[int]) -> list[PaddedBatch | PackedBatch]:
         """Return some examples as this recipe's rows."""
         return [self._rows(examples, part) for part in chunks(indices, self.micro_batch_size)]
 
     def _rows(self, examples: EncodedExamples, part: Sequence[int]) -> PaddedBatch | PackedBatch:
-        if self.examples_per_row is None:
+        if self.rows == ALL_LOGITS:
             return pad_rows([examples.prompt(i) for i in part], [examples.answer(i) for i in part])
-        return pack_training(examples, part, self.examples_per_row)
+        return pack_training(examples, part, shared=self.rows == SHARED)
 
 
-def training_recipes(micro_batch_size: int, checkpointing: bool, examples_per_row: int) -> list[TrainingRecipe]:
+def training_recipes(micro_batch_size: int, checkpointing: bool) -> list[TrainingRecipe]:
     """Return the compared recipes, each with one waste less than the one before it.
 
     Args:
         micro_batch_size: dnatune's.
         checkpointing: whether dnatune has to recompute activations.
-        examples_per_row: dnatune's.
     """
     return [
-        TrainingRecipe("original", ORIGINAL_ROWS, True, None),
-        TrainingRecipe("common practice", COMMON_ROWS, False, None),
-        TrainingRecipe("label-only logits", COMMON_ROWS, False, 1),
-        TrainingRecipe("shared prefix", micro_batch_size, checkpointing, examples_per_row),
+        TrainingRecipe("original", ORIGINAL_ROWS, True, ALL_LOGITS),
+        TrainingRecipe("common practice", COMMON_ROWS, False, ALL_LOGITS),
+        TrainingRecipe("label-only logits", COMMON_ROWS, False, LABEL_LOGITS),
+        TrainingRecipe("shared prefix", micro_batch_size, checkpointing, SHARED),
     ]
 
 
@@ -136,10 +146,9 @@ def work_of(batches: Sequence[PaddedBatch | PackedBatch]) -> Work:
     total = Work(0, 0, 0)
     for batch in batches:
         if isinstance(batch, PackedBatch):
-            total += executed(batch)
+            total += dataclasses.replace(executed(batch), logits=max(FEWEST_LOGITS, len(batch.targets)))
         else:
-            rows, length = batch.input_ids.shape
-            total += rectangle(rows, length, rows * length)
+            total += rectangle(*batch.input_ids.shape, batch.input_ids.numel())
     return total
 
 

@@ -448,9 +448,8 @@ def _facts(run: FinishedRun) -> Iterator[tuple[tuple[str, str], str]]:
     batch, micro, accumulation = (record[k] for k in ("global_batch_size", "micro_batch_size", "accumulation"))
     cut = f"{batch}: micro-batches of {micro}, {accumulation} accumulated on each of {record['ranks']} ranks"
     yield ("finetune", "batch as it was cut"), cut
-    per_row = record["examples_per_row"]
-    shared = "ordinary rows" if per_row is None else f"up to {per_row} examples behind one prefix"
-    yield ("finetune", "rows"), shared
+    rows = "a micro-batch behind one prefix" if record["shared_prefix"] else "one for each example"
+    yield ("finetune", "rows"), rows
     yield ("finetune", "activations"), "recomputed" if record["gradient_checkpointing"] else "kept"
     if not run.diverged:
         yield ("evaluate", "test items"), _count(run.metrics["n"])

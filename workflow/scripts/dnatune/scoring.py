@@ -17,7 +17,7 @@ def label_log_probabilities(
     examples: EncodedExamples,
     indices: Sequence[int],
     batch_size: int,
-    examples_per_row: int | None,
+    shared: bool,
     device: str,
     advance: Callable[[int], None] = lambda _: None,
 ) -> np.ndarray:
@@ -28,7 +28,7 @@ def label_log_probabilities(
         examples: the encoded split.
         indices: which of its examples.
         batch_size: most examples in one forward pass.
-        examples_per_row: examples that share one prefix; None for ordinary rows.
+        shared: see `packing.Rows`.
         device: torch device name.
         advance: told how many examples have been scored since the last call.
 
@@ -39,7 +39,7 @@ def label_log_probabilities(
     scores = np.empty((len(indices), classes))
     done = 0
     for part in chunks(indices, batch_size):
-        batch = pack_scoring(examples, part, examples_per_row).to(torch.device(device))
+        batch = pack_scoring(examples, part, shared).to(torch.device(device))
         tokens = likelihood(batch).double()
         sums = torch.zeros(len(part) * classes, dtype=torch.float64, device=tokens.device)
         sums.index_add_(0, batch.owners, tokens)

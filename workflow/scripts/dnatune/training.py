@@ -179,12 +179,12 @@ class Trainer:
 
     def _micro_batches(self, batch: list[int]) -> list[tuple[PackedBatch, float]]:
         """Return this rank's share as (rows, weight); all ranks get the same number, padded with weight zero."""
-        size, per_row = self.rows.micro_batch_size, self.rows.examples_per_row
+        size, shared = self.rows.micro_batch_size, self.rows.shared
         share = batch[self.rank.index :: self.rank.world]
         count = math.ceil(math.ceil(len(batch) / self.rank.world) / size)
-        pieces = [(pack_training(self.train, part, per_row), 1.0) for part in chunks(share, size)]
+        pieces = [(pack_training(self.train, part, shared), 1.0) for part in chunks(share, size)]
         while len(pieces) < count:
-            pieces.append((pack_training(self.train, batch[:1], per_row), 0.0))
+            pieces.append((pack_training(self.train, batch[:1], shared), 0.0))
         return pieces
 
     def _stage(self, step: int, pieces: list[tuple[PackedBatch, float]], tokens: int) -> tuple[float, bool]:
@@ -234,7 +234,7 @@ class Trainer:
             self.dev,
             padded,
             self.rows.micro_batch_size,
-            self.rows.examples_per_row,
+            self.rows.shared,
             self.rank.device,
         )[: len(share)]
         self.engine.train()
