@@ -161,7 +161,7 @@ def test_figures_follow_from_the_raw_timings(finished):
     assert work < 0.5
     use = shared["floor_flops"] / statistics.median(steps["shared prefix"]) / result["matmul_peak"]
     assert shared["model_flop_utilisation"] == pytest.approx(use)
-    assert [row["examples"] for row in training["rows"]] == [48, 24, 12, 6]
+    assert [row["examples"] for row in training["rows"]] == [48, 24, 12]
     assert [row["examples"] for row in result["scoring"]["rows"]] == [6]
     assert len(result["optimizer_steps"]["rk4_step_seconds"]) == 2
 

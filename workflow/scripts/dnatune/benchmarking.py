@@ -37,7 +37,7 @@ _HYPERPARAMETERS = {
 }
 _RK4_STAGES = 4
 #: Shortest row that is timed.
-_FEWEST_IN_A_ROW = 4
+_FEWEST_IN_A_ROW = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -382,7 +382,8 @@ def _rows(
         pack: a row of so many examples.
         task: what to time with so many examples in a row.
     """
-    sizes = [count >> halvings for halvings in range(count.bit_length()) if count >> halvings >= _FEWEST_IN_A_ROW]
+    halves = [count >> halvings for halvings in range(1, count.bit_length())]
+    sizes = [count, *(size for size in halves if size >= _FEWEST_IN_A_ROW)]
     tasks = {str(size): task(size) for size in sizes}
     timing.warm_up(tasks)
     seconds = timing.by_turns(tasks, bench.own["repeats"], bench.neighbours)
