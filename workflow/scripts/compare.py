@@ -69,11 +69,12 @@ def compare(options: argparse.Namespace) -> None:
     audits = comparison.read_audits(options.audits, tasks)
     rows = comparison.comparison_rows(groups, baselines, tasks, audits)
     tests = pairs.pair_rows(groups, tasks, testing)
+    evidence = report.Evidence(settings, tasks, groups, baselines, rows, tests, audits)
     texts = {
         options.comparison: comparison.comparison_text(rows),
         options.tests: pairs.tests_text(tests),
         options.loss_figure: figures.loss_figure(groups),
-        options.report: report.page(settings, tasks, groups, baselines, rows, tests, audits),
+        options.report: report.page(evidence),
     }
     for path, text in texts.items():
         with publish_file(path) as scratch:
