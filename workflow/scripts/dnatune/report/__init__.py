@@ -5,6 +5,6 @@ section's name; `page.SECTIONS` has them in their order.
 """
 
 from dnatune.report.evidence import Evidence
-from dnatune.report.page import SECTIONS, page
+from dnatune.report.page import SECTIONS, Page, page
 
-__all__ = ["SECTIONS", "Evidence", "page"]
+__all__ = ["SECTIONS", "Evidence", "Page", "page"]

@@ -21,6 +21,9 @@ class Evidence:
         rows: `comparison_rows` of the same groups and baselines.
         tests: `pair_rows` of the same groups.
         audits: audit.json by task.
+        segments: `segment_rows` of the same groups.
+        packages: version of each package of the environment that made the page.
+        command: what makes these results again.
     """
 
     settings: Mapping[str, Any]
@@ -30,11 +33,19 @@ class Evidence:
     rows: Sequence[Mapping[str, Any]]
     tests: Sequence[Mapping[str, Any]]
     audits: Mapping[str, Mapping[str, Any]]
+    segments: Sequence[Mapping[str, Any]]
+    packages: Mapping[str, str]
+    command: str
 
     @property
     def several_models(self) -> bool:
         """Return whether a model must be named wherever an optimizer is."""
         return len({group.model for group in self.groups}) > 1
+
+    @property
+    def looks(self) -> figures.Palette:
+        """Return colour, shape and dash of each optimizer."""
+        return figures.palette(self.groups)
 
     def panels(self) -> Iterator[tuple[str, Task, list[Group]]]:
         """Yield (title, task, groups) of every model and task, in the order in which each first appears."""

@@ -14,7 +14,7 @@ _AXES = ("optimizer", "task", "model", "seed")
 
 def made(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of settings, inputs, machine and software."""
-    return {"stages": _stages(evidence.groups)}
+    return {"stages": _stages(evidence.groups), "packages": evidence.packages, "command": evidence.command}
 
 
 def _stages(groups: Sequence[Group]) -> dict[str, list[tuple[str, list[tuple[str, str]]]]]:
@@ -30,7 +30,14 @@ def _stages(groups: Sequence[Group]) -> dict[str, list[tuple[str, list[tuple[str
         "software": [],
     }
     for stage, key in dict.fromkeys(itertools.chain.from_iterable(facts)):
-        stages[stage].append((key, _who_has_what([fact.get((stage, key), "—") for fact in facts], places)))
+        # A diverged run was not evaluated, which is no difference of how.
+        having = [
+            (fact, place)
+            for fact, place in zip(facts, places, strict=True)
+            if stage != "evaluate" or (stage, key) in fact
+        ]
+        values = [fact.get((stage, key), "—") for fact, _ in having]
+        stages[stage].append((key, _who_has_what(values, [place for _, place in having])))
     return stages
 
 
@@ -53,6 +60,7 @@ def _facts(run: FinishedRun) -> Iterator[tuple[tuple[str, str], str]]:
     yield ("finetune", "parameters"), words.count(total)
     for key in ("precision", "device", "ranks"):
         yield ("finetune", key), str(record[key])
+    yield ("finetune", "device of each rank"), ", ".join(record["devices"])
     batch, micro, accumulation = (record[k] for k in ("global_batch_size", "micro_batch_size", "accumulation"))
     cut = f"{batch}: micro-batches of {micro}, {accumulation} accumulated on each of {record['ranks']} ranks"
     yield ("finetune", "batch as it was cut"), cut

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from dnatune.comparison import FinishedRun, Group, comparison_text, confusion_of
+from dnatune.answers import confusion_of
+from dnatune.comparison import FinishedRun, Group, comparison_text
 from dnatune.report import drawings, words
 from dnatune.report.evidence import Evidence
 from dnatune.tasks import Task
@@ -26,8 +27,9 @@ def seeds(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of every run."""
     runs = [run for group in evidence.groups for run in group.runs]
     return {
-        "panels": drawings.scores(evidence),
+        "scores": drawings.scores(evidence),
         "baselines": bool(evidence.baselines),
+        "metric_of": {task.name: task.metric for task in evidence.tasks.values()},
         "runs": [(run, _run_score(run, evidence.tasks[run.task])) for run in runs],
     }
 

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from dnatune.comparison import Baseline, Group
-from dnatune.pairs import tests_text
-from dnatune.report import words
+from dnatune.report import judgements, words
 from dnatune.report.evidence import Evidence
 from dnatune.tasks import Task
 
@@ -37,28 +36,27 @@ def overview(groups: Sequence[Group]) -> str:
 
 
 def verdict(evidence: Evidence) -> Mapping[str, Any]:
-    """Return the section of pairs, of each model and task, those that are decided first."""
-    boards = [
-        {
-            "title": title,
-            "metric": words.metric_name(task.metric),
-            "pairs": sorted(
-                (
-                    {**row, "mcnemar": float(np.median(single)) if single else None}
-                    for row in evidence.tests
-                    if (row["model"], row["task"]) == (members[0].model, task.name)
-                    for single in [[float(p) for p in row["mcnemar_p"].split()]]
-                ),
-                key=lambda pair: pair["verdict"] == "inconclusive",
-            ),
-        }
-        for title, task, members in evidence.panels()
-    ]
-    return {
-        "verdicts": boards,
-        "testing": evidence.settings["comparison"],
-        "tests_table": words.download(tests_text(evidence.tests)),
+    """Return the section of the pairs of each model and task in words, those that are decided first."""
+    return {"boards": [{**board, "count": _count_of(board["pairs"])} for board in judgements.boards(evidence)]}
+
+
+def _count_of(pairs: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many pairs were decided, in words; empty where the list is short enough to be seen at a glance."""
+    if len(pairs) < 4:
+        return ""
+    found = [pair["verdict"] for pair in pairs]
+    decided = sum(word in ("better", "worse") for word in found)
+    counts = {
+        "show a difference": decided,
+        "are equivalent": found.count("equivalent"),
+        "are inconclusive": found.count("inconclusive"),
     }
+    said = [f"{number} {word if number > 1 else _singular(word)}" for word, number in counts.items() if number]
+    return f"Of {len(pairs)} pairs, {words.listed(said)}."
+
+
+def _singular(phrase: str) -> str:
+    return {"show a difference": "shows a difference"}.get(phrase, phrase.replace("are ", "is "))
 
 
 def headline(evidence: Evidence) -> Mapping[str, Any]:
@@ -149,8 +147,23 @@ def _cautions(evidence: Evidence) -> list[str]:
         f"Not on equal terms{'' if flag == 'mixed_code' else place(row['task'], row['model'])}: {_FLAGS[flag]}."
         for row, flag in raised
     ]
+    single = [_one_class(group, evidence.tasks[group.task]) for group in evidence.groups]
     lost = [group for group in evidence.groups if len(group.completed) < len(group.runs)]
-    return [*dict.fromkeys(unequal), *(_divergence(group, place(group.task, group.model)) for group in lost)]
+    return [
+        *dict.fromkeys([*unequal, *filter(None, single)]),
+        *(_divergence(group, place(group.task, group.model)) for group in lost),
+    ]
+
+
+def _one_class(group: Group, task: Task) -> str | None:
+    """Return what a test split of one class means, or None where it has several."""
+    classes = {int(label) for run in group.completed for label in run.predictions["label"]}
+    if len(classes) != 1:
+        return None
+    return (
+        f"One class: every test item of {task.name} is of class {task.labels[classes.pop()]}, so MCC and AUROC say"
+        " nothing there."
+    )
 
 
 def _divergence(group: Group, place: str) -> str:
