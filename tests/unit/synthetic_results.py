@@ -44,11 +44,13 @@ class Results:
         }
         self.tasks = tasks_by_name(self.settings)
         self.evaluations, self.adapters, self.logs, self.baselines = [], [], [], []
+        self.records = [self._records(task) for task in tasks]
         self.audits = [self.add_audit(task["name"]) for task in tasks]
 
     def add_run(
         self, optimizer, seed=0, *, task="prom_core_all", model="tiny", skill=1.0, steps=60, stages=1, batch=128,
         code="aaaa", diverged_at=None, generate=False, dev=True, learning_rate=1e-3, constant=False,
+        gpu=False,
     ):  # fmt: skip
         """Write one run; `skill` is how far the right class is lifted, in nats; `constant` answers class 0 always."""
         place = f"{model}/{task}/{optimizer}/seed{seed}"
@@ -96,7 +98,7 @@ class Results:
             "device": "cpu",
             "matmul_peak": 1.9e11,
             "wall_seconds": 0.7 * done * stages + seed,
-            "gpu_seconds": 0.0,
+            "gpu_seconds": 2 * (0.7 * done * stages + seed) if gpu else 0.0,
             "final_loss": None if diverged_at else 0.42 - 0.01 * skill,
             "inputs": {"model": "0123456789abcdef", "train": f"{zlib.crc32(task.encode()):064x}"},
             "software": {"python": "3.11.7", "torch": "2.13.0", "git_commit": "f" * 40, "code": code},
@@ -135,8 +137,7 @@ class Results:
 
     def _score(self, folder, task, rng, skill, generate, constant=False):
         classes = len(self.tasks[task].labels)
-        # All runs and baselines of a task are scored on the same items.
-        truth = np.random.default_rng(zlib.crc32(task.encode())).integers(classes, size=self.items)
+        truth = self.truth(task)
         odds = rng.normal(size=(self.items, classes)) + skill * np.eye(classes)[truth]
         if constant:
             odds[:, 0] = odds.max() + 1
@@ -151,6 +152,24 @@ class Results:
             result = metrics.from_log_probabilities(truth.tolist(), scores)
         write_json(folder / "metrics.json", {**result, "seconds": 1.5})
 
+    def _records(self, task):
+        """Write the test split of a task: sequences of 40 bp whose GC content varies."""
+        path, rng = self.root / "prepare" / task["name"] / "test.jsonl", np.random.default_rng(1)
+        rows = []
+        for label in self.truth(task["name"]):
+            gc = rng.uniform(0.2, 0.8)
+            letters = rng.choice(list("ACGT"), size=40, p=[(1 - gc) / 2, gc / 2, gc / 2, (1 - gc) / 2])
+            rows.append(
+                {"instruction": task["instruction"], "input": "".join(letters), "output": task["labels"][label]}
+            )
+        write_json_lines(path, rows)
+        return path
+
+    def truth(self, task):
+        """Return the class of every test item, the same for all runs and baselines of a task."""
+        classes = len(self.tasks[task].labels)
+        return np.random.default_rng(zlib.crc32(task.encode())).integers(classes, size=self.items)
+
     def arguments(self, out: Path) -> list[str]:
         """Return the script's command line, outputs in `out`."""
         return [
@@ -159,9 +178,16 @@ class Results:
             *("--adapters", *map(str, self.adapters)),
             *("--logs", *map(str, self.logs)),
             *("--audits", *map(str, self.audits)),
+            *("--test-records", *map(str, self.records)),
+            f"--configuration={json.dumps(self.settings)}",
             *("--baselines", *map(str, self.baselines)),
             *("--comparison", str(out / "compare" / "comparison.tsv")),
             *("--tests", str(out / "compare" / "tests.tsv")),
+            *("--segments", str(out / "compare" / "segments.tsv")),
+            *("--configuration-file", str(out / "compare" / "configuration.yaml")),
+            *("--figures", str(out / "compare" / "figures")),
+            *("--workflow-file", str(out / "compare" / "Snakefile")),
+            *("--crate", str(self.root.parent / "ro-crate-metadata.json")),
             *("--loss-figure", str(out / "compare" / "loss.svg")),
             *("--report", str(out / "report.html")),
         ]
@@ -191,6 +217,6 @@ def curve(rng, steps: int, stages: int, skill: float, diverges: bool, dev: bool)
             "seconds": 0.7 * step,
         }
         if dev and step % max(1, steps // 8) == 0 and not diverges:
-            row |= {"dev_loss": float(0.5 + decay), "dev_accuracy": 0.7}
+            row |= {"dev_loss": float(0.5 + decay), "dev_accuracy": float(0.75 - 0.1 * decay)}
         rows.append(row)
     return rows

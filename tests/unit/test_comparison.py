@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from synthetic_results import PROMOTERS, SPLICE, Results
 
-from dnatune import comparison, pairs, statistics
+from dnatune import answers, comparison, pairs, segments, statistics
 from dnatune.errors import ConfigurationError, DataError
 
 ROOT = Path(__file__).parents[2]
@@ -63,11 +63,16 @@ def documented_columns(file: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("file", "columns"), [("comparison.tsv", comparison.COLUMNS), ("tests.tsv", pairs.TEST_COLUMNS)]
+    ("file", "columns"),
+    [
+        ("comparison.tsv", comparison.COLUMNS),
+        ("tests.tsv", pairs.TEST_COLUMNS),
+        ("segments.tsv", segments.SEGMENT_COLUMNS),
+    ],
 )
 def test_columns_are_those_of_the_contract(file, columns):
     documented = documented_columns(file)
-    assert len(documented) > 10
+    assert len(documented) > 8
     assert list(columns) == documented
 
 
@@ -355,7 +360,7 @@ def test_a_diverged_seed_counts_in_no_mean_and_says_so(tmp_path):
     assert sgd["steps"] == 60
     # It stopped early because it diverged: that is no unequal budget.
     assert (sgd["flags"], adamw["flags"]) == ("diverged", "")
-    assert comparison.confusion_of(groups[0]).sum() == 2 * made.items
+    assert answers.confusion_of(groups[0]).sum() == 2 * made.items
 
 
 def test_a_group_that_diverged_whole_has_costs_and_no_metrics(tmp_path):
@@ -373,11 +378,11 @@ def test_generated_answers_have_no_ranking_metrics_and_unparsable_ones_are_count
     (group,), (row,) = read(made)
     assert [row[key] for key in ("auroc", "brier", "ece")] == [None] * 3
     assert row["mean"] is not None
-    matrix = comparison.confusion_of(group)
+    matrix = answers.confusion_of(group)
     assert matrix.shape == (2, 3)
     assert matrix[:, 2].sum() == 10  # every seventh answer of 70
     assert matrix.sum() == 70
-    assert comparison.reliability_of(group).empty
+    assert answers.reliability_of(group).empty
 
 
 def test_a_metric_that_one_seed_lacks_is_left_out(results):
@@ -390,7 +395,7 @@ def test_a_metric_that_one_seed_lacks_is_left_out(results):
 
 def test_reliability_pools_seeds_and_agrees_with_a_count_by_hand(results):
     (adamw, _), _ = read(results)
-    table = comparison.reliability_of(adamw, bins=10, fewest=1)
+    table = answers.reliability_of(adamw, bins=10, fewest=1)
     assert table["items"].sum() == 2 * results.items
     scores = pd.concat([run.predictions for run in adamw.runs])
     logits = scores[["logp_0", "logp_1"]].to_numpy()

@@ -1,32 +1,45 @@
 """The page: whole, self-contained, well-formed, honest in its words, small enough."""
 
 import base64
+import hashlib
 import html
 import html.parser
+import io
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from synthetic_results import PROMOTERS, SPLICE, Results
-from test_comparison import ROOT, pairs_of, read
+from test_comparison import pairs_of, read
 
-from dnatune import comparison, figures, pairs, report
+from dnatune import answers, comparison, figures, pairs, palette, report, segments
+from dnatune.report import words as in_words
 
-SECTIONS = ["verdict", "headline", "leaderboard", "seeds", "loss", "confusion", "calibration", "audit", "made"]
+SECTIONS = [section.name for section in report.SECTIONS]
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
-def render(results: Results) -> str:
+def evidence_of(results: Results) -> report.Evidence:
     groups, rows = read(results)
     baselines = [comparison.read_baseline(folder, results.tasks) for folder in results.baselines]
     audits = comparison.read_audits(results.audits, results.tasks)
-    return report.page(results.settings, results.tasks, groups, baselines, rows, pairs_of(results), audits)
+    scored = segments.segment_rows(
+        groups, results.tasks, segments.read_segments(results.records, results.tasks, audits)
+    )
+    making = ({"scipy": "1.0"}, "snakemake --cores all --configfile configuration.yaml")
+    return report.Evidence(
+        results.settings, results.tasks, groups, baselines, rows, pairs_of(results), audits, scored, *making
+    )
+
+
+def render(results: Results) -> str:
+    return report.page(evidence_of(results)).html
 
 
 def words(page: str) -> str:
     """Return the text of a page without tags, every run of white space one space."""
-    text = re.sub(r"<style>.*?</style>|<[^>]+>", "", page, flags=re.DOTALL)
+    text = re.sub(r"<style>.*?</style>|<script>.*?</script>|<[^>]+>", "", page, flags=re.DOTALL)
     return " ".join(html.unescape(text).split())
 
 
@@ -88,14 +101,15 @@ def mixed_page(mixed):
 
 def test_sections_in_order_and_elements_nest(mixed_page):
     found = outline(mixed_page)
+    # No pair of two seeds has an interval, so all sections are there but for the forest's figure.
     assert found.sections == SECTIONS
     assert len(found.ids) == len(set(found.ids)), "an id stands twice: clipping paths would clash"
 
 
 def test_clipping_paths_are_found_in_their_own_figure(mixed_page):
     drawings = re.findall(r"<svg.*?</svg>", mixed_page, flags=re.DOTALL)
-    # A dot plot, two losses and a calibration for each of two tasks.
-    assert len(drawings) == 8
+    # For each of two tasks every seed, cost, calibration, ROC, dev loss, loss and dev accuracy on two axes; profiles.
+    assert len(drawings) >= 2 * 9
     assert any("clip-path" in drawing for drawing in drawings)
     for drawing in drawings:
         used = set(re.findall(r'"url\(#([^)]+)\)"', drawing))
@@ -104,21 +118,49 @@ def test_clipping_paths_are_found_in_their_own_figure(mixed_page):
 
 def test_nothing_is_fetched(mixed_page):
     found = outline(mixed_page)
-    assert not found.tags & {"script", "link", "img", "iframe", "object", "embed", "audio", "video", "form"}
+    assert re.findall(r"<script[^>]*>", mixed_page) == ["<script>"]
+    assert not found.tags & {"link", "img", "iframe", "object", "embed", "audio", "video", "form"}
     assert all(target.startswith(("#", "data:")) for target in found.targets)
     assert not re.search(r"https?:|//[a-z]|url\((?!#)|@import|@font-face|src=", mixed_page)
-    assert {target[1:] for target in found.targets if target.startswith("#")} == set(SECTIONS)
+    assert {target[1:] for target in found.targets if target.startswith("#")} <= set(found.sections)
+
+
+def test_the_policy_allows_the_page_s_own_script_alone(mixed_page):
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', mixed_page)[1]
+    script = re.search(r"<script>(.*?)</script>", mixed_page, flags=re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none';")
+    assert not re.search(r'\son[a-z]+="', mixed_page)
+
+
+def downloads(page: str) -> dict[str, str]:
+    """Return the text of every table that a page holds, by the name it is saved under."""
+    found = re.findall(r'download="([^"]+)" href="data:text/tab-separated-values;charset=utf-8;base64,([^"]+)"', page)
+    return {name: base64.b64decode(payload).decode() for name, payload in found}
 
 
 def test_the_tables_can_be_downloaded(mixed, mixed_page):
     _, rows = read(mixed)
-    files = re.findall(
-        r'download="([^"]+)" href="data:text/tab-separated-values;charset=utf-8;base64,([^"]+)"', mixed_page
-    )
-    assert {name: base64.b64decode(payload).decode() for name, payload in files} == {
-        "comparison.tsv": comparison.comparison_text(rows),
-        "tests.tsv": pairs.tests_text(pairs_of(mixed)),
-    }
+    files = downloads(mixed_page)
+    assert files["comparison.tsv"] == comparison.comparison_text(rows)
+    assert files["tests.tsv"] == pairs.tests_text(pairs_of(mixed))
+    assert files["segments.tsv"] == segments.segments_text(evidence_of(mixed).segments)
+
+
+def test_the_data_of_a_figure_are_what_it_shows(mixed, mixed_page):
+    files = downloads(mixed_page)
+    scores = pd.read_csv(io.StringIO(files["scores.tsv"]), sep="\t")
+    group = read(mixed)[0][0]
+    shown = scores[(scores["task"] == "prom_core_all") & (scores["optimizer"] == "adamw")]["mcc"]
+    assert shown.tolist() == pytest.approx(group.values("mcc"), abs=1e-5)
+    curves = pd.read_csv(io.StringIO(files["dev_loss.tsv"]), sep="\t")
+    run = group.runs[1]
+    mine = curves[(curves["task"] == "prom_core_all") & (curves["optimizer"] == "adamw") & (curves["seed"] == run.seed)]
+    points = [(row["gradient_evaluations"], row["dev_loss"]) for row in run.log if "dev_loss" in row]
+    assert mine["gradient_evaluations"].tolist() == [x for x, _ in points]
+    assert mine["dev_loss"].tolist() == pytest.approx([y for _, y in points], rel=1e-4)
+    assert {"dev_accuracy.tsv", "loss.tsv", "calibration.tsv", "roc.tsv", "cost.tsv", "profiles.tsv"} <= files.keys()
 
 
 def verdict_section(page: str) -> str:
@@ -132,7 +174,8 @@ def test_the_page_begins_with_a_sentence_and_a_row_for_each_pair(mixed, mixed_pa
     assert len(pairs) == 6  # three pairs of each of two tasks
     shown = re.findall(r'<li class="\w+"><span class="word">\w+</span>\s*<p>(.*?)</p>', section, flags=re.DOTALL)
     assert list(map(html.unescape, shown)) == [pair["sentence"] for pair in pairs]
-    named = re.findall(r'<th scope="row">(.*?)</th>', section, flags=re.DOTALL)
+    numbers = mixed_page.split('id="differences"')[1].split("</section>")[0]
+    named = re.findall(r'<th scope="row">(.*?)</th>', numbers, flags=re.DOTALL)
     assert list(map(words, named)) == [f"{pair['first']} against {pair['second']}" for pair in pairs]
     assert "sgd diverged with seed 1" in text
 
@@ -153,7 +196,7 @@ def test_decided_pairs_come_first_with_their_numbers(decided_page):
     verdicts = re.findall(r'<li class="(\w+)">', verdict_section(page))
     assert verdicts == ["better", "better", "inconclusive"]
     assert [pair["verdict"] for pair in pairs] == ["inconclusive", "better", "better"]
-    table = words(verdict_section(page).split("<tbody>")[1].split("</tbody>")[0])
+    table = words(page.split('id="differences"')[1].split("<tbody>")[1].split("</tbody>")[0])
     apart = pairs[1]
     numbers = f"better {apart['difference']:+.3f} {apart['low']:+.3f} to {apart['high']:+.3f} < 0.001 < 0.001"
     assert f"rk4 against adamw not at equal terms {numbers}" in table
@@ -162,7 +205,8 @@ def test_decided_pairs_come_first_with_their_numbers(decided_page):
 
 def test_the_number_of_seeds_needed_is_told_where_it_is_known(decided_page, mixed_page):
     page, pairs = decided_page
-    assert words(page).count("a difference of 0.01 in mcc with 80 % power") == len(pairs)
+    open_pairs = [pair for pair in pairs if pair["verdict"] == "inconclusive"]
+    assert words(verdict_section(page)).count("a difference of 0.01 in mcc with 80 % power") == len(open_pairs) == 1
     assert "cannot be computed" not in words(mixed_page)
 
 
@@ -173,7 +217,8 @@ def test_one_optimizer_has_no_verdict(tmp_path):
     outline(page)
     section = verdict_section(page)
     assert "One optimizer: there is no pair to compare." in words(section)
-    assert "tests.tsv" not in section
+    assert "tests.tsv" not in page
+    assert 'id="differences"' not in page
 
 
 def test_text_from_outside_is_escaped(tmp_path):
@@ -184,7 +229,7 @@ def test_text_from_outside_is_escaped(tmp_path):
     made.add_run("a<b&c")
     page = render(made)
     outline(page)
-    assert "<script" not in page
+    assert page.count("<script") == 1  # the page's own
     assert "&lt;script&gt;" in page
     assert "a&lt;b&amp;c" in page
     assert "<script" not in figures.loss_figure(read(made)[0])
@@ -276,14 +321,14 @@ def test_flags_are_said_in_words(tmp_path, difference, sentence):
 def test_leaderboard_is_ordered_by_mean_with_baselines_apart(mixed, mixed_page):
     _, rows = read(mixed)
     section = mixed_page.split('id="leaderboard"')[1]
-    board = section.split('<table class="leaderboard">')[1].split("</table>")[0]
+    board = section.split('<table class="leaderboard sortable">')[1].split("</table>")[0]
     models, controls = board.split('<tbody class="baselines">')
     names = re.findall(r'<th scope="row">\s*([\w-]+)', models)
     means = {row["optimizer"]: row["mean"] for row in rows if row["task"] == "prom_core_all"}
     assert names == sorted(("adamw", "sgd", "rk4"), key=lambda name: -means[name])
     assert f"{means['adamw']:.3f}" in models
     assert re.findall(r'<th scope="row">([^<]+)', controls)[0] == "Bayes optimum"
-    splice = section.split('<table class="leaderboard">')[2]
+    splice = section.split('<table class="leaderboard sortable">')[2]
     assert re.findall(r'<th scope="row">\s*([\w-]+)', splice)[2] == "rk4"  # without a mean, so last
 
 
@@ -291,7 +336,7 @@ def test_confusion_matrices_hold_the_sums_over_seeds(mixed, mixed_page):
     groups, _ = read(mixed)
     section = mixed_page.split('id="confusion"')[1].split("</section>")[0]
     counts = [int(cell) for cell in re.findall(r'<td style="[^"]*">(\d+)<span>', section)]
-    expected = [comparison.confusion_of(group)[:, :-1].ravel() for group in groups if group.completed]
+    expected = [answers.confusion_of(group)[:, :-1].ravel() for group in groups if group.completed]
     # Groups stand in the page by task, as they were added.
     assert counts == np.concatenate(expected).tolist()
 
@@ -324,7 +369,9 @@ def test_how_it_was_made_says_once_what_all_share_and_who_differs(mixed_page):
     assert facts["code"] == "aaaa"
     assert facts["training.packing"] == "yes"
     stages = re.findall(r'<h3 class="kicker">(\w+)</h3>', section)
-    assert stages == ["download", "prepare", "finetune", "evaluate", "software"]
+    assert stages == ["download", "prepare", "finetune", "evaluate", "software", "again"]
+    assert "snakemake --cores all --configfile configuration.yaml" in words(section)
+    assert facts["test items"] == "600"
 
 
 def test_several_models_are_told_apart(tmp_path):
@@ -340,12 +387,35 @@ def test_every_colour_of_a_figure_has_a_twin_on_dark_screens(mixed_page):
     colours = set()
     for drawing in re.findall(r"<svg.*?</svg>", mixed_page, flags=re.DOTALL):
         colours |= {value for value in re.findall(r'(?:fill|stroke)="([^"]+)"', drawing) if value != "none"}
-    dark = (ROOT / "workflow/scripts/dnatune/report.css").read_text().split("prefers-color-scheme: dark")[1]
+    style = mixed_page.split("<style>")[1].split("</style>")[0]
+    dark = style.rsplit("prefers-color-scheme: dark", 1)[1]
     colours.discard("transparent")
     assert len(colours) >= 5
-    for colour in {*colours, *figures._COLOURS}:
+    for colour in {*colours, *palette.COLOURS}:
         assert f'[fill="{colour}"]' in dark, colour
         assert f'[stroke="{colour}"]' in dark, colour
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of WCAG 2.2."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(first: str, second: str) -> float:
+    high, low = sorted((luminance(first), luminance(second)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_colours_stand_out_from_paper_and_dark_screen():
+    # 2.2 is what Okabe and Ito's orange has on white; shapes, dashes and labels carry what colour does not.
+    assert all(contrast(colour, "#fdfdfc") > 2.2 for colour in palette.COLOURS)
+    assert all(contrast(palette.DARK[colour], "#15181b") > 4.5 for colour in palette.COLOURS)
+    for text in (palette.INK, palette.MUTED):
+        assert contrast(text, "#fdfdfc") > 4.4
+        assert contrast(palette.DARK[text], "#15181b") > 4.5
+    assert len(set(palette.COLOURS)) == len(set(palette.SHAPES)) == len(set(palette.DASHES)) == len(palette.COLOURS)
 
 
 def test_the_same_results_give_the_same_page(mixed, mixed_page):
@@ -370,12 +440,12 @@ def test_thinning_keeps_every_spike():
     values = rng.normal(size=5000)
     values[[17, 2500, 4999]] = [50, -50, 60]
     curve = pd.DataFrame({"x": np.arange(5000.0), "value": values})
-    thin = figures._thinned(curve)
+    thin = figures.thinned(curve)
     assert 200 <= len(thin) <= figures.MOST_POINTS
     assert {50, -50, 60} <= set(thin["value"])
     assert thin["x"].is_monotonic_increasing
     short = curve.head(figures.MOST_POINTS)
-    assert figures._thinned(short) is short
+    assert figures.thinned(short) is short
 
 
 def test_more_optimizers_than_colours(tmp_path):
@@ -407,7 +477,7 @@ def test_a_log_without_any_loss_leaves_words_in_place_of_a_figure(tmp_path):
     ("seconds", "text"), [(None, ""), (41.96, "42 s"), (60, "1 min"), (3599, "1 h 00 min"), (7260, "2 h 01 min")]
 )
 def test_durations(seconds, text):
-    assert report._duration(seconds) == text
+    assert in_words.duration(seconds) == text
 
 
 def test_the_audit_says_what_leaked_and_what_the_scores_are_without_it(tmp_path):
@@ -423,3 +493,90 @@ def test_the_audit_says_what_leaked_and_what_the_scores_are_without_it(tmp_path)
     assert "of test in train 3 0 3" in said
     _, rows = read(results)
     assert f"adamw {rows[0]['mean']:.3f} {rows[0]['mean_without_leaked']:.3f}" in said
+
+
+def test_one_seed_has_no_spread_no_interval_and_no_forest(tmp_path):
+    made = Results(tmp_path)
+    made.add_run("adamw")
+    made.add_run("sgd", skill=0.3)
+    page = render(made)
+    outline(page)
+    text = words(page)
+    assert "1 seed, so the spread is unknown" in text
+    assert pairs_of(made)[0]["withheld"]
+    assert "No pair has an interval" in text
+    assert "forest.tsv" not in downloads(page)
+
+
+def test_a_missing_run_is_told(tmp_path):
+    made = Results(tmp_path, items=2000)
+    for seed in range(4):
+        made.add_run("adamw", seed, skill=1.5)
+        if seed != 2:
+            made.add_run("sgd", seed, skill=0.5)
+    text = words(render(made))
+    assert "sgd has no run with seed 2" in text
+    assert "adamw is better than sgd" in text
+
+
+def test_constant_predictions_are_told_and_not_tested(tmp_path):
+    made = Results(tmp_path)
+    for seed in range(3):
+        made.add_run("adamw", seed, skill=1.5)
+        made.add_run("sgd", seed, constant=True)
+    text = words(verdict_section(render(made)))
+    assert "inconclusive" in text
+    assert "sgd answers every item alike with seeds 0, 1, 2" in text
+
+
+def test_a_test_split_of_one_class_has_no_roc_and_empty_cells(tmp_path, monkeypatch):
+    monkeypatch.setattr(Results, "truth", lambda self, task: np.ones(self.items, dtype=int))
+    made = Results(tmp_path)
+    for seed in range(3):
+        made.add_run("adamw", seed)
+        made.add_run("sgd", seed, skill=0.5)
+    page = render(made)
+    outline(page)
+    assert "No ROC: the answers were decoded freely, every run diverged, or the test split lacks a class." in words(
+        page
+    )
+    assert "One class: every test item of prom_core_all is of class promoter" in words(page)
+    _, rows = read(made)
+    assert rows[0]["auroc"] is None
+
+
+def test_several_tasks_are_summed_up_without_those_that_lack_a_score(mixed_page):
+    section = words(mixed_page.split('id="tasks"')[1].split("</section>")[0])
+    assert "Intervals are withheld: some task has fewer than three completed seeds." in section
+    assert "Left out, because a task has no score of theirs: rk4." in section
+    names = re.findall(r'<th scope="row">(\w+)', mixed_page.split('id="tasks"')[1].split("</section>")[0])
+    assert names == ["adamw", "sgd"]
+
+
+def test_one_task_has_no_summary_over_tasks(decided_page):
+    assert 'id="tasks"' not in decided_page[0]
+
+
+def test_cost_counts_every_run_and_gpu_hours_only_where_there_are_some(tmp_path):
+    made = Results(tmp_path)
+    made.add_run("adamw", steps=100, gpu=True)
+    made.add_run("rk4", steps=25, stages=4, gpu=True)
+    section = words(render(made).split('id="cost"')[1].split("</section>")[0])
+    # 70 s each, on two GPUs each.
+    assert "All 2 runs together trained for 2 min of wall time and 0.0778 GPU-hours." in section
+    assert "adamw 1 min 0.0389 100 0.7 s" in section
+    assert "against GPU-hours" in words(render(made))
+    plain = Results(tmp_path / "cpu")
+    plain.add_run("adamw")
+    text = words(render(plain))
+    assert "on CPUs" in text
+    assert "No run used a GPU, so there are no GPU-hours." in text
+
+
+def test_very_many_runs_get_fewer_points():
+    assert figures.points_each([]) == figures.MOST_POINTS
+
+    class Many:
+        runs = range(840)
+
+    assert figures.points_each([Many()]) == 47

@@ -1,10 +1,10 @@
-"""compare: two tables and one page over all runs and baselines.
+"""compare: three tables and one page over all runs and baselines.
 
 Inputs:  metrics.json and predictions.tsv of every run and baseline; run.json and training.jsonl of every run;
-         audit.json of every task
-Outputs: compare/comparison.tsv, compare/tests.tsv, compare/loss.svg, report.html; compare/stability.svg follows from the
-         methods alone
-Config:  name, tasks (labels, metric), comparison
+         audit.json and test.jsonl of every task
+Outputs: compare/comparison.tsv, compare/tests.tsv, compare/segments.tsv, compare/loss.svg, compare/configuration.yaml,
+         compare/figures/, compare/Snakefile, ro-crate-metadata.json, report.html; compare/stability.svg follows from the methods alone
+Config:  name, tasks (labels, metric), comparison; all of it is written down
 """
 
 EVALUATIONS = [f"{RESULTS}/evaluate/{run.path}" for run in RUNS]
@@ -17,11 +17,24 @@ rule compare:
         baselines=expand("{folder}/{file}", folder=BASELINES, file=["metrics.json", "predictions.tsv"]),
         adapters=[f"{RESULTS}/finetune/{run.path}/adapter" for run in RUNS],
         audits=expand("{results}/prepare/{task}/audit.json", results=RESULTS, task=list(CONFIG.tasks)),
+        records=expand("{results}/prepare/{task}/test.jsonl", results=RESULTS, task=list(CONFIG.tasks)),
         logs=[f"{RESULTS}/finetune/{run.path}/training.jsonl" for run in RUNS],
     output:
         comparison=report(f"{RESULTS}/compare/comparison.tsv", caption="../report/comparison.rst", category="compare"),
         tests=report(f"{RESULTS}/compare/tests.tsv", caption="../report/tests.rst", category="compare"),
+        segments=report(f"{RESULTS}/compare/segments.tsv", caption="../report/segments.rst", category="evaluate"),
+        configuration=report(
+            f"{RESULTS}/compare/configuration.yaml", caption="../report/configuration.rst", category="compare"
+        ),
         loss=report(f"{RESULTS}/compare/loss.svg", caption="../report/loss.rst", category="finetune"),
+        figures=report(
+            directory(f"{RESULTS}/compare/figures"),
+            patterns=["{figure}.svg"],
+            caption="../report/figures.rst",
+            category="figures",
+        ),
+        workflow=f"{RESULTS}/compare/Snakefile",
+        crate=f"{RESULTS}/ro-crate-metadata.json",
         page=report(f"{RESULTS}/report.html", caption="../report/report.rst", category="compare"),
     log:
         f"{LOGS}/compare.log",
@@ -33,11 +46,15 @@ rule compare:
         **placed("compare", mem_mb=4000, runtime="30m"),
     params:
         settings=as_text(CONFIG.compare_settings()),
+        configuration=as_text(CONFIG.settings),
         runs=EVALUATIONS,
         baselines=BASELINES,
     shell:
         "dnatune compare --settings {params.settings:q} --runs {params.runs:q} --baselines {params.baselines:q}"
         " --adapters {input.adapters:q} --logs {input.logs:q} --audits {input.audits:q}"
+        " --test-records {input.records:q} --configuration {params.configuration:q}"
+        " --segments {output.segments:q} --configuration-file {output.configuration:q}"
+        " --workflow-file {output.workflow:q} --crate {output.crate:q} --figures {output.figures:q}"
         " --comparison {output.comparison:q} --tests {output.tests:q} --loss-figure {output.loss:q}"
         " --report {output.page:q} 2> {log:q}"
 

@@ -1,8 +1,8 @@
 """evaluate: every test item gets a prediction, from each merged model and from each baseline.
 
-Inputs:  merge/{model}/{task}/{optimizer}/seed{seed}/, prepare/{task}/{train,test}.jsonl
-Outputs: evaluate/{model}/{task}/{optimizer}/seed{seed}/predictions.tsv and metrics.json;
-         the same two in evaluate/baselines/{task}/{baseline}/
+Inputs:  merge/{model}/{task}/{optimizer}/seed{seed}/, download/models/{model}/, prepare/{task}/{train,test}.jsonl
+Outputs: evaluate/{model}/{task}/{optimizer}/seed{seed}/predictions.tsv, metrics.json and README.md, the card of the
+         merged model; the first two in evaluate/baselines/{task}/{baseline}/
 Config:  evaluation, tasks (labels, metric); data.simulated for the Bayes-optimal baseline
 """
 
@@ -14,9 +14,11 @@ rule evaluate:
     input:
         model=rules.merge.output,
         test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
+        base=f"{RESULTS}/download/models/{{model}}",
     output:
         predictions=f"{EVALUATED}/predictions.tsv",
         metrics=f"{EVALUATED}/metrics.json",
+        card=f"{EVALUATED}/README.md",
     log:
         f"{LOGS}/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.log",
     benchmark:
@@ -29,7 +31,8 @@ rule evaluate:
         settings=lambda wildcards: as_text(CONFIG.evaluate_settings(wildcards.task)),
     shell:
         "dnatune evaluate --settings {params.settings:q} --model {input.model:q} --test {input.test:q}"
-        " --predictions {output.predictions:q} --metrics {output.metrics:q} 2> {log:q}"
+        " --predictions {output.predictions:q} --metrics {output.metrics:q}"
+        " --base {input.base:q} --card {output.card:q} 2> {log:q}"
 
 
 rule evaluate_baseline:

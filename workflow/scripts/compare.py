@@ -1,12 +1,15 @@
 #!/usr/bin/env python
-"""Compare finished runs and baselines: two tables, one figure and one page.
+"""Compare finished runs and baselines: three tables, one figure and one page.
 
 By hand:  python workflow/scripts/compare.py --settings '{"name": "mine", "simulated": false, "tasks": [{"name": "t",
           "labels": ["no", "yes"], "instruction": "Which?", "metric": "mcc"}],
           "comparison": {"equivalence_margin": 0.01, "level": 0.95}}'
           --runs results/mine/evaluate/m/t/adamw/seed0 --adapters results/mine/finetune/m/t/adamw/seed0/adapter
           --logs results/mine/finetune/m/t/adamw/seed0/training.jsonl --baselines results/mine/evaluate/baselines/t/gc
-          --comparison comparison.tsv --tests tests.tsv --loss-figure loss.svg --report report.html
+          --audits results/mine/prepare/t/audit.json --test-records results/mine/prepare/t/test.jsonl
+          --configuration '{"name": "mine", …}' --comparison comparison.tsv --tests tests.tsv --segments segments.tsv
+          --loss-figure loss.svg --configuration-file configuration.yaml --workflow-file Snakefile
+          --figures figures --crate ro-crate-metadata.json --report report.html
 """
 
 import argparse
@@ -15,6 +18,8 @@ from pathlib import Path
 from dnatune.errors import ConfigurationError, run_script
 from dnatune.files import publish_file
 from dnatune.settings import read_settings
+
+WORKFLOW = Path(__file__).resolve().parents[1] / "Snakefile"
 
 
 def main() -> None:
@@ -41,9 +46,20 @@ def main() -> None:
     parser.add_argument(
         "--audits", type=Path, nargs="+", required=True, help="audit.json files, in the order of the settings' tasks"
     )
+    parser.add_argument(
+        "--test-records", type=Path, nargs="+", required=True, help="test.jsonl files, in the order of the tasks"
+    )
+    parser.add_argument(
+        "--configuration", required=True, help="JSON text, or @file: the whole configuration, defaults included"
+    )
     parser.add_argument("--baselines", type=Path, nargs="*", default=[], help="folders …/<task>/<baseline>")
     parser.add_argument("--comparison", type=Path, required=True, help="comparison.tsv to write")
     parser.add_argument("--tests", type=Path, required=True, help="tests.tsv to write")
+    parser.add_argument("--segments", type=Path, required=True, help="segments.tsv to write")
+    parser.add_argument("--configuration-file", type=Path, required=True, help="the configuration to write, YAML")
+    parser.add_argument("--workflow-file", type=Path, required=True, help="copy of the workflow's file to write")
+    parser.add_argument("--crate", type=Path, required=True, help="ro-crate-metadata.json to write, above all others")
+    parser.add_argument("--figures", type=Path, required=True, help="folder to write the page's figures into, SVG")
     parser.add_argument("--loss-figure", type=Path, required=True, help="figure of the training loss to write, SVG")
     parser.add_argument("--report", type=Path, required=True, help="page to write, HTML")
     compare(parser.parse_args())
@@ -59,22 +75,45 @@ def compare(options: argparse.Namespace) -> None:
             fix="name one of each for every run, in the same order",
         )
 
-    from dnatune import comparison, figures, pairs, report
+    import yaml
+
+    from dnatune import comparison, crate, figures, pairs, provenance, report, segments
 
     tasks = comparison.tasks_by_name(settings)
     testing = pairs.testing_of(settings)
     places = zip(options.runs, options.adapters, options.logs, strict=True)
-    groups = comparison.group_runs(comparison.read_run(*place, tasks) for place in places)
+    runs = [comparison.read_run(*place, tasks) for place in places]
+    groups = comparison.group_runs(runs)
     baselines = [comparison.read_baseline(folder, tasks) for folder in options.baselines]
     audits = comparison.read_audits(options.audits, tasks)
     rows = comparison.comparison_rows(groups, baselines, tasks, audits)
     tests = pairs.pair_rows(groups, tasks, testing)
+    parts = segments.read_segments(options.test_records, tasks, audits)
+    scored = segments.segment_rows(groups, tasks, parts)
+    command = f"snakemake --cores all --configfile {options.configuration_file}"
+    configuration = yaml.safe_dump(read_settings(options.configuration), sort_keys=False, allow_unicode=True)
+    evidence = report.Evidence(
+        settings, tasks, groups, baselines, rows, tests, audits, scored, provenance.packages(), command
+    )
+    made = report.page(evidence)
     texts = {
         options.comparison: comparison.comparison_text(rows),
         options.tests: pairs.tests_text(tests),
+        options.segments: segments.segments_text(scored),
+        options.configuration_file: configuration,
         options.loss_figure: figures.loss_figure(groups),
-        options.report: report.page(settings, tasks, groups, baselines, rows, tests, audits),
+        options.report: made.html,
+        **{options.figures / f"{name}.svg": figure for name, figure in made.figures.items()},
     }
+    packages = provenance.packages()
+    texts[options.workflow_file] = WORKFLOW.read_text("utf-8")
+    finished = [
+        crate.Finished(run, (adapter / "run.json", log, folder / "metrics.json", folder / "predictions.tsv"))
+        for run, folder, adapter, log in zip(runs, options.runs, options.adapters, options.logs, strict=True)
+    ]
+    data = [*options.audits, *options.test_records]
+    root, name = options.crate.parent, settings["name"]
+    texts[options.crate] = crate.crate_text(root, name, options.workflow_file, texts, data, finished, packages)
     for path, text in texts.items():
         with publish_file(path) as scratch:
             scratch.write_text(text, "utf-8")

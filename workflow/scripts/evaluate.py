@@ -2,7 +2,8 @@
 """Score a merged model on a task's test split.
 
 By hand:  python workflow/scripts/evaluate.py --settings '{"task": "mine", "labels": ["no", "yes"], "mode": "labels",
-          "batch_size": 64, "max_new_tokens": 8, "max_seq_length": 512}' --model merged --test test.jsonl …
+          "batch_size": 64, "max_new_tokens": 8, "max_seq_length": 512}' --model merged --base download/models/m
+          --test test.jsonl …
 """
 
 import argparse
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dnatune.errors import run_script
-from dnatune.files import read_json, write_json
+from dnatune.files import publish_file, read_json, write_json
 from dnatune.settings import read_settings
 
 
@@ -24,6 +25,8 @@ def main() -> None:
     parser.add_argument("--test", type=Path, required=True, help="records of the test split")
     parser.add_argument("--predictions", type=Path, required=True, help="predictions.tsv to write")
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.json to write")
+    parser.add_argument("--base", type=Path, required=True, help="folder of the base model, with manifest.json")
+    parser.add_argument("--card", type=Path, required=True, help="model card to write, Markdown")
     options = parser.parse_args()
     settings = read_settings(options.settings)
 
@@ -33,8 +36,18 @@ def main() -> None:
     if read_json(options.model / "run.json")["status"] == "diverged":
         write_predictions(options.predictions, [], [], len(settings["labels"]))
         write_json(options.metrics, {**metrics.diverged(), "seconds": 0.0})
-        return
-    evaluate(options, settings)
+    else:
+        evaluate(options, settings)
+    write_card(options)
+
+
+def write_card(options: argparse.Namespace) -> None:
+    """Write the card of the merged model from its run.json, its metrics and where its base model came from."""
+    from dnatune.cards import model_card
+
+    made = (options.model / "run.json", options.metrics, options.base / "manifest.json")
+    with publish_file(options.card) as scratch:
+        scratch.write_text(model_card(*map(read_json, made)), "utf-8")
 
 
 def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:

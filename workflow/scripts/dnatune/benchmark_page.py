@@ -59,6 +59,8 @@ def figure(result: Mapping[str, Any]) -> str:
     import altair as alt
     import vl_convert
 
+    from dnatune.palette import COLOURS, FONT, INK
+
     training, scoring = result["training"], result["scoring"]
     bars = [
         *_bars(
@@ -73,9 +75,9 @@ def figure(result: Mapping[str, Any]) -> str:
         seconds = alt.X("median:Q", title="seconds", axis=alt.Axis(tickCount=5))
         panels.append(
             alt.layer(
-                rows.mark_bar(color="#0072b2", size=18).encode(x=seconds, y=recipe),
-                rows.mark_rule(color="#333333").encode(x="least:Q", x2="greatest:Q", y=recipe),
-                rows.mark_text(align="left", dx=6, color="#333333").encode(x="greatest:Q", y=recipe, text="label:N"),
+                rows.mark_bar(color=COLOURS[0], size=18).encode(x=seconds, y=recipe),
+                rows.mark_rule(color=INK).encode(x="least:Q", x2="greatest:Q", y=recipe),
+                rows.mark_text(align="left", dx=6, color=INK).encode(x="greatest:Q", y=recipe, text="label:N"),
             ).properties(title=panel, width=330, height=28 * len(rows.data.values))
         )
     points = [
@@ -89,14 +91,12 @@ def figure(result: Mapping[str, Any]) -> str:
         .encode(
             x=alt.X("tokens:Q", title="tokens of a shared row"),
             y=alt.Y("relative:Q", title="seconds ÷ least", scale=alt.Scale(zero=False)),
-            color=alt.Color(
-                "panel:N", title=None, scale=alt.Scale(domain=["training", "scoring"], range=["#0072b2", "#d55e00"])
-            ),
+            color=alt.Color("panel:N", title=None, scale=alt.Scale(domain=["training", "scoring"], range=COLOURS[:2])),
         )
         .properties(title="row length", width=260, height=170)
     )
     chart = alt.hconcat(alt.vconcat(*panels), lines).configure(
-        background="white", font="Helvetica, Arial, sans-serif", view=alt.ViewConfig(stroke=None), aria=False
+        background="white", font=FONT, view=alt.ViewConfig(stroke=None), aria=False
     )
     return vl_convert.vegalite_to_svg(chart.to_dict())
 

@@ -176,7 +176,7 @@ def read_run(evaluation: Path, adapter: Path, log: Path, tasks: Mapping[str, Tas
     path = adapter / "run.json"
     record = read_json(path)
     _require(record, ("status", "diverged", "model", "task", "optimizer", "seed", "settings", "final_loss"), path)
-    _require(record, (*_COUNTS, *_SIZES, "precision", "device", "inputs", "software"), path)
+    _require(record, (*_COUNTS, *_SIZES, "precision", "device", "devices", "inputs", "software"), path)
     for key in ("seed", *_COUNTS, *_SIZES):
         _require_number(record, key, path)
     for key in ("settings", "inputs"):
@@ -452,45 +452,3 @@ def table_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()
-
-
-def confusion_of(group: Group) -> np.ndarray:
-    """Return the confusion matrix summed over completed seeds [true class, predicted class + 1].
-
-    The last column counts answers that name no class; it is 0 unless answers were decoded freely.
-    """
-    classes = len(group.completed[0].metrics["confusion"])
-    total = np.zeros((classes, classes + 1), dtype=int)
-    for run in group.completed:
-        total[:, :-1] += np.array(run.metrics["confusion"], dtype=int)
-        missing = run.predictions.loc[run.predictions["predicted"].isna(), "label"]
-        total[:, -1] += np.bincount(missing.to_numpy(int), minlength=classes)
-    return total
-
-
-def reliability_of(group: Group, bins: int = 15, fewest: int = 10) -> pd.DataFrame:
-    """Return confidence against accuracy over equal-width bins of confidence, seeds pooled.
-
-    Args:
-        group: runs of one optimizer.
-        bins: number of bins, as in the expected calibration error.
-        fewest: bins with fewer items are left out: their accuracy is mostly chance.
-
-    Returns:
-        Columns `confidence` and `accuracy` (means of the bin) and `items`; no rows without log-probabilities.
-    """
-    parts = []
-    for run in group.completed:
-        columns = [column for column in run.predictions.columns if column.startswith("logp_")]
-        if columns:
-            scores = run.predictions[columns].to_numpy(float)
-            odds = np.exp(scores - scores.max(axis=1, keepdims=True))
-            confidence = odds.max(axis=1) / odds.sum(axis=1)
-            correct = run.predictions["predicted"] == run.predictions["label"]
-            parts.append(pd.DataFrame({"confidence": confidence, "accuracy": correct.astype(float)}))
-    if not parts:
-        return pd.DataFrame(columns=["confidence", "accuracy", "items"])
-    items = pd.concat(parts)
-    binned = items.groupby(np.minimum((items["confidence"] * bins).astype(int), bins - 1))
-    table = binned.mean().assign(items=binned.size()).reset_index(drop=True)
-    return table[table["items"] >= fewest]

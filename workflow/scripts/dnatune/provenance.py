@@ -22,6 +22,12 @@ def software() -> dict[str, str | None]:
     return {**versions, "git_commit": git_commit(), "code": code_digest()}
 
 
+def packages() -> dict[str, str]:
+    """Return the version of every package of this environment, by name in lower case."""
+    found = {dist.metadata["Name"].lower(): dist.version for dist in importlib.metadata.distributions()}
+    return dict(sorted(found.items()))
+
+
 def git_commit() -> str | None:
     """Return the checkout's commit, with `+` where tracked files differ from it; None outside a checkout."""
     try:

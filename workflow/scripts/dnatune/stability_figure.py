@@ -10,6 +10,7 @@ import vl_convert
 from numpy.polynomial import Polynomial
 
 from dnatune.optimizers import stability_polynomial
+from dnatune.palette import COLOURS
 
 #: Name in the legend → method and hyperparameters, in the order of the legend. The first stands for sgd as well.
 SHOWN: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -18,8 +19,6 @@ SHOWN: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "rk4, rk4_38": ("rk4", {}),
     "rkc, 4 stages": ("rkc", {"stages": 4}),
 }
-# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), which readers with any colour vision tell apart.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 _ANGLES = 200
 
 
@@ -54,7 +53,7 @@ def stability_figure() -> str:
                 "method",
                 title=None,
                 sort=list(SHOWN),
-                scale=alt.Scale(domain=list(SHOWN), range=_COLOURS),
+                scale=alt.Scale(domain=list(SHOWN), range=COLOURS[: len(SHOWN)]),
                 legend=alt.Legend(orient="top", symbolSize=80, labelLimit=300),
             ),
         )

@@ -1,0 +1,45 @@
+"""Reports of synthetic results, to be looked at in a browser: `python tests/browser/pages.py FOLDER` writes them."""
+
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+sys.path += [str(TESTS / "unit"), str(TESTS.parent / "workflow" / "scripts")]
+
+from synthetic_results import PROMOTERS, SPLICE, Results  # noqa: E402
+from test_report import render  # noqa: E402
+
+SKILLS = {"adamw": 1.3, "rk4_adam": 1.28, "sgd": 0.7, "rk4": 0.9, "rkc": 0.95, "rk4_single_gradient": 0.72}
+
+
+def one_task(folder: Path) -> str:
+    """Return the usual page: one task, six optimizers, five seeds, one run diverged, on GPUs, simulated."""
+    made = Results(folder, items=600, simulated=True)
+    for seed in range(5):
+        for name, skill in SKILLS.items():
+            end = 17 if (name, seed) == ("sgd", 3) else None
+            made.add_run(name, seed, skill=skill + 0.02 * seed, steps=200, diverged_at=end, gpu=True)
+    for name, skill in {"majority": 0.0, "gc": 0.3, "kmers": 0.8, "bayes": 1.9}.items():
+        made.add_baseline(name, skill)
+    made.audits = [made.add_audit(leaked=[3, 4, 7])]
+    return render(made)
+
+
+def several(folder: Path) -> str:
+    """Return a page of two models and two tasks, one of three classes, with long names and two seeds."""
+    made = Results(folder, (PROMOTERS, SPLICE))
+    for model in ("tiny", "DNA-LLaMA3-8B-instruct"):
+        for task in ("prom_core_all", "splice"):
+            for seed in (0, 1):
+                made.add_run("adamw", seed, task=task, model=model, skill=1.2)
+                made.add_run("rk4_single_gradient", seed, task=task, model=model, skill=0.8, steps=61)
+    made.add_baseline("kmers", 0.8)
+    made.add_baseline("kmers", 0.8, "splice")
+    return render(made)
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    for build in (one_task, several):
+        (place / build.__name__).mkdir(parents=True, exist_ok=True)
+        (place / f"{build.__name__}.html").write_text(build(place / build.__name__), "utf-8")

@@ -1,0 +1,46 @@
+"""Charts of the report: Altair's, drawn as SVG without a network."""
+
+from dnatune.figures.curves import (
+    MOST_POINTS,
+    Spent,
+    curve_chart,
+    gpu_hours,
+    gradient_evaluations,
+    loss_figure,
+    points_each,
+    thinned,
+    wall_time,
+)
+from dnatune.figures.drawing import Drawing, Palette, embedded, image, palette, panels
+from dnatune.figures.judgement import (
+    calibration_chart,
+    cost_chart,
+    forest_chart,
+    profile_chart,
+    roc_chart,
+    score_chart,
+)
+
+__all__ = [
+    "MOST_POINTS",
+    "Drawing",
+    "Palette",
+    "Spent",
+    "calibration_chart",
+    "cost_chart",
+    "curve_chart",
+    "embedded",
+    "forest_chart",
+    "gpu_hours",
+    "gradient_evaluations",
+    "image",
+    "loss_figure",
+    "palette",
+    "panels",
+    "points_each",
+    "profile_chart",
+    "roc_chart",
+    "score_chart",
+    "thinned",
+    "wall_time",
+]
