@@ -220,11 +220,14 @@ def test_accounting_that_stops_half_way_hangs_nothing(tmp_path, cluster, uncut):
     assert losses(workplace) == uncut
 
 
-@pytest.mark.xfail(strict=False, reason="Slurm runs the job again; Snakemake has counted it as failed by then")
-def test_a_lost_node_s_run_goes_on_elsewhere(tmp_path, cluster, uncut):
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_lost_node_s_run_goes_on_elsewhere(tmp_path, cluster, uncut, nodes):
+    """Of two nodes the one that has the job's own script, or the other."""
     workplace = SlurmWorkplace(tmp_path / "place", cluster)
-    job, process, _ = started(workplace, cluster)
-    cluster.stop_node(job["nodes"])
+    job, process, _ = started(workplace, cluster, "--set-resources", f"finetune:nodes={nodes}")
+    lost = cluster.run("scontrol", "show", "hostnames", job["nodes"]).stdout.split()[-1]
+    cluster.stop_node(lost)
     assert process.wait(400) == 0, workplace.said()
+    record = read_json(workplace.results / RUN / "adapter/run.json")
+    assert not any(device.startswith(f"{lost}:") for device in record["devices"])
     assert losses(workplace) == uncut
-    cluster.start_node(job["nodes"])
