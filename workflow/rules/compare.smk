@@ -27,6 +27,8 @@ rule compare:
         f"{LOGS}/compare.log",
     benchmark:
         f"{LOGS}/benchmarks/compare.tsv"
+    group:
+        grouped("compare")
     conda:
         ENVIRONMENT
     resources:
@@ -49,6 +51,8 @@ rule stability:
         f"{LOGS}/stability.log",
     benchmark:
         f"{LOGS}/benchmarks/stability.tsv"
+    group:
+        grouped("compare")
     conda:
         ENVIRONMENT
     resources:
