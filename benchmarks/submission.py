@@ -54,7 +54,7 @@ def measure(cluster: Cluster, workplace: SlurmWorkplace, configuration: dict, ru
     """
     workplace.site.write_text(yaml.safe_dump({**SITE, "ranks_per_node": 1}), "utf-8")
     began = time.monotonic()
-    process = workplace.start(configuration, *targets(runs), quick=False)
+    process = workplace.start(configuration, *targets(runs), watchful=False)
     peak = 0
     watched = psutil.Process(process.pid)
     while process.poll() is None:

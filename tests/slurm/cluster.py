@@ -497,10 +497,16 @@ class Cluster:
         return found
 
     def _end_processes(self, name: str | None = None) -> None:
-        # More than one round: a process may start another between the look and the signal.
+        # All are stopped before the first is ended: none may see another go and tell Slurm about it. More than one
+        # round, as a process may start another between the look and the signal.
+        stopped: set[int] = set()
+        while found := self._find_processes(name) - stopped:
+            for pid in found:
+                _send(pid, signal.SIGSTOP)
+            stopped |= found
         while found := self._find_processes(name):
             for pid in found:
-                _kill(pid)
+                _send(pid, signal.SIGKILL)
             time.sleep(0.02)
         self._daemons = {name: daemon for name, daemon in self._daemons.items() if daemon.poll() is None}
 
@@ -510,7 +516,7 @@ class Cluster:
         for name in self.shape.node_names:
             for pid in self._find_processes(name):
                 if _read(f"/proc/{pid}/comm").strip() not in ("slurmd", "slurmstepd"):
-                    _kill(pid)
+                    _send(pid, signal.SIGKILL)
         return not self.jobs()
 
 
@@ -531,9 +537,9 @@ def _listens(family: socket.AddressFamily, address: tuple[str, int] | str) -> bo
         return probe.connect_ex(address) == 0
 
 
-def _kill(pid: int) -> None:
+def _send(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
 
 
 def _read(path: Path | str) -> str:

@@ -22,8 +22,7 @@ SITE = {
     "runtime": "50m",
     "slurm": {"signal_seconds": 30},
 }
-#: Two poll the queue often; what a cluster's users do not want, a test does.
-_QUICK = ("--latency-wait=5", "--slurm-init-seconds-before-status-checks=2", "--seconds-between-status-checks=2")
+_WATCHFUL = str(Path(__file__).with_name("watchful_snakemake.py"))
 
 
 class SlurmWorkplace(workflow_runs.Workplace):
@@ -34,13 +33,20 @@ class SlurmWorkplace(workflow_runs.Workplace):
         self.cluster = cluster
         self.site.write_text(yaml.safe_dump({**SITE, **site}), "utf-8")
 
-    def command(self, configuration: Mapping[str, Any], *arguments: str, quick: bool = True) -> list[str]:
-        """Return the command line; the configuration is written beside it."""
+    def command(self, configuration: Mapping[str, Any], *arguments: str, watchful: bool = True) -> list[str]:
+        """Return the command line; the configuration is written beside it.
+
+        Args:
+            configuration: the comparison.
+            arguments: what else stands on the command line.
+            watchful: ask Slurm every two seconds; otherwise as the profile and the plugin will have it.
+        """
         written = self.folder / "config.yaml"
         written.write_text(yaml.safe_dump(dict(configuration), sort_keys=False), "utf-8")
         return [
-            *(sys.executable, "-m", "snakemake", "--profile", "slurm", "--directory", str(self.folder)),
-            *("--configfile", str(written), "--nocolor", *(_QUICK if quick else ()), *arguments),
+            *(sys.executable, *([_WATCHFUL, "--latency-wait=5"] if watchful else ["-m", "snakemake"])),
+            *("--profile", "slurm", "--directory", str(self.folder)),
+            *("--configfile", str(written), "--nocolor", *arguments),
         ]
 
     @property
@@ -48,10 +54,12 @@ class SlurmWorkplace(workflow_runs.Workplace):
         """Return the environment of the log-in node."""
         return {**self.cluster.environment, "DNATUNE_SITE": str(self.site), "OMP_NUM_THREADS": "1"}
 
-    def submit(self, configuration: Mapping[str, Any], *arguments: str) -> workflow_runs.Finished:
-        """Run to the end."""
+    def submit(
+        self, configuration: Mapping[str, Any], *arguments: str, watchful: bool = True
+    ) -> workflow_runs.Finished:
+        """Run to the end; arguments as of `command`."""
         done = subprocess.run(
-            self.command(configuration, *arguments),
+            self.command(configuration, *arguments, watchful=watchful),
             cwd=ROOT,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -63,9 +71,11 @@ class SlurmWorkplace(workflow_runs.Workplace):
         )
         return workflow_runs.Finished(done.returncode, done.stdout)
 
-    def complete_on_slurm(self, configuration: Mapping[str, Any], *arguments: str) -> workflow_runs.Finished:
+    def complete_on_slurm(
+        self, configuration: Mapping[str, Any], *arguments: str, watchful: bool = True
+    ) -> workflow_runs.Finished:
         """Run and insist on success; a failure shows the end of every log."""
-        done = self.submit(configuration, *arguments)
+        done = self.submit(configuration, *arguments, watchful=watchful)
         assert done.code == 0, "\n\n".join([done.output, *self._log_tails()])
         return done
 
@@ -73,11 +83,11 @@ class SlurmWorkplace(workflow_runs.Workplace):
         """Return what a Snakemake that was started in the background has printed."""
         return (self.folder / "snakemake.log").read_text("utf-8")
 
-    def start(self, configuration: Mapping[str, Any], *arguments: str, quick: bool = True) -> subprocess.Popen:
-        """Start in the background; unless `quick`, the queue is asked as seldom as the profile says."""
+    def start(self, configuration: Mapping[str, Any], *arguments: str, watchful: bool = True) -> subprocess.Popen:
+        """Start in the background; arguments as of `command`."""
         with (self.folder / "snakemake.log").open("a") as log:
             return subprocess.Popen(
-                self.command(configuration, *arguments, quick=quick),
+                self.command(configuration, *arguments, watchful=watchful),
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

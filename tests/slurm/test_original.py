@@ -54,6 +54,29 @@ def test_the_original_dry_runs_at_taiwania_2(tmp_path, taiwania):
         assert words <= set(asked[optimizer].split(", "))
 
 
+def test_nodes_of_the_command_line_change_nodes_and_tasks_and_nothing_else(tmp_path, taiwania):
+    workplace = SlurmWorkplace(tmp_path / "place", taiwania)
+    workplace.site.write_text(yaml.safe_dump(SITE), "utf-8")
+
+    def plan(*arguments):
+        """Each job's rule, wildcards and resources."""
+        done = workplace.submit(ORIGINAL, "--dry-run", *arguments)
+        assert done.code == 0, done.output
+        found = re.findall(r"^ *(?:local)?rule (\w+):\n((?: .*\n)*)", done.output, re.MULTILINE)
+        jobs = {}
+        for rule, body in found:
+            lines = dict(line.strip().split(": ", 1) for line in body.splitlines() if ": " in line)
+            words = dict(word.split("=", 1) for word in lines["resources"].split(", "))
+            jobs[rule, lines.get("wildcards")] = words
+        return jobs
+
+    before, after = plan(), plan("--set-resources", "finetune:nodes=4")
+    assert len(before) == 14 and before.keys() == after.keys()
+    for job, resources in before.items():
+        own = {"nodes": "4", "tasks": "4", "mpi": "srun"} if job[0] == "finetune" else {}
+        assert after[job] == {**resources, **own}
+
+
 def test_a_small_copy_of_the_original_runs_through(tmp_path, taiwania):
     """Two ranks a node, for these computers are small, and no modules; all else is the site's."""
     workplace = SlurmWorkplace(tmp_path / "place", taiwania)
@@ -79,5 +102,9 @@ def test_a_small_copy_of_the_original_runs_through(tmp_path, taiwania):
         assert row["TimelimitRaw"] == "720" and row["ReqMem"] == f"{720 * nodes}G"
         assert f"node={nodes}" in row["AllocTRES"] and f"gres/gpu={2 * nodes}" in row["AllocTRES"]
         assert int(row["AllocCPUS"]) >= 8 * nodes
-    # Where every job must take a GPU, every one does.
-    assert all("gres/gpu=" in row["ReqTRES"] for row in taiwania.sacct("-X"))
+    # Where every job must take a GPU, every one does, and CPU rules have none to themselves but once at either end.
+    jobs = taiwania.sacct("-X")
+    assert all("gres/gpu=" in row["ReqTRES"] for row in jobs)
+    run = "DNA-LLaMA3_prom_core_all"
+    groups = ["group_prepare", f"group_evaluate_{run}_AdamW_0", f"group_evaluate_{run}_RK4_0", "group_compare"]
+    assert sorted(row["Comment"] for row in jobs) == sorted([*rows, *groups])

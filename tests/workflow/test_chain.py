@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 import yaml
-from workflow_runs import PYTHON, ROOT, Workplace, files_below, run, small
+from workflow_runs import PYTHON, ROOT, SCRIPTS, Workplace, files_below, run, small
 
 from dnatune.tasks import GUE
 
@@ -393,3 +393,30 @@ def test_all_of_gue_with_six_optimizers_and_five_seeds_is_planned_quickly(tmp_pa
     assert counts["finetune"] == counts["evaluate"] == 840
     assert time.monotonic() - began < 30
     assert 50_000 < workplace.peak_kilobytes(whole, "--dry-run") < 1_000_000
+
+
+@pytest.mark.parametrize("mode", ["labels", "generate"])
+def test_ranks_that_share_a_test_set_predict_what_one_predicts(mode, chain, tmp_path):
+    """Batches of 7 of the 60 items: uneven shares, and a last batch that is not full."""
+    from dnatune.configuration import resolve
+
+    settings = {**resolve(small()).evaluate_settings("prom_core_all"), "mode": mode, "batch_size": 7}
+    rows = {}
+    for ranks in (1, 3):
+        folder = tmp_path / str(ranks)
+        folder.mkdir()
+        command = [PYTHON, SCRIPTS / "launch.py", "--ranks", str(ranks), "evaluate", "--settings", json.dumps(settings)]
+        command += ["--model", chain.results / "merge/tiny/prom_core_all/adamw/seed3"]
+        command += ["--test", chain.results / "prepare/prom_core_all/test.jsonl"]
+        command += ["--predictions", folder / "predictions.tsv", "--metrics", folder / "metrics.json"]
+        done = run(command, tmp_path)
+        assert done.code == 0, done.output
+        rows[ranks] = [line.split("\t") for line in (folder / "predictions.tsv").read_text().splitlines()]
+    assert len(rows[1]) == 61
+    if mode == "generate":
+        assert rows[3] == rows[1]
+        return
+    assert [row[:3] for row in rows[3]] == [row[:3] for row in rows[1]]
+    scores = {ranks: [[float(value) for value in row[3:]] for row in rows[ranks][1:]] for ranks in rows}
+    # The same batches; a product may be summed in another order where a rank has fewer threads.
+    assert scores[3] == [pytest.approx(row, rel=1e-5, abs=1e-6) for row in scores[1]]

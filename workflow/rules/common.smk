@@ -11,10 +11,12 @@ import signal
 import sys
 from pathlib import Path
 
+from snakemake.jobs import GroupJob, Job
+
 SCRIPTS = Path(workflow.current_basedir).parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from dnatune import configuration, downloads, sites
+from dnatune import configuration, downloads, errors, sites
 from dnatune.errors import DnatuneError
 from dnatune.tasks import SPLITS
 
@@ -61,6 +63,18 @@ shell.prefix(
 )
 
 
+def _retries(job):
+    """Return how often a failed job may be tried again: not at all where it would only fail again."""
+    if any(Path(log).is_file() and errors.would_repeat(Path(log).read_text("utf-8", "replace")) for log in job.log):
+        return 0
+    return job.rule.restart_times
+
+
+# Snakemake tries whatever fails again, without a way to say of one job that it shall not.
+Job.restart_times = property(_retries)
+GroupJob.restart_times = property(lambda group: min(job.restart_times for job in group.jobs))
+
+
 onstart:
     if workflow.executor_plugin.name == "slurm":
         _or_stop(SITE.require_slurm)
@@ -92,6 +106,11 @@ def placed(name, mem_mb, runtime):
 
 def _asked(optimizer):
     return SITE.resources("finetune", optimizer, NODES, SITE.mem_mb, SITE.runtime)
+
+
+def grouped(name):
+    """Return the group that rules share a job by, where every job must take a GPU; elsewhere each has its own."""
+    return name if SITE.slurm and SITE.slurm["every_job_needs_gpu"] else None
 
 
 def as_text(settings):

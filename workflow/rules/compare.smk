@@ -40,6 +40,8 @@ rule compare:
         f"{LOGS}/compare.log",
     benchmark:
         f"{LOGS}/benchmarks/compare.tsv"
+    group:
+        grouped("compare")
     conda:
         ENVIRONMENT
     resources:
@@ -66,6 +68,8 @@ rule stability:
         f"{LOGS}/stability.log",
     benchmark:
         f"{LOGS}/benchmarks/stability.tsv"
+    group:
+        grouped("compare")
     conda:
         ENVIRONMENT
     resources:

@@ -4,6 +4,7 @@ Inputs:  merge/{model}/{task}/{optimizer}/seed{seed}/, download/models/{model}/,
 Outputs: evaluate/{model}/{task}/{optimizer}/seed{seed}/predictions.tsv, metrics.json and README.md, the card of the
          merged model; the first two in evaluate/baselines/{task}/{baseline}/
 Config:  evaluation, tasks (labels, metric); data.simulated for the Bayes-optimal baseline
+Site:    rules.evaluate.ranks_per_node: how many GPUs of a job share one test set
 """
 
 EVALUATED = f"{RESULTS}/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}"
@@ -23,15 +24,20 @@ rule evaluate:
         f"{LOGS}/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.log",
     benchmark:
         f"{LOGS}/benchmarks/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.tsv"
+    group:
+        grouped("evaluate_{model}_{task}_{optimizer}_{seed}")
     conda:
         ENVIRONMENT
+    threads: SITE.scoring_ranks
     resources:
         **placed("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
         settings=lambda wildcards: as_text(CONFIG.evaluate_settings(wildcards.task)),
+        # One process needs no launcher, which takes seconds to start.
+        start=lambda wildcards, resources: f"launch --ranks {resources.ranks} evaluate" if resources.ranks > 1 else "evaluate",
     shell:
-        "dnatune evaluate --settings {params.settings:q} --model {input.model:q} --test {input.test:q}"
-        " --predictions {output.predictions:q} --metrics {output.metrics:q}"
+        "dnatune {params.start} --settings {params.settings:q} --model {input.model:q}"
+        " --test {input.test:q} --predictions {output.predictions:q} --metrics {output.metrics:q}"
         " --base {input.base:q} --card {output.card:q} 2> {log:q}"
 
 
@@ -46,6 +52,8 @@ rule evaluate_baseline:
         f"{LOGS}/evaluate/baselines/{{task}}/{{baseline}}.log",
     benchmark:
         f"{LOGS}/benchmarks/evaluate/baselines/{{task}}/{{baseline}}.tsv"
+    group:
+        grouped("prepare")
     conda:
         ENVIRONMENT
     resources:

@@ -18,6 +18,8 @@ rule merge:
         f"{LOGS}/merge/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.log",
     benchmark:
         f"{LOGS}/benchmarks/merge/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.tsv"
+    group:
+        grouped("evaluate_{model}_{task}_{optimizer}_{seed}")
     conda:
         ENVIRONMENT
     resources:

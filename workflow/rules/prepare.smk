@@ -16,6 +16,8 @@ rule prepare:
         f"{LOGS}/prepare/{{task}}.log",
     benchmark:
         f"{LOGS}/benchmarks/prepare/{{task}}.tsv"
+    group:
+        grouped("prepare")
     conda:
         ENVIRONMENT
     resources:

@@ -7,6 +7,7 @@ By hand:  python workflow/scripts/evaluate.py --settings '{"task": "mine", "labe
 """
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -33,12 +34,15 @@ def main() -> None:
     from dnatune import metrics
     from dnatune.predictions import write_predictions
 
+    first = os.environ.get("RANK", "0") == "0"
     if read_json(options.model / "run.json")["status"] == "diverged":
-        write_predictions(options.predictions, [], [], len(settings["labels"]))
-        write_json(options.metrics, {**metrics.diverged(), "seconds": 0.0})
+        if first:
+            write_predictions(options.predictions, [], [], len(settings["labels"]))
+            write_json(options.metrics, {**metrics.diverged(), "seconds": 0.0})
     else:
         evaluate(options, settings)
-    write_card(options)
+    if first:
+        write_card(options)
 
 
 def write_card(options: argparse.Namespace) -> None:
@@ -52,42 +56,53 @@ def write_card(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     """Score every test item and write predictions and metrics."""
-    import torch
+    import numpy as np
     from tqdm import tqdm
 
-    from dnatune import engines, exactness, metrics, models, scoring
+    from dnatune import engines, exactness, launching, metrics, models, scoring
     from dnatune.predictions import write_answers, write_predictions
     from dnatune.prompts import encode_examples
     from dnatune.records import read_records
 
-    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    rank = launching.join_scorers()
     records, labels = read_records(options.test), settings["labels"]
     tokenizer = models.load_tokenizer(options.model)
     examples = encode_examples(tokenizer, records, labels, settings["max_seq_length"], str(options.test))
-    dtype = engines.dtype_of(engines.resolve_precision("auto", device))
-    model = models.load_model(options.model, tokenizer, dtype).to(device).eval()
+    dtype = engines.dtype_of(engines.resolve_precision("auto", rank.device))
+    model = models.load_model(options.model, tokenizer, dtype).to(rank.device).eval()
+    own = launching.share(len(examples), settings["batch_size"], rank)
     started = time.perf_counter()
-    with tqdm(total=len(records), desc="scoring", unit="item", mininterval=0.2 if sys.stderr.isatty() else 10) as bar:
+    interval = 0.2 if sys.stderr.isatty() else 10
+    with tqdm(total=len(own), desc="scoring", unit="item", mininterval=interval, disable=not rank.first) as bar:
         if settings["mode"] == "generate":
-            texts = scoring.generate_answers(
-                model, tokenizer, examples, settings["batch_size"], settings["max_new_tokens"], bar.update
-            )
-        else:
-            scores = scoring.label_log_probabilities(
-                models.LabelLikelihood(model),
-                examples,
-                range(len(examples)),
+            scored = scoring.generate_answers(
+                model,
+                tokenizer,
+                examples.subset(own),
                 settings["batch_size"],
-                exactness.shared_rows(model, examples),
-                device,
+                settings["max_new_tokens"],
                 bar.update,
             )
+        else:
+            scored = scoring.label_log_probabilities(
+                models.LabelLikelihood(model),
+                examples,
+                own,
+                settings["batch_size"],
+                exactness.shared_rows(model, examples),
+                rank.device,
+                bar.update,
+            )
+    scored = launching.gather(own, scored, rank)
+    if scored is None:
+        return
     seconds = time.perf_counter() - started
     if settings["mode"] == "generate":
-        parsed = [scoring.parse_answer(text, labels) for text in texts]
-        write_answers(options.predictions, examples.answers, parsed, texts)
+        parsed = [scoring.parse_answer(text, labels) for text in scored]
+        write_answers(options.predictions, examples.answers, parsed, scored)
         result = metrics.from_predictions(examples.answers, parsed, len(labels))
     else:
+        scores = np.array(scored)
         write_predictions(options.predictions, examples.answers, scores, len(labels))
         result = metrics.from_log_probabilities(examples.answers, scores)
     write_json(options.metrics, {**result, "seconds": seconds})

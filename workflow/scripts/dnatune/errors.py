@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import time
 import warnings
@@ -69,6 +70,15 @@ class Interrupted(DnatuneError):  # noqa: N818, for it is none
     """A run that was saved before its end because its job was about to end; started again, it goes on."""
 
     exit_status = 85
+
+
+def would_repeat(log: str) -> bool:
+    """Tell from a failed script's log whether it would only fail again: its configuration, data or model is at fault.
+
+    What could not be fetched, and a run that broke, may go well the next time.
+    """
+    kinds = "|".join(error.__name__ for error in (ConfigurationError, DataError, ModelError))
+    return re.search(rf"^dnatune: (?:{kinds}): ", log, re.MULTILINE) is not None
 
 
 def run_script(main: Callable[[], None]) -> None:

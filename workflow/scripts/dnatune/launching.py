@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dnatune import errors
 from dnatune.errors import DnatuneError, Interrupted, RunError
@@ -276,19 +277,65 @@ def join(timeout_seconds: int) -> Rank:
     import deepspeed.ops
 
     deepspeed.ops.__compatible_ops__ = {}
-    local = int(os.environ["LOCAL_RANK"])
-    device = "cpu"
-    if on_gpu:
-        if local >= torch.cuda.device_count():
-            raise RunError(
-                f"rank {local} of this machine has no GPU: {torch.cuda.device_count()} visible",
-                fix="ask for at most as many ranks as there are GPUs",
-            )
-        device = f"cuda:{local}"
-        torch.cuda.set_device(local)
+    device = _own_device()
     deepspeed.init_distributed(
         dist_backend="nccl" if on_gpu else "gloo",
         timeout=datetime.timedelta(seconds=timeout_seconds),
         verbose=False,
     )
     return Rank(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device)
+
+
+def join_scorers() -> Rank:
+    """Return this process's place among those that score one test set together; alone where no launcher started it.
+
+    They exchange results alone, so gloo serves on GPUs too.
+    """
+    rank = Rank(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)), _own_device())
+    if rank.world > 1:
+        from torch import distributed
+
+        # One may be done long before another; whoever dies ends the others by the launcher.
+        distributed.init_process_group("gloo", timeout=datetime.timedelta(days=7))
+    return rank
+
+
+def share(count: int, batch_size: int, rank: Rank) -> list[int]:
+    """Return which of `count` items are this rank's: whole batches by turns, so that each is scored among the same."""
+    first, step = rank.index * batch_size, rank.world * batch_size
+    return [item for start in range(first, count, step) for item in range(start, min(start + batch_size, count))]
+
+
+def gather(indices: Sequence[int], results: Sequence[Any], rank: Rank) -> list[Any] | None:
+    """Return all ranks' results in the order of their indices on the first rank, None on the others.
+
+    All ranks call this together, and part then.
+    """
+    own = list(zip(indices, results, strict=True))
+    if rank.world == 1:
+        return [result for _, result in own]
+    from torch import distributed
+
+    parts: list[Any] | None = [None] * rank.world if rank.first else None
+    distributed.gather_object(own, parts)
+    distributed.barrier()
+    distributed.destroy_process_group()
+    if parts is None:
+        return None
+    return [result for _, result in sorted((pair for part in parts for pair in part), key=lambda pair: pair[0])]
+
+
+def _own_device() -> str:
+    """Return the torch device of this process, and make it the one that torch uses."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    if local >= torch.cuda.device_count():
+        raise RunError(
+            f"rank {local} of this machine has no GPU: {torch.cuda.device_count()} visible",
+            fix="ask for at most as many ranks as there are GPUs",
+        )
+    torch.cuda.set_device(local)
+    return f"cuda:{local}"

@@ -42,6 +42,11 @@ class EncodedExamples:
         """Return the whole prompt of one example."""
         return self.prefix + self.examples[index]
 
+    def subset(self, indices: Sequence[int]) -> "EncodedExamples":
+        """Return these examples alone, in that order."""
+        chosen = {"examples": [self.examples[i] for i in indices], "answers": [self.answers[i] for i in indices]}
+        return dataclasses.replace(self, **chosen)
+
     def answer(self, index: int) -> list[int]:
         """Return the token ids of one example's true answer, end-of-sequence included."""
         return self.labels[self.answers[index]]

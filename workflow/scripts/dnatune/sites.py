@@ -15,6 +15,8 @@ from dnatune.errors import ConfigurationError
 
 #: Rules whose jobs compute on a GPU where there is one; finetune on all that its ranks need, the others on one.
 _ON_GPU = ("finetune", "evaluate", "benchmark")
+#: Rules of which two follow each other in one job where every job must take a GPU (`group` in the rule files).
+_SHARING = ("prepare", "evaluate_baseline", "merge", "evaluate")
 #: Every key that `Site.resources` may return.
 RESOURCES = (
     "nodes",
@@ -104,6 +106,15 @@ class Site:
             )
         return chosen, ranks
 
+    @property
+    def scoring_ranks(self) -> int:
+        """Return the ranks, each with a GPU where there are any, that score one test set."""
+        return self.rules.get("evaluate", {}).get("ranks_per_node", 1)
+
+    @property
+    def _shares_jobs(self) -> bool:
+        return self.slurm is not None and self.slurm["every_job_needs_gpu"]
+
     def resources(
         self, rule: str, optimizer: str | None, nodes: int | None, mem_mb: int, runtime: str
     ) -> dict[str, int | str]:
@@ -119,16 +130,24 @@ class Site:
         own = {**self.rules.get(rule, {}), **(self.optimizers.get(optimizer or "", {}) if rule == "finetune" else {})}
         # No job asks for more time than the longest: above a partition's limit it would wait for ever.
         longest = own.get("runtime", min(runtime, self.runtime, key=_minutes))
+        if self._shares_jobs and rule in _SHARING and "runtime" not in own:
+            longest = min(longest, f"{_minutes(self.runtime) // 2}m", key=_minutes)
         asked: dict[str, int | str] = {"mem_mb": own.get("mem_mb", mem_mb), "runtime": longest}
         count, ranks = self.layout(optimizer, nodes) if rule == "finetune" else (1, 1)
         if rule == "finetune":
             asked |= {"nodes": count, "ranks": ranks}
+        if rule == "evaluate":
+            ranks = self.scoring_ranks
+            asked["ranks"] = ranks
         if self.slurm is None:
             return asked
         if count > 1:
             # One task a node: the launcher, which starts the node's ranks.
             asked |= {"tasks": count, "mpi": "srun"}
-        gpus = ranks if rule in _ON_GPU else int(self.slurm["every_job_needs_gpu"])
+        gpus = ranks if rule in _ON_GPU else int(self._shares_jobs)
+        if rule == "merge" and self._shares_jobs:
+            # It is part of the job that scores its model.
+            gpus = self.scoring_ranks
         asked |= _gpu_request(self.slurm, gpus if self.gpus else 0)
         if rule == "finetune":
             signal = f"--signal=USR1@{self.slurm['signal_seconds']}"
@@ -203,6 +222,12 @@ def load(root: Path, environment: Mapping[str, str]) -> Site:
     )
     for optimizer in (None, *site.optimizers):
         site.layout(optimizer)
+    if gpus and site.scoring_ranks > gpus:
+        raise ConfigurationError(
+            f"{site.scoring_ranks} ranks score a test set, and a node has {gpus} GPUs",
+            where=f"{path}: key 'rules.evaluate.ranks_per_node'",
+            fix="lower it, or correct gpus_per_node",
+        )
     return site
 
 
