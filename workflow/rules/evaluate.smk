@@ -11,6 +11,11 @@ EVALUATED = f"{RESULTS}/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}"
 BASELINE = f"{RESULTS}/evaluate/baselines/{{task}}/{{baseline}}"
 
 
+def evaluate_command(wildcards, resources):
+    """Return how scoring is started; one process needs no launcher, which takes seconds."""
+    return f"launch --ranks {resources.ranks} evaluate" if resources.ranks > 1 else "evaluate"
+
+
 rule evaluate:
     input:
         model=rules.merge.output,
@@ -33,8 +38,7 @@ rule evaluate:
         **placed("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
         settings=lambda wildcards: as_text(CONFIG.evaluate_settings(wildcards.task)),
-        # One process needs no launcher, which takes seconds to start.
-        start=lambda wildcards, resources: f"launch --ranks {resources.ranks} evaluate" if resources.ranks > 1 else "evaluate",
+        start=evaluate_command,
     shell:
         "dnatune {params.start} --settings {params.settings:q} --model {input.model:q}"
         " --test {input.test:q} --predictions {output.predictions:q} --metrics {output.metrics:q}"
