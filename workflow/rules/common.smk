@@ -145,3 +145,8 @@ def model_settings(wildcards):
     if settings["source"] == "tiny":
         settings["task"] = CONFIG.prepare_settings(next(iter(CONFIG.tasks)))
     return as_text(settings)
+
+
+def evaluate_command(wildcards, resources):
+    """Return how scoring is started; one process needs no launcher, which takes seconds."""
+    return f"launch --ranks {resources.ranks} evaluate" if resources.ranks > 1 else "evaluate"

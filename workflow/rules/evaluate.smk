@@ -11,11 +11,6 @@ EVALUATED = f"{RESULTS}/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}"
 BASELINE = f"{RESULTS}/evaluate/baselines/{{task}}/{{baseline}}"
 
 
-def evaluate_command(wildcards, resources):
-    """Return how scoring is started; one process needs no launcher, which takes seconds."""
-    return f"launch --ranks {resources.ranks} evaluate" if resources.ranks > 1 else "evaluate"
-
-
 rule evaluate:
     input:
         model=rules.merge.output,
