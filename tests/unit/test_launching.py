@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +55,21 @@ def test_a_killed_rank_is_told(tmp_path):
     done = launch(script(tmp_path, "import signal\nos.kill(os.getpid(), signal.SIGKILL)\n"), 1)
     assert done.returncode == RunError.exit_status
     assert "ended by signal 9" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_launcher_that_is_told_to_end_takes_its_ranks_along(tmp_path):
+    body = f"import time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
+    command = [sys.executable, ROOT / "workflow/scripts/launch.py", "--ranks", "1", script(tmp_path, body)]
+    launcher = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    launcher.terminate()
+    said = launcher.communicate(timeout=60)[1]
+    assert launcher.returncode == RunError.exit_status
+    assert "told to end by signal 15" in said and "Traceback" not in said
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
 
 
 def test_an_exit_status_is_passed_on(tmp_path):

@@ -155,6 +155,7 @@ def start_ranks(command: Sequence[str], ranks: int, node: Node | None = None) ->
         RunError: a rank failed; the message is that of the first to fail, the exit status is its own.
         Interrupted: the ranks wrote a checkpoint and ended because the job was about to.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -183,6 +184,11 @@ def start_ranks(command: Sequence[str], ranks: int, node: Node | None = None) ->
         except ChildFailedError as error:
             index, failure = error.get_first_failure()
             raise _explain(index, failure.exitcode, failure.message) from None
+        except SignalException as ended:
+            raise RunError(
+                f"told to end by signal {ended.sigval}, and its ranks with it",
+                fix="nothing is lost that a checkpoint holds: start it again",
+            ) from None
         if Path(status).exists():
             raise Interrupted(
                 f"the job was about to end; the run is saved at step {Path(status).read_text('utf-8')}",
