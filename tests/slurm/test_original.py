@@ -62,16 +62,16 @@ def test_nodes_of_the_command_line_change_nodes_and_tasks_and_nothing_else(tmp_p
         """Each job's rule, wildcards and resources."""
         done = workplace.submit(ORIGINAL, "--dry-run", *arguments)
         assert done.code == 0, done.output
-        found = re.findall(r"^ *(?:local)?rule (\w+):\n((?: .*\n)*)", done.output, re.MULTILINE)
+        _, *parts = re.split(r"^ *(?:local)?rule (\w+):$", done.output, flags=re.MULTILINE)
         jobs = {}
-        for rule, body in found:
-            lines = dict(line.strip().split(": ", 1) for line in body.splitlines() if ": " in line)
-            words = dict(word.split("=", 1) for word in lines["resources"].split(", "))
-            jobs[rule, lines.get("wildcards")] = words
+        for rule, body in zip(parts[::2], parts[1::2], strict=True):
+            found = dict(re.findall(r"^ +(wildcards|resources): (.*)$", body, re.MULTILINE))
+            words = dict(word.split("=", 1) for word in found.get("resources", "").split(", ") if word)
+            jobs[rule, found.get("wildcards")] = words
         return jobs
 
     before, after = plan(), plan("--set-resources", "finetune:nodes=4")
-    assert len(before) == 14 and before.keys() == after.keys()
+    assert len(before) == 15 and before.keys() == after.keys()
     for job, resources in before.items():
         own = {"nodes": "4", "tasks": "4", "mpi": "srun"} if job[0] == "finetune" else {}
         assert after[job] == {**resources, **own}
@@ -106,5 +106,6 @@ def test_a_small_copy_of_the_original_runs_through(tmp_path, taiwania):
     jobs = taiwania.sacct("-X")
     assert all("gres/gpu=" in row["ReqTRES"] for row in jobs)
     run = "DNA-LLaMA3_prom_core_all"
-    groups = ["group_prepare", f"group_evaluate_{run}_AdamW_0", f"group_evaluate_{run}_RK4_0", "group_compare"]
+    scored = [f"rule_evaluate_{run}_{optimizer}_0_evaluate_merge" for optimizer in ("AdamW", "RK4")]
+    groups = ["rule_prepare_evaluate_baseline_prepare", *scored, "rule_compare_compare_stability"]
     assert sorted(row["Comment"] for row in jobs) == sorted([*rows, *groups])

@@ -53,6 +53,19 @@ def test_cpu_rules_take_a_gpu_only_where_every_job_must(tmp_path):
         assert site.resources("evaluate", None, None, 4000, "4h")["gres"] == "gpu:1"
 
 
+def test_a_model_is_merged_in_the_job_that_scores_it(tmp_path):
+    """In one job both ask for the same GPUs, and together for no more time than a job may take."""
+    keys = {"gpus_per_node": 8, "runtime": "3h", "rules": {"evaluate": {"ranks_per_node": 4}}}
+    site = load(tmp_path, **keys, slurm={"every_job_needs_gpu": True})
+    merge = site.resources("merge", None, None, 4000, "2h")
+    evaluate = site.resources("evaluate", None, None, 4000, "4h")
+    assert merge["gres"] == evaluate["gres"] == "gpu:4" and evaluate["ranks"] == 4
+    assert merge["runtime"] == evaluate["runtime"] == "90m"
+    usual = load(tmp_path, **keys, slurm={})
+    assert "gres" not in usual.resources("merge", None, None, 4000, "2h")
+    assert usual.resources("evaluate", None, None, 4000, "4h")["gres"] == "gpu:4"
+
+
 def test_overrides_by_rule_and_optimizer(tmp_path):
     site = load(
         tmp_path,
@@ -104,6 +117,10 @@ def test_jobs_stay_off_the_hub_and_take_the_interface(tmp_path):
         ({"nodes": 2}, ["2 nodes need Slurm"]),
         ({"gpus_per_node": 4, "ranks_per_node": 8}, ["8 ranks a node", "4 GPUs"]),
         ({"gpus_per_node": 4, "optimizers": {"a": {"ranks_per_node": 5}}}, ["5 ranks a node"]),
+        ({"gpus_per_node": 4, "rules": {"evaluate": {"ranks_per_node": 5}}}, ["5 ranks score", "4 GPUs"]),
+        ({"rules": {"evalute": {"mem_mb": 1}}}, ["unknown rule 'evalute'", "evaluate"]),
+        ({"rules": {"evaluate": {"nodes": 2}}}, ["rule evaluate has no nodes"]),
+        ({"rules": {"merge": {"ranks_per_node": 2}}}, ["rule merge has no ranks_per_node"]),
         ({"slurm": {"account": "me; rm -rf /"}}, ["slurm.account", "must match"]),
         ({"slurm": {"partition": "$(id)"}}, ["slurm.partition", "must match"]),
         ({"slurm": {"modules": ["cuda; id"]}}, ["slurm.modules", "must match"]),
@@ -150,13 +167,45 @@ def sbatch_line(asked, threads):
     return get_submit_command(job, parameters, settings=settings) + set_gres_string(job)
 
 
+#: Rules that share a job where every job must take a GPU: those of one level at a time.
+GROUPS = {
+    "prepare": [["prepare"], ["evaluate_baseline"] * 3],
+    "evaluate": [["merge"], ["evaluate"]],
+    "compare": [["compare", "stability"]],
+}
+
+
+def group_resources(levels):
+    """Snakemake's own sum of what the jobs of a group ask for, and of their threads."""
+    from types import SimpleNamespace
+
+    from snakemake.resources import GroupResources, Resources
+
+    def job(asked):
+        return SimpleNamespace(
+            resources={**asked, "runtime": sites._minutes(asked["runtime"]), "_cores": 1}, pipe_group=None
+        )
+
+    total = GroupResources.basic_layered([[job(asked) for asked in level] for level in levels], Resources(), False)
+    threads = total.pop("_cores")
+    total.pop("_nodes")
+    return {**total, "runtime": f"{total['runtime']}m"}, threads
+
+
 def all_lines(name):
     """Every line that a site makes jobs of: each rule, and finetune on one node and on two."""
     site = dataclasses.replace(sites.load(ROOT, {"DNATUNE_SITE": name, "CUDA_VISIBLE_DEVICES": ""}), cpus_per_rank=4)
     rules = {"prepare": (4000, "30m"), "merge": (site.mem_mb, "2h"), "evaluate": (site.mem_mb, "4h")}
     rules |= {"evaluate_baseline": (8000, "1h"), "compare": (4000, "30m"), "stability": (2000, "10m")}
     rules |= {"benchmark": (site.mem_mb, "2h")}
-    lines = {rule: sbatch_line(site.resources(rule, None, None, *own), 1) for rule, own in rules.items()}
+    asked = {rule: site.resources(rule, None, None, *own) for rule, own in rules.items()}
+    lines = {rule: sbatch_line(resources, 1) for rule, resources in asked.items()}
+    if site.slurm and site.slurm["every_job_needs_gpu"]:
+        for name, levels in GROUPS.items():
+            members = {rule for level in levels for rule in level}
+            resources, threads = group_resources([[asked[rule] for rule in level] for level in levels])
+            lines = {rule: line for rule, line in lines.items() if rule not in members}
+            lines[f"{name}, one job of {', '.join(sorted(members))}"] = sbatch_line(resources, threads)
     for nodes in (1, 2) if site.slurm else (1,):
         threads = site.layout("adamw", nodes)[1] * site.cpus_per_rank
         lines[f"finetune, {nodes} nodes"] = sbatch_line(finetune(site, nodes=nodes), threads)

@@ -259,6 +259,16 @@ def test_a_bad_site_file_stops_before_any_job(site, phrases, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize("nodes", ["0", "two"])
+def test_nodes_of_the_command_line_that_cannot_be_meant_stop_before_any_job(nodes, tmp_path):
+    workplace = Workplace(tmp_path)
+    workplace.site.write_text("gpus_per_node: 8\nslurm: {partition: gpu}\n", "utf-8")
+    done = workplace.snakemake(small(), "--set-resources", f"finetune:nodes={nodes}")
+    assert done.code != 0
+    assert_one_message(done.output, "ConfigurationError", f"{nodes} nodes", "--set-resources")
+    assert not (tmp_path / "results").exists()
+
+
 def test_an_unknown_site_is_named_with_those_there_are(tmp_path):
     workplace = Workplace(tmp_path)
     workplace.site = Path("nowhere")

@@ -33,7 +33,9 @@ CONFIG = _or_stop(configuration.resolve, configuration.read_scalars(config, work
 SITE = _or_stop(sites.load, Path(workflow.current_basedir).parents[1], os.environ)
 # What `--set-resources finetune:nodes=…` asks for: tasks and the launcher follow from it.
 NODES = workflow.resource_settings.overwrite_resources.get("finetune", {}).get("nodes")
-NODES = getattr(NODES, "value", NODES)
+if NODES is not None:
+    # An expression that Snakemake would evaluate job by job is no number of nodes.
+    NODES = NODES.raw if NODES.is_evaluable() else NODES.value
 for optimizer in CONFIG.settings["optimizers"]:
     _or_stop(SITE.layout, optimizer, NODES)
 RESULTS = f"results/{CONFIG.settings['name']}"

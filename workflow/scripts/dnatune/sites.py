@@ -17,6 +17,9 @@ from dnatune.errors import ConfigurationError
 _ON_GPU = ("finetune", "evaluate", "benchmark")
 #: Rules of which two follow each other in one job where every job must take a GPU (`group` in the rule files).
 _SHARING = ("prepare", "evaluate_baseline", "merge", "evaluate")
+#: Rules that `rules` may speak of, with those of which it may say how many ranks they have.
+_RULES = ("prepare", "finetune", "merge", "evaluate", "evaluate_baseline", "compare", "stability", "benchmark")
+_WITH_RANKS = ("finetune", "evaluate")
 #: Every key that `Site.resources` may return.
 RESOURCES = (
     "nodes",
@@ -199,6 +202,7 @@ def load(root: Path, environment: Mapping[str, str]) -> Site:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"not valid YAML: {error}", where=str(path), fix="correct the file") from None
     settings = check(content or {}, load_schema("site"), f"{path}:")
+    _check_rules(settings["rules"], path)
     slurm = settings.get("slurm")
     if slurm and "scratch" in slurm and not Path(slurm["scratch"]).is_dir():
         raise ConfigurationError(
@@ -229,6 +233,20 @@ def load(root: Path, environment: Mapping[str, str]) -> Site:
             fix="lower it, or correct gpus_per_node",
         )
     return site
+
+
+def _check_rules(rules: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Refuse what would be said in vain: of a rule that does not exist, or that has neither nodes nor ranks."""
+    for rule, own in rules.items():
+        if rule not in _RULES:
+            raise ConfigurationError(
+                f"unknown rule '{rule}'", where=f"{path}: key 'rules'", fix=f"name one of: {', '.join(_RULES)}"
+            )
+        vain = [key for key, knows in (("nodes", ("finetune",)), ("ranks_per_node", _WITH_RANKS)) if rule not in knows]
+        for key in set(vain) & own.keys():
+            raise ConfigurationError(
+                f"rule {rule} has no {key}", where=f"{path}: key 'rules.{rule}.{key}'", fix="remove it"
+            )
 
 
 def find(folder: Path, name: str | None) -> Path:
