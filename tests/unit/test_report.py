@@ -13,7 +13,7 @@ from test_comparison import ROOT, pairs_of, read
 
 from dnatune import comparison, figures, pairs, report
 
-SECTIONS = ["verdict", "headline", "leaderboard", "seeds", "loss", "confusion", "calibration", "audit", "made"]
+SECTIONS = ["verdict", "headline", "leaderboard", "seeds", "loss", "confusion", "calibration", "audit", "tuning", "made"]
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 

@@ -71,6 +71,7 @@ wildcard_constraints:
     task="[^/]+",
     optimizer="[^/]+",
     seed="[0-9]+",
+    rate="[0-9.e+-]+",
     baseline="[a-z]+",
 
 
@@ -126,3 +127,17 @@ def model_settings(wildcards):
     if settings["source"] == "tiny":
         settings["task"] = CONFIG.prepare_settings(next(iter(CONFIG.tasks)))
     return as_text(settings)
+
+
+def trials_of(wildcards):
+    """Return the folders of an optimizer's learning-rate trials."""
+    folder = f"{RESULTS}/tuning/{wildcards.model}/{wildcards.task}/{wildcards.optimizer}"
+    return [f"{folder}/rate{rate}" for rate in CONFIG.trial_rates(wildcards.optimizer)]
+
+
+def tuning_options(wildcards, input, output):
+    """Return the options of the comparison that go with learning-rate trials."""
+    if not CONFIG.tuned:
+        return ""
+    parts = ["--choices", *input.choices, "--tuning", output.tuning, "--tuning-figure", output.tuning_figure]
+    return shlex.join(map(str, parts))

@@ -1,14 +1,21 @@
 """compare: two tables and one page over all runs and baselines.
 
 Inputs:  metrics.json and predictions.tsv of every run and baseline; run.json and training.jsonl of every run;
-         audit.json of every task
+         audit.json of every task; with `tuning` every choice.json
 Outputs: compare/comparison.tsv, compare/tests.tsv, compare/loss.svg, report.html; compare/stability.svg follows from the
-         methods alone
-Config:  name, tasks (labels, metric), comparison
+         methods alone; with `tuning` compare/tuning.tsv and compare/tuning.svg
+Config:  name, tasks (labels, metric), comparison, tuning
 """
 
 EVALUATIONS = [f"{RESULTS}/evaluate/{run.path}" for run in RUNS]
+CHOICES = list(dict.fromkeys(CHOICE.format(**vars(run)) for run in RUNS)) if CONFIG.tuned else []
 BASELINES = [f"{RESULTS}/evaluate/baselines/{task}/{name}" for task in CONFIG.tasks for name in CONFIG.baselines(task)]
+
+TUNING_PAGES = {
+    name: report(f"{RESULTS}/compare/{file}", caption="../report/tuning.rst", category="tuning")
+    for name, file in (("tuning", "tuning.tsv"), ("tuning_figure", "tuning.svg"))
+    if CONFIG.tuned
+}
 
 
 rule compare:
@@ -18,7 +25,9 @@ rule compare:
         adapters=[f"{RESULTS}/finetune/{run.path}/adapter" for run in RUNS],
         audits=expand("{results}/prepare/{task}/audit.json", results=RESULTS, task=list(CONFIG.tasks)),
         logs=[f"{RESULTS}/finetune/{run.path}/training.jsonl" for run in RUNS],
+        choices=CHOICES,
     output:
+        **TUNING_PAGES,
         comparison=report(f"{RESULTS}/compare/comparison.tsv", caption="../report/comparison.rst", category="compare"),
         tests=report(f"{RESULTS}/compare/tests.tsv", caption="../report/tests.rst", category="compare"),
         loss=report(f"{RESULTS}/compare/loss.svg", caption="../report/loss.rst", category="finetune"),
@@ -35,11 +44,12 @@ rule compare:
         settings=as_text(CONFIG.compare_settings()),
         runs=EVALUATIONS,
         baselines=BASELINES,
+        tuning=tuning_options,
     shell:
         "dnatune compare --settings {params.settings:q} --runs {params.runs:q} --baselines {params.baselines:q}"
         " --adapters {input.adapters:q} --logs {input.logs:q} --audits {input.audits:q}"
         " --comparison {output.comparison:q} --tests {output.tests:q} --loss-figure {output.loss:q}"
-        " --report {output.page:q} 2> {log:q}"
+        " --report {output.page:q} {params.tuning} 2> {log:q}"
 
 
 rule stability:

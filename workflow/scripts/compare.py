@@ -41,6 +41,9 @@ def main() -> None:
     parser.add_argument(
         "--audits", type=Path, nargs="+", required=True, help="audit.json files, in the order of the settings' tasks"
     )
+    parser.add_argument("--choices", type=Path, nargs="*", default=[], help="choice.json files, one an optimizer")
+    parser.add_argument("--tuning", type=Path, help="tuning.tsv to write; goes with --choices")
+    parser.add_argument("--tuning-figure", type=Path, help="figure of the trials to write, SVG; goes with --choices")
     parser.add_argument("--baselines", type=Path, nargs="*", default=[], help="folders …/<task>/<baseline>")
     parser.add_argument("--comparison", type=Path, required=True, help="comparison.tsv to write")
     parser.add_argument("--tests", type=Path, required=True, help="tests.tsv to write")
@@ -59,7 +62,7 @@ def compare(options: argparse.Namespace) -> None:
             fix="name one of each for every run, in the same order",
         )
 
-    from dnatune import comparison, figures, pairs, report
+    from dnatune import comparison, figures, pairs, report, tuning, tuning_figures
 
     tasks = comparison.tasks_by_name(settings)
     testing = pairs.testing_of(settings)
@@ -67,14 +70,18 @@ def compare(options: argparse.Namespace) -> None:
     groups = comparison.group_runs(comparison.read_run(*place, tasks) for place in places)
     baselines = [comparison.read_baseline(folder, tasks) for folder in options.baselines]
     audits = comparison.read_audits(options.audits, tasks)
+    choices = [tuning.read_choice(path) for path in options.choices]
     rows = comparison.comparison_rows(groups, baselines, tasks, audits)
     tests = pairs.pair_rows(groups, tasks, testing)
     texts = {
         options.comparison: comparison.comparison_text(rows),
         options.tests: pairs.tests_text(tests),
         options.loss_figure: figures.loss_figure(groups),
-        options.report: report.page(settings, tasks, groups, baselines, rows, tests, audits),
+        options.report: report.page(settings, tasks, groups, baselines, rows, tests, audits, choices),
     }
+    if choices:
+        texts[options.tuning] = tuning.tuning_text(choices)
+        texts[options.tuning_figure] = tuning_figures.figure(choices, figures.palette(groups))
     for path, text in texts.items():
         with publish_file(path) as scratch:
             scratch.write_text(text, "utf-8")

@@ -54,7 +54,7 @@ def loss_figure(groups: Sequence[Group]) -> str:
     if not charts:
         message = alt.InlineData([{"text": "No run recorded a loss."}])
         charts = [alt.Chart(message, width=_WIDTH).mark_text().encode(text="text:N")]
-    return _svg(alt.concat(*charts, columns=2), "white")
+    return drawn(alt.concat(*charts, columns=2), "white")
 
 
 def embedded(chart: alt.LayerChart, name: str) -> str:
@@ -65,7 +65,7 @@ def embedded(chart: alt.LayerChart, name: str) -> str:
         padding={"left": 20, "top": 5, "right": 8, "bottom": 5},
         autosize=alt.AutoSizeParams(type="fit", contains="padding"),
     )
-    text = re.sub(r' (xmlns(:xlink)?|version|class|role|aria-[a-z]+)="[^"]*"', "", _svg(fitted))
+    text = re.sub(r' (xmlns(:xlink)?|version|class|role|aria-[a-z]+)="[^"]*"', "", drawn(fitted))
     text = re.sub(r'^<svg width="[^"]*" height="[^"]*"', '<svg aria-hidden="true"', text)
     # vl-convert counts clipping paths per figure, or per process: either way two figures of a page would clash.
     clips = dict.fromkeys(re.findall(r'<clipPath id="([^"]+)"', text))
@@ -74,7 +74,8 @@ def embedded(chart: alt.LayerChart, name: str) -> str:
     return re.sub(r'"url\(#([^)]+)\)"', lambda match: f'"url(#{numbers[match[1]]})"', text)
 
 
-def _svg(chart: Any, background: str = "transparent") -> str:
+def drawn(chart: Any, background: str = "transparent") -> str:
+    """Return a chart as SVG in the report's style."""
     text = {"labelColor": _INK, "titleColor": _INK, "labelFontSize": 12.5, "titleFontSize": 12.5}
     chart = chart.configure(
         aria=False,

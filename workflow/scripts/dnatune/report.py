@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from dnatune import figures
+from dnatune import figures, report_tuning
 from dnatune.comparison import Baseline, FinishedRun, Group, comparison_text, confusion_of
 from dnatune.pairs import tests_text
 from dnatune.tasks import Task
@@ -37,6 +37,7 @@ def page(
     rows: Sequence[Mapping[str, Any]],
     tests: Sequence[Mapping[str, Any]],
     audits: Mapping[str, Mapping[str, Any]],
+    choices: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Return report.html.
 
@@ -48,6 +49,7 @@ def page(
         rows: `comparison_rows` of the same groups and baselines.
         tests: `pair_rows` of the same groups.
         audits: audit.json by task.
+        choices: choice.json of every model, task and optimizer; none where learning rates were given.
     """
     environment = jinja2.Environment(
         autoescape=True,
@@ -57,7 +59,7 @@ def page(
         lstrip_blocks=True,
     )
     environment.filters.update(score=_score, count=_count, duration=_duration, percent=_percent, rate=_rate)
-    environment.filters.update(signed=_signed, p=_p, between=_between)
+    environment.filters.update(signed=_signed, p=_p, between=_between, download=_download)
     several_models = _several_models(groups)
     return environment.get_template("report.html.j2").render(
         name=settings["name"],
@@ -76,6 +78,7 @@ def page(
         ],
         runs=[(run, _run_score(run, tasks[run.task])) for group in groups for run in group.runs],
         audits=[_audit(task, audits[task.name], groups, rows) for task in tasks.values()],
+        tuning=report_tuning.section(choices, figures.palette(groups)),
         stages=_stages(groups),
         most_points=figures.MOST_POINTS,
         table=_download(comparison_text(rows)),
