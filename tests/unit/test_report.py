@@ -12,8 +12,20 @@ from synthetic_results import PROMOTERS, SPLICE, Results
 from test_comparison import ROOT, pairs_of, read
 
 from dnatune import comparison, figures, pairs, report
+from dnatune.report import words as in_words
 
-SECTIONS = ["verdict", "headline", "leaderboard", "seeds", "loss", "confusion", "calibration", "audit", "tuning", "made"]
+SECTIONS = [
+    "verdict",
+    "headline",
+    "leaderboard",
+    "seeds",
+    "loss",
+    "confusion",
+    "calibration",
+    "audit",
+    "tuning",
+    "made",
+]
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
@@ -21,7 +33,8 @@ def render(results: Results) -> str:
     groups, rows = read(results)
     baselines = [comparison.read_baseline(folder, results.tasks) for folder in results.baselines]
     audits = comparison.read_audits(results.audits, results.tasks)
-    return report.page(results.settings, results.tasks, groups, baselines, rows, pairs_of(results), audits)
+    evidence = report.Evidence(results.settings, results.tasks, groups, baselines, rows, pairs_of(results), audits)
+    return report.page(evidence)
 
 
 def words(page: str) -> str:
@@ -340,7 +353,9 @@ def test_every_colour_of_a_figure_has_a_twin_on_dark_screens(mixed_page):
     colours = set()
     for drawing in re.findall(r"<svg.*?</svg>", mixed_page, flags=re.DOTALL):
         colours |= {value for value in re.findall(r'(?:fill|stroke)="([^"]+)"', drawing) if value != "none"}
-    dark = (ROOT / "workflow/scripts/dnatune/report.css").read_text().split("prefers-color-scheme: dark")[1]
+    dark = (
+        (ROOT / "workflow/scripts/dnatune/report/templates/page.css").read_text().split("prefers-color-scheme: dark")[1]
+    )
     colours.discard("transparent")
     assert len(colours) >= 5
     for colour in {*colours, *figures._COLOURS}:
@@ -407,7 +422,7 @@ def test_a_log_without_any_loss_leaves_words_in_place_of_a_figure(tmp_path):
     ("seconds", "text"), [(None, ""), (41.96, "42 s"), (60, "1 min"), (3599, "1 h 00 min"), (7260, "2 h 01 min")]
 )
 def test_durations(seconds, text):
-    assert report._duration(seconds) == text
+    assert in_words.duration(seconds) == text
 
 
 def test_the_audit_says_what_leaked_and_what_the_scores_are_without_it(tmp_path):

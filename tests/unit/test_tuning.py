@@ -6,9 +6,10 @@ import json
 import pytest
 from test_configuration import changed
 
-from dnatune import configuration, report_tuning, trials, tuning, tuning_figures
+from dnatune import configuration, trials, tuning, tuning_figures
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.figures import palette
+from dnatune.report import tunings
 
 RATES = {name: {"from": 1e-3, "to": 1e-1} for name in ("adamw", "rk4", "rk4_single_gradient")}
 
@@ -145,7 +146,7 @@ def test_where_all_diverged_the_one_that_lasted_longest_is_taken_and_said():
     found = chosen(trial(0.1, steps=7), trial(1.0, steps=30), trial(10.0, steps=2))
     assert (found["learning_rate"], found["score"]) == (1.0, None)
     assert found["warnings"] == ["all_diverged"]
-    (sentence,) = report_tuning.words(found)
+    (sentence,) = tunings.words(found)
     assert "Every trial diverged (0.1, 1, 10)" in sentence and "took 1," in sentence
 
 

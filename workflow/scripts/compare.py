@@ -73,11 +73,12 @@ def compare(options: argparse.Namespace) -> None:
     choices = [tuning.read_choice(path) for path in options.choices]
     rows = comparison.comparison_rows(groups, baselines, tasks, audits)
     tests = pairs.pair_rows(groups, tasks, testing)
+    evidence = report.Evidence(settings, tasks, groups, baselines, rows, tests, audits, choices=choices)
     texts = {
         options.comparison: comparison.comparison_text(rows),
         options.tests: pairs.tests_text(tests),
         options.loss_figure: figures.loss_figure(groups),
-        options.report: report.page(settings, tasks, groups, baselines, rows, tests, audits, choices),
+        options.report: report.page(evidence),
     }
     if choices:
         texts[options.tuning] = tuning.tuning_text(choices)

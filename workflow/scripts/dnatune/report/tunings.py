@@ -1,31 +1,29 @@
-"""The report's section on learning-rate trials: report_tuning.html.j2 and what stands in it."""
+"""The section on learning-rate trials."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
 
-from dnatune import figures, tuning, tuning_figures
+from dnatune import figures, tuning_figures
+from dnatune import tuning as trials
+from dnatune.report.evidence import Evidence
 
 _METRICS = {"dev_loss": "dev loss", "dev_mcc": "dev MCC", "dev_f1_macro": "dev macro F1"}
 
 
-def section(choices: Sequence[Mapping[str, Any]], looks: figures.Palette) -> dict[str, Any] | None:
-    """Return what report_tuning.html.j2 shows; None where no rates were tried.
-
-    Args:
-        choices: choice.json of every model, task and optimizer.
-        looks: colour, shape and dash of each optimizer.
-    """
+def tuning(evidence: Evidence) -> Mapping[str, Any]:
+    """Return the section of the learning-rate trials; it has no panels where rates were given."""
+    choices, looks = evidence.choices, figures.palette(evidence.groups)
     if not choices:
-        return None
+        return {"panels": []}
     found = tuning_figures.panels(choices)
     return {
         "trials": len(choices[0]["trials"]),
-        "seconds": tuning.cost(choices),
+        "seconds": trials.cost(choices),
         "panels": [
             {
-                "title": f"{task}, {model}" if len({model for model, _ in found}) > 1 else task,
+                "title": f"{task}, {model}" if evidence.several_models else task,
                 "metric": _METRICS[members[0]["metric"]],
                 "dev_items": members[0]["dev_items"],
                 "charts": [
@@ -42,7 +40,7 @@ def section(choices: Sequence[Mapping[str, Any]], looks: figures.Palette) -> dic
             }
             for number, ((model, task), members) in enumerate(found.items(), start=1)
         ],
-        "table": tuning.tuning_text(choices),
+        "table": trials.tuning_text(choices),
     }
 
 

@@ -1,0 +1,48 @@
+"""All that the page is made from."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from dnatune import figures
+from dnatune.comparison import Baseline, Group
+from dnatune.tasks import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What the stages before left, read and checked.
+
+    Attributes:
+        settings: what `Configuration.compare_settings` returns.
+        tasks: the tasks by name.
+        groups: the runs, one group an optimizer of a model and task.
+        baselines: the baselines of all tasks.
+        rows: `comparison_rows` of the same groups and baselines.
+        tests: `pair_rows` of the same groups.
+        audits: audit.json by task.
+        choices: choice.json of every model, task and optimizer; none where learning rates were given.
+    """
+
+    settings: Mapping[str, Any]
+    tasks: Mapping[str, Task]
+    groups: Sequence[Group]
+    baselines: Sequence[Baseline]
+    rows: Sequence[Mapping[str, Any]]
+    tests: Sequence[Mapping[str, Any]]
+    audits: Mapping[str, Mapping[str, Any]]
+    choices: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def several_models(self) -> bool:
+        """Return whether a model must be named wherever an optimizer is."""
+        return len({group.model for group in self.groups}) > 1
+
+    def panels(self) -> Iterator[tuple[str, Task, list[Group]]]:
+        """Yield (title, task, groups) of every model and task, in the order in which each first appears."""
+        for (model, task), members in figures.panels(self.groups):
+            yield f"{task}, {model}" if self.several_models else task, self.tasks[task], members
+
+    def baselines_of(self, task: Task) -> list[Baseline]:
+        """Return the baselines of one task."""
+        return [baseline for baseline in self.baselines if baseline.task == task.name]

@@ -1,0 +1,97 @@
+"""How the runs were made: settings, inputs, machine and software, by stage."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from dnatune.comparison import FinishedRun, Group
+from dnatune.report import words
+from dnatune.report.evidence import Evidence
+
+_INPUTS = {"model": ("download", "digest of the base model"), "train": ("prepare", "digest of the training split")}
+_AXES = ("optimizer", "task", "model", "seed")
+
+
+def made(evidence: Evidence) -> Mapping[str, Any]:
+    """Return the section of settings, inputs, machine and software."""
+    return {"stages": _stages(evidence.groups)}
+
+
+def _stages(groups: Sequence[Group]) -> dict[str, list[tuple[str, list[tuple[str, str]]]]]:
+    """Return {stage: rows of (setting, values)}; a value that not all runs share says which runs have it."""
+    runs = [run for group in groups for run in group.runs]
+    places = [{axis: f"seed {run.seed}" if axis == "seed" else getattr(run, axis) for axis in _AXES} for run in runs]
+    facts = [dict(_facts(run)) for run in runs]
+    stages: dict[str, list[tuple[str, list[tuple[str, str]]]]] = {
+        "download": [],
+        "prepare": [],
+        "finetune": [],
+        "evaluate": [],
+        "software": [],
+    }
+    for stage, key in dict.fromkeys(itertools.chain.from_iterable(facts)):
+        stages[stage].append((key, _who_has_what([fact.get((stage, key), "—") for fact in facts], places)))
+    return stages
+
+
+def _facts(run: FinishedRun) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield ((stage, setting), value) of one run."""
+    record = run.record
+    for key, value in record["inputs"].items():
+        yield _INPUTS.get(key, ("prepare", f"digest of {key}")), str(value)
+    for key, value in _flat(record["settings"]):
+        if key in ("model", "seed", "task.name", "optimizer.name") or (key, value) == (
+            "optimizer.method",
+            run.optimizer,
+        ):
+            continue
+        stage = "prepare" if key.startswith("task.") else "finetune"
+        yield (stage, key.replace("optimizer.hyperparameters.", "optimizer.")), value
+    trainable, total = record["trainable_parameters"], record["total_parameters"]
+    share = f" ({100 * trainable / total:.3g} % of all)" if total else ""
+    yield ("finetune", "trainable parameters"), f"{words.count(trainable)}{share}"
+    yield ("finetune", "parameters"), words.count(total)
+    for key in ("precision", "device", "ranks"):
+        yield ("finetune", key), str(record[key])
+    batch, micro, accumulation = (record[k] for k in ("global_batch_size", "micro_batch_size", "accumulation"))
+    cut = f"{batch}: micro-batches of {micro}, {accumulation} accumulated on each of {record['ranks']} ranks"
+    yield ("finetune", "batch as it was cut"), cut
+    per_row = record["examples_per_row"]
+    shared = "ordinary rows" if per_row is None else f"up to {per_row} examples behind one prefix"
+    yield ("finetune", "rows"), shared
+    yield ("finetune", "activations"), "recomputed" if record["gradient_checkpointing"] else "kept"
+    if not run.diverged:
+        yield ("evaluate", "test items"), words.count(run.metrics["n"])
+        modes = any(column.startswith("logp_") for column in run.predictions.columns)
+        yield ("evaluate", "answers"), "most probable label" if modes else "decoded freely"
+    for key, value in record["software"].items():
+        yield ("software", key.replace("_", " ")), "not known" if value is None else str(value)
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping) and item:
+            yield from _flat(item, f"{prefix}{key}.")
+        elif isinstance(item, bool):
+            yield f"{prefix}{key}", "yes" if item else "no"
+        elif isinstance(item, list):
+            yield f"{prefix}{key}", ", ".join(map(str, item)) or "none"
+        else:
+            yield f"{prefix}{key}", "none" if item is None or item == {} else str(item)
+
+
+def _who_has_what(values: Sequence[str], places: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
+    """Return [(value, whose)]; `whose` names the fewest axes of the grid that decide it, or is empty."""
+    if len(set(values)) == 1:
+        return [(values[0], "")]
+    subsets = itertools.chain.from_iterable(itertools.combinations(_AXES, size) for size in range(1, len(_AXES) + 1))
+    for axes in subsets:
+        pairs = dict.fromkeys(
+            (" ".join(place[axis] for axis in axes), v) for place, v in zip(places, values, strict=True)
+        )
+        if len({whose for whose, _ in pairs}) == len(pairs):
+            break
+    owners: dict[str, list[str]] = {}
+    for whose, value in pairs:
+        owners.setdefault(value, []).append(whose)
+    return [(value, ", ".join(names)) for value, names in owners.items()]

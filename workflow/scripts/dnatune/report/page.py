@@ -1,0 +1,75 @@
+"""The page: its sections in their order, each from a function and a template of its own."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from dnatune.report import audits, drawings, making, tables, tunings, verdicts, words
+from dnatune.report.evidence import Evidence
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """One section of the page.
+
+    Attributes:
+        name: of its template and its anchor.
+        title: in the navigation.
+        content: returns the variables of its template, or None where the section has nothing to say and is left out.
+    """
+
+    name: str
+    title: str
+    content: Callable[[Evidence], Mapping[str, Any] | None]
+
+
+SECTIONS = (
+    Section("verdict", "Verdict", verdicts.verdict),
+    Section("headline", "Headline", verdicts.headline),
+    Section("leaderboard", "Leaderboard", tables.leaderboard),
+    Section("seeds", "Seeds", tables.seeds),
+    Section("loss", "Loss", drawings.loss),
+    Section("confusion", "Confusion", tables.confusion),
+    Section("calibration", "Calibration", drawings.calibration),
+    Section("audit", "Audit", audits.audit),
+    Section("tuning", "Learning rates", tunings.tuning),
+    Section("made", "How it was made", making.made),
+)
+
+
+def page(evidence: Evidence) -> str:
+    """Return report.html."""
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(score=words.score, count=words.count, duration=words.duration, percent=words.percent)
+    environment.filters.update(rate=words.rate, signed=words.signed, p=words.p, between=words.between)
+    environment.filters.update(download=words.download)
+    common = {"several_models": evidence.several_models, "simulated": evidence.settings["simulated"]}
+    contents = [(section, section.content(evidence)) for section in SECTIONS]
+    sections = [
+        {
+            "name": section.name,
+            "title": section.title,
+            # Each was rendered by the same environment, which escapes what comes from outside.
+            "html": Markup(environment.get_template(f"{section.name}.html.j2").render(common | content)),  # noqa: S704
+        }
+        for section, content in contents
+        if content is not None
+    ]
+    return environment.get_template("page.html.j2").render(
+        name=evidence.settings["name"],
+        overview=verdicts.overview(evidence.groups),
+        style=Markup((_TEMPLATES / "page.css").read_text("utf-8")),  # noqa: S704 - our own file
+        sections=sections,
+    )

@@ -1,0 +1,97 @@
+"""The tables of the page: leaderboard, every run, confusion matrices."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dnatune.comparison import FinishedRun, Group, comparison_text, confusion_of
+from dnatune.report import drawings, words
+from dnatune.report.evidence import Evidence
+from dnatune.tasks import Task
+
+_MOST_SEEDS_SHOWN = 4
+
+
+def leaderboard(evidence: Evidence) -> Mapping[str, Any]:
+    """Return the section of the tables that rank optimizers, one a task."""
+    return {
+        "leaderboards": [_leaderboard(task, evidence.groups, evidence.rows) for task in evidence.tasks.values()],
+        "table": words.download(comparison_text(evidence.rows)),
+    }
+
+
+def seeds(evidence: Evidence) -> Mapping[str, Any]:
+    """Return the section of every run."""
+    runs = [run for group in evidence.groups for run in group.runs]
+    return {
+        "panels": drawings.scores(evidence),
+        "baselines": bool(evidence.baselines),
+        "runs": [(run, _run_score(run, evidence.tasks[run.task])) for run in runs],
+    }
+
+
+def confusion(evidence: Evidence) -> Mapping[str, Any]:
+    """Return the section of confusion matrices."""
+    return {
+        "panels": [
+            {"title": title, "confusions": [_confusion(group, task) for group in members]}
+            for title, task, members in evidence.panels()
+        ]
+    }
+
+
+def _leaderboard(task: Task, groups: Sequence[Group], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the rows of one task's table, highest mean first and those without any last."""
+
+    def by_mean(entry: Mapping[str, Any]) -> float:
+        return math.inf if entry["mean"] is None else -entry["mean"]
+
+    runs = [
+        {**row, "spread": _spread(group.values(task.metric)), "diverged": len(group.runs) - len(group.completed)}
+        for group, row in zip(groups, rows, strict=False)
+        if group.task == task.name
+    ]
+    controls = [
+        {**row, "title": words.baseline_name(row["optimizer"])}
+        for row in rows[len(groups) :]
+        if row["task"] == task.name
+    ]
+    return {
+        "task": task.name,
+        "metric": words.metric_name(task.metric),
+        "other": "f1_macro" if task.metric == "mcc" else "mcc",
+        "other_name": words.metric_name("f1_macro" if task.metric == "mcc" else "mcc"),
+        "runs": sorted(runs, key=by_mean),
+        "baselines": sorted(controls, key=by_mean),
+    }
+
+
+def _spread(values: Sequence[float]) -> str:
+    if len(values) > _MOST_SEEDS_SHOWN:
+        return f"{words.score(min(values))} to {words.score(max(values))}"
+    return "  ".join(map(words.score, values))
+
+
+def _run_score(run: FinishedRun, task: Task) -> str:
+    return "" if run.diverged else f"{words.metric_name(task.metric)} {words.score(run.metrics[task.metric])}"
+
+
+def _confusion(group: Group, task: Task) -> dict[str, Any]:
+    """Return the rows of one confusion matrix; each cell with its share of the true class."""
+    if not group.completed:
+        return {"optimizer": group.optimizer, "rows": []}
+    counts = confusion_of(group)
+    unparsable = bool(counts[:, -1].any())
+    shown = counts if unparsable else counts[:, :-1]
+    shares = shown / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return {
+        "optimizer": group.optimizer,
+        "seeds": len(group.completed),
+        "columns": [*task.labels, *(["no label"] if unparsable else [])],
+        "rows": [
+            (label, [(int(n), round(float(share), 3)) for n, share in zip(line, part, strict=True)])
+            for label, line, part in zip(task.labels, shown, shares, strict=True)
+        ],
+    }

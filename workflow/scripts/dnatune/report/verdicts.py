@@ -1,0 +1,164 @@
+"""What the runs say of the optimizers, in sentences."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dnatune.comparison import Baseline, Group
+from dnatune.pairs import tests_text
+from dnatune.report import words
+from dnatune.report.evidence import Evidence
+from dnatune.tasks import Task
+
+_AXES = ("optimizer", "task", "model")
+_FLAGS = {
+    "unequal_budget": "the runs took different numbers of gradient evaluations",
+    "unequal_batch": "the runs used different batch sizes",
+    "mixed_code": "the runs were made by different versions of dnatune's code",
+}
+
+
+def overview(groups: Sequence[Group]) -> str:
+    """Return what was compared; the cost of a run is named where all have the same."""
+    runs = [run for group in groups for run in group.runs]
+    parts = [words.some(list(dict.fromkeys(getattr(group, axis) for group in groups)), axis) for axis in _AXES]
+    parts.append(words.some(sorted({run.seed for run in runs}), "seed"))
+    budgets = {run.record["gradient_evaluations"] for run in runs if not run.diverged}
+    batches = {run.record["global_batch_size"] for run in runs}
+    cost = ""
+    if len(budgets) == len(batches) == 1:
+        cost = f" Each {'completed ' if any(run.diverged for run in runs) else ''}run took"
+        cost += (
+            f" {words.count(budgets.pop())} gradient evaluations over batches of {words.count(batches.pop())} examples."
+        )
+    return f"{words.plural(len(runs), 'run')}: {', '.join(parts)}.{cost}"
+
+
+def verdict(evidence: Evidence) -> Mapping[str, Any]:
+    """Return the section of pairs, of each model and task, those that are decided first."""
+    boards = [
+        {
+            "title": title,
+            "metric": words.metric_name(task.metric),
+            "pairs": sorted(
+                (
+                    {**row, "mcnemar": float(np.median(single)) if single else None}
+                    for row in evidence.tests
+                    if (row["model"], row["task"]) == (members[0].model, task.name)
+                    for single in [[float(p) for p in row["mcnemar_p"].split()]]
+                ),
+                key=lambda pair: pair["verdict"] == "inconclusive",
+            ),
+        }
+        for title, task, members in evidence.panels()
+    ]
+    return {
+        "verdicts": boards,
+        "testing": evidence.settings["comparison"],
+        "tests_table": words.download(tests_text(evidence.tests)),
+    }
+
+
+def headline(evidence: Evidence) -> Mapping[str, Any]:
+    """Return the section of what was found in each task, and of what to read with care."""
+    return {"findings": _findings(evidence), "cautions": _cautions(evidence)}
+
+
+def _findings(evidence: Evidence) -> list[dict[str, Any]]:
+    """Return one finding a task: its name and the sentences that say what was found."""
+    findings = []
+    for task in evidence.tasks.values():
+        members = [group for group in evidence.groups if group.task == task.name]
+        if members:
+            sentences = _sentences(task, members, evidence.baselines_of(task), evidence.several_models)
+            findings.append({"task": task.name, "sentences": list(sentences)})
+    return findings
+
+
+def _sentences(
+    task: Task, groups: Sequence[Group], baselines: Sequence[Baseline], several_models: bool
+) -> Iterator[str]:
+    metric = words.metric_name(task.metric)
+    ranked = sorted(
+        ((float(np.mean(values)), group) for group in groups if (values := group.values(task.metric))),
+        key=lambda item: -item[0],
+    )
+    if not ranked:
+        yield "Every run diverged, so there is no model to compare."
+        return
+
+    def called(group: Group) -> str:
+        return f"{group.optimizer} on {group.model}" if several_models else group.optimizer
+
+    best, winner = ranked[0]
+    ties = [group for mean, group in ranked if math.isclose(mean, best, abs_tol=5e-4)]
+    amount = f"{words.score(best)} ({_seeds_in_words(winner, task.metric)})"
+    if len(groups) == 1:
+        yield f"{called(winner)} reached a mean {metric} of {amount}."
+    elif len(ranked) == 1:
+        yield f"{called(winner)} alone has a result: a mean {metric} of {amount}."
+    elif len(ties) > 1:
+        yield f"{words.listed(map(called, ties))} share the highest mean {metric} of {len(groups)} compared, {amount}."
+    else:
+        second, next_best = ranked[1]
+        yield (
+            f"{called(winner)} has the highest mean {metric} of {len(groups)} compared, {amount}; next is"
+            f" {called(next_best)}, {words.score(best - second)} lower at {words.score(second)}"
+            f" ({_seeds_in_words(next_best, task.metric)})."
+        )
+    controls = sorted((b for b in baselines if b.name != "bayes"), key=lambda b: b.metrics[task.metric])
+    below = [b for b in controls if b.metrics[task.metric] < best]
+    above = [b for b in controls if b.metrics[task.metric] >= best]
+    verdicts = [
+        f"{word} the baseline{'s' if len(part) > 1 else ''}"
+        f" {words.listed(f'{words.baseline_name(b.name)} ({words.score(b.metrics[task.metric])})' for b in part)}"
+        for word, part in (("above", below), ("not above", above))
+        if part
+    ]
+    if verdicts:
+        yield f"{called(winner)} is {', but '.join(verdicts)}."
+    ceiling = next((b.metrics[task.metric] for b in baselines if b.name == "bayes"), None)
+    if ceiling is not None and ceiling > 0:
+        yield (
+            f"The Bayes optimum, the most that any classifier can reach on average on these simulated data,"
+            f" is {words.score(ceiling)} on this test split; {called(winner)} reached"
+            f" {words.percent(best / ceiling)} of it."
+        )
+
+
+def _seeds_in_words(group: Group, metric: str) -> str:
+    values = group.values(metric)
+    if len(group.runs) == 1:
+        return "1 seed, so the spread is unknown"
+    number = f"{len(values)} of {len(group.runs)}" if len(values) < len(group.runs) else f"{len(values)}"
+    return f"{number} seeds" + (
+        f", {words.score(min(values))} to {words.score(max(values))}" if len(values) > 1 else ""
+    )
+
+
+def _cautions(evidence: Evidence) -> list[str]:
+    """Return in plain words what every flag and every divergence means."""
+
+    def place(task: str, model: str) -> str:
+        return f" on {task}, {model}" if evidence.several_models else f" on {task}"
+
+    raised = [(row, flag) for row in evidence.rows for flag in (row["flags"] or "").split() if flag in _FLAGS]
+    unequal = [
+        f"Not on equal terms{'' if flag == 'mixed_code' else place(row['task'], row['model'])}: {_FLAGS[flag]}."
+        for row, flag in raised
+    ]
+    lost = [group for group in evidence.groups if len(group.completed) < len(group.runs)]
+    return [*dict.fromkeys(unequal), *(_divergence(group, place(group.task, group.model)) for group in lost)]
+
+
+def _divergence(group: Group, place: str) -> str:
+    diverged = [(run.seed, run.record["diverged"]) for run in group.runs if run.diverged]
+    ends = "; ".join(
+        f"seed {seed} at step {words.count(end['step'])}, because {end['reason']} (loss"
+        f" {words.magnitude(end['loss'])}, gradient norm {words.magnitude(end['gradient_norm'])})"
+        for seed, end in diverged
+    )
+    count = f"{len(diverged)} of {words.plural(len(group.runs), 'seed')}"
+    return f"{group.optimizer} diverged{place} with {count}, which no mean counts: {ends}."

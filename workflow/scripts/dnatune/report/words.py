@@ -1,0 +1,91 @@
+"""Numbers and names as the page writes them; what does not exist is an empty text."""
+
+import base64
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_METRICS = {"mcc": "MCC", "f1_macro": "macro F1"}
+_BASELINES = {"majority": "majority class", "gc": "GC content", "kmers": "k-mers", "bayes": "Bayes optimum"}
+
+
+def score(value: float | None) -> str:
+    """Return a score with three digits."""
+    return "" if value is None else f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def signed(value: float | None) -> str:
+    """Return a difference with its sign."""
+    return "" if value is None else f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def p(value: float | None) -> str:
+    """Return a p-value; a small one as a bound."""
+    if value is None:
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def between(low: float | None, high: float | None) -> str:
+    """Return the limits of an interval."""
+    return "" if low is None or high is None else f"{signed(low)} to {signed(high)}"
+
+
+def percent(value: float | None) -> str:
+    """Return a share in per cent."""
+    return "" if value is None else f"{100 * value:.0f} %"
+
+
+def rate(value: float | None) -> str:
+    """Return a rate as a whole number."""
+    return "" if value is None else count(round(value))
+
+
+def count(value: Any) -> str:
+    """Return a number in groups of three digits; a word as it is."""
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") if isinstance(value, int) else str(value or "")
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds in the unit that suits them."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def magnitude(value: float | None) -> str:
+    """Return a loss or a norm; None is one that is not finite."""
+    return "not finite" if value is None else f"{value:.3g}"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a number and its noun."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def some(names: Sequence[Any], noun: str) -> str:
+    """Return a number, its noun and the names of them all."""
+    return f"{plural(len(names), noun)} ({', '.join(map(str, names))})"
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return words with commas and one `and`."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def metric_name(metric: str) -> str:
+    """Return what readers call a metric."""
+    return _METRICS.get(metric, metric)
+
+
+def baseline_name(name: str) -> str:
+    """Return what readers call a baseline."""
+    return _BASELINES.get(name, name)
+
+
+def download(table: str) -> str:
+    """Return the address of a table that the page itself holds."""
+    return f"data:text/tab-separated-values;charset=utf-8;base64,{base64.b64encode(table.encode()).decode()}"
