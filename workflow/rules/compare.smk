@@ -1,7 +1,7 @@
 """compare: two tables and one page over all runs and baselines.
 
 Inputs:  metrics.json and predictions.tsv of every run and baseline; run.json and training.jsonl of every run;
-         audit.json of every task; with `tuning` every choice.json
+         metrics.json and contamination.json of every base model; audit.json of every task; with `tuning` every choice.json
 Outputs: compare/comparison.tsv, compare/tests.tsv, compare/loss.svg, report.html; compare/stability.svg follows from the
          methods alone; with `tuning` compare/tuning.tsv and compare/tuning.svg
 Config:  name, tasks (labels, metric), comparison, tuning
@@ -9,6 +9,9 @@ Config:  name, tasks (labels, metric), comparison, tuning
 
 EVALUATIONS = [f"{RESULTS}/evaluate/{run.path}" for run in RUNS]
 CHOICES = list(dict.fromkeys(CHOICE.format(**vars(run)) for run in RUNS)) if CONFIG.tuned else []
+ZERO_SHOTS = [
+    f"{RESULTS}/evaluate/zero-shot/{model}/{task}" for model in CONFIG.settings["models"] for task in CONFIG.tasks
+]
 BASELINES = [f"{RESULTS}/evaluate/baselines/{task}/{name}" for task in CONFIG.tasks for name in CONFIG.baselines(task)]
 
 TUNING_PAGES = {
@@ -22,6 +25,7 @@ rule compare:
     input:
         runs=expand("{folder}/{file}", folder=EVALUATIONS, file=["metrics.json", "predictions.tsv"]),
         baselines=expand("{folder}/{file}", folder=BASELINES, file=["metrics.json", "predictions.tsv"]),
+        zero_shots=expand("{folder}/{file}", folder=ZERO_SHOTS, file=["metrics.json", "contamination.json"]),
         adapters=[f"{RESULTS}/finetune/{run.path}/adapter" for run in RUNS],
         audits=expand("{results}/prepare/{task}/audit.json", results=RESULTS, task=list(CONFIG.tasks)),
         logs=[f"{RESULTS}/finetune/{run.path}/training.jsonl" for run in RUNS],
@@ -44,9 +48,11 @@ rule compare:
         settings=as_text(CONFIG.compare_settings()),
         runs=EVALUATIONS,
         baselines=BASELINES,
+        zero_shots=ZERO_SHOTS,
         tuning=tuning_options,
     shell:
         "dnatune compare --settings {params.settings:q} --runs {params.runs:q} --baselines {params.baselines:q}"
+        " --zero-shots {params.zero_shots:q}"
         " --adapters {input.adapters:q} --logs {input.logs:q} --audits {input.audits:q}"
         " --comparison {output.comparison:q} --tests {output.tests:q} --loss-figure {output.loss:q}"
         " --report {output.page:q} {params.tuning} 2> {log:q}"

@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument(
         "--audits", type=Path, nargs="+", required=True, help="audit.json files, in the order of the settings' tasks"
     )
+    parser.add_argument("--zero-shots", type=Path, nargs="*", default=[], help="folders …/zero-shot/<model>/<task>")
     parser.add_argument("--choices", type=Path, nargs="*", default=[], help="choice.json files, one an optimizer")
     parser.add_argument("--tuning", type=Path, help="tuning.tsv to write; goes with --choices")
     parser.add_argument("--tuning-figure", type=Path, help="figure of the trials to write, SVG; goes with --choices")
@@ -62,7 +63,7 @@ def compare(options: argparse.Namespace) -> None:
             fix="name one of each for every run, in the same order",
         )
 
-    from dnatune import comparison, figures, pairs, report, tuning, tuning_figures
+    from dnatune import comparison, contamination, controls, figures, pairs, report, tuning, tuning_figures
 
     tasks = comparison.tasks_by_name(settings)
     testing = pairs.testing_of(settings)
@@ -71,9 +72,15 @@ def compare(options: argparse.Namespace) -> None:
     baselines = [comparison.read_baseline(folder, tasks) for folder in options.baselines]
     audits = comparison.read_audits(options.audits, tasks)
     choices = [tuning.read_choice(path) for path in options.choices]
-    rows = comparison.comparison_rows(groups, baselines, tasks, audits)
+    zero_shots = [controls.read_zero_shot(folder, tasks) for folder in options.zero_shots]
+    contaminations = [contamination.read(folder / "contamination.json") for folder in options.zero_shots]
+    published = controls.published_of(tasks, audits, settings["simulated"])
+    rows = comparison.comparison_rows(groups, baselines, tasks, audits, contamination.flagged(contaminations))
+    rows += controls.control_rows(zero_shots, published, tasks)
     tests = pairs.pair_rows(groups, tasks, testing)
-    evidence = report.Evidence(settings, tasks, groups, baselines, rows, tests, audits, choices=choices)
+    evidence = report.Evidence(
+        settings, tasks, groups, baselines, rows, tests, audits, choices, zero_shots, published, contaminations
+    )
     texts = {
         options.comparison: comparison.comparison_text(rows),
         options.tests: pairs.tests_text(tests),

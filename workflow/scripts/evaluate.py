@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Score a merged model on a task's test split.
+"""Score a merged model, or a base model as it came, on a task's test split.
 
 By hand:  python workflow/scripts/evaluate.py --settings '{"task": "mine", "labels": ["no", "yes"], "mode": "labels",
           "batch_size": 64, "max_new_tokens": 8, "max_seq_length": 512}' --model merged --test test.jsonl …
@@ -20,7 +20,8 @@ def main() -> None:
     """Parse the command line and score."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", required=True, help="JSON text, or @file: what evaluate_settings returns")
-    parser.add_argument("--model", type=Path, required=True, help="folder of the merged model")
+    parser.add_argument("--model", type=Path, required=True, help="folder of the model")
+    parser.add_argument("--base", action="store_true", help="the model is a base model: no run made it")
     parser.add_argument("--test", type=Path, required=True, help="records of the test split")
     parser.add_argument("--predictions", type=Path, required=True, help="predictions.tsv to write")
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.json to write")
@@ -30,7 +31,7 @@ def main() -> None:
     from dnatune import metrics
     from dnatune.predictions import write_predictions
 
-    if read_json(options.model / "run.json")["status"] == "diverged":
+    if not options.base and read_json(options.model / "run.json")["status"] == "diverged":
         write_predictions(options.predictions, [], [], len(settings["labels"]))
         write_json(options.metrics, {**metrics.diverged(), "seconds": 0.0})
         return

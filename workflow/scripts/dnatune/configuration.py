@@ -84,6 +84,16 @@ class Configuration:
             "max_seq_length": self.settings["training"]["max_seq_length"],
         }
 
+    def probe_settings(self, model: str, task: str) -> dict[str, Any]:
+        """Return what decides the search for signs that a base model knows a task's test split."""
+        return {
+            "model": model,
+            **self._labels(task),
+            "items": self.settings["contamination"]["items"],
+            "batch_size": self.settings["evaluation"]["batch_size"],
+            "max_seq_length": self.settings["training"]["max_seq_length"],
+        }
+
     def baselines(self, task: str) -> list[str]:
         """Return the baselines of a task; simulated data have the Bayes-optimal classifier too."""
         bayes = ["bayes"] if self.data_settings(task)["source"] == "simulated" else []

@@ -6,6 +6,7 @@ from typing import Any
 
 from dnatune import figures
 from dnatune.comparison import Baseline, Group
+from dnatune.controls import Published, ZeroShot
 from dnatune.tasks import Task
 
 
@@ -22,6 +23,9 @@ class Evidence:
         tests: `pair_rows` of the same groups.
         audits: audit.json by task.
         choices: choice.json of every model, task and optimizer; none where learning rates were given.
+        zero_shots: the base models as they came, on every task.
+        published: figures of others for the tasks.
+        contaminations: contamination.json of every base model and task.
     """
 
     settings: Mapping[str, Any]
@@ -32,6 +36,9 @@ class Evidence:
     tests: Sequence[Mapping[str, Any]]
     audits: Mapping[str, Mapping[str, Any]]
     choices: Sequence[Mapping[str, Any]] = ()
+    zero_shots: Sequence[ZeroShot] = ()
+    published: Sequence[Published] = ()
+    contaminations: Sequence[Mapping[str, Any]] = ()
 
     @property
     def several_models(self) -> bool:

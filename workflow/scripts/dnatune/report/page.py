@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from dnatune.report import audits, drawings, making, tables, tunings, verdicts, words
+from dnatune.report import audits, controls, drawings, making, tables, tunings, verdicts, words
 from dnatune.report.evidence import Evidence
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -38,6 +38,7 @@ SECTIONS = (
     Section("confusion", "Confusion", tables.confusion),
     Section("calibration", "Calibration", drawings.calibration),
     Section("audit", "Audit", audits.audit),
+    Section("contamination", "Contamination", controls.contamination),
     Section("tuning", "Learning rates", tunings.tuning),
     Section("made", "How it was made", making.made),
 )

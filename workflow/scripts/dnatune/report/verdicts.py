@@ -8,7 +8,7 @@ import numpy as np
 
 from dnatune.comparison import Baseline, Group
 from dnatune.pairs import tests_text
-from dnatune.report import words
+from dnatune.report import controls, words
 from dnatune.report.evidence import Evidence
 from dnatune.tasks import Task
 
@@ -63,7 +63,7 @@ def verdict(evidence: Evidence) -> Mapping[str, Any]:
 
 def headline(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of what was found in each task, and of what to read with care."""
-    return {"findings": _findings(evidence), "cautions": _cautions(evidence)}
+    return {"findings": _findings(evidence), "cautions": [*controls.cautions(evidence), *_cautions(evidence)]}
 
 
 def _findings(evidence: Evidence) -> list[dict[str, Any]]:
