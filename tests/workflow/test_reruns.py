@@ -61,6 +61,8 @@ def test_an_instruction_reruns_all_but_the_data_download(chain):
         "finetune": 2,
         "merge": 2,
         "evaluate": 2,
+        "evaluate_base": 1,
+        "probe": 1,
         "evaluate_baseline": 4,
         "compare": 1,
     }
@@ -73,7 +75,7 @@ def test_the_metric_reruns_the_comparison(chain):
 
 def test_an_evaluation_batch_reruns_evaluation_and_comparison(chain):
     plan = chain.plan(small(evaluation={"batch_size": 16}))
-    assert plan.counts == {"evaluate": 2, "compare": 1}
+    assert plan.counts == {"evaluate": 2, "evaluate_base": 1, "probe": 1, "compare": 1}
 
 
 def test_a_baseline_left_out_reruns_the_comparison(chain):
@@ -106,6 +108,8 @@ def test_a_task_added_runs_only_that_task(chain):
         "finetune": 2,
         "merge": 2,
         "evaluate": 2,
+        "evaluate_base": 1,
+        "probe": 1,
         "evaluate_baseline": 4,
         "compare": 1,
     }
@@ -124,7 +128,7 @@ def test_merged_models_not_kept_are_gone_and_not_missed(sites_chain, sites_confi
 
 def test_a_merged_model_not_kept_is_made_again_for_a_new_evaluation(sites_chain, sites_configuration):
     plan = sites_chain.plan({**sites_configuration, "evaluation": {"batch_size": 16}})
-    assert plan.counts == {"merge": 1, "evaluate": 2, "compare": 1}
+    assert plan.counts == {"merge": 1, "evaluate": 2, "evaluate_base": 2, "probe": 2, "compare": 1}
     assert "results/small/merge/tiny/sites/adamw/seed3" in plan.outputs
 
 
@@ -144,6 +148,8 @@ def test_a_row_added_to_ones_own_data_reruns_that_task(sites_chain, sites_config
         "finetune": 1,
         "merge": 1,
         "evaluate": 1,
+        "evaluate_base": 1,
+        "probe": 1,
         "evaluate_baseline": 3,
         "compare": 1,
     }

@@ -87,6 +87,7 @@ wildcard_constraints:
     task="[^/]+",
     optimizer="[^/]+",
     seed="[0-9]+",
+    rate="[0-9.e+-]+",
     baseline="[a-z]+",
 
 
@@ -152,3 +153,17 @@ def model_settings(wildcards):
 def evaluate_command(wildcards, resources):
     """Return how scoring is started; one process needs no launcher, which takes seconds."""
     return f"launch --ranks {resources.ranks} evaluate" if resources.ranks > 1 else "evaluate"
+
+
+def trials_of(wildcards):
+    """Return the folders of an optimizer's learning-rate trials."""
+    folder = f"{RESULTS}/tuning/{wildcards.model}/{wildcards.task}/{wildcards.optimizer}"
+    return [f"{folder}/rate{rate}" for rate in CONFIG.trial_rates(wildcards.optimizer)]
+
+
+def tuning_options(wildcards, input, output):
+    """Return the options of the comparison that go with learning-rate trials."""
+    if not CONFIG.tuned:
+        return ""
+    parts = ["--choices", *input.choices, "--tuning", output.tuning, "--tuning-figure", output.tuning_figure]
+    return shlex.join(map(str, parts))

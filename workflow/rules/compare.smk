@@ -1,25 +1,40 @@
 """compare: three tables and one page over all runs and baselines.
 
 Inputs:  metrics.json and predictions.tsv of every run and baseline; run.json and training.jsonl of every run;
-         audit.json and test.jsonl of every task
+         metrics.json and contamination.json of every base model; audit.json and test.jsonl of every task; with `tuning`
+         every choice.json
 Outputs: compare/comparison.tsv, compare/tests.tsv, compare/segments.tsv, compare/loss.svg, compare/configuration.yaml,
-         compare/figures/, compare/Snakefile, ro-crate-metadata.json, report.html; compare/stability.svg follows from the methods alone
-Config:  name, tasks (labels, metric), comparison; all of it is written down
+         compare/figures/, compare/Snakefile, ro-crate-metadata.json, report.html; with `tuning` compare/tuning.tsv and
+         compare/tuning.svg; compare/stability.svg follows from the methods alone
+Config:  name, tasks (labels, metric), comparison, tuning; all of it is written down
 """
 
 EVALUATIONS = [f"{RESULTS}/evaluate/{run.path}" for run in RUNS]
+CHOICES = list(dict.fromkeys(CHOICE.format(**vars(run)) for run in RUNS)) if CONFIG.tuned else []
+ZERO_SHOTS = [
+    f"{RESULTS}/evaluate/zero-shot/{model}/{task}" for model in CONFIG.settings["models"] for task in CONFIG.tasks
+]
 BASELINES = [f"{RESULTS}/evaluate/baselines/{task}/{name}" for task in CONFIG.tasks for name in CONFIG.baselines(task)]
+
+TUNING_PAGES = {
+    name: report(f"{RESULTS}/compare/{file}", caption="../report/tuning.rst", category="tuning")
+    for name, file in (("tuning", "tuning.tsv"), ("tuning_figure", "tuning.svg"))
+    if CONFIG.tuned
+}
 
 
 rule compare:
     input:
         runs=expand("{folder}/{file}", folder=EVALUATIONS, file=["metrics.json", "predictions.tsv"]),
         baselines=expand("{folder}/{file}", folder=BASELINES, file=["metrics.json", "predictions.tsv"]),
+        zero_shots=expand("{folder}/{file}", folder=ZERO_SHOTS, file=["metrics.json", "contamination.json"]),
         adapters=[f"{RESULTS}/finetune/{run.path}/adapter" for run in RUNS],
         audits=expand("{results}/prepare/{task}/audit.json", results=RESULTS, task=list(CONFIG.tasks)),
         records=expand("{results}/prepare/{task}/test.jsonl", results=RESULTS, task=list(CONFIG.tasks)),
         logs=[f"{RESULTS}/finetune/{run.path}/training.jsonl" for run in RUNS],
+        choices=CHOICES,
     output:
+        **TUNING_PAGES,
         comparison=report(f"{RESULTS}/compare/comparison.tsv", caption="../report/comparison.rst", category="compare"),
         tests=report(f"{RESULTS}/compare/tests.tsv", caption="../report/tests.rst", category="compare"),
         segments=report(f"{RESULTS}/compare/segments.tsv", caption="../report/segments.rst", category="evaluate"),
@@ -51,14 +66,17 @@ rule compare:
         configuration=as_text(CONFIG.settings),
         runs=EVALUATIONS,
         baselines=BASELINES,
+        zero_shots=ZERO_SHOTS,
+        tuning=tuning_options,
     shell:
         "dnatune compare --settings {params.settings:q} --runs {params.runs:q} --baselines {params.baselines:q}"
+        " --zero-shots {params.zero_shots:q}"
         " --adapters {input.adapters:q} --logs {input.logs:q} --audits {input.audits:q}"
         " --test-records {input.records:q} --configuration {params.configuration:q}"
         " --segments {output.segments:q} --configuration-file {output.configuration:q}"
         " --workflow-file {output.workflow:q} --crate {output.crate:q} --figures {output.figures:q}"
         " --comparison {output.comparison:q} --tests {output.tests:q} --loss-figure {output.loss:q}"
-        " --report {output.page:q} 2> {log:q}"
+        " --report {output.page:q} {params.tuning} 2> {log:q}"
 
 
 rule stability:

@@ -1,13 +1,15 @@
-"""evaluate: every test item gets a prediction, from each merged model and from each baseline.
+"""evaluate: every test item gets a prediction, from each merged model, from each base model and from each baseline.
 
-Inputs:  merge/{model}/{task}/{optimizer}/seed{seed}/, download/models/{model}/, prepare/{task}/{train,test}.jsonl
+Inputs:  merge/{model}/{task}/{optimizer}/seed{seed}/, download/models/{model}/, prepare/{task}/{train,dev,test}.jsonl
 Outputs: evaluate/{model}/{task}/{optimizer}/seed{seed}/predictions.tsv, metrics.json and README.md, the card of the
-         merged model; the first two in evaluate/baselines/{task}/{baseline}/
-Config:  evaluation, tasks (labels, metric); data.simulated for the Bayes-optimal baseline
+         merged model; the first two in evaluate/zero-shot/{model}/{task}/ and in evaluate/baselines/{task}/{baseline}/;
+         evaluate/zero-shot/{model}/{task}/contamination.json
+Config:  evaluation, contamination, tasks (labels, metric); data.simulated for the Bayes-optimal baseline
 Site:    rules.evaluate.ranks_per_node: how many GPUs of a job share one test set
 """
 
 EVALUATED = f"{RESULTS}/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}"
+ZERO_SHOT = f"{RESULTS}/evaluate/zero-shot/{{model}}/{{task}}"
 BASELINE = f"{RESULTS}/evaluate/baselines/{{task}}/{{baseline}}"
 
 
@@ -38,6 +40,59 @@ rule evaluate:
         "dnatune {params.start} --settings {params.settings:q} --model {input.model:q}"
         " --test {input.test:q} --predictions {output.predictions:q} --metrics {output.metrics:q}"
         " --base {input.base:q} --card {output.card:q} 2> {log:q}"
+
+
+rule evaluate_base:
+    input:
+        model=f"{RESULTS}/download/models/{{model}}",
+        test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
+    output:
+        predictions=f"{ZERO_SHOT}/predictions.tsv",
+        metrics=f"{ZERO_SHOT}/metrics.json",
+    log:
+        f"{LOGS}/evaluate/zero-shot/{{model}}/{{task}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/evaluate/zero-shot/{{model}}/{{task}}.tsv"
+    group:
+        grouped("evaluate_base_{model}_{task}")
+    conda:
+        ENVIRONMENT
+    threads: SITE.scoring_ranks
+    resources:
+        **placed("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
+    params:
+        settings=lambda wildcards: as_text(CONFIG.evaluate_settings(wildcards.task)),
+        start=evaluate_command,
+    shell:
+        "dnatune {params.start} --settings {params.settings:q} --model {input.model:q} --test {input.test:q}"
+        " --predictions {output.predictions:q} --metrics {output.metrics:q} 2> {log:q}"
+
+
+rule probe:
+    input:
+        manifest=CONFIG.settings["contamination"].get("manifest", []),
+        model=f"{RESULTS}/download/models/{{model}}",
+        train=f"{RESULTS}/prepare/{{task}}/train.jsonl",
+        dev=f"{RESULTS}/prepare/{{task}}/dev.jsonl",
+        test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
+    output:
+        f"{ZERO_SHOT}/contamination.json",
+    log:
+        f"{LOGS}/evaluate/zero-shot/{{model}}/{{task}}_probe.log",
+    benchmark:
+        f"{LOGS}/benchmarks/evaluate/zero-shot/{{model}}/{{task}}_probe.tsv"
+    group:
+        grouped("evaluate_base_{model}_{task}")
+    conda:
+        ENVIRONMENT
+    resources:
+        **placed("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
+    params:
+        settings=lambda wildcards: as_text(CONFIG.probe_settings(wildcards.model, wildcards.task)),
+        manifest=lambda wildcards, input: f"--manifest {shlex.quote(input.manifest)}" if input.manifest else "",
+    shell:
+        "dnatune probe --settings {params.settings:q} --model {input.model:q} --train {input.train:q}"
+        " --dev {input.dev:q} --test {input.test:q} {params.manifest} --result {output:q} 2> {log:q}"
 
 
 rule evaluate_baseline:

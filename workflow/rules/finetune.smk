@@ -1,13 +1,15 @@
 """finetune: one LoRA run of the grid on a DeepSpeed engine, started by torchrun on every rank.
 
-Inputs:  download/models/{model}/, prepare/{task}/{train,dev}.jsonl
+Inputs:  download/models/{model}/, prepare/{task}/{train,dev}.jsonl;
+         with `tuning` tuning/{model}/{task}/{optimizer}/choice.json
 Outputs: finetune/{model}/{task}/{optimizer}/seed{seed}/adapter/ and training.jsonl;
          checkpoints/ beside them is not declared, so that it survives a rerun
-Config:  optimizers, budget, lora, training, seeds
+Config:  optimizers, budget, lora, training, seeds, tuning
 Site:    all
 """
 
 FINETUNED = f"{RESULTS}/finetune/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}"
+CHOICE = f"{RESULTS}/tuning/{{model}}/{{task}}/{{optimizer}}/choice.json"
 
 
 rule finetune:
@@ -15,6 +17,7 @@ rule finetune:
         model=f"{RESULTS}/download/models/{{model}}",
         train=f"{RESULTS}/prepare/{{task}}/train.jsonl",
         dev=f"{RESULTS}/prepare/{{task}}/dev.jsonl",
+        choice=CHOICE if CONFIG.tuned else [],
     output:
         adapter=directory(f"{FINETUNED}/adapter"),
         training=f"{FINETUNED}/training.jsonl",
@@ -30,8 +33,9 @@ rule finetune:
     params:
         settings=lambda wildcards: as_text(CONFIG.finetune_settings(run_of(wildcards))),
         checkpoints=lambda wildcards: f"{FINETUNED}/checkpoints".format(**dict(wildcards.items())),
+        kind=lambda wildcards, input: f"--choice {shlex.quote(input.choice)}" if CONFIG.tuned else "",
     shell:
         "dnatune launch --nodes {resources.nodes} --ranks {resources.ranks} --cpus {threads}"
-        " --state {params.checkpoints:q} finetune"
+        " --state {params.checkpoints:q} finetune {params.kind}"
         " --settings {params.settings:q} --model {input.model:q} --train {input.train:q} --dev {input.dev:q}"
         " --adapter {output.adapter:q} --log {output.training:q} --checkpoints {params.checkpoints:q} 2> {log:q}"

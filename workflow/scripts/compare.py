@@ -52,6 +52,10 @@ def main() -> None:
     parser.add_argument(
         "--configuration", required=True, help="JSON text, or @file: the whole configuration, defaults included"
     )
+    parser.add_argument("--zero-shots", type=Path, nargs="*", default=[], help="folders …/zero-shot/<model>/<task>")
+    parser.add_argument("--choices", type=Path, nargs="*", default=[], help="choice.json files, one an optimizer")
+    parser.add_argument("--tuning", type=Path, help="tuning.tsv to write; goes with --choices")
+    parser.add_argument("--tuning-figure", type=Path, help="figure of the trials to write, SVG; goes with --choices")
     parser.add_argument("--baselines", type=Path, nargs="*", default=[], help="folders …/<task>/<baseline>")
     parser.add_argument("--comparison", type=Path, required=True, help="comparison.tsv to write")
     parser.add_argument("--tests", type=Path, required=True, help="tests.tsv to write")
@@ -77,7 +81,19 @@ def compare(options: argparse.Namespace) -> None:
 
     import yaml
 
-    from dnatune import comparison, crate, figures, pairs, provenance, report, segments
+    from dnatune import (
+        comparison,
+        contamination,
+        controls,
+        crate,
+        figures,
+        pairs,
+        provenance,
+        report,
+        segments,
+        tuning,
+        tuning_figures,
+    )
 
     tasks = comparison.tasks_by_name(settings)
     testing = pairs.testing_of(settings)
@@ -86,14 +102,33 @@ def compare(options: argparse.Namespace) -> None:
     groups = comparison.group_runs(runs)
     baselines = [comparison.read_baseline(folder, tasks) for folder in options.baselines]
     audits = comparison.read_audits(options.audits, tasks)
-    rows = comparison.comparison_rows(groups, baselines, tasks, audits)
+    choices = [tuning.read_choice(path) for path in options.choices]
+    zero_shots = [controls.read_zero_shot(folder, tasks) for folder in options.zero_shots]
+    contaminations = [contamination.read(folder / "contamination.json") for folder in options.zero_shots]
+    published = controls.published_of(tasks, audits, settings["simulated"])
+    rows = comparison.comparison_rows(groups, baselines, tasks, audits, contamination.flagged(contaminations))
+    rows += controls.control_rows(zero_shots, published, tasks)
     tests = pairs.pair_rows(groups, tasks, testing)
     parts = segments.read_segments(options.test_records, tasks, audits)
     scored = segments.segment_rows(groups, tasks, parts)
     command = f"snakemake --cores all --configfile {options.configuration_file}"
     configuration = yaml.safe_dump(read_settings(options.configuration), sort_keys=False, allow_unicode=True)
+    packages = provenance.packages()
     evidence = report.Evidence(
-        settings, tasks, groups, baselines, rows, tests, audits, scored, provenance.packages(), command
+        settings,
+        tasks,
+        groups,
+        baselines,
+        rows,
+        tests,
+        audits,
+        scored,
+        packages,
+        command,
+        choices,
+        zero_shots,
+        published,
+        contaminations,
     )
     made = report.page(evidence)
     texts = {
@@ -105,13 +140,15 @@ def compare(options: argparse.Namespace) -> None:
         options.report: made.html,
         **{options.figures / f"{name}.svg": figure for name, figure in made.figures.items()},
     }
-    packages = provenance.packages()
+    if choices:
+        texts[options.tuning] = tuning.tuning_text(choices)
+        texts[options.tuning_figure] = tuning_figures.figure(choices, figures.palette(groups))
     texts[options.workflow_file] = WORKFLOW.read_text("utf-8")
     finished = [
         crate.Finished(run, (adapter / "run.json", log, folder / "metrics.json", folder / "predictions.tsv"))
         for run, folder, adapter, log in zip(runs, options.runs, options.adapters, options.logs, strict=True)
     ]
-    data = [*options.audits, *options.test_records]
+    data = [*options.audits, *options.test_records, *options.choices]
     root, name = options.crate.parent, settings["name"]
     texts[options.crate] = crate.crate_text(root, name, options.workflow_file, texts, data, finished, packages)
     for path, text in texts.items():

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Score a merged model on a task's test split.
+"""Score a merged model, or a base model as it came, on a task's test split.
 
 By hand:  python workflow/scripts/evaluate.py --settings '{"task": "mine", "labels": ["no", "yes"], "mode": "labels",
           "batch_size": 64, "max_new_tokens": 8, "max_seq_length": 512}' --model merged --base download/models/m
@@ -22,12 +22,12 @@ def main() -> None:
     """Parse the command line and score."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", required=True, help="JSON text, or @file: what evaluate_settings returns")
-    parser.add_argument("--model", type=Path, required=True, help="folder of the merged model")
+    parser.add_argument("--model", type=Path, required=True, help="folder of the model")
     parser.add_argument("--test", type=Path, required=True, help="records of the test split")
     parser.add_argument("--predictions", type=Path, required=True, help="predictions.tsv to write")
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.json to write")
-    parser.add_argument("--base", type=Path, required=True, help="folder of the base model, with manifest.json")
-    parser.add_argument("--card", type=Path, required=True, help="model card to write, Markdown")
+    parser.add_argument("--base", type=Path, help="of a merged model, the folder of its base, with manifest.json")
+    parser.add_argument("--card", type=Path, help="model card of a merged model to write, Markdown; goes with --base")
     options = parser.parse_args()
     settings = read_settings(options.settings)
 
@@ -35,13 +35,14 @@ def main() -> None:
     from dnatune.predictions import write_predictions
 
     first = os.environ.get("RANK", "0") == "0"
-    if read_json(options.model / "run.json")["status"] == "diverged":
+    made = options.model / "run.json"
+    if made.is_file() and read_json(made)["status"] == "diverged":
         if first:
             write_predictions(options.predictions, [], [], len(settings["labels"]))
             write_json(options.metrics, {**metrics.diverged(), "seconds": 0.0})
     else:
         evaluate(options, settings)
-    if first:
+    if first and options.card:
         write_card(options)
 
 

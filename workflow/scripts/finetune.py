@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dnatune.errors import run_script
-from dnatune.files import digest, folder_hashes, publish_file, publish_folder, sha256_of_file, write_json
+from dnatune.files import digest, folder_hashes, publish_file, publish_folder, read_json, sha256_of_file, write_json
 from dnatune.settings import read_settings
 
 
@@ -24,10 +24,14 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True, help="records of the training split")
     parser.add_argument("--dev", type=Path, required=True, help="records of the dev split")
     parser.add_argument("--adapter", type=Path, required=True, help="folder to write: adapter and run.json")
+    parser.add_argument("--choice", type=Path, help="choice.json of the learning-rate trials; its rate is taken")
+    parser.add_argument("--trial", action="store_true", help="keep run.json alone: nobody needs a trial's weights")
     parser.add_argument("--log", type=Path, required=True, help="training.jsonl to write")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder for resume state")
     options = parser.parse_args()
     settings = read_settings(options.settings)
+    if options.choice:
+        settings["optimizer"]["hyperparameters"]["learning_rate"] = read_json(options.choice)["learning_rate"]
 
     from dnatune.launching import join
 
@@ -135,7 +139,7 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
             "software": versions,
         }
         with publish_folder(options.adapter) as folder:
-            if not outcome.diverged:
+            if not outcome.diverged and not options.trial:
                 models.save_adapter(model, weights, tokenizer, folder)
             write_json(folder / "run.json", run)
         with publish_file(options.log) as scratch:

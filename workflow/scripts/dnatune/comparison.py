@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -44,7 +44,8 @@ COLUMNS = (
 )
 #: What is read of audit.json.
 AUDIT_KEYS = ("rows", "repeats", "contradicting", "shared", "near_copies_withheld", "on_leak", "dropped", "leaked")
-_AVERAGED = ("accuracy", "mcc", "f1_macro", "auroc", "brier", "ece")
+#: Metrics that stand in the table.
+AVERAGED = ("accuracy", "mcc", "f1_macro", "auroc", "brier", "ece")
 _COUNTS = ("steps", "gradient_evaluations", "global_batch_size", "micro_batch_size", "accumulation", "ranks")
 _SIZES = ("trainable_parameters", "total_parameters", "wall_seconds", "gpu_seconds")
 _AGAIN = "delete its folder; the workflow makes it again"
@@ -190,8 +191,8 @@ def read_run(evaluation: Path, adapter: Path, log: Path, tasks: Mapping[str, Tas
                 where=str(folder),
                 fix=f"name folders of the same runs in the same order; run.json is {path}",
             )
-    task = _task(tasks, record["task"], path)
-    metrics = _read_metrics(evaluation / "metrics.json", task)
+    task = task_of(tasks, record["task"], path)
+    metrics = read_metrics(evaluation / "metrics.json", task)
     diverged = record["status"] == "diverged"
     if diverged:
         _require(record["diverged"], ("step", "loss", "gradient_norm", "reason"), path)
@@ -211,15 +212,20 @@ def read_baseline(folder: Path, tasks: Mapping[str, Task]) -> Baseline:
     Raises:
         DataError: metrics.json is missing or breaks its contract, or the task is not compared.
     """
-    task = _task(tasks, folder.parent.name, folder)
+    task = task_of(tasks, folder.parent.name, folder)
     path = folder / "metrics.json"
-    metrics = _read_metrics(path, task)
+    metrics = read_metrics(path, task)
     if metrics["status"] != "completed":
         raise DataError(f"a baseline cannot be {metrics['status']}", where=str(path), fix=_AGAIN)
     return Baseline(task.name, folder.name, metrics)
 
 
-def _task(tasks: Mapping[str, Task], name: str, where: Path) -> Task:
+def task_of(tasks: Mapping[str, Task], name: str, where: Path) -> Task:
+    """Return a task by name.
+
+    Raises:
+        DataError: it is not compared; `where` says what names it.
+    """
     if name not in tasks:
         raise DataError(
             f"'{name}' is not among the tasks compared: {', '.join(tasks)}",
@@ -243,9 +249,14 @@ def _require_number(record: Mapping[str, Any], key: str, path: Path) -> None:
         raise DataError(f"'{key}' is {value!r}, and not a number", where=str(path), fix=_AGAIN)
 
 
-def _read_metrics(path: Path, task: Task) -> dict[str, Any]:
+def read_metrics(path: Path, task: Task) -> dict[str, Any]:
+    """Read metrics.json of a task.
+
+    Raises:
+        DataError: it is missing or breaks its contract.
+    """
     metrics = read_json(path)
-    _require(metrics, ("status", "n", "confusion", "unparsable", *_AVERAGED), path)
+    _require(metrics, ("status", "n", "confusion", "unparsable", *AVERAGED), path)
     if metrics["status"] not in ("completed", "diverged"):
         raise DataError(f"status is {metrics['status']!r}", where=str(path), fix=_AGAIN)
     if metrics["status"] == "diverged":
@@ -347,12 +358,20 @@ def comparison_rows(
     baselines: Iterable[Baseline],
     tasks: Mapping[str, Task],
     audits: Mapping[str, Mapping[str, Any]],
+    seen_before: Collection[tuple[str, str]] = (),
 ) -> list[dict[str, Any]]:
     """Return the rows of comparison.tsv: one a group, then one a baseline; None is an empty cell.
 
     Means are over completed seeds. A metric that one of them lacks is left empty rather than averaged over the others.
+
+    Args:
+        groups, baselines, tasks: what is compared.
+        audits: audit.json by task.
+        seen_before: (model, task) of base models that probably saw the task's test split.
     """
     flags = _flags(groups)
+    for group, words in zip(groups, flags, strict=True):
+        words += ["seen_before"] if (group.model, group.task) in seen_before else []
     rows = [
         _row(group, tasks[group.task], audits[group.task]["leaked"]["test"], flags[index])
         for index, group in enumerate(groups)
@@ -376,7 +395,7 @@ def _row(group: Group, task: Task, leaked: Sequence[int], flags: list[str]) -> d
         "standard_deviation": stdev(values) if len(values) > 1 else None,
         "leaked_items": len(leaked),
         "mean_without_leaked": _mean(_values_without(group, leaked, task)),
-        **{key: _mean(group.values(key)) for key in _AVERAGED},
+        **{key: _mean(group.values(key)) for key in AVERAGED},
         **{key: _same(costs, key) for key in ("steps", "gradient_evaluations", "global_batch_size")},
         **{key: _mean([run.record[key] for run in costs]) for key in ("wall_seconds", "gpu_seconds")},
         "flags": " ".join(flags),
@@ -404,7 +423,7 @@ def _baseline_row(baseline: Baseline, metric: str) -> dict[str, Any]:
         "status": baseline.metrics["status"],
         "metric": metric,
         "mean": baseline.metrics[metric],
-        **{key: baseline.metrics[key] for key in _AVERAGED},
+        **{key: baseline.metrics[key] for key in AVERAGED},
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from dnatune import optimizers
+from dnatune import optimizers, trials
 from dnatune.errors import ConfigurationError
 from dnatune.simulate import SimulationSettings
 from dnatune.tasks import Task, resolve_task
@@ -84,6 +84,16 @@ class Configuration:
             "max_seq_length": self.settings["training"]["max_seq_length"],
         }
 
+    def probe_settings(self, model: str, task: str) -> dict[str, Any]:
+        """Return what decides the search for signs that a base model knows a task's test split."""
+        return {
+            "model": model,
+            **self._labels(task),
+            "items": self.settings["contamination"]["items"],
+            "batch_size": self.settings["evaluation"]["batch_size"],
+            "max_seq_length": self.settings["training"]["max_seq_length"],
+        }
+
     def baselines(self, task: str) -> list[str]:
         """Return the baselines of a task; simulated data have the Bayes-optimal classifier too."""
         bayes = ["bayes"] if self.data_settings(task)["source"] == "simulated" else []
@@ -121,8 +131,42 @@ class Configuration:
         entry = self.settings["models"][model]
         return {"source": entry["source"], **entry[entry["source"]]}
 
+    @property
+    def tuned(self) -> bool:
+        """Return whether learning rates are chosen by trials."""
+        return "tuning" in self.settings
+
+    def trial_rates(self, optimizer: str) -> list[float]:
+        """Return the learning rates that are tried for an optimizer."""
+        tuning = self.settings["tuning"]
+        return trials.learning_rates(tuning["rates"][optimizer], tuning["trials"])
+
+    def trial_settings(self, model: str, task: str, optimizer: str, rate: float) -> dict[str, Any]:
+        """Return what decides one learning-rate trial, a run like those it is for but for what `tuning` says."""
+        tuning = self.settings["tuning"]
+        settings = self.finetune_settings(Run(model, task, optimizer, tuning["seed"]))
+        settings["optimizer"]["hyperparameters"]["learning_rate"] = rate
+        dev = {"dev_examples": tuning["dev_examples"], "evaluation_steps": trials.ONLY_AT_THE_END}
+        return {
+            **settings,
+            "budget": tuning.get("budget", settings["budget"]),
+            "training": {**settings["training"], **dev},
+        }
+
+    def choose_settings(self, model: str, task: str, optimizer: str) -> dict[str, Any]:
+        """Return what decides the choice among the trials of an optimizer."""
+        tuning, metric = self.settings["tuning"], self.tasks[task].metric
+        return {
+            "model": model,
+            "task": task,
+            "optimizer": optimizer,
+            "labels": list(self.tasks[task].labels),
+            "metric": "dev_loss" if tuning["metric"] == "dev_loss" else f"dev_{metric}",
+            "dev_examples": tuning["dev_examples"],
+        }
+
     def finetune_settings(self, run: Run) -> dict[str, Any]:
-        """Return what decides one run, all of it and nothing else."""
+        """Return what decides one run, all of it and nothing else; a tuned learning rate comes from its trials."""
         entry = dict(self.settings["optimizers"][run.optimizer])
         budget = entry.pop("budget")
         method = entry.pop("method")
@@ -175,6 +219,8 @@ def resolve(config: Mapping[str, Any]) -> Configuration:
             _check_tiny(model["tiny"], f"models.{name}.tiny")
     _check_tiny(settings["benchmark"], "benchmark")
     _check_data(settings["data"], tasks)
+    if "tuning" in settings:
+        trials.check(settings["tuning"], settings["optimizers"])
     for name, entry in settings["optimizers"].items():
         settings["optimizers"][name] = _resolve_optimizer(name, entry, settings, schema)
     return Configuration(settings, {task.name: task for task in tasks})
@@ -283,7 +329,12 @@ def _resolve_optimizer(
         raise ConfigurationError(
             f"unknown key '{key}'", where=f"config key '{where}.{key}'", fix=f"did you mean '{meant}'?"
         )
-    hyperparameters = optimizers.validate(method, entry, where)
+    if "tuning" in settings:
+        rates = trials.learning_rates(settings["tuning"]["rates"][name], settings["tuning"]["trials"])
+        hyperparameters = optimizers.validate(method, {**entry, "learning_rate": rates[0]}, where)
+        del hyperparameters["learning_rate"]
+    else:
+        hyperparameters = optimizers.validate(method, entry, where)
     return {"method": method, "budget": budget, **settings["training"], **overrides, **hyperparameters}
 
 
@@ -336,7 +387,7 @@ def _explain(error: jsonschema.ValidationError, noun: str, prefix: str = "") -> 
     """Turn the first complaint of jsonschema into one of ours."""
     path = ".".join(filter(None, [prefix, *map(str, error.absolute_path)]))
     if error.validator == "oneOf" and isinstance(error.instance, dict):
-        best = max(error.context, key=lambda item: len(item.absolute_schema_path))
+        best = max(error.context, key=lambda item: (item.validator != "type", len(item.absolute_schema_path)))
         return _explain(best, noun, prefix)
     if error.validator == "additionalProperties":
         known = list(error.schema["properties"])
@@ -410,7 +461,8 @@ def _rows(schema: dict[str, Any], root: dict[str, Any], path: str) -> Iterator[t
         yield full, kind, part.get("unit", inner.get("unit", "")), _plain(default), part.get("description", "")
         yield from _rows(inner, root, f"{full}.")
         if isinstance(inner.get("additionalProperties"), dict):
-            yield from _rows(inner["additionalProperties"], root, f"{full}.<name>.")
+            for choice in inner["additionalProperties"].get("oneOf", [inner["additionalProperties"]]):
+                yield from _rows(choice, root, f"{full}.<name>.")
         for choice in inner.get("items", {}).get("oneOf", []):
             yield from _rows(choice, root, f"{full}[].")
 

@@ -58,6 +58,14 @@ def from_predictions(labels: Sequence[int], predicted: Sequence[int | None], cla
     }
 
 
+def from_confusion(confusion: np.ndarray) -> dict[str, float]:
+    """Return accuracy, MCC and macro F1 of a confusion matrix [true class, predicted class] of counts."""
+    classes = len(confusion)
+    truth, guess = (places.ravel().repeat(confusion.astype(int).ravel()) for places in np.indices(confusion.shape))
+    found = from_predictions(truth.tolist(), guess.tolist(), classes)
+    return {name: found[name] for name in ("accuracy", "mcc", "f1_macro")}
+
+
 def from_log_probabilities(labels: Sequence[int], log_probabilities: np.ndarray) -> dict[str, Any]:
     """Return all metrics of a classifier that gives each class a log-probability.
 

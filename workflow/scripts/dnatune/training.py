@@ -22,6 +22,7 @@ from dnatune.checkpoints import Checkpoints
 from dnatune.engines import gradient_norm
 from dnatune.files import read_json_lines
 from dnatune.launching import Rank
+from dnatune.metrics import from_confusion
 from dnatune.packing import PackedBatch, Rows, chunks, pack_training
 from dnatune.prompts import EncodedExamples
 from dnatune.schedules import BatchOrder, Plan
@@ -125,6 +126,7 @@ class Trainer:
                 diverged = self._divergence(record, progress.step)
                 if diverged is None and self._due("evaluation_steps", progress.step):
                     record.update(self._score_dev())
+                    diverged = self._divergence(record, progress.step)
                 progress.seconds = time.perf_counter() - started
                 losses.append(record["loss"])
                 if log:
@@ -217,12 +219,15 @@ class Trainer:
             reason = f"the loss is above divergence_loss {self.training['divergence_loss']}"
         elif not math.isfinite(norm) or norm < 0:
             reason = "the gradient is not finite"
+        elif not math.isfinite(record.get("dev_loss", 0.0)):
+            # Of the last update nothing else tells.
+            reason = "the loss on the dev split is not finite"
         else:
             return None
         return {"step": step, "loss": _or_null(loss), "gradient_norm": _or_null(norm), "reason": reason}
 
     def _score_dev(self) -> dict[str, float]:
-        """Return dev loss and accuracy; the examples are shared out and every rank does as many forward passes."""
+        """Return dev loss and metrics; the examples are shared out and every rank does as many forward passes."""
         if self.dev is None:
             return {}
         self.engine.eval()
@@ -239,14 +244,15 @@ class Trainer:
         )[: len(share)]
         self.engine.train()
         truth = np.array([self.dev.answers[i] for i in share], dtype=int)
-        sums = torch.tensor(
-            [-scores[np.arange(len(share)), truth].sum(), float((scores.argmax(axis=1) == truth).sum())],
-            dtype=torch.float64,
-            device=self.device,
-        )
+        classes = len(self.dev.labels)
+        confusion = np.zeros((classes, classes))
+        np.add.at(confusion, (truth, scores.argmax(axis=1)), 1)
+        surprise = -scores[np.arange(len(share)), truth].sum()
+        sums = torch.tensor([surprise, *confusion.ravel()], dtype=torch.float64, device=self.device)
         distributed.all_reduce(sums)
         tokens = sum(len(self.dev.answer(i)) for i in range(count))
-        return {"dev_loss": float(sums[0]) / tokens, "dev_accuracy": float(sums[1]) / count}
+        found = from_confusion(sums[1:].reshape(classes, classes).cpu().numpy())
+        return {"dev_loss": float(sums[0]) / tokens, **{f"dev_{name}": value for name, value in found.items()}}
 
 
 class _StepLog:

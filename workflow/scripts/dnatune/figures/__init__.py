@@ -11,7 +11,7 @@ from dnatune.figures.curves import (
     thinned,
     wall_time,
 )
-from dnatune.figures.drawing import Drawing, Palette, embedded, image, palette, panels
+from dnatune.figures.drawing import Drawing, Palette, embedded, image, palette, panels, svg
 from dnatune.figures.judgement import (
     calibration_chart,
     cost_chart,
@@ -41,6 +41,7 @@ __all__ = [
     "profile_chart",
     "roc_chart",
     "score_chart",
+    "svg",
     "thinned",
     "wall_time",
 ]

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from dnatune import figures
 from dnatune.comparison import Group
+from dnatune.report import controls as controls_of
 from dnatune.report import words
 from dnatune.report.evidence import Evidence
 from dnatune.tasks import Task
@@ -90,6 +91,7 @@ def scores(evidence: Evidence) -> Figure:
 
     def chart(task: Task, members: list[Group]) -> figures.Drawing:
         controls = [(words.baseline_name(b.name), b.metrics[task.metric]) for b in evidence.baselines_of(task)]
+        controls += controls_of.lines(evidence, task, members[0].model)
         rivals = [group for group in evidence.groups if group.task == task.name]
         name = words.metric_name(task.metric)
         return figures.score_chart(members, rivals, controls, task.metric, name, evidence.looks)

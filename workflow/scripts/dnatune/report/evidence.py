@@ -6,6 +6,7 @@ from typing import Any
 
 from dnatune import figures
 from dnatune.comparison import Baseline, Group
+from dnatune.controls import Published, ZeroShot
 from dnatune.tasks import Task
 
 
@@ -24,6 +25,10 @@ class Evidence:
         segments: `segment_rows` of the same groups.
         packages: version of each package of the environment that made the page.
         command: what makes these results again.
+        choices: choice.json of every model, task and optimizer; none where learning rates were given.
+        zero_shots: the base models as they came, on every task.
+        published: figures of others for the tasks.
+        contaminations: contamination.json of every base model and task.
     """
 
     settings: Mapping[str, Any]
@@ -36,6 +41,10 @@ class Evidence:
     segments: Sequence[Mapping[str, Any]]
     packages: Mapping[str, str]
     command: str
+    choices: Sequence[Mapping[str, Any]] = ()
+    zero_shots: Sequence[ZeroShot] = ()
+    published: Sequence[Published] = ()
+    contaminations: Sequence[Mapping[str, Any]] = ()
 
     @property
     def several_models(self) -> bool:

@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from dnatune.palette import dark_rules
-from dnatune.report import audits, drawings, judgements, making, tables, verdicts, words
+from dnatune.report import audits, controls, drawings, judgements, making, tables, tunings, verdicts, words
 from dnatune.report.evidence import Evidence
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -45,6 +45,8 @@ SECTIONS = (
     Section("segments", "Segments", judgements.segments),
     Section("cost", "Cost", judgements.cost),
     Section("audit", "Audit", audits.audit),
+    Section("contamination", "Contamination", controls.contamination),
+    Section("tuning", "Learning rates", tunings.tuning),
     Section("made", "How it was made", making.made),
 )
 
@@ -73,6 +75,7 @@ def page(evidence: Evidence) -> Page:
     )
     environment.filters.update(score=words.score, count=words.count, duration=words.duration, percent=words.percent)
     environment.filters.update(rate=words.rate, signed=words.signed, p=words.p, between=words.between)
+    environment.filters.update(download=words.download)
     common = {"several_models": evidence.several_models, "simulated": evidence.settings["simulated"]}
     contents = [(section, section.content(evidence)) for section in SECTIONS]
     sections = [

@@ -8,6 +8,7 @@ import numpy as np
 
 from dnatune.answers import confusion_of
 from dnatune.comparison import FinishedRun, Group, comparison_text
+from dnatune.report import controls as controls_of
 from dnatune.report import drawings, words
 from dnatune.report.evidence import Evidence
 from dnatune.tasks import Task
@@ -58,9 +59,10 @@ def _leaderboard(task: Task, groups: Sequence[Group], rows: Sequence[Mapping[str
     controls = [
         {**row, "title": words.baseline_name(row["optimizer"])}
         for row in rows[len(groups) :]
-        if row["task"] == task.name
+        if row["task"] == task.name and row["model"] == "baseline"
     ]
     return {
+        "controls": controls_of.leaderboard(task, rows[len(groups) :]),
         "task": task.name,
         "metric": words.metric_name(task.metric),
         "other": "f1_macro" if task.metric == "mcc" else "mcc",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dnatune.comparison import Baseline, Group
-from dnatune.report import judgements, words
+from dnatune.report import controls, judgements, words
 from dnatune.report.evidence import Evidence
 from dnatune.tasks import Task
 
@@ -61,7 +61,7 @@ def _singular(phrase: str) -> str:
 
 def headline(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of what was found in each task, and of what to read with care."""
-    return {"findings": _findings(evidence), "cautions": _cautions(evidence)}
+    return {"findings": _findings(evidence), "cautions": [*controls.cautions(evidence), *_cautions(evidence)]}
 
 
 def _findings(evidence: Evidence) -> list[dict[str, Any]]:

@@ -1,0 +1,54 @@
+"""tuning: learning-rate trials on the dev split, as many for each optimizer, and the choice among them.
+
+A trial is a finetune run of which the log and run.json are kept. Without `tuning` in the configuration nothing here runs.
+
+Inputs:  download/models/{model}/, prepare/{task}/{train,dev}.jsonl; the test split has no part in it
+Outputs: tuning/{model}/{task}/{optimizer}/rate{rate}/record/ and training.jsonl, …/{optimizer}/choice.json
+Config:  tuning, optimizers, budget, lora, training, tasks (labels, metric)
+Site:    as finetune
+"""
+
+TUNED = f"{RESULTS}/tuning/{{model}}/{{task}}/{{optimizer}}"
+TRIAL = f"{TUNED}/rate{{rate}}"
+
+
+use rule finetune as trial with:
+    input:
+        model=f"{RESULTS}/download/models/{{model}}",
+        train=f"{RESULTS}/prepare/{{task}}/train.jsonl",
+        dev=f"{RESULTS}/prepare/{{task}}/dev.jsonl",
+    output:
+        adapter=directory(f"{TRIAL}/record"),
+        training=f"{TRIAL}/training.jsonl",
+    log:
+        f"{LOGS}/tuning/{{model}}/{{task}}/{{optimizer}}/rate{{rate}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/tuning/{{model}}/{{task}}/{{optimizer}}/rate{{rate}}.tsv"
+    params:
+        settings=lambda wildcards: as_text(
+            CONFIG.trial_settings(wildcards.model, wildcards.task, wildcards.optimizer, float(wildcards.rate))
+        ),
+        checkpoints=lambda wildcards: f"{TRIAL}/checkpoints".format(**dict(wildcards.items())),
+        kind="--trial",
+
+
+rule choose:
+    input:
+        records=lambda wildcards: [f"{folder}/record" for folder in trials_of(wildcards)],
+        logs=lambda wildcards: [f"{folder}/training.jsonl" for folder in trials_of(wildcards)],
+        dev=f"{RESULTS}/prepare/{{task}}/dev.jsonl",
+    output:
+        CHOICE,
+    log:
+        f"{LOGS}/tuning/{{model}}/{{task}}/{{optimizer}}/choose.log",
+    benchmark:
+        f"{LOGS}/benchmarks/tuning/{{model}}/{{task}}/{{optimizer}}/choose.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **placed("choose", mem_mb=2000, runtime="10m"),
+    params:
+        settings=lambda wildcards: as_text(CONFIG.choose_settings(wildcards.model, wildcards.task, wildcards.optimizer)),
+    shell:
+        "dnatune choose --settings {params.settings:q} --records {input.records:q} --logs {input.logs:q}"
+        " --dev {input.dev:q} --choice {output:q} 2> {log:q}"

@@ -1,0 +1,68 @@
+"""Learning-rate trials: which rates each optimizer gets, as many for one as for another."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dnatune.errors import ConfigurationError
+
+#: An `evaluation_steps` that no run reaches: the dev examples are scored behind the last step and at no other.
+ONLY_AT_THE_END = 10**9
+_DIGITS = 3
+
+
+def learning_rates(entry: Sequence[float] | Mapping[str, float], count: int) -> list[float]:
+    """Return the rates of one optimizer, rising.
+
+    Args:
+        entry: the rates themselves; or {"from", "to"}, the ends of a grid that is even on a logarithmic scale.
+        count: rates of a grid. They are rounded to three digits, for they name folders.
+    """
+    if isinstance(entry, Mapping):
+        return [float(f"{rate:.{_DIGITS}g}") for rate in np.geomspace(entry["from"], entry["to"], count)]
+    return sorted(map(float, entry))
+
+
+def check(tuning: Mapping[str, Any], optimizers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that every optimizer is tuned, each with as many different rates.
+
+    Args:
+        tuning: the map `tuning` with its defaults.
+        optimizers: the map `optimizers` as configured.
+
+    Raises:
+        ConfigurationError: an optimizer without rates, rates without an optimizer, unequal numbers, a grid whose ends
+            are not in order, or a learning rate that is given although it is to be found.
+    """
+    rates, count = tuning["rates"], tuning["trials"]
+    for name in optimizers:
+        if name not in rates:
+            raise ConfigurationError(
+                f"optimizer '{name}' has no rates to try, and the others have",
+                where=f"config key 'tuning.rates.{name}'",
+                fix=f"give {count} rates, or {{from, to}}: all optimizers are tuned alike, or none",
+            )
+        if "learning_rate" in optimizers[name]:
+            raise ConfigurationError(
+                "a learning rate is given, and it is to be found by trials",
+                where=f"config key 'optimizers.{name}.learning_rate'",
+                fix="take it out, or set it to null; or set 'tuning' to null",
+            )
+    for name, entry in rates.items():
+        where = f"config key 'tuning.rates.{name}'"
+        if name not in optimizers:
+            raise ConfigurationError(
+                f"'{name}' is not among the optimizers", where=where, fix="take it out, or set it to null"
+            )
+        if isinstance(entry, Mapping) and entry["from"] >= entry["to"]:
+            raise ConfigurationError(
+                f"a grid from {entry['from']:g} to {entry['to']:g}", where=where, fix="let 'to' be above 'from'"
+            )
+        found = len(set(learning_rates(entry, count)))
+        if found != count:
+            raise ConfigurationError(
+                f"{found} different rates, and 'tuning.trials' is {count}: each optimizer gets as many trials",
+                where=where,
+                fix=f"give {count} rates that differ, or {{from, to}} further apart",
+            )
