@@ -66,9 +66,20 @@ def test_base_and_published_rows_stand_behind_the_baselines(results):
     groups, runs = read(results)
     audits = comparison.read_audits(results.audits, results.tasks)
     evidence = report.Evidence(
-        results.settings, results.tasks, groups, (), [*runs, *rows], (), audits, zero_shots=[base], published=[figure]
+        results.settings,
+        results.tasks,
+        groups,
+        (),
+        [*runs, *rows],
+        (),
+        audits,
+        (),
+        {},
+        "",
+        zero_shots=[base],
+        published=[figure],
     )
-    page = report.page(evidence)
+    page = report.page(evidence).html
     assert "base models without fine-tuning" in page and "published figures" in page
     assert shown.lines(evidence, results.tasks["prom_core_all"], "tiny") == [
         ("base model", base.metrics["mcc"]),
@@ -101,8 +112,10 @@ def page_of(results, *found):
     groups, rows = read(results)
     audits = comparison.read_audits(results.audits, results.tasks)
     tests = pairs.pair_rows(groups, results.tasks, pairs.testing_of(results.settings))
-    evidence = report.Evidence(results.settings, results.tasks, groups, (), rows, tests, audits, contaminations=found)
-    return " ".join(report.page(evidence).split())
+    evidence = report.Evidence(
+        results.settings, results.tasks, groups, (), rows, tests, audits, (), {}, "", contaminations=found
+    )
+    return " ".join(report.page(evidence).html.split())
 
 
 def test_a_flag_stands_in_the_headline_with_its_evidence_in_words(results):
