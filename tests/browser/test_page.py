@@ -135,39 +135,44 @@ def test_wide_tables_scroll_by_themselves_and_can_be_reached_by_keyboard(opened)
         assert region.get_attribute("aria-label")
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("width", WIDTHS)
-def test_axe_finds_nothing_serious(opened, node_modules, scheme, width):
-    page = opened(width, scheme).page
+def violations(page, node_modules) -> list[tuple]:
+    """Return what axe finds: rule, impact, the first element and what is wrong with it."""
     for details in page.locator("details").all():
         details.evaluate("element => { element.open = true }")
+    # Drawings are hidden from readers of the page by ear, who get caption and data; axe takes minutes for their paths.
+    assert page.locator("svg:not([aria-hidden=true])").count() == 0
+    page.evaluate("document.querySelectorAll('svg').forEach(svg => svg.replaceChildren())")
     # The page's own policy forbids scripts: axe comes in through the debugger.
     page.evaluate((node_modules / "axe-core" / "axe.min.js").read_text("utf-8"))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    assert len(found["testEngine"]["version"]) > 0
-    told = [
-        (one["id"], one["impact"], one["nodes"][0]["html"][:200], one["nodes"][0]["failureSummary"])
-        for one in found["violations"]
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [
+        (one["id"], one["impact"], one["nodes"][0]["html"][:200], one["nodes"][0]["failureSummary"]) for one in found
     ]
-    assert told == []
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_axe_finds_nothing(opened, node_modules, scheme, width):
+    assert violations(opened(width, scheme).page, node_modules) == []
 
 
 def test_axe_would_find_something(opened, node_modules):
     page = opened(1440).page
     page.evaluate("document.querySelector('h1 + p').style.color = '#eee'")
-    page.evaluate((node_modules / "axe-core" / "axe.min.js").read_text("utf-8"))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-    assert [(one["id"], one["impact"]) for one in found] == [("color-contrast", "serious")]
+    assert [found[:2] for found in violations(page, node_modules)] == [("color-contrast", "serious")]
 
 
 def test_the_html_is_valid(page_file, node_modules, tmp_path):
-    broken = tmp_path / "broken.html"
-    broken.write_text(page_file.read_text("utf-8").replace("</main>", "<p><div></div></p></main>"), "utf-8")
-    command = [node_modules / ".bin" / "html-validate", "--config", HERE / ".htmlvalidate.json", "--formatter", "json"]
-    done = subprocess.run([*command, page_file, broken], capture_output=True, text=True, check=False)
-    messages = {Path(file["filePath"]): file["messages"] for file in json.loads(done.stdout)}
-    assert messages.get(page_file, []) == []
-    assert len(messages[broken]) > 0
+    broken, found = tmp_path / "broken.html", tmp_path / "found.json"
+    broken.write_text(
+        "<!DOCTYPE html><html lang=en><head><title>b</title></head><body><p><div></div></p></body></html>"
+    )
+    # Into a file: of a long answer on a pipe node keeps the end to itself when it exits.
+    command = [node_modules / ".bin" / "html-validate", "--config", HERE / ".htmlvalidate.json"]
+    subprocess.run([*command, "--formatter", f"json={found}", page_file, broken], capture_output=True, check=False)
+    messages = {Path(file["filePath"]).name: file["messages"] for file in json.loads(found.read_text("utf-8"))}
+    assert messages.get(page_file.name, []) == []
+    assert len(messages["broken.html"]) > 0
 
 
 def test_it_prints_in_light_colours_without_the_navigation(opened, screenshots, page_file):

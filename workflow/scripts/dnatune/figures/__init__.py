@@ -11,7 +11,7 @@ from dnatune.figures.curves import (
     thinned,
     wall_time,
 )
-from dnatune.figures.drawing import Drawing, Palette, embedded, image, palette, panels, svg
+from dnatune.figures.drawing import Drawing, Palette, embedded, image, looks_for, palette, panels, svg
 from dnatune.figures.judgement import (
     calibration_chart,
     cost_chart,
@@ -34,6 +34,7 @@ __all__ = [
     "gpu_hours",
     "gradient_evaluations",
     "image",
+    "looks_for",
     "loss_figure",
     "palette",
     "panels",

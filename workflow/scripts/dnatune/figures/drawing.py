@@ -35,7 +35,12 @@ class Drawing:
 
 def palette(groups: Iterable[Group]) -> Palette:
     """Return the looks of each optimizer, in the order in which each first appears."""
-    names = dict.fromkeys(group.optimizer for group in groups)
+    return looks_for(group.optimizer for group in groups)
+
+
+def looks_for(names: Iterable[str]) -> Palette:
+    """Return a look for each name, in the order in which each first appears."""
+    names = dict.fromkeys(names)
     return dict(zip(names, itertools.cycle(zip(COLOURS, SHAPES, DASHES, strict=True)), strict=False))
 
 
@@ -82,6 +87,8 @@ def svg(chart: Any, background: str = "transparent") -> str:
         background=background,
         font=FONT,
         view=alt.ViewConfig(stroke=None),
+        # The reader's font may be wider than the one that is measured here: a title keeps away from the numbers.
+        axisY=alt.AxisConfig(titlePadding=14),
         axis=alt.AxisConfig(
             **text, titleFontWeight="normal", gridColor=GRID, domainColor=MUTED, tickColor=MUTED, labelLimit=180
         ),

@@ -150,7 +150,7 @@ def forest_chart(pairs: Sequence[Mapping[str, Any]], margin: float, title: str) 
     reach = max(abs(row[end]) for row in rows for end in ("low", "high"))
     place = alt.Y("pair:N", sort=[row["pair"] for row in rows], title=None, axis=alt.Axis(ticks=False, domain=False))
     scale = alt.Scale(domain=[-max(reach, margin), max(reach, margin)], nice=True)
-    value = alt.X("difference:Q", title=f"difference in {title}", scale=scale, axis=alt.Axis(tickCount=6))
+    value = alt.X("difference:Q", title=f"difference in {title}", scale=scale, axis=alt.Axis(tickCount=4))
     colour = alt.Color("decided:N", scale=alt.Scale(domain=[True, False], range=[COLOURS[0], MUTED]), legend=None)
     low = alt.X("low:Q", scale=scale)
     chart = alt.layer(
@@ -210,11 +210,11 @@ def profile_chart(profiles: pd.DataFrame, title: str, looks: Palette) -> Drawing
         .encode(
             x=alt.X("score:Q", title=title, axis=alt.Axis(tickCount=6)),
             y=alt.Y("share:Q", title="share of runs with a higher score", scale=alt.Scale(domain=[0, 1])),
-            **looks_of(names, looks, "color", "strokeDash", legend=_lines()),
+            **looks_of(names, looks, "color", "strokeDash", legend=_lines(columns=2, labelLimit=230)),
         )
     )
     return Drawing(alt.layer(chart).properties(height=300), profiles)
 
 
-def _lines() -> alt.Legend:
-    return alt.Legend(symbolOpacity=1, symbolStrokeWidth=2.2, symbolSize=500)
+def _lines(**options: int) -> alt.Legend:
+    return alt.Legend(symbolOpacity=1, symbolStrokeWidth=2.2, symbolSize=500, **options)

@@ -1,6 +1,7 @@
 """The figures of the page: SVG, one panel for each model and task, with the data behind them."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,13 +27,15 @@ class Figure:
         name: of the file, of its data's and of the names inside the SVG.
         drawings: (title, drawing) of each panel that has something to draw; the title is empty where there is one.
         data: the data as a download; None where there is nothing to draw.
+        columns: panels side by side on a wide screen.
     """
 
     name: str
     drawings: Sequence[tuple[str, figures.Drawing]]
     data: str | None
+    columns: int
 
-    @property
+    @functools.cached_property
     def panels(self) -> list[dict[str, Any]]:
         """Return what the page shows."""
         return [
@@ -62,13 +65,14 @@ def figure(evidence: Evidence, name: str, charts: Mapping[str, _Chart]) -> Figur
     ]
     there = [(title, place, drawing) for title, place, drawing in drawn if drawing is not None]
     data = _data([(place, drawing.data) for _, place, drawing in there])
-    return Figure(name, [(title, drawing) for title, _, drawing in there], data)
+    columns = len(charts) if len(charts) > 1 else 3 if len(there) % 3 == 0 else 2
+    return Figure(name, [(title, drawing) for title, _, drawing in there], data, columns)
 
 
 def single(name: str, drawing: figures.Drawing) -> Figure:
     """Return a figure that holds all tasks in one panel."""
     table = drawing.data.to_csv(sep="\t", index=False, float_format="%.5g", lineterminator="\n")
-    return Figure(name, [("", drawing)], words.download(table))
+    return Figure(name, [("", drawing)], words.download(table), 1)
 
 
 def _title(panel: str, kind: str, evidence: Evidence, charts: Mapping[str, _Chart]) -> str:

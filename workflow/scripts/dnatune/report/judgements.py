@@ -65,7 +65,7 @@ def tasks(evidence: Evidence) -> Mapping[str, Any] | None:
     named = {_called(key, evidence): found for key, found in kept.items()}
     if not named:
         return {"standings": [], "profiles": None, "left_out": left_out, "level": None, "tasks": len(evidence.tasks)}
-    looks = {_called(key, evidence): evidence.looks[key[1]] for key in kept}
+    looks = figures.looks_for(_called(key, evidence) for key in scores)
     profiles = ranking.profiles(named)
     drawing = figures.profile_chart(profiles, "score: the metric of each task", looks)
     return {
