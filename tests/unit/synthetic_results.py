@@ -122,6 +122,7 @@ class Results:
             "shared": {"dev": {"train": none}, "test": {"train": found, "dev": none}},
             "similarity": 0.5,
             "near_copies_withheld": None,
+            "twins": {"rows": [2, 5], "pairs": 3, "opposite": 2 / 3},
             "on_leak": "report",
             "dropped": {"train": 0, "dev": 0},
             "leaked": {"dev": [], "test": list(leaked)},

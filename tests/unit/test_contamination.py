@@ -216,3 +216,31 @@ BASE = {
 )
 def test_a_sign_needs_size_and_certainty(changes, signs):
     assert contamination.signs({**BASE, **changes}) == signs
+
+
+def records(rows):
+    return instruction_records(rows, TASK)
+
+
+@pytest.mark.parametrize("where", ["train", "dev", "test"])
+def test_a_split_of_one_class_is_examined_like_any_other(where):
+    generator = np.random.default_rng(0)
+
+    def split(name):
+        sequences = ("".join(generator.choice(list("ACGT"), 30)) for _ in range(40))
+        return records([(sequence, 0 if name == where else n % 2) for n, sequence in enumerate(sequences)])
+
+    def score(found):
+        return generator.normal(size=(len(found), 2))
+
+    found = contamination.examine(split("train"), split("dev"), split("test"), TASK.labels, 30, score)
+    assert (found["items"], found["dev_items"]) == (30, 30)
+    assert all(np.isfinite(value) for value in found.values())
+    assert contamination.signs({**found, "in_manifest": []}) == []
+
+
+def test_answers_that_do_not_depend_on_the_sequence_are_no_sign():
+    rows = records([("ACGTACGTAC", 0), ("TTGACCATGG", 1)] * 30)
+    found = contamination.examine(rows, rows, rows, TASK.labels, 100, lambda part: np.zeros((len(part), 2)))
+    assert (found["mcc"], found["mcc_p"]) == (0.0, 1.0)
+    assert contamination.signs({**found, "in_manifest": []}) == []

@@ -264,6 +264,18 @@ def test_intervals_hold_the_truth_as_often_as_they_say(cell):
     assert outcome.coverage["bootstrap seeds"] < least
 
 
+@pytest.mark.parametrize("seed_sd", [0.005, 0.05])
+def test_one_of_two_equal_methods_is_called_better_in_one_comparison_of_twenty_at_most(seed_sd):
+    """A thousand comparisons with little seed noise and a thousand with much, by their verdicts."""
+    cell, generator = calibration.Cell("mcc", 0.0, 613, "high", 5, seed_sd), np.random.default_rng(13)
+    decided = 0
+    for _ in range(1_000):
+        found = statistics.paired_difference(*calibration.simulate(cell, generator), "mcc")
+        decided += statistics.verdict(found, 0.01, found.p_value).word in ("better", "worse")
+    # The 99.9 % bound of a share of 1,000 that is .05 in truth.
+    assert decided / 1_000 <= 0.05 + 3.1 * math.sqrt(0.05 * 0.95 / 1_000)
+
+
 def test_seeds_alone_or_items_alone_do_not_do():
     """Each of the simpler constructions fails where the noise that it leaves out is the larger."""
     least = calibration.lowest_expected(600)

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from dnatune.errors import DataError
+from dnatune.twins import twins
 
 #: Length of the words by which sequences are compared: of 16.8 million, two sequences hardly share one by chance.
 K = 12
@@ -65,6 +66,7 @@ def examine(splits: Mapping[str, Rows], similarity: float) -> dict[str, Any]:
         "shared": copies,
         "similarity": similarity,
         "near_copies_withheld": reason,
+        "twins": twins(splits),
     }
 
 

@@ -43,7 +43,17 @@ COLUMNS = (
     "flags",
 )
 #: What is read of audit.json.
-AUDIT_KEYS = ("rows", "repeats", "contradicting", "shared", "near_copies_withheld", "on_leak", "dropped", "leaked")
+AUDIT_KEYS = (
+    "rows",
+    "repeats",
+    "contradicting",
+    "shared",
+    "near_copies_withheld",
+    "twins",
+    "on_leak",
+    "dropped",
+    "leaked",
+)
 #: Metrics that stand in the table.
 AVERAGED = ("accuracy", "mcc", "f1_macro", "auroc", "brier", "ece")
 _COUNTS = ("steps", "gradient_evaluations", "global_batch_size", "micro_batch_size", "accumulation", "ranks")

@@ -1,0 +1,96 @@
+"""Sequences that share pieces in place: what is left when a negative is made by replacing segments of a positive.
+
+Negatives of promoter sets are made so (Oubounyt et al. 2019, DeePromoter, Front Genet 10:286: 8 of 20 segments stay).
+Such a twin says of a test item, once it has been seen with its label, which label to expect: mostly the other one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+#: Length of the words, and how many of them at the same places make two sequences candidates.
+K, FEWEST_SHARED = 12, 3
+#: Twins have at least this share of their bases in common, place by place; unrelated sequences have .25 to .3.
+LEAST_IDENTITY = 0.4
+#: A word that more sequences have at one place is a repeat, not a piece of one of them.
+MOST_SHARING = 20
+#: Bases of a data set that are looked through: the work is done in memory, some 80 bytes a base.
+MOST_BASES = 3e7
+_CHUNK = 512
+_CODES = np.full(256, 4, np.int64)
+_CODES[np.frombuffer(b"ACGT", np.uint8)] = range(4)
+
+Rows = Sequence[tuple[str, int]]
+
+
+def twins(splits: Mapping[str, Rows]) -> dict[str, Any]:
+    """Return which test rows have a twin in the training split.
+
+    Twins are different sequences of one length that share at least three words of 12 bases at the same places, and at
+    least 40 % of their bases: the definition of `positional_twins` in seqleak 0.4.1 (doi 10.5281/zenodo.23605245).
+
+    Args:
+        splits: rows of (sequence, class index) by split.
+
+    Returns:
+        `rows`: test rows with a twin, None where there are too many bases to look; `pairs`: pairs of a test row and a
+        training sequence; `opposite`: share of those pairs of which the labels differ, None without pairs. A sequence
+        that training has with several labels counts with the first.
+    """
+    if sum(len(sequence) for rows in splits.values() for sequence, _ in rows) > MOST_BASES:
+        return {"rows": None, "pairs": None, "opposite": None}
+    labels: dict[str, int] = {}
+    for sequence, label in splits["train"]:
+        labels.setdefault(sequence, label)
+    test = splits["test"]
+    everything = sorted({sequence for rows in splits.values() for sequence, _ in rows})
+    rows: list[int] = []
+    pairs = opposite = 0
+    for length in sorted({len(sequence) for sequence, _ in test}):
+        if length <= K:
+            continue
+        together = [sequence for sequence in everything if len(sequence) == length]
+        place = {sequence: number for number, sequence in enumerate(together)}
+        bases = _CODES[np.frombuffer("".join(together).encode("ascii"), np.uint8)].reshape(len(together), length)
+        words = _words_in_place(bases)
+        train = [(place[sequence], label) for sequence, label in labels.items() if len(sequence) == length]
+        asked = [(row, place[sequence], label) for row, (sequence, label) in enumerate(test) if len(sequence) == length]
+        if not train:
+            continue
+        known, known_labels = map(np.array, zip(*train, strict=True))
+        transposed = words[known].T.tocsr()
+        for start in range(0, len(asked), _CHUNK):
+            part = asked[start : start + _CHUNK]
+            numbers, own, own_labels = map(np.array, zip(*part, strict=True))
+            shared = (words[own] @ transposed).tocoo()
+            enough = shared.data >= FEWEST_SHARED
+            first, second = shared.row[enough], shared.col[enough]
+            identity = (bases[own[first]] == bases[known[second]]).mean(axis=1) if len(first) else np.empty(0)
+            found = (identity >= LEAST_IDENTITY) & (identity < 1)
+            first, second = first[found], second[found]
+            rows += np.unique(numbers[first]).tolist()
+            pairs += len(first)
+            opposite += int((own_labels[first] != known_labels[second]).sum())
+    return {"rows": sorted(rows), "pairs": pairs, "opposite": opposite / pairs if pairs else None}
+
+
+def _words_in_place(bases: np.ndarray) -> sparse.csr_array:
+    """Return which words each sequence has at which place, repeats left out [sequences, (place, word)].
+
+    Args:
+        bases: 0 to 3, and 4 for what is no base [sequences, length].
+    """
+    places = bases.shape[1] - K + 1
+    keys = np.broadcast_to(np.arange(places), (len(bases), places)).copy()
+    valid = np.ones(keys.shape, bool)
+    for start in range(K):
+        column = bases[:, start : start + places]
+        keys = 4 * keys + column
+        valid &= column < 4
+    owners = np.broadcast_to(np.arange(len(bases))[:, None], keys.shape)
+    _, columns, sizes = np.unique(keys[valid], return_inverse=True, return_counts=True)
+    pieces = (sizes[columns] >= 2) & (sizes[columns] <= MOST_SHARING)
+    entries = np.ones(int(pieces.sum()), np.int32), (owners[valid][pieces], columns[pieces])
+    return sparse.csr_array(entries, shape=(len(bases), len(sizes)))
