@@ -7,6 +7,7 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path += [str(TESTS / "unit"), str(TESTS.parent / "workflow" / "scripts")]
 
 from synthetic_results import PROMOTERS, SPLICE, Results  # noqa: E402
+from test_controls import FOUND  # noqa: E402
 from test_report import render  # noqa: E402
 
 SKILLS = {"adamw": 1.3, "rk4_adam": 1.28, "sgd": 0.7, "rk4": 0.9, "rkc": 0.95, "rk4_single_gradient": 0.72}
@@ -22,7 +23,7 @@ def one_task(folder: Path) -> str:
     for name, skill in {"majority": 0.0, "gc": 0.3, "kmers": 0.8, "bayes": 1.9}.items():
         made.add_baseline(name, skill)
     made.audits = [made.add_audit(leaked=[3, 4, 7])]
-    return render(made)
+    return render(made, FOUND)
 
 
 def several(folder: Path) -> str:

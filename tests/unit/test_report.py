@@ -6,6 +6,8 @@ import html
 import html.parser
 import io
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +23,7 @@ SECTIONS = [section.name for section in report.SECTIONS if section.name != "cont
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
-def evidence_of(results: Results) -> report.Evidence:
+def evidence_of(results: Results, contaminations: Sequence[Mapping[str, Any]] = ()) -> report.Evidence:
     groups, rows = read(results)
     baselines = [comparison.read_baseline(folder, results.tasks) for folder in results.baselines]
     audits = comparison.read_audits(results.audits, results.tasks)
@@ -29,13 +31,15 @@ def evidence_of(results: Results) -> report.Evidence:
         groups, results.tasks, segments.read_segments(results.records, results.tasks, audits)
     )
     making = ({"scipy": "1.0"}, "snakemake --cores all --configfile configuration.yaml")
+    tests = pairs_of(results)
     return report.Evidence(
-        results.settings, results.tasks, groups, baselines, rows, pairs_of(results), audits, scored, *making
+        *(results.settings, results.tasks, groups, baselines, rows, tests, audits, scored, *making),
+        contaminations=contaminations,
     )
 
 
-def render(results: Results) -> str:
-    return report.page(evidence_of(results)).html
+def render(results: Results, *contaminations: Mapping[str, Any]) -> str:
+    return report.page(evidence_of(results, contaminations)).html
 
 
 def words(page: str) -> str:

@@ -12,7 +12,8 @@ INSTRUCTION = "Is this a core promoter? Answer Non-promoter or promoter."
 
 def assert_only(outputs, *parts):
     """Assert that every output but those of the comparison has one of the parts in its path."""
-    made = [path for path in outputs if "/compare/" not in path and not path.endswith("report.html")]
+    own = ("report.html", "ro-crate-metadata.json")
+    made = [path for path in outputs if "/compare/" not in path and not path.endswith(own)]
     assert made
     assert [path for path in made if not any(part in path for part in parts)] == []
 

@@ -6,7 +6,7 @@ Inputs:  metrics.json and predictions.tsv of every run and baseline; run.json an
 Outputs: compare/comparison.tsv, compare/tests.tsv, compare/segments.tsv, compare/loss.svg, compare/configuration.yaml,
          compare/figures/, compare/Snakefile, ro-crate-metadata.json, report.html; with `tuning` compare/tuning.tsv and
          compare/tuning.svg; compare/stability.svg follows from the methods alone
-Config:  name, tasks (labels, metric), comparison, tuning; all of it is written down
+Config:  name, tasks (labels, metric), comparison, tuning; all of it but keep_merged, which changes no result, is written down
 """
 
 EVALUATIONS = [f"{RESULTS}/evaluate/{run.path}" for run in RUNS]
@@ -63,7 +63,7 @@ rule compare:
         **placed("compare", mem_mb=4000, runtime="30m"),
     params:
         settings=as_text(CONFIG.compare_settings()),
-        configuration=as_text(CONFIG.settings),
+        configuration=as_text({key: value for key, value in CONFIG.settings.items() if key != "keep_merged"}),
         runs=EVALUATIONS,
         baselines=BASELINES,
         zero_shots=ZERO_SHOTS,

@@ -50,7 +50,7 @@ def main() -> None:
         "--test-records", type=Path, nargs="+", required=True, help="test.jsonl files, in the order of the tasks"
     )
     parser.add_argument(
-        "--configuration", required=True, help="JSON text, or @file: the whole configuration, defaults included"
+        "--configuration", required=True, help="JSON text, or @file: all that decides a result, defaults included"
     )
     parser.add_argument("--zero-shots", type=Path, nargs="*", default=[], help="folders …/zero-shot/<model>/<task>")
     parser.add_argument("--choices", type=Path, nargs="*", default=[], help="choice.json files, one an optimizer")
