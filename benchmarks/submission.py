@@ -29,6 +29,7 @@ from slurm_runs import SITE, SlurmWorkplace  # noqa: E402
 from workflow_runs import small  # noqa: E402
 
 from dnatune.errors import RunError, run_script  # noqa: E402
+from dnatune.files import read_json  # noqa: E402
 
 
 def main() -> None:
@@ -55,10 +56,11 @@ def measure(cluster: Cluster, workplace: SlurmWorkplace, configuration: dict, ru
     workplace.site.write_text(yaml.safe_dump({**SITE, "ranks_per_node": 1}), "utf-8")
     began = time.monotonic()
     process = workplace.start(configuration, *targets(runs), watchful=False)
-    peak = 0
+    own = peak = 0
     watched = psutil.Process(process.pid)
     while process.poll() is None:
         with contextlib.suppress(psutil.NoSuchProcess):
+            own = max(own, watched.memory_info().rss)
             peak = max(peak, sum(one.memory_info().rss for one in [watched, *watched.children(recursive=True)]))
         time.sleep(0.2)
     wall = time.monotonic() - began
@@ -68,17 +70,26 @@ def measure(cluster: Cluster, workplace: SlurmWorkplace, configuration: dict, ru
     if len(jobs) != runs or any(row["State"] != "COMPLETED" for row in jobs):
         raise RunError(f"{runs} runs were to be {runs} completed jobs: {[row['State'] for row in jobs]}")
     elapsed = [int(row["ElapsedRaw"]) for row in jobs]
-    log_lines = workplace.said().count("Finished jobid")
-    ends = [datetime.datetime.fromisoformat(row["End"]) for row in jobs]
-    starts = [datetime.datetime.fromisoformat(row["Start"]) for row in jobs]
+    computed = [training_seconds(workplace, target) for target in targets(runs)]
+    starts, ends = ([datetime.datetime.fromisoformat(row[key]) for row in jobs] for key in ("Start", "End"))
     span = (max(ends) - min(starts)).total_seconds()
-    [
-        ("jobs of one step each", f"{runs} ({log_lines} with what they need)"),
-        ("whole workflow", f"{wall:.0f} s"),
-        ("first start to last end of the runs", f"{span:.0f} s"),
-        ("a job, median (range)", f"{statistics.median(elapsed):.0f} s ({min(elapsed)} to {max(elapsed)})"),
-        ("log-in node: Snakemake's memory at most", f"{peak / 2**20:.0f} MiB"),
+    table = [
+        ("runs of one step, a job each", f"{runs}"),
+        ("from the command to its end", f"{wall:.0f} s"),
+        ("first start to last end of the jobs", f"{span:.0f} s, {span / runs:.1f} s a job"),
+        ("one job: median (range)", f"{statistics.median(elapsed):.0f} s ({min(elapsed)} to {max(elapsed)})"),
+        ("of it the step itself, median", f"{statistics.median(computed):.2f} s"),
+        ("log-in node: memory of Snakemake at most", f"{own / 2**20:.0f} MiB"),
+        ("log-in node: memory with its children, the downloads among them", f"{peak / 2**20:.0f} MiB"),
     ]
+    print("| what | measured |\n|---|---|")  # noqa: T201
+    for what, measured in table:
+        print(f"| {what} | {measured} |")  # noqa: T201
+
+
+def training_seconds(workplace: SlurmWorkplace, target: str) -> float:
+    """Return what run.json says that a run's steps took."""
+    return read_json((workplace.folder / target).parent / "adapter" / "run.json")["wall_seconds"]
 
 
 def targets(runs: int) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -74,8 +75,27 @@ def uncut(tmp_path_factory, local):
     """The losses of the long run when nothing happens to it."""
     workplace = Workplace(tmp_path_factory.mktemp("uncut"))
     workplace.site.write_text(local.site.read_text())
+    give_prepared(local, workplace)
     workplace.complete(LONG, TARGET)
     return pytest.approx(losses(workplace), rel=1e-5)
+
+
+def give_prepared(local, workplace):
+    """Give what all runs begin with, so that a test of training begins with it; one test submits the whole chain."""
+    for stage in ("download", "prepare"):
+        shutil.copytree(local.results / stage, workplace.results / stage)
+
+
+@pytest.fixture
+def new_place(tmp_path, cluster, local):
+    """Return a function that makes a folder from which training can be submitted at once."""
+
+    def make(name="place"):
+        workplace = SlurmWorkplace(tmp_path / name, cluster)
+        give_prepared(local, workplace)
+        return workplace
+
+    return make
 
 
 @pytest.fixture(scope="module")
@@ -131,15 +151,15 @@ def test_one_node_trains_the_same_run(cluster, submitted, local):
     assert_trained_on(workplace, cluster, job_of(said), 1, losses(local))
 
 
-def test_three_nodes_train_the_same_run(tmp_path, cluster, configuration, local):
-    workplace = SlurmWorkplace(tmp_path / "place", cluster)
+def test_three_nodes_train_the_same_run(new_place, cluster, configuration, local):
+    workplace = new_place()
     done = workplace.complete_on_slurm(configuration, TARGET, "--set-resources", "finetune:nodes=3")
     assert_trained_on(workplace, cluster, job_of(done.output), 3, losses(local))
 
 
-def test_two_workflows_at_once_do_not_meet(tmp_path, cluster, configuration, local):
+def test_two_workflows_at_once_do_not_meet(new_place, cluster, configuration, local):
     """Both over two nodes, so that both rendezvous on ports of the same machine."""
-    places = [SlurmWorkplace(tmp_path / name, cluster) for name in ("one", "other")]
+    places = [new_place(name) for name in ("one", "other")]
     running = [place.start(configuration, TARGET, "--set-resources", "finetune:nodes=2") for place in places]
     wait("both train at once", lambda: sum(row["state"] == "RUNNING" for row in cluster.jobs()) == 2)
     for place, process in zip(places, running, strict=True):
@@ -147,10 +167,11 @@ def test_two_workflows_at_once_do_not_meet(tmp_path, cluster, configuration, loc
         assert_trained_on(place, cluster, job_of(place.said()), 2, losses(local))
 
 
-def test_a_job_about_to_end_saves_itself_and_goes_on(tmp_path, cluster, uncut):
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_job_about_to_end_saves_itself_and_goes_on(new_place, cluster, uncut, nodes):
     """Slurm's own signal; the requeued job must finish the run as if it had never been cut."""
-    workplace = SlurmWorkplace(tmp_path / "place", cluster)
-    job, process, log = started(workplace, cluster)
+    workplace = new_place()
+    job, process, log = started(workplace, cluster, "--set-resources", f"finetune:nodes={nodes}")
     cluster.run("scancel", "--signal=USR1", job["id"])
     assert process.wait(300) == 0, workplace.said()
     rows = read_json_lines(workplace.results / RUN / "training.jsonl")
@@ -162,8 +183,8 @@ def test_a_job_about_to_end_saves_itself_and_goes_on(tmp_path, cluster, uncut):
     assert "Trying to restart" not in workplace.said()
 
 
-def test_a_killed_rank_ends_its_job_at_once_and_the_retry_is_right(tmp_path, cluster, uncut):
-    workplace = SlurmWorkplace(tmp_path / "place", cluster)
+def test_a_killed_rank_ends_its_job_at_once_and_the_retry_is_right(new_place, cluster, uncut):
+    workplace = new_place()
     job, process, _ = started(workplace, cluster)
     os.kill(ranks_of(workplace)[1], signal.SIGKILL)
     began = time.monotonic()
@@ -191,8 +212,8 @@ def ranks_of(workplace):
     return sorted(found)
 
 
-def test_a_second_snakemake_waits_for_the_first_ones_run(tmp_path, cluster, uncut):
-    workplace = SlurmWorkplace(tmp_path / "place", cluster)
+def test_a_second_snakemake_waits_for_the_first_ones_run(new_place, cluster, uncut):
+    workplace = new_place()
     _, first, log = started(workplace, cluster)
     first.kill()
     first.wait()
@@ -206,24 +227,24 @@ def test_a_second_snakemake_waits_for_the_first_ones_run(tmp_path, cluster, uncu
     assert not (workplace.results / RUN / "checkpoints").exists()
 
 
-def test_a_job_that_would_only_fail_again_takes_its_gpus_once(tmp_path, cluster):
+def test_a_job_that_would_only_fail_again_takes_its_gpus_once(new_place, cluster):
     """Two nodes, so that the message comes from a rank to its launcher and from there to the job's own."""
-    workplace = SlurmWorkplace(tmp_path / "place", cluster)
+    workplace = new_place()
     tight = small(optimizers=CALM, training={"max_seq_length": 20})
     done = workplace.submit(tight, TARGET, "--set-resources", "finetune:nodes=2")
     assert done.code != 0 and "Traceback" not in done.output
     log = f"logs/small/{RUN}.log"
     assert f"log: {log}" in done.output
     assert "dnatune: DataError: the prompt has" in done.output and "raise 'training.max_seq_length'" in done.output
-    assert done.output.count("submitted with SLURM jobid") == 2  # prepare and finetune
+    assert done.output.count("submitted with SLURM jobid") == 1
     assert "Trying to restart" not in done.output
     # The job's own log is kept where one looks.
     kept = workplace.folder / "logs/slurm/rule_finetune/tiny_prom_core_all_adamw_3" / f"{job_of(done.output)}.log"
     assert log in kept.read_text()
 
 
-def test_a_cancelled_job_ends_snakemake_with_its_number(tmp_path, cluster):
-    workplace = SlurmWorkplace(tmp_path / "place", cluster)
+def test_a_cancelled_job_ends_snakemake_with_its_number(new_place, cluster):
+    workplace = new_place()
     job, process, _ = started(workplace, cluster, "--retries=0")
     cluster.run("scancel", job["id"])
     assert process.wait(120) != 0
@@ -231,8 +252,8 @@ def test_a_cancelled_job_ends_snakemake_with_its_number(tmp_path, cluster):
     assert f"SLURM-job '{job['id']}' failed" in said and "CANCELLED" in said
 
 
-def test_accounting_that_stops_half_way_hangs_nothing(tmp_path, cluster, uncut):
-    workplace = SlurmWorkplace(tmp_path / "place", cluster)
+def test_accounting_that_stops_half_way_hangs_nothing(new_place, cluster, uncut):
+    workplace = new_place()
     _, process, _ = started(workplace, cluster)
     cluster.stop_accounting()
     try:
@@ -243,9 +264,9 @@ def test_accounting_that_stops_half_way_hangs_nothing(tmp_path, cluster, uncut):
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
-def test_a_lost_node_s_run_goes_on_elsewhere(tmp_path, cluster, uncut, nodes):
+def test_a_lost_node_s_run_goes_on_elsewhere(new_place, cluster, uncut, nodes):
     """Of two nodes the one that has the job's own script, or the other."""
-    workplace = SlurmWorkplace(tmp_path / "place", cluster)
+    workplace = new_place()
     job, process, _ = started(workplace, cluster, "--set-resources", f"finetune:nodes={nodes}")
     lost = cluster.run("scontrol", "show", "hostnames", job["nodes"]).stdout.split()[-1]
     cluster.stop_node(lost)
