@@ -71,7 +71,7 @@ def test_nodes_of_the_command_line_change_nodes_and_tasks_and_nothing_else(tmp_p
         return jobs
 
     before, after = plan(), plan("--set-resources", "finetune:nodes=4")
-    assert len(before) == 15 and before.keys() == after.keys()
+    assert len(before) == 17 and before.keys() == after.keys()
     for job, resources in before.items():
         own = {"nodes": "4", "tasks": "4", "mpi": "srun"} if job[0] == "finetune" else {}
         assert after[job] == {**resources, **own}
@@ -107,5 +107,6 @@ def test_a_small_copy_of_the_original_runs_through(tmp_path, taiwania):
     assert all("gres/gpu=" in row["ReqTRES"] for row in jobs)
     run = "DNA-LLaMA3_prom_core_all"
     scored = [f"rule_evaluate_{run}_{optimizer}_0_evaluate_merge" for optimizer in ("AdamW", "RK4")]
-    groups = ["rule_prepare_evaluate_baseline_prepare", *scored, "rule_compare_compare_stability"]
+    asked = [f"rule_{rule}_wildcards_{run}" for rule in ("evaluate_base", "probe")]
+    groups = ["rule_prepare_evaluate_baseline_prepare", *asked, *scored, "rule_compare_compare_stability"]
     assert sorted(row["Comment"] for row in jobs) == sorted([*rows, *groups])

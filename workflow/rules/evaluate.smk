@@ -53,8 +53,6 @@ rule evaluate_base:
         f"{LOGS}/evaluate/zero-shot/{{model}}/{{task}}.log",
     benchmark:
         f"{LOGS}/benchmarks/evaluate/zero-shot/{{model}}/{{task}}.tsv"
-    group:
-        grouped("evaluate_base_{model}_{task}")
     conda:
         ENVIRONMENT
     threads: SITE.scoring_ranks
@@ -81,8 +79,6 @@ rule probe:
         f"{LOGS}/evaluate/zero-shot/{{model}}/{{task}}_probe.log",
     benchmark:
         f"{LOGS}/benchmarks/evaluate/zero-shot/{{model}}/{{task}}_probe.tsv"
-    group:
-        grouped("evaluate_base_{model}_{task}")
     conda:
         ENVIRONMENT
     resources:

@@ -21,7 +21,9 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, required=True, help="number of processes on each machine")
     parser.add_argument("--nodes", type=int, default=1, help="number of machines; more than one needs Slurm")
     parser.add_argument("--cpus", type=int, default=1, help="cores of each machine, for srun")
-    parser.add_argument("--state", type=Path, help="folder of the run, which one writer at a time may have")
+    parser.add_argument(
+        "--state", type=Path, help="folder of the run, seen by all nodes, which one writer at a time may have"
+    )
     parser.add_argument("--member", action="store_true", help="one of several launchers that srun has started")
     parser.add_argument("script", help="Python script to run on each rank: a path, or the name of one beside this file")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments")
@@ -36,15 +38,22 @@ def main() -> None:
     sibling = here.parent / f"{options.script}.py"
     command = [str(sibling) if sibling.is_file() else options.script, *options.arguments]
     if options.member:
-        launching.start_ranks(command, options.ranks, launching.node_of_step(options.nodes))
+        node = launching.node_of_step(options.nodes)
+        try:
+            launching.start_ranks(command, options.ranks, node)
+        except Interrupted as saved:
+            launching.leave_word(options.state, saved)
         return
     try:
         with runlock.held(options.state, _patience()) if options.state else contextlib.nullcontext():
             if options.nodes == 1:
                 launching.start_ranks(command, options.ranks)
             else:
-                own = ["--nodes", str(options.nodes), "--ranks", str(options.ranks), "--member"]
-                launching.start_nodes([str(here), *own, *command], options.nodes, options.cpus)
+                if options.state is None:
+                    parser.error("several nodes need --state")
+                own = ["--nodes", str(options.nodes), "--ranks", str(options.ranks), "--state", str(options.state)]
+                arguments = [str(here), *own, "--member", *command]
+                launching.start_nodes(arguments, options.nodes, options.cpus, options.state)
     except Interrupted:
         launching.requeue()
         raise

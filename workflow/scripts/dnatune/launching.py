@@ -14,9 +14,12 @@ from typing import Any
 
 from dnatune import errors
 from dnatune.errors import DnatuneError, Interrupted, RunError
+from dnatune.files import publish_file
 
 #: Environment variable that names the file in which ranks tell their launcher that they were interrupted.
 _STATUS = "DNATUNE_INTERRUPTED_FILE"
+#: File by which the launcher of one node tells that of all the same.
+_WORD = "interrupted"
 #: Ports of rendezvous over several nodes, below those that systems hand out by themselves.
 _FIRST_PORT, _PORTS = 12000, 18000
 #: glibc gives large blocks back to the system when they are freed, and takes them again, zeroed page by page, for the
@@ -67,7 +70,7 @@ class Node:
     job: str
 
 
-def start_nodes(arguments: Sequence[str], nodes: int, cpus: int) -> None:
+def start_nodes(arguments: Sequence[str], nodes: int, cpus: int, state: Path) -> None:
     """Start this launcher once on each node of the allocation, by srun, and wait for all of them.
 
     The Slurm plugin runs a job of several nodes outside any step, so that `srun` can spread it. One launcher that
@@ -77,9 +80,11 @@ def start_nodes(arguments: Sequence[str], nodes: int, cpus: int) -> None:
         arguments: the command line of launch.py for one node.
         nodes: number of nodes.
         cpus: cores of each node.
+        state: folder that all nodes see, for `leave_word`.
 
     Raises:
         RunError: not inside an allocation, or a launcher failed; its exit status is that of the launcher.
+        Interrupted: the ranks wrote a checkpoint and ended because the job was about to.
     """
     if "SLURM_JOB_ID" not in os.environ:
         raise RunError(
@@ -97,13 +102,31 @@ def start_nodes(arguments: Sequence[str], nodes: int, cpus: int) -> None:
         sys.executable,
         *arguments,
     ]
+    word = state / _WORD
+    word.unlink(missing_ok=True)
     status = subprocess.run(command, check=False).returncode
-    if status == Interrupted.exit_status:
-        raise Interrupted("the job was about to end; the run is saved", fix="nothing: it goes on when started again")
+    if word.exists():
+        told = word.read_text("utf-8")
+        word.unlink()
+        if not status:
+            raise Interrupted(told, fix="nothing: it goes on when started again")
     if status:
         failure = RunError(f"a node's launcher ended with exit status {status}", fix="its message stands above")
         failure.exit_status = status if 0 < status < 128 else RunError.exit_status
         raise failure
+
+
+def leave_word(state: Path, saved: Interrupted) -> None:
+    """Tell the launcher of all nodes, from that of one, that the run was saved before its end.
+
+    An exit status would not do: srun ends the others at once, which may not have come so far.
+
+    Args:
+        state: folder that all nodes see.
+        saved: what a node's launcher found.
+    """
+    with publish_file(state / _WORD) as scratch:
+        scratch.write_text(saved.what, "utf-8")
 
 
 def node_of_step(nodes: int) -> Node:
