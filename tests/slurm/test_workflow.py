@@ -142,7 +142,7 @@ def assert_trained_on(workplace, cluster, job, nodes, expected):
 
 def job_of(said):
     """Return the number of the only job that Snakemake says it has submitted for rule finetune."""
-    (number,) = re.findall(r"rule_finetune/\S*/(\d+)\.log", said)
+    (number,) = set(re.findall(r"rule_finetune/\S*/(\d+)\.log", said))
     return number
 
 
@@ -167,6 +167,11 @@ def test_two_workflows_at_once_do_not_meet(new_place, cluster, configuration, lo
         assert_trained_on(place, cluster, job_of(place.said()), 2, losses(local))
 
 
+def as_uncut(uncut, nodes):
+    """Four ranks add up in another order than the two of the uncut run; over 200 steps that grew to 6e-4."""
+    return uncut if nodes == 1 else pytest.approx(uncut.expected, rel=2e-3)
+
+
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_a_job_about_to_end_saves_itself_and_goes_on(new_place, cluster, uncut, nodes):
     """Slurm's own signal; the requeued job must finish the run as if it had never been cut."""
@@ -178,7 +183,7 @@ def test_a_job_about_to_end_saves_itself_and_goes_on(new_place, cluster, uncut, 
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     # The log is of the job as it went on, from a checkpoint; regular ones come later than the run is long.
     assert "continuing from checkpoint" in log.read_text()
-    assert losses(workplace) == uncut
+    assert losses(workplace) == as_uncut(uncut, nodes)
     # Once submitted, never failed: no retry was used.
     assert "Trying to restart" not in workplace.said()
 
@@ -273,4 +278,4 @@ def test_a_lost_node_s_run_goes_on_elsewhere(new_place, cluster, uncut, nodes):
     assert process.wait(400) == 0, workplace.said()
     record = read_json(workplace.results / RUN / "adapter/run.json")
     assert not any(device.startswith(f"{lost}:") for device in record["devices"])
-    assert losses(workplace) == uncut
+    assert losses(workplace) == as_uncut(uncut, nodes)
