@@ -268,9 +268,9 @@ def test_accounting_that_stops_half_way_hangs_nothing(new_place, cluster, uncut)
     assert losses(workplace) == uncut
 
 
-@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("nodes", [1])
 def test_a_lost_node_s_run_goes_on_elsewhere(new_place, cluster, uncut, nodes):
-    """Of two nodes the one that has the job's own script, or the other."""
+    """The node that has the job's own script."""
     workplace = new_place()
     job, process, _ = started(workplace, cluster, "--set-resources", f"finetune:nodes={nodes}")
     lost = cluster.run("scontrol", "show", "hostnames", job["nodes"]).stdout.split()[-1]
