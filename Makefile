@@ -17,15 +17,20 @@ demo: $(READY)
 	@$(BIN)/python workflow/scripts/stage_times.py logs/demo/benchmarks
 	@echo "Report: results/demo/report.html"
 
+# Two processes share the tests; with a thread each they do not fight for two cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=15 --numprocesses 2 --dist loadgroup
+
 test: $(READY) lint
-	$(BIN)/python -m pytest -m "not slow and not gpu" --durations=15
+	$(PYTEST) -m "not slow and not gpu"
 
 # A real Slurm on this machine: root, and Debian's packages of .ci/packages-slurm.txt.
 test-slurm: $(READY)
 	$(BIN)/python -m pytest -m "not slow" --durations=15 tests/slurm
 
+# The first where the machine can run a Slurm; elsewhere those tests skip with a reason.
 test-long: $(READY)
-	$(BIN)/python -m pytest -m "slow and not gpu" --durations=15
+	$(BIN)/python -m pytest -m "slow" --durations=15 tests/slurm
+	$(PYTEST) -m "slow and not gpu"
 
 doctor: $(READY)
 	$(BIN)/python workflow/scripts/doctor.py

@@ -9,6 +9,13 @@ from dnatune.records import instruction_records, read_csv, write_records
 from samples import ROOT, TASK, make_tiny_model
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where processes share the tests, keep together those of a file, and those that look at one finished run."""
+    for item in items:
+        group = "chain" if "chain" in getattr(item, "fixturenames", ()) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Real GUE data and a real tokenizer, which are never part of the project."""

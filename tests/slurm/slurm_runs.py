@@ -66,7 +66,7 @@ class SlurmWorkplace(workflow_runs.Workplace):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=600,
+            timeout=workflow_runs.TIMEOUT_SECONDS,
             check=False,
         )
         return workflow_runs.Finished(done.returncode, done.stdout)

@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from slurm_runs import SlurmWorkplace
-from workflow_runs import Workplace, small
+from workflow_runs import ROOT, Workplace, small
 
 from dnatune.files import read_json, read_json_lines
 
@@ -62,8 +63,6 @@ def configuration():
 @pytest.fixture(scope="module")
 def local(tmp_path_factory, configuration):
     """The same runs on this machine alone, with as many ranks."""
-    import yaml
-
     workplace = Workplace(tmp_path_factory.mktemp("local"))
     workplace.site.write_text(yaml.safe_dump({"ranks_per_node": 2, "cpus_per_rank": 1, "mem_mb": 4000}))
     workplace.complete(configuration)
@@ -110,6 +109,22 @@ def test_what_slurm_computes_is_what_one_machine_computes(local, submitted):
     workplace, _ = submitted
     assert predictions(workplace) == predictions(local)
     assert (workplace.results / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_demo_comes_out_as_on_one_machine(tmp_path, cluster, local):
+    """Every file of predictions, to the last digit."""
+    demo = yaml.safe_load((ROOT / "config/demo.yaml").read_text("utf-8"))
+    alone, submitted = Workplace(tmp_path / "alone"), SlurmWorkplace(tmp_path / "submitted", cluster)
+    alone.site.write_text(local.site.read_text())
+    alone.complete(demo)
+    submitted.complete_on_slurm(demo, watchful=False)
+    found, expected = (
+        {str(file.relative_to(place.folder)): file.read_text() for file in place.folder.rglob("predictions.tsv")}
+        for place in (submitted, alone)
+    )
+    assert found == expected and len(found) == 11
+    assert (submitted.folder / "results/demo/report.html").is_file()
 
 
 def test_jobs_can_be_told_apart_and_downloads_stay_on_the_log_in_node(submitted, cluster):

@@ -156,6 +156,14 @@ def test_shipped_configurations_are_valid():
         assert configuration.resolve(yaml.safe_load(file.read_text())).runs()
 
 
+def test_what_is_written_down_of_a_configuration_configures_the_same():
+    """So that configuration.yaml among the results can be run again."""
+    for file in (ROOT / "config").glob("*.yaml"):
+        settings = configuration.resolve(yaml.safe_load(file.read_text())).settings
+        written = yaml.safe_load(yaml.safe_dump(settings))
+        assert configuration.resolve(written).settings == settings, file.name
+
+
 def test_scalars_of_the_command_line_are_read_and_text_of_files_is_not():
     config = {"lora": {"dropout": "0.5", "note": "7"}, "seeds": ["0", "1"], "budget": {"epochs": "null", "steps": "3"}}
     given = {"lora": {"dropout": "0.5"}, "seeds": ["0", "1"], "budget": {"epochs": "null", "steps": "3"}}

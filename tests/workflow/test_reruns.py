@@ -28,6 +28,10 @@ def test_a_default_written_out_changes_nothing(chain):
     assert plan.counts == {}
 
 
+def test_the_configuration_among_the_results_changes_nothing(chain):
+    assert chain.plan(chain.results / "compare/configuration.yaml").counts == {}
+
+
 def test_another_site_changes_nothing(chain, tmp_path):
     elsewhere = Workplace(chain.folder)
     elsewhere.site = tmp_path / "site.yaml"

@@ -15,8 +15,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "workflow" / "scripts"
 PYTHON = sys.executable
-#: Nothing here may wait for ever; the longest run takes a minute on an idle machine.
-TIMEOUT_SECONDS = 900
+#: Nothing here may wait for ever; the longest run, the demo on a test cluster, takes a quarter of an hour.
+TIMEOUT_SECONDS = 1800
 
 _ONE_RANK = {"ranks_per_node": 1, "cpus_per_rank": 1, "mem_mb": 2000, "runtime": "1h"}
 #: A chain of two runs that costs little: one learns to answer with a label, the other's first update throws it off.
@@ -155,7 +155,7 @@ class Workplace:
         assert done.code == 0, "\n\n".join([done.output, *self._log_tails()])
         return done
 
-    def plan(self, configuration: Mapping[str, Any], *arguments: str | Path) -> Plan:
+    def plan(self, configuration: Mapping[str, Any] | Path, *arguments: str | Path) -> Plan:
         """Return what a dry run says would be done."""
         done = self.complete(configuration, "--dry-run", *arguments)
         return read_plan(done.output)
