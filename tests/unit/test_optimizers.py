@@ -234,10 +234,12 @@ def reference_rk4_adam(theta, steps, h, beta2, epsilon, weight_decay, max_norm=N
     for n in range(1, steps + 1):
         moment = beta2 * moment + (1 - beta2) * slope(theta) ** 2
         scale = np.sqrt(moment / (1 - beta2**n)) + epsilon
+        bound = scale * np.sqrt((1 - beta2**n) / (1 - beta2))
         k1 = slope(theta)
-        k2 = slope(theta - h / 2 * k1 / scale)
-        k3 = slope(theta - h / 2 * k2 / scale)
-        k4 = slope(theta - h * k3 / scale)
+        assert (np.abs(k1) <= bound).all()
+        k2 = np.clip(slope(theta - h / 2 * k1 / scale), -bound, bound)
+        k3 = np.clip(slope(theta - h / 2 * k2 / scale), -bound, bound)
+        k4 = np.clip(slope(theta - h * k3 / scale), -bound, bound)
         combined = (k1 + 2 * k2 + 2 * k3 + k4) / 6
         norm = np.linalg.norm(combined)
         if max_norm:
@@ -256,6 +258,35 @@ def test_rk4_adam_equals_its_formula(weight_decay, max_norm):
     expected, norm = reference_rk4_adam(START, 5, 0.05, 0.9, 1e-4, weight_decay, max_norm)
     np.testing.assert_allclose(theta.detach().numpy(), expected, rtol=0, atol=1e-13)
     assert optimizer.last_update_norm == pytest.approx(norm, rel=1e-12)
+
+
+def test_rk4_adam_starts_where_half_of_the_gradient_is_zero():
+    """As a fresh LoRA adapter does: the gradient by `down` is 0 until `up` has left 0."""
+    down, up = parameter(np.ones(4)), parameter(np.zeros(4))
+    optimizer = build("rk4_adam", [down, up], learning_rate=0.05)
+    losses = []
+    for _ in range(40 * 4):
+        loss = ((down * up - torch.arange(1.0, 5.0, dtype=torch.float64)) ** 2).sum()
+        losses.append(loss.item())
+        for tensor, gradient in zip((down, up), torch.autograd.grad(loss, (down, up)), strict=True):
+            tensor.grad = gradient
+        before = torch.stack([down, up]).detach().clone()
+        optimizer.step()
+        if len(losses) == 1:
+            assert torch.equal(down, before[0])
+        elif len(losses) <= 4:
+            # Adam's bound of the first step.
+            assert (torch.stack([down, up]) - torch.tensor([[1.0], [0.0]])).abs().max() <= 0.05 * (1 + 1e-9)
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_rk4_adam_hides_no_infinite_gradient():
+    theta = parameter()
+    optimizer = build("rk4_adam", [theta], learning_rate=0.05)
+    for stage in range(4):
+        theta.grad = torch.ones_like(theta) * (math.inf if stage == 2 else 1.0)
+        optimizer.step()
+    assert not math.isfinite(optimizer.last_update_norm)
 
 
 # Stages, state, memory

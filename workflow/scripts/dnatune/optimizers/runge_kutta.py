@@ -111,12 +111,17 @@ class ChebyshevRungeKutta(StagedOptimizer):
 
 
 class RungeKuttaAdam(RungeKutta):
-    """Experimental: the classical RK4 on the preconditioned flow dθ/dt = −P_n⁻¹ g(θ).
+    """Experimental: the classical RK4 on the preconditioned flow dθ/dt = −P_n⁻¹ g(θ), within Adam's own bound.
 
     P_n is diagonal and frozen over the stages of step n. It is Adam's (Kingma and Ba, ICLR 2015) from the
     gradient k_1 of the first stage, at θ₀ and before any move:
 
-        v_n = β₂ v_{n−1} + (1 − β₂) k_1²,   P_n = √(v_n / (1 − β₂ⁿ)) + ε.
+        v_n = β₂ v_{n−1} + (1 − β₂) k_1²,   P_n = √(v_n / (1 − β₂ⁿ)) + ε,   c_n = √((1 − β₂ⁿ) / (1 − β₂)).
+
+    Adam never moves an element by more than h c_n, for its gradient is part of v_n. Here that holds for k_1, and
+    the gradients of the later stages are cut to it, |k_i| ≤ c_n P_n: where k_1 is 0 or nearly so they would
+    otherwise be divided by ε. A fresh LoRA adapter is such a place: half of it has gradient 0 until the other
+    half has moved.
 
     There is no first moment: averaging over steps would be a second memory of the flow, and the stages are
     there to resolve it within one. Weight decay is decoupled, θ_new = (1 − hw) θ₀ − h P_n⁻¹ Σ b_i k_i. The
@@ -154,11 +159,26 @@ class RungeKuttaAdam(RungeKutta):
         torch._foreach_mul_(moments, group["beta2"])
         torch._foreach_addcmul_(moments, gradients, gradients, value=1 - group["beta2"])
 
-    def _move(self, group: dict[str, Any], parameters: Tensors, terms: list[tuple[float, Tensors]]) -> None:
-        correction = math.sqrt(1 - group["beta2"] ** (group["step"] + 1))
+    def _advance(self, group: dict[str, Any], parameters: Tensors, gradients: Tensors) -> Tensors:
+        scales = self._denominators(group, parameters)
+        torch._foreach_mul_(scales, self._correction(group) / math.sqrt(1 - group["beta2"]))
+        torch._foreach_div_(scales, torch._foreach_abs(gradients))
+        # Multiplied, not clamped: what is infinite becomes NaN and is seen, what is within the bound stays as it is.
+        torch._foreach_clamp_max_(scales, 1.0)
+        torch._foreach_mul_(gradients, scales)
+        return super()._advance(group, parameters, gradients)
+
+    def _correction(self, group: dict[str, Any]) -> float:
+        return math.sqrt(1 - group["beta2"] ** (group["step"] + 1))
+
+    def _denominators(self, group: dict[str, Any], parameters: Tensors) -> Tensors:
         denominators = torch._foreach_sqrt(self._kept(parameters, "second_moment"))
-        torch._foreach_div_(denominators, correction)
+        torch._foreach_div_(denominators, self._correction(group))
         torch._foreach_add_(denominators, group["eps"])
+        return list(denominators)
+
+    def _move(self, group: dict[str, Any], parameters: Tensors, terms: list[tuple[float, Tensors]]) -> None:
+        denominators = self._denominators(group, parameters)
         for weight, tensors in terms:
             torch._foreach_addcdiv_(parameters, tensors, denominators, value=-group["lr"] * weight)
 
