@@ -1,0 +1,76 @@
+"""An interval, that of a paired difference, and how wide it is."""
+
+import dataclasses
+
+import numpy as np
+from scipy import stats
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """An estimate between two limits, or the reason why there are none.
+
+    Attributes:
+        estimate: point estimate; None where there is not even that.
+        low: lower limit; None when refused.
+        high: upper limit; None when refused.
+        level: confidence level, 0.95 for 95 %.
+        reason: why there are no limits; None when there are.
+    """
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    level: float
+    reason: str | None = None
+
+    def within(self, margin: float) -> bool:
+        """Return whether all of the interval lies strictly between -margin and margin."""
+        return self.low is not None and self.high is not None and -margin < self.low and self.high < margin
+
+
+@dataclasses.dataclass(frozen=True)
+class PairedDifference:
+    """A metric of method A minus that of method B, over seeds and test items that both share.
+
+    Attributes:
+        metric: one of `DIFFERENCE_METRICS`.
+        seeds: number of seeds.
+        items: number of test items.
+        differences: the difference of each seed [seeds]; empty where the metric has no value.
+        interval: the difference expected of a new seed on new test items.
+        p_value: two-sided, of no such difference; None when refused.
+        seed_variance: variance of the difference from seed to seed on the same items; None when refused.
+        item_variance: variance that the choice of test items gives to the difference of every seed alike, and that no
+            number of seeds averages out; None when refused.
+    """
+
+    metric: str
+    seeds: int
+    items: int
+    differences: tuple[float, ...]
+    interval: Interval
+    p_value: float | None = None
+    seed_variance: float | None = None
+    item_variance: float | None = None
+
+    def interval_at(self, level: float) -> Interval:
+        """Return the interval at another confidence level."""
+        if self.interval.estimate is None or self.seed_variance is None or self.item_variance is None:
+            return dataclasses.replace(self.interval, level=level)
+        half = float(half_width(self.seed_variance, self.item_variance, self.seeds, self.items, 1 - level))
+        return Interval(self.interval.estimate, self.interval.estimate - half, self.interval.estimate + half, level)
+
+
+def half_width(
+    seed_variance: float | np.ndarray, item_variance: float | np.ndarray, seeds: int, items: int, alpha: float
+) -> np.ndarray:
+    """Return half the width of the 1 - alpha interval of `paired_difference`; the formula is there."""
+    of_seeds, of_items = (stats.t.isf(alpha / 2, number - 1) for number in (seeds, items))
+    return np.sqrt(of_seeds**2 * np.asarray(seed_variance) / seeds + of_items**2 * np.asarray(item_variance))
+
+
+def refused(values: np.ndarray, level: float, reason: str) -> Interval:
+    """Return an interval without limits, for a reason; the estimate is the mean of the values, if they have one."""
+    known = values.ndim == 1 and len(values) > 0 and bool(np.isfinite(values).all())
+    return Interval(float(values.mean()) if known else None, None, None, level, reason)
