@@ -1,0 +1,70 @@
+"""What scoring and training are measured alike by: seconds, rates, FLOPs, rows of several lengths."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dnatune import accounting, packing, timing
+from dnatune.accounting import Work, now
+from dnatune.benchmarking.bench import Bench
+
+#: Shortest row that is timed.
+_FEWEST_IN_A_ROW = 8
+
+
+def rates(seconds: float, count: int, executed: int, needed: int, peak: float) -> dict[str, float]:
+    """Return rates and FLOPs of a global batch."""
+    return {
+        "examples_per_second": count / seconds,
+        "executed_flops": executed,
+        "floor_flops": needed,
+        "executed_over_floor": executed / needed,
+        # Of what the device could do: what it did, and what it had to do.
+        "executed_utilisation": executed / seconds / peak,
+        "model_flop_utilisation": needed / seconds / peak,
+    }
+
+
+def timed(task: Callable[[], Any], device: str) -> Callable[[], float]:
+    """Return a function that runs a task and returns its seconds."""
+
+    def run() -> float:
+        started = now(device)
+        task()
+        return now(device) - started
+
+    return run
+
+
+def floor_work(batches: Sequence[packing.PackedBatch]) -> Work:
+    """Return the least that a forward pass over shared rows has to compute."""
+    return sum((accounting.floor(batch) for batch in batches), Work(0, 0, 0))
+
+
+def time_rows(
+    bench: Bench,
+    count: int,
+    pack: Callable[[int], packing.PackedBatch],
+    task: Callable[[int], Callable[[], float]],
+) -> list[dict[str, Any]]:
+    """Time shared rows of several lengths by turns: all examples in one row, halves of them, and so on.
+
+    Args:
+        bench: what is measured with.
+        count: examples in all.
+        pack: a row of so many examples.
+        task: what to time with so many examples in a row.
+    """
+    halves = [count >> halvings for halvings in range(1, count.bit_length())]
+    sizes = [count, *(size for size in halves if size >= _FEWEST_IN_A_ROW)]
+    tasks = {str(size): task(size) for size in sizes}
+    timing.warm_up(tasks)
+    seconds = timing.by_turns(tasks, bench.own["repeats"], bench.neighbours)
+    return [
+        {
+            "examples": size,
+            "tokens": pack(size).input_ids.numel(),
+            "seconds": seconds[str(size)],
+            **timing.spread(seconds[str(size)]),
+        }
+        for size in sizes
+    ]

@@ -1,0 +1,91 @@
+"""Ways to score the same examples with the same model, timed by turns."""
+
+import contextlib
+import logging
+import statistics
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from dnatune import accounting, models, packing, recipes, timing
+from dnatune.benchmarking.agreement import check_scores
+from dnatune.benchmarking.bench import Bench
+from dnatune.benchmarking.measures import floor_work, rates, time_rows, timed
+from dnatune.scoring import label_log_probabilities
+
+
+def measure_scoring(bench: Bench, peak: float) -> dict[str, Any]:
+    """Compare ways to score the same examples with the same plain model."""
+    model, test, scored, end = bench.base().eval(), bench.test, bench.scored, bench.tokenizer.eos_token_id
+    batch_size = bench.settings["evaluation"]["batch_size"]
+    errors = check_scores(model, test, scored, end, batch_size)
+    model = model.to(bench.dtype)
+    dimensions = accounting.dimensions(model)
+
+    def as_asked(_: int) -> int:
+        return recipes.ORIGINAL_NEW_TOKENS
+
+    def as_answered(index: int) -> int:
+        """A trained model ends its answer itself, and random weights do not."""
+        return len(test.answer(index))
+
+    def shared(size: int) -> Callable[[], Any]:
+        likelihood = models.LabelLikelihood(model)
+        return lambda: label_log_probabilities(likelihood, test, scored, size, True, bench.rank.device)
+
+    ways: dict[str, Callable[[], Any]] = {
+        "original": lambda: recipes.score_one_by_one(model, test, scored, end, as_asked),
+        "original, ended answers": lambda: recipes.score_one_by_one(model, test, scored, end, as_answered),
+        "common practice": lambda: recipes.score_in_rows(model, test, scored, recipes.COMMON_ROWS),
+        "shared prefix": shared(batch_size),
+    }
+    packed = [packing.pack_scoring(test, part, shared=True) for part in packing.chunks(scored, batch_size)]
+    works = {
+        "original": recipes.one_by_one_work(test, scored, as_asked),
+        "original, ended answers": recipes.one_by_one_work(test, scored, as_answered),
+        "common practice": recipes.in_rows_work(test, scored, recipes.COMMON_ROWS),
+        "shared prefix": recipes.work_of(packed),
+    }
+    needed = accounting.scoring_flops(dimensions, floor_work(packed))
+    with _quiet_generation():
+        timing.warm_up(ways)
+        seconds = timing.by_turns(
+            {name: timed(way, bench.rank.device) for name, way in ways.items()}, bench.own["repeats"], bench.neighbours
+        )
+    return {
+        "examples": len(scored),
+        "labels": len(test.labels),
+        "score_errors": errors,
+        "recipes": {
+            name: {
+                "seconds": times,
+                **timing.spread(times),
+                **rates(
+                    statistics.median(times),
+                    len(scored),
+                    accounting.scoring_flops(dimensions, works[name]),
+                    needed,
+                    peak,
+                ),
+            }
+            for name, times in seconds.items()
+        },
+        "speedup": timing.speedups(seconds, "shared prefix"),
+        "rows": time_rows(
+            bench,
+            len(scored),
+            lambda size: packing.pack_scoring(test, scored[:size], shared=True),
+            lambda size: timed(shared(size), bench.rank.device),
+        ),
+    }
+
+
+@contextlib.contextmanager
+def _quiet_generation() -> Iterator[None]:
+    """Generation warns once for each call, which would fill the log."""
+    logger = logging.getLogger("transformers.generation")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
