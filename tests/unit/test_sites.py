@@ -140,6 +140,13 @@ def test_nodes_of_the_command_line_must_be_a_number(tmp_path, nodes):
         load(tmp_path, slurm={}).layout("adamw", nodes)
 
 
+def test_resources_that_go_together_are_not_changed_alone():
+    sites.refuse_overrides({"finetune": {"nodes": 2, "runtime": 60}, "merge": {"mem_mb": 1, "slurm_account": "a"}})
+    for rule, name in (("finetune", "ranks"), ("finetune", "slurm_extra"), ("trial", "nodes"), ("evaluate", "gres")):
+        with pytest.raises(ConfigurationError, match=f"the resource {name} of rule {rule}"):
+            sites.refuse_overrides({rule: {"runtime": 60, name: 2}})
+
+
 def test_an_unknown_site_is_refused_with_the_known_ones():
     with pytest.raises(ConfigurationError, match="unknown site") as caught:
         sites.load(ROOT, {"DNATUNE_SITE": "nowhere"})

@@ -269,6 +269,13 @@ def test_nodes_of_the_command_line_that_cannot_be_meant_stop_before_any_job(node
     assert not (tmp_path / "results").exists()
 
 
+def test_a_resource_that_would_contradict_others_stops_before_any_job(tmp_path):
+    done = Workplace(tmp_path).snakemake(small(), "--set-resources", "finetune:ranks=4")
+    assert done.code != 0
+    assert_one_message(done.output, "ConfigurationError", "ranks of rule finetune", "ranks_per_node")
+    assert not (tmp_path / "results").exists()
+
+
 def test_an_unknown_site_is_named_with_those_there_are(tmp_path):
     workplace = Workplace(tmp_path)
     workplace.site = Path("nowhere")

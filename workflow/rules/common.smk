@@ -31,6 +31,7 @@ def _or_stop(function, *arguments):
 
 CONFIG = _or_stop(configuration.resolve, configuration.read_scalars(config, workflow.config_settings.config))
 SITE = _or_stop(sites.load, Path(workflow.current_basedir).parents[1], os.environ)
+_or_stop(sites.refuse_overrides, workflow.resource_settings.overwrite_resources)
 # What `--set-resources finetune:nodes=…` asks for: tasks and the launcher follow from it.
 NODES = workflow.resource_settings.overwrite_resources.get("finetune", {}).get("nodes")
 if NODES is not None:

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ RESOURCES = (
     "constraint",
     "slurm_extra",
 )
+#: Of them, those that belong together: one alone, changed on the command line, would contradict the others.
+_BOUND = ("nodes", "tasks", "mpi", "ranks", "gres", "tasks_per_gpu", "slurm_extra")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,6 +270,26 @@ def find(folder: Path, name: str | None) -> Path:
             fix=f"give a path, or one of: {', '.join(known)}",
         )
     return found
+
+
+def refuse_overrides(overrides: Mapping[str, Iterable[str]]) -> None:
+    """Refuse resources of the command line that would contradict what else a job asks for.
+
+    Args:
+        overrides: names of resources by rule, as `--set-resources` gives them.
+
+    Raises:
+        ConfigurationError: one of them follows from the site file.
+    """
+    for rule, names in overrides.items():
+        for name in names:
+            if name in _BOUND and (rule, name) != ("finetune", "nodes"):
+                raise ConfigurationError(
+                    f"the resource {name} of rule {rule} follows from the site file, with others that must fit it",
+                    where=f"--set-resources {rule}:{name}",
+                    fix="set nodes, ranks_per_node or the key slurm in a site file (profiles/sites/template); "
+                    "`--set-resources finetune:nodes=N` alone changes all that goes with it",
+                )
 
 
 def visible_gpus(environment: Mapping[str, str]) -> int:
