@@ -25,7 +25,7 @@ def read(results: Results):
     groups = comparison.group_runs(comparison.read_run(*place, results.tasks) for place in places)
     baselines = [comparison.read_baseline(folder, results.tasks) for folder in results.baselines]
     audits = comparison.read_audits(results.audits, results.tasks)
-    return groups, comparison.comparison_rows(groups, baselines, results.tasks, audits)
+    return groups, comparison.comparison_rows(groups, baselines, results.tasks, audits, 0.95)
 
 
 def pairs_of(results: Results) -> list[dict]:
@@ -420,7 +420,7 @@ BREAKAGES = {
     "not a number": (lambda r: change(r.evaluations[0] / "metrics.json", mcc="high"), "'mcc' is 'high'"),
     "NaN": (lambda r: change(r.evaluations[0] / "metrics.json", brier=math.nan), "'brier' is nan"),
     "a word for steps": (lambda r: change(r.adapters[0] / "run.json", steps=True), "'steps' is True"),
-    "statuses differ": (lambda r: change(r.adapters[0] / "run.json", status="diverged", diverged=None), "run.json"),
+    "statuses differ": (lambda r: change(r.evaluations[0] / "metrics.json", status="diverged"), "and its metrics are"),
     "classes differ": (lambda r: change(r.evaluations[0] / "metrics.json", confusion=[[1]]), "2 classes"),
     "items differ": (lambda r: change(r.evaluations[0] / "metrics.json", n=3), "metrics.json counts 3"),
     "order differs": (lambda r: r.logs.reverse(), "same order"),

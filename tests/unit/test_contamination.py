@@ -184,6 +184,11 @@ def test_losing_as_much_as_the_control_is_no_sign():
     assert more == (1.0, 0.0)
 
 
+def test_a_handful_of_dev_items_is_no_sign():
+    test, few = answers(0, items=500, right=0.9), answers(1, items=3, right=0.0)
+    assert contamination.dev_gap((test, few), (answers(2, items=500), answers(3, items=3, right=1.0)))[1] == 1
+
+
 def test_a_harder_split_is_no_sign():
     truth = np.array([0, 1] * 100)
     test, dev = Answers(truth, truth), Answers(truth, np.where(np.arange(200) < 80, 1 - truth, truth))

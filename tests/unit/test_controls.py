@@ -87,16 +87,19 @@ def test_base_and_published_rows_stand_behind_the_baselines(results):
     ]
 
 
-def test_a_diverged_base_is_refused(results, tmp_path):
+@pytest.mark.parametrize(
+    ("metrics", "told"),
+    [('{"status": "completed"}', "missing"), (None, "not found"), ("diverged", "cannot be diverged")],
+)
+def test_metrics_of_a_base_that_cannot_be_are_refused(results, tmp_path, metrics, told):
     folder = tmp_path / "zero-shot" / "tiny" / "prom_core_all"
     folder.mkdir(parents=True)
-    for metrics, told in (('{"status": "completed"}', "missing"), (None, "not found")):
-        if metrics:
-            (folder / "metrics.json").write_text(metrics)
-        else:
-            (folder / "metrics.json").unlink()
-        with pytest.raises(DataError, match=told):
-            controls.read_zero_shot(folder, results.tasks)
+    if metrics == "diverged":
+        metrics = (results.evaluations[0] / "metrics.json").read_text().replace("completed", "diverged")
+    if metrics:
+        (folder / "metrics.json").write_text(metrics)
+    with pytest.raises(DataError, match=told):
+        controls.read_zero_shot(folder, results.tasks)
 
 
 FOUND = {

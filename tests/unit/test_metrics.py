@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dnatune import metrics
+from dnatune import metrics, statistics
 from dnatune.predictions import write_answers, write_predictions
 
 
@@ -55,6 +55,14 @@ def test_three_classes_are_macro_averaged():
     covariance = lambda a, b: ((a - a.mean(0)) * (b - b.mean(0))).sum()  # noqa: E731
     mcc = covariance(x, y) / math.sqrt(covariance(x, x) * covariance(y, y))
     assert got["mcc"] == pytest.approx(mcc, abs=1e-12)
+
+
+def test_a_class_that_no_item_has_is_in_no_mean():
+    got = metrics.from_predictions([0, 0, 1, 1], [0, 0, 1, 1], 3)
+    assert [got[key] for key in ("f1_macro", "precision_macro", "recall_macro")] == [1, 1, 1]
+    truth, guess = [0, 0, 1, 1, 1], [0, 2, 1, 1, 0]
+    paired = statistics.differences_and_covariance(np.array([guess]), np.array([truth]), np.array(truth), "f1_macro")
+    assert metrics.from_predictions(truth, guess, 3)["f1_macro"] - 1 == pytest.approx(paired[0][0], abs=1e-12)
 
 
 def test_calibration_error_by_hand():

@@ -1,5 +1,6 @@
 """Intervals, tests and verdicts against independent implementations, and against truths that are known."""
 
+import dataclasses
 import itertools
 import math
 
@@ -455,6 +456,19 @@ def test_seeds_needed_is_the_smallest_number_that_suffices():
     power = [statistics.power_of_difference(0.02, 0.02**2, 0.004**2, seeds, 5920) for seeds in range(2, 40)]
     assert power[answer.seeds - 2] >= 0.8 > power[answer.seeds - 3]
     assert answer.power_now == pytest.approx(power[3]) and f"{answer.seeds} seeds are needed" in answer.sentence
+
+
+def test_seeds_needed_among_many_comparisons_are_those_at_a_share_of_the_level():
+    difference = statistics.PairedDifference("mcc", 5, 5920, (), statistics.Interval(0.0, -1, 1, 0.95), 0.5, 4e-4, 1e-6)
+    strict = dataclasses.replace(difference, interval=dataclasses.replace(difference.interval, level=1 - 0.05 / 15))
+    one, many, alone = (
+        statistics.seeds_needed(difference, 0.03),
+        statistics.seeds_needed(difference, 0.03, comparisons=15),
+        statistics.seeds_needed(strict, 0.03),
+    )
+    assert one.seeds < many.seeds == alone.seeds
+    assert many.power_now == pytest.approx(alone.power_now) and many.power_now < one.power_now
+    assert "among 15 comparisons" in many.sentence
 
 
 def test_a_small_test_set_is_said_to_be_too_small():

@@ -151,9 +151,9 @@ def model_settings(wildcards):
     return as_text(settings)
 
 
-def evaluate_command(wildcards, resources):
+def evaluate_command(wildcards, resources, threads):
     """Return how scoring is started; one process needs no launcher, which takes seconds."""
-    return f"launch --ranks {resources.ranks} evaluate" if resources.ranks > 1 else "evaluate"
+    return f"launch --ranks {resources.ranks} --cpus {threads} evaluate" if resources.ranks > 1 else "evaluate"
 
 
 def trials_of(wildcards):

@@ -48,7 +48,7 @@ def main() -> None:
         for path, count in ((options.train, own["examples"]), (options.test, own["scoring_examples"]))
     )
     bench = benchmarking.Bench(settings, rank, tokenizer, train, test)
-    result = {**benchmarking.run(bench), "software": software()}
+    result = {**benchmarking.run(bench), "software": software(Path(__file__).resolve())}
     write_json(options.result, result)
     with publish_file(options.figure) as scratch:
         scratch.write_text(benchmark_page.figure(result), "utf-8")

@@ -106,7 +106,9 @@ def compare(options: argparse.Namespace) -> None:
     zero_shots = [controls.read_zero_shot(folder, tasks) for folder in options.zero_shots]
     contaminations = [contamination.read(folder / "contamination.json") for folder in options.zero_shots]
     published = controls.published_of(tasks, audits, settings["simulated"])
-    rows = comparison.comparison_rows(groups, baselines, tasks, audits, contamination.flagged(contaminations))
+    rows = comparison.comparison_rows(
+        groups, baselines, tasks, audits, testing.level, contamination.flagged(contaminations)
+    )
     rows += controls.control_rows(zero_shots, published, tasks)
     tests = pairs.pair_rows(groups, tasks, testing)
     parts = segments.read_segments(options.test_records, tasks, audits)

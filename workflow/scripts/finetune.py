@@ -80,6 +80,8 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
     base = models.load_model(options.model, tokenizer, engines.dtype_of(precision))
     model = models.add_lora(base, settings["lora"], seed).to(rank.device)
     shared = exactness.shared_rows(base, train)
+    # A model is loaded to be asked; training and what it needs of memory are with dropout.
+    model.train()
     trainable, total = models.parameter_counts(model)
     optimizer = optimizers.build(
         method, [p for p in model.parameters() if p.requires_grad], hyperparameters, training["max_grad_norm"]
@@ -92,7 +94,7 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
     rows = Rows(shared, fit.micro_batch_size)
     meter = accounting.meter(base, rank.device, fit.checkpointing)
 
-    versions = software()
+    versions = software(Path(__file__).resolve())
     resumable = digest([settings, inputs, rank.world, precision, versions["torch"], versions["deepspeed"]])
     state = options.checkpoints / resumable
     checkpoints = Checkpoints(state, training["save_total_limit"], rank.first)

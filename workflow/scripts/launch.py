@@ -18,9 +18,9 @@ from dnatune.errors import Interrupted, run_script
 def main() -> None:
     """Parse the command line and start the ranks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ranks", type=int, required=True, help="number of processes on each machine")
-    parser.add_argument("--nodes", type=int, default=1, help="number of machines; more than one needs Slurm")
-    parser.add_argument("--cpus", type=int, default=1, help="cores of each machine, for srun")
+    parser.add_argument("--ranks", type=_count, required=True, help="number of processes on each machine")
+    parser.add_argument("--nodes", type=_count, default=1, help="number of machines; more than one needs Slurm")
+    parser.add_argument("--cpus", type=_count, help="cores of each machine, which its processes share; default: all")
     parser.add_argument(
         "--state", type=Path, help="folder of the run, seen by all nodes, which one writer at a time may have"
     )
@@ -40,23 +40,32 @@ def main() -> None:
     if options.member:
         node = launching.node_of_step(options.nodes)
         try:
-            launching.start_ranks(command, options.ranks, node)
+            launching.start_ranks(command, options.ranks, options.cpus, node)
         except Interrupted as saved:
             launching.leave_word(options.state, saved)
         return
     try:
         with runlock.held(options.state, _patience()) if options.state else contextlib.nullcontext():
             if options.nodes == 1:
-                launching.start_ranks(command, options.ranks)
+                launching.start_ranks(command, options.ranks, options.cpus)
             else:
                 if options.state is None:
                     parser.error("several nodes need --state")
-                own = ["--nodes", str(options.nodes), "--ranks", str(options.ranks), "--state", str(options.state)]
-                arguments = [str(here), *own, "--member", *command]
-                launching.start_nodes(arguments, options.nodes, options.cpus, options.state)
+                cpus = options.cpus or options.ranks
+                counts = {"--nodes": options.nodes, "--ranks": options.ranks, "--cpus": cpus}
+                own = [word for name, count in counts.items() for word in (name, str(count))]
+                arguments = [str(here), *own, "--state", str(options.state), "--member", *command]
+                launching.start_nodes(arguments, options.nodes, cpus, options.state)
     except Interrupted:
         launching.requeue()
         raise
+
+
+def _count(text: str) -> int:
+    """Return a whole number of 1 or more."""
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text} is no whole number of 1 or more")
+    return int(text)
 
 
 def _patience() -> float:

@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dnatune import metrics
+from dnatune import metrics, statistics, terms
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.files import read_json, read_json_lines
 from dnatune.tasks import Task
@@ -27,6 +27,8 @@ COLUMNS = (
     "metric",
     "mean",
     "standard_deviation",
+    "low",
+    "high",
     "leaked_items",
     "mean_without_leaked",
     "accuracy",
@@ -368,6 +370,7 @@ def comparison_rows(
     baselines: Iterable[Baseline],
     tasks: Mapping[str, Task],
     audits: Mapping[str, Mapping[str, Any]],
+    level: float,
     seen_before: Collection[tuple[str, str]] = (),
 ) -> list[dict[str, Any]]:
     """Return the rows of comparison.tsv: one a group, then one a baseline; None is an empty cell.
@@ -377,22 +380,24 @@ def comparison_rows(
     Args:
         groups, baselines, tasks: what is compared.
         audits: audit.json by task.
+        level: confidence level of the interval of a mean.
         seen_before: (model, task) of base models that probably saw the task's test split.
     """
     flags = _flags(groups)
     for group, words in zip(groups, flags, strict=True):
         words += ["seen_before"] if (group.model, group.task) in seen_before else []
     rows = [
-        _row(group, tasks[group.task], audits[group.task]["leaked"]["test"], flags[index])
+        _row(group, tasks[group.task], audits[group.task]["leaked"]["test"], level, flags[index])
         for index, group in enumerate(groups)
     ]
     return [*rows, *(_baseline_row(baseline, tasks[baseline.task].metric) for baseline in baselines)]
 
 
-def _row(group: Group, task: Task, leaked: Sequence[int], flags: list[str]) -> dict[str, Any]:
+def _row(group: Group, task: Task, leaked: Sequence[int], level: float, flags: list[str]) -> dict[str, Any]:
     metric = task.metric
     diverged = len(group.runs) - len(group.completed)
     values = group.values(metric)
+    interval = statistics.seed_interval(values, level)
     costs = group.accountable
     return {
         "model": group.model,
@@ -403,6 +408,8 @@ def _row(group: Group, task: Task, leaked: Sequence[int], flags: list[str]) -> d
         "metric": metric,
         "mean": _mean(values),
         "standard_deviation": stdev(values) if len(values) > 1 else None,
+        "low": interval.low,
+        "high": interval.high,
         "leaked_items": len(leaked),
         "mean_without_leaked": _mean(_values_without(group, leaked, task)),
         **{key: _mean(group.values(key)) for key in AVERAGED},
@@ -452,20 +459,14 @@ def _flags(groups: Sequence[Group]) -> list[list[str]]:
     Budgets are compared over completed runs: a diverged run stopped early for another reason, which its own flag says.
     """
     codes = {run.record["software"]["code"] for group in groups for run in group.runs}
-
-    def differ(group: Group, key: str, chosen: Callable[[Group], Sequence[FinishedRun]]) -> bool:
-        peers = [peer for peer in groups if (peer.model, peer.task) == (group.model, group.task)]
-        return len({run.record[key] for peer in peers for run in chosen(peer)}) > 1
-
     flags = []
     for group in groups:
-        checks = {
-            "unequal_budget": differ(group, "gradient_evaluations", lambda peer: peer.completed),
-            "unequal_batch": differ(group, "global_batch_size", lambda peer: peer.runs),
-            "mixed_code": len(codes) > 1,
-            "diverged": len(group.completed) < len(group.runs),
-        }
-        flags.append([flag for flag, raised in checks.items() if raised])
+        peers = [peer for peer in groups if (peer.model, peer.task) == (group.model, group.task)]
+        runs = [run.record for peer in peers for run in peer.runs]
+        found = terms.unequal(runs, [record for record in runs if record["status"] == "completed"])
+        if len(codes) > 1 and "mixed_code" not in found:
+            found.append("mixed_code")
+        flags.append([*found, *(["diverged"] if len(group.completed) < len(group.runs) else [])])
     return flags
 
 

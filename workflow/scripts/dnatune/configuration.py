@@ -220,7 +220,7 @@ def resolve(config: Mapping[str, Any]) -> Configuration:
     _check_tiny(settings["benchmark"], "benchmark")
     _check_data(settings["data"], tasks)
     if "tuning" in settings:
-        trials.check(settings["tuning"], settings["optimizers"])
+        trials.check(settings["tuning"], settings["optimizers"], settings["seeds"])
     for name, entry in settings["optimizers"].items():
         settings["optimizers"][name] = _resolve_optimizer(name, entry, settings, schema)
     return Configuration(settings, {task.name: task for task in tasks})

@@ -46,6 +46,8 @@ LEVEL, LEAST = 0.01, 0.05
 #: Share of the bases that a changed item has changed.
 CHANGED = 0.05
 _PERMUTATIONS = 9_999
+#: Of fewer items than this neither split tells what a mean is.
+_FEWEST = 30
 _MOST_WORD_ORDERS = 200
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -207,7 +209,7 @@ def dev_gap(base: tuple[Answers, Answers], control: tuple[Answers, Answers]) -> 
     """Return how much more a model gains on a control on test items than on dev items, and its one-sided p-value.
 
     The control takes out that one split is harder than the other, which is so in some tasks of GUE. The p-value is that
-    of Welch's t-test over items.
+    of Welch's t-test over items, and 1 where a split has fewer than 30.
 
     Args:
         base: the model's answers to the test items and to the dev items.
@@ -215,6 +217,8 @@ def dev_gap(base: tuple[Answers, Answers], control: tuple[Answers, Answers]) -> 
     """
     test, dev = (one.correct - other.correct for one, other in zip(base, control, strict=True))
     difference = float(test.mean() - dev.mean())
+    if min(len(test), len(dev)) < _FEWEST:
+        return difference, 1.0
     p = stats.ttest_ind(test, dev, equal_var=False, alternative="greater").pvalue
     # Without any spread in both there is no t; they then differ as a whole or not at all.
     return difference, float(p) if np.isfinite(p) else float(difference <= 0)

@@ -54,7 +54,8 @@ def obstacle(model: PreTrainedModel, examples: EncodedExamples) -> str | None:
     indices = range(min(len(examples), _COMPARED))
     device = next(model.parameters()).device
     likelihood = LabelLikelihood(model)
-    training, _ = model.training, model.eval()
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
     try:
         ordinary = likelihood(pack_scoring(examples, indices, shared=False).to(device))
         try:
@@ -65,7 +66,8 @@ def obstacle(model: PreTrainedModel, examples: EncodedExamples) -> str | None:
             what = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
             return f"the model takes no mask and positions of ours ({what})"
     finally:
-        model.train(training)
+        for module, mode in modes:
+            module.training = mode
     apart = float((ordinary - packed).abs().max())
     if not apart <= _TOLERANCE[model.dtype]:
         return f"the model's log-probabilities differ by {apart:.2g} between shared and ordinary rows"

@@ -164,7 +164,11 @@ def _scontrol(*arguments: str) -> str:
     return done.stdout
 
 
-def start_ranks(command: Sequence[str], ranks: int, node: Node | None = None) -> None:
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, node: Node | None = None) -> None:
     """Run a Python script on `ranks` processes of this machine and wait for all of them.
 
     On one node the rendezvous takes a free port of its own, so runs side by side do not meet.
@@ -172,6 +176,7 @@ def start_ranks(command: Sequence[str], ranks: int, node: Node | None = None) ->
     Args:
         command: path of the script and its arguments.
         ranks: number of processes on this machine.
+        cpus: cores of this machine that they share; None: all that this process may use.
         node: of a run over several nodes, which one this is.
 
     Raises:
@@ -196,7 +201,9 @@ def start_ranks(command: Sequence[str], ranks: int, node: Node | None = None) ->
         monitor_interval=0.1,
         shutdown_timeout=10,
     )
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // ranks)))
+    # Snakemake sets these to the cores of the whole job, for each of its processes.
+    threads = str(max(1, (cpus or _cores()) // ranks))
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads))
     for name, value in _MEMORY.items():
         os.environ.setdefault(name, value)
     os.environ["DNATUNE_WORLD_SIZE"] = str(nodes * ranks)

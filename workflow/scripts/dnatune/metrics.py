@@ -42,7 +42,8 @@ def from_predictions(labels: Sequence[int], predicted: Sequence[int | None], cla
     # An unparsable answer is a class of its own that no item has: wrong for every metric, right for none.
     guess = np.array([classes if p is None else p for p in predicted])
     every = list(range(classes))
-    options: dict[str, Any] = {"labels": every, "average": "macro", "zero_division": 0}
+    # A class that no item has can be neither found nor missed: means are over those that occur.
+    options: dict[str, Any] = {"labels": np.unique(truth), "average": "macro", "zero_division": 0}
     confusion = metrics.confusion_matrix(truth, guess, labels=[*every, classes])[:classes, :classes]
     return {
         "status": "completed",

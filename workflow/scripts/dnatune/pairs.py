@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dnatune import statistics
+from dnatune import statistics, terms
 from dnatune.comparison import FinishedRun, Group, table_text
 from dnatune.errors import ConfigurationError
 from dnatune.tasks import Task
@@ -27,6 +27,9 @@ TEST_COLUMNS = (
     "high",
     "p_value",
     "adjusted_p",
+    "auroc_difference",
+    "auroc_low",
+    "auroc_high",
     "mcnemar_p",
     "improvement",
     "improvement_low",
@@ -88,7 +91,8 @@ def pair_rows(groups: Sequence[Group], tasks: Mapping[str, Task], testing: Testi
         pairs = [_Pair(a, b, task, testing) for a, b in itertools.combinations(members, 2) if a.model == b.model]
         differences = [pair.difference() for pair in pairs]
         adjusted = statistics.holm([difference.p_value for difference in differences])
-        rows += [pair.row(*tested) for pair, *tested in zip(pairs, differences, adjusted, strict=True)]
+        made = sum(p is not None for p in adjusted)
+        rows += [pair.row(*tested, made) for pair, *tested in zip(pairs, differences, adjusted, strict=True)]
     return rows
 
 
@@ -104,8 +108,7 @@ class _Pair:
     def __init__(self, first: Group, second: Group, task: Task, testing: Testing):
         self.first, self.second, self.task, self.testing = first, second, task, testing
         self.names = (first.optimizer, second.optimizer)
-        # A metric that no paired test knows gives way to the one that all tasks have.
-        self.metric = task.metric if task.metric in ("mcc", "f1_macro") else "mcc"
+        self.metric = task.metric
         completed = [{run.seed: run for run in group.completed} for group in (first, second)]
         self.seeds = [seed for seed in completed[0] if seed in completed[1]]
         self.sides = [[side[seed] for seed in self.seeds] for side in completed]
@@ -123,15 +126,17 @@ class _Pair:
         reason = "; ".join([*(self._constant() or [found.interval.reason]), *self._lost()])
         return dataclasses.replace(found, interval=dataclasses.replace(found.interval, reason=reason))
 
-    def row(self, difference: statistics.PairedDifference, adjusted_p: float | None) -> dict[str, Any]:
-        """Return the pair's row of tests.tsv."""
+    def row(
+        self, difference: statistics.PairedDifference, adjusted_p: float | None, comparisons: int
+    ) -> dict[str, Any]:
+        """Return the pair's row of tests.tsv; `comparisons` are all that were tested with it."""
         level, margin = self.testing.level, self.testing.equivalence_margin
         verdict = statistics.verdict(difference, margin, adjusted_p, self.names)
-        needed = statistics.seeds_needed(difference, margin)
+        needed = statistics.seeds_needed(difference, margin, comparisons=max(1, comparisons))
         values = [[run.metrics[self.metric] for run in side] for side in self.sides]
         improvement = statistics.probability_of_improvement(*values, level)
         effect = _effect_size(*values, level)
-        tested = difference.interval
+        tested, auroc = difference.interval, self._auroc_difference()
         reasons = {
             "verdict": tested.reason,
             "improvement": improvement.reason,
@@ -152,6 +157,9 @@ class _Pair:
             "high": tested.high,
             "p_value": difference.p_value,
             "adjusted_p": adjusted_p,
+            "auroc_difference": auroc.estimate,
+            "auroc_low": auroc.low,
+            "auroc_high": auroc.high,
             "mcnemar_p": " ".join(f"{p:.6g}" for p in self._mcnemar()),
             "improvement": improvement.estimate,
             "improvement_low": improvement.low,
@@ -168,6 +176,15 @@ class _Pair:
             "sentence": " ".join([*self._terms(flags), verdict.sentence, *self._left_out(tested.reason)]),
             "seeds_sentence": needed.sentence,
         }
+
+    def _auroc_difference(self) -> statistics.Interval:
+        """Return the AUROC of the first minus that of the second, without a verdict; tasks of two classes have it."""
+        level, columns = self.testing.level, ["logp_0", "logp_1"]
+        scored = all(set(columns) <= set(run.predictions.columns) for side in self.sides for run in side)
+        if len(self.task.labels) != 2 or not scored or self._refusal():
+            return statistics.Interval(None, None, None, level, "no two classes with probabilities")
+        scores = [np.stack([run.predictions[columns].to_numpy() for run in side]) for side in self.sides]
+        return statistics.paired_difference(*scores, self._truth(), "auroc", level).interval
 
     def _lost(self) -> list[str]:
         """Return, in words, the seeds that one of the two did not complete."""
@@ -211,13 +228,7 @@ class _Pair:
 
     def _flags(self) -> list[str]:
         runs = [run.record for side in self.sides for run in side]
-        checks = {
-            "unequal_budget": [record["gradient_evaluations"] for record in runs],
-            "unequal_batch": [record["global_batch_size"] for record in runs],
-            "unequal_inputs": [record["inputs"] for record in runs],
-            "mixed_code": [record["software"]["code"] for record in runs],
-        }
-        return [flag for flag, values in checks.items() if any(value != values[0] for value in values)]
+        return terms.unequal(runs, runs)
 
     def _terms(self, flags: Sequence[str]) -> list[str]:
         """Return, in words, what was not equal."""
@@ -229,6 +240,7 @@ class _Pair:
         words = {
             "unequal_budget": lambda: f"different budgets ({counts('gradient_evaluations')} gradient evaluations)",
             "unequal_batch": lambda: f"different batches and so another order of data ({counts('global_batch_size')})",
+            "unequal_training": lambda: "different schedules, clipping or precision",
             "unequal_inputs": lambda: "different base models or training data",
             "mixed_code": lambda: "different versions of dnatune's code",
         }

@@ -1,5 +1,6 @@
 """What made a result: software versions, git commit, code digest, hardware."""
 
+import ast
 import importlib.metadata
 import platform
 import subprocess
@@ -11,15 +12,19 @@ _LIBRARY = Path(__file__).resolve().parent
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed", "tokenizers", "snakemake")
 
 
-def software() -> dict[str, str | None]:
-    """Return versions of Python and the packages that matter, the git commit and the digest of the library's code."""
+def software(script: Path) -> dict[str, str | None]:
+    """Return versions of Python and the packages that matter, the git commit and the digest of a stage's code.
+
+    Args:
+        script: the script of the stage.
+    """
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = None
-    return {**versions, "git_commit": git_commit(), "code": code_digest()}
+    return {**versions, "git_commit": git_commit(), "code": code_digest(script)}
 
 
 def packages() -> dict[str, str]:
@@ -46,6 +51,33 @@ def git_commit() -> str | None:
         return None
 
 
-def code_digest() -> str:
-    """Return a digest of the library's source, which tells results of different code apart."""
-    return digest({str(file.relative_to(_LIBRARY)): sha256_of_file(file) for file in sorted(_LIBRARY.rglob("*.py"))})
+def code_digest(script: Path) -> str:
+    """Return a digest of a script and of all that it imports from the library, however deep and however late.
+
+    It tells results of different code apart, and stays where only another stage's code has changed.
+    """
+    found: dict[Path, str] = {}
+    waiting = [script]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found[file] = sha256_of_file(file)
+            waiting += _imports(file)
+    return digest({file.name if file == script else str(file.relative_to(_LIBRARY)): found[file] for file in found})
+
+
+def _imports(file: Path) -> list[Path]:
+    """Return the files of the library that a file imports."""
+    names = []
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    own = [name.split(".")[1:] for name in names if name.split(".")[0] == _LIBRARY.name]
+    parts = [parts[:depth] for parts in own for depth in range(len(parts) + 1)]
+    places = {_LIBRARY.joinpath(*part) for part in parts} - {_LIBRARY}
+    # Of a package all files: some of them are imported by name, when they are asked for.
+    return [
+        path for place in sorted(places) for path in (place.with_suffix(".py"), *place.glob("*.py")) if path.is_file()
+    ]

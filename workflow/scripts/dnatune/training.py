@@ -125,7 +125,10 @@ class Trainer:
                 progress.gradient_evaluations += evaluations
                 diverged = self._divergence(record, progress.step)
                 if diverged is None and self._due("evaluation_steps", progress.step):
+                    # How often the dev split is scored says nothing about what training costs.
+                    paused = time.perf_counter()
                     record.update(self._score_dev())
+                    started += time.perf_counter() - paused
                     diverged = self._divergence(record, progress.step)
                 progress.seconds = time.perf_counter() - started
                 losses.append(record["loss"])

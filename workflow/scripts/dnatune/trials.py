@@ -1,6 +1,6 @@
 """Learning-rate trials: which rates each optimizer gets, as many for one as for another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,17 +24,24 @@ def learning_rates(entry: Sequence[float] | Mapping[str, float], count: int) -> 
     return sorted(map(float, entry))
 
 
-def check(tuning: Mapping[str, Any], optimizers: Mapping[str, Mapping[str, Any]]) -> None:
-    """Check that every optimizer is tuned, each with as many different rates.
+def check(tuning: Mapping[str, Any], optimizers: Mapping[str, Mapping[str, Any]], seeds: Collection[int]) -> None:
+    """Check that every optimizer is tuned, each with as many different rates, on a seed that no run has.
 
     Args:
         tuning: the map `tuning` with its defaults.
         optimizers: the map `optimizers` as configured.
+        seeds: of the runs.
 
     Raises:
         ConfigurationError: an optimizer without rates, rates without an optimizer, unequal numbers, a grid whose ends
-            are not in order, or a learning rate that is given although it is to be found.
+            are not in order, a learning rate that is given although it is to be found, or a run's seed.
     """
+    if tuning["seed"] in seeds:
+        raise ConfigurationError(
+            f"seed {tuning['seed']} is a run's too: that run would repeat a trial which was chosen for its score",
+            where="config key 'tuning.seed'",
+            fix="give a number that is not in 'seeds'",
+        )
     rates, count = tuning["rates"], tuning["trials"]
     for name in optimizers:
         if name not in rates:

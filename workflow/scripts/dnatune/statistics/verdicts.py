@@ -128,7 +128,9 @@ def power_of_difference(
     return float(found.mean())
 
 
-def seeds_needed(difference: PairedDifference, true_difference: float, power: float = 0.8) -> SeedsNeeded:
+def seeds_needed(
+    difference: PairedDifference, true_difference: float, power: float = 0.8, comparisons: int = 1
+) -> SeedsNeeded:
     """Return the smallest number of seeds that finds a true difference with the wanted power, or that there is none.
 
     The variances are those that were measured; from few seeds they are rough, and so is the answer.
@@ -137,6 +139,8 @@ def seeds_needed(difference: PairedDifference, true_difference: float, power: fl
         difference: a comparison already made.
         true_difference: the difference worth finding, in units of the metric.
         power: wanted probability of finding it.
+        comparisons: how many are adjusted together; the answer is for a p-value of 1/comparisons of what one alone
+            needs, which is the most that `holm` asks for.
 
     Raises:
         ConfigurationError: the difference is 0 or not finite, or the power is not between 0 and 1.
@@ -147,7 +151,8 @@ def seeds_needed(difference: PairedDifference, true_difference: float, power: fl
         raise ConfigurationError(
             f"a true difference of {true_difference}", where="true_difference", fix="give the difference worth finding"
         )
-    spread, shared, level = difference.seed_variance, difference.item_variance, difference.interval.level
+    spread, shared = difference.seed_variance, difference.item_variance
+    level = 1 - (1 - difference.interval.level) / comparisons
     if spread is None or shared is None:
         reason = difference.interval.reason
         return SeedsNeeded(None, None, f"The number of seeds needed cannot be computed: {reason}.")
@@ -155,7 +160,8 @@ def seeds_needed(difference: PairedDifference, true_difference: float, power: fl
     def power_with(seeds: int) -> float:
         return power_of_difference(true_difference, spread, shared, seeds, difference.items, level)
 
-    wanted = f"a difference of {abs(true_difference):g} in {difference.metric} with {100 * power:.3g} % power"
+    among = f" among {comparisons} comparisons" if comparisons > 1 else ""
+    wanted = f"a difference of {abs(true_difference):g} in {difference.metric}{among} with {100 * power:.3g} % power"
     now = power_with(difference.seeds)
     if power_of_difference(true_difference, 0, shared, _MOST_SEEDS, difference.items, level) < power:
         shift = stats.norm.isf((1 - level) / 2) + stats.norm.ppf(power)
