@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
+from sklearn.metrics import f1_score, matthews_corrcoef, roc_auc_score
 from synthetic_results import PROMOTERS, SPLICE, Results
 
 from dnatune import answers, comparison, pairs, segments, statistics
@@ -149,10 +151,23 @@ def test_a_pair_s_numbers_are_those_of_the_statistics_of_its_predictions(tmp_pat
         assert row["effect_size"] == pytest.approx(effect.estimate, rel=1e-6)
         assert row["effect_size_low"] == pytest.approx(effect.low, rel=1e-6)
         assert (row["seeds_needed"], row["seeds_sentence"]) == (
-            (needed := statistics.seeds_needed(found[-1], 0.01)).seeds,
+            (needed := statistics.seeds_needed(found[-1], 0.01, comparisons=3)).seeds,
             needed.sentence,
         )
         assert (row["seeds"], row["flags"], row["withheld"]) == ("0 1 2 3", "", "")
+        tables = [
+            [
+                pd.read_csv(made.root / f"evaluate/tiny/{task['name']}/{name}/seed{seed}/predictions.tsv", sep="\t")
+                for seed in range(4)
+            ]
+            for name in (row["first"], row["second"])
+        ]
+        if len(task["labels"]) > 2 or generate:
+            assert row["auroc_difference"] is row["auroc_low"] is None
+        else:
+            areas = [[roc_auc_score(table.label, table.logp_1 - table.logp_0) for table in side] for side in tables]
+            assert row["auroc_difference"] == pytest.approx(np.mean(np.subtract(*areas)), abs=1e-9)
+            assert row["auroc_low"] < row["auroc_difference"] < row["auroc_high"]
     adjusted = statistics.holm([difference.p_value for difference in found])
     for row, difference, p in zip(rows, found, adjusted, strict=True):
         verdict = statistics.verdict(difference, 0.01, p, (row["first"], row["second"]))
@@ -163,8 +178,6 @@ def test_a_pair_s_numbers_are_those_of_the_statistics_of_its_predictions(tmp_pat
 
 def score(labels, truth, metric) -> float:
     """Return a metric by scikit-learn."""
-    from sklearn.metrics import f1_score, matthews_corrcoef
-
     if metric == "mcc":
         return matthews_corrcoef(truth, labels)
     return f1_score(truth, labels, labels=np.unique(truth), average="macro")
@@ -288,9 +301,18 @@ def test_means_and_deviations_follow_from_the_predictions(results):
     assert adamw["mean"] == pytest.approx(np.mean(values), abs=1e-9)
     assert adamw["mcc"] == adamw["mean"]
     assert adamw["standard_deviation"] == pytest.approx(np.std(values, ddof=1), abs=1e-9)
+    # Two seeds give no interval.
+    assert adamw["low"] is adamw["high"] is None
     assert adamw["accuracy"] == pytest.approx(np.mean(accuracies), abs=1e-9)
     assert adamw["wall_seconds"] == pytest.approx(42.5)
     assert (adamw["seeds"], adamw["steps"], adamw["global_batch_size"]) == (2, 60, 128)
+
+
+def test_a_mean_over_seeds_has_student_s_interval(tmp_path):
+    _, rows = read(three_seeds(tmp_path))
+    row = rows[0]
+    half = stats.t.isf(0.025, 2) * row["standard_deviation"] / math.sqrt(3)
+    assert [row["low"], row["high"]] == pytest.approx([row["mean"] - half, row["mean"] + half], rel=1e-12)
 
 
 def test_metric_is_the_task_s(tmp_path):
