@@ -52,7 +52,7 @@ class SlurmWorkplace(workflow_runs.Workplace):
     @property
     def environment(self) -> dict[str, str]:
         """Return the environment of the log-in node."""
-        return {**self.cluster.environment, "DNATUNE_SITE": str(self.site), "OMP_NUM_THREADS": "1"}
+        return {**self.cluster.environment, "DNATUNE_SITE": str(self.site), "DNATUNE_DEVICE": "cpu"}
 
     def submit(
         self, configuration: Mapping[str, Any], *arguments: str, watchful: bool = True

@@ -1,5 +1,6 @@
 """Ranks start, meet and fail with the message of the first to fail."""
 
+import os
 import subprocess
 import sys
 import time
@@ -88,3 +89,42 @@ def test_a_process_that_nobody_launched_is_told_how(monkeypatch):
     with pytest.raises(RunError, match="not started as a rank") as caught:
         launching.join(10)
     assert "launch.py" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"CUDA_VISIBLE_DEVICES": "0,1"}, None),
+        ({"CUDA_VISIBLE_DEVICES": "1"}, None),
+        ({"CUDA_VISIBLE_DEVICES": "0", "DNATUNE_DEVICE": "cpu"}, False),
+        ({"CUDA_VISIBLE_DEVICES": ""}, False),
+        ({"CUDA_VISIBLE_DEVICES": "-1"}, False),
+    ],
+)
+def test_gpus_that_torch_cannot_use_are_not_passed_over(monkeypatch, environment, expected):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("CUDA_VISIBLE_DEVICES", "DNATUNE_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if expected is None:
+        with pytest.raises(RunError, match=r"given the GPUs [01,]+(?s:.*)TORCH_INDEX"):
+            launching.sees_gpu()
+    else:
+        assert launching.sees_gpu() is expected
+
+
+@pytest.mark.parametrize("cpus", [None, 8])
+def test_the_ranks_of_a_job_share_its_cores(monkeypatch, tmp_path, cpus):
+    """Snakemake gives each process of a job the threads of all."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"{PREAMBLE}\nopen(sys.argv[1] + str(rank), 'w').write(' '.join(os.environ[n] for n in "
+        "('OMP_NUM_THREADS', 'MKL_NUM_THREADS')))\n"
+    )
+    launching.start_ranks([str(script), str(tmp_path / "found")], 2, cpus)
+    each = str(max(1, (cpus or len(os.sched_getaffinity(0))) // 2))
+    assert [(tmp_path / f"found{rank}").read_text() for rank in (0, 1)] == [f"{each} {each}"] * 2

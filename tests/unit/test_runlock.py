@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -13,11 +14,9 @@ from dnatune.errors import RunError
 
 
 def lock(folder, **holder):
-    import socket
-
     folder.mkdir(exist_ok=True)
     path = folder / "run.lock"
-    path.write_text(json.dumps({"job": None, "host": socket.gethostname(), "process": os.getpid(), **holder}))
+    path.write_text(json.dumps({**runlock._self(), "job": None, "started": None, **holder}))
     return path
 
 
@@ -36,24 +35,27 @@ def test_a_living_writer_is_named_and_its_lock_kept(tmp_path):
 
 
 def test_a_writer_that_ends_is_waited_for(tmp_path):
-    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"])
-    path = lock(tmp_path / "run", process=other.pid)
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(2)"])
+    lock(tmp_path / "run", process=other.pid)
     began = time.monotonic()
-    # Reaped meanwhile, as the parent of a real one would do.
-    assert runlock.alive(json.loads(path.read_text()), path)
-    other.wait()
+    # Reaped when it ends, as the parent of a real one would do.
+    reaper = threading.Thread(target=other.wait)
+    reaper.start()
     with runlock.held(tmp_path / "run", 30):
-        assert time.monotonic() - began < 20
+        assert other.poll() is not None
+        assert 1 < time.monotonic() - began < 20
+    reaper.join()
 
 
 @pytest.mark.parametrize(
     "holder",
     [
         {"process": 2**22 + 1},
+        {"started": "1"},
         {"host": "elsewhere", "process": 1, "old": True},
         {"host": None},
     ],
-    ids=["no such process", "silent on another host", "never written"],
+    ids=["no such process", "another process of that number", "silent on another host", "never written"],
 )
 def test_a_dead_writers_lock_is_taken_away(tmp_path, holder, caplog):
     old = holder.pop("old", False) if isinstance(holder, dict) else False
@@ -81,7 +83,24 @@ def test_a_requeued_job_takes_over_from_itself(tmp_path, monkeypatch):
         assert json.loads((tmp_path / "run/run.lock").read_text())["job"] == "77"
 
 
-def test_many_at_once_get_it_one_after_another(tmp_path):
+def test_a_holder_that_lost_its_lock_leaves_the_successor_s(tmp_path):
+    with runlock.held(tmp_path / "run", 0):
+        successor = lock(tmp_path / "run", host="elsewhere", process=1)
+    assert json.loads(successor.read_text())["host"] == "elsewhere"
+
+
+def test_a_lock_that_changed_hands_is_not_taken_away(tmp_path):
+    path = lock(tmp_path / "run", host="elsewhere", process=1)
+    dead = json.loads(path.read_text()) | {"process": 2}
+    assert not runlock._take_away(path, dead)
+    assert json.loads(path.read_text())["process"] == 1
+    assert [file.name for file in path.parent.iterdir()] == ["run.lock"]
+
+
+@pytest.mark.parametrize("stale", [False, True], ids=["free", "left over"])
+def test_many_at_once_get_it_one_after_another(tmp_path, stale):
+    if stale:
+        lock(tmp_path / "run", process=2**22 + 1)
     code = (
         "import sys, time; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path; from dnatune import runlock\n"

@@ -14,6 +14,8 @@ from samples import ROOT
 
 def load(tmp_path, environment=None, **keys):
     path = tmp_path / "site.yaml"
+    if "slurm" in keys:
+        keys = {"gpus_per_node": 0, "cpus_per_rank": 1, **keys}
     path.write_text(yaml.safe_dump(keys), "utf-8")
     return sites.load(ROOT, {"DNATUNE_SITE": str(path), **(environment or {})})
 
@@ -36,6 +38,10 @@ def test_nodes_of_the_command_line_change_nodes_and_tasks_and_nothing_else(tmp_p
         ({}, {"gres": "gpu:4", "tasks_per_gpu": 0}),
         ({"gpu_type": "a100"}, {"gres": "gpu:a100:4", "tasks_per_gpu": 0}),
         ({"gpu_request": "gpus_per_node"}, {"slurm_extra": "--gpus-per-node=4 --signal=USR1@300"}),
+        (
+            {"gpu_type": "nvidia_a100-sxm4-80gb"},
+            {"slurm_extra": "--gpus-per-node=nvidia_a100-sxm4-80gb:4 --signal=USR1@300"},
+        ),
         ({"gpu_request": "none"}, {}),
     ],
 )
@@ -138,6 +144,19 @@ def test_what_cannot_be_meant_is_refused(tmp_path, keys, words):
 def test_nodes_of_the_command_line_must_be_a_number(tmp_path, nodes):
     with pytest.raises(ConfigurationError, match="whole number"):
         load(tmp_path, slurm={}).layout("adamw", nodes)
+
+
+@pytest.mark.parametrize("key", ["gpus_per_node", "cpus_per_rank"])
+def test_what_this_machine_has_is_not_asked_of_a_cluster(tmp_path, key):
+    with pytest.raises(ConfigurationError, match=f"{key}"):
+        load(tmp_path, **{key: "auto"}, slurm={})
+
+
+def test_on_one_machine_with_gpus_one_job_scores_at_a_time(tmp_path):
+    site = load(tmp_path, {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}, cpus_per_rank=4)
+    assert site.scoring_cores == 16
+    assert load(tmp_path, {"CUDA_VISIBLE_DEVICES": ""}, cpus_per_rank=4).scoring_cores == 1
+    assert load(tmp_path, gpus_per_node=8, cpus_per_rank=4, slurm={}).scoring_cores == 1
 
 
 def test_resources_that_go_together_are_not_changed_alone():

@@ -262,10 +262,24 @@ def test_a_bad_site_file_stops_before_any_job(site, phrases, tmp_path):
 @pytest.mark.parametrize("nodes", ["0", "two"])
 def test_nodes_of_the_command_line_that_cannot_be_meant_stop_before_any_job(nodes, tmp_path):
     workplace = Workplace(tmp_path)
-    workplace.site.write_text("gpus_per_node: 8\nslurm: {partition: gpu}\n", "utf-8")
+    workplace.site.write_text("gpus_per_node: 8\ncpus_per_rank: 1\nslurm: {partition: gpu}\n", "utf-8")
     done = workplace.snakemake(small(), "--set-resources", f"finetune:nodes={nodes}")
     assert done.code != 0
     assert_one_message(done.output, "ConfigurationError", f"{nodes} nodes", "--set-resources")
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [("account: 'me; rm -rf /'", "me; rm -rf /"), ("scratch: /nowhere/at/all", "/nowhere/at/all")],
+    ids=["an account with shell characters", "no such scratch"],
+)
+def test_a_site_that_cannot_be_meant_stops_before_any_job(keys, told, tmp_path):
+    workplace = Workplace(tmp_path)
+    workplace.site.write_text(f"gpus_per_node: 8\ncpus_per_rank: 1\nslurm: {{{keys}}}\n", "utf-8")
+    done = workplace.snakemake(small())
+    assert done.code != 0
+    assert_one_message(done.output, "ConfigurationError", told, "slurm.")
     assert not (tmp_path / "results").exists()
 
 

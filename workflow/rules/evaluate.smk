@@ -30,7 +30,7 @@ rule evaluate:
         grouped("evaluate_{model}_{task}_{optimizer}_{seed}")
     conda:
         ENVIRONMENT
-    threads: SITE.scoring_ranks
+    threads: SITE.scoring_cores
     resources:
         **placed("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
@@ -55,7 +55,7 @@ rule evaluate_base:
         f"{LOGS}/benchmarks/evaluate/zero-shot/{{model}}/{{task}}.tsv"
     conda:
         ENVIRONMENT
-    threads: SITE.scoring_ranks
+    threads: SITE.scoring_cores
     resources:
         **placed("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
@@ -81,6 +81,7 @@ rule probe:
         f"{LOGS}/benchmarks/evaluate/zero-shot/{{model}}/{{task}}_probe.tsv"
     conda:
         ENVIRONMENT
+    threads: SITE.scoring_cores
     resources:
         **placed("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:

@@ -90,7 +90,8 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
     configuration = engines.deepspeed_configuration(training, precision, rank.world, clipping)
     likelihood = models.LabelLikelihood(model)
     engine = engines.start_engine(likelihood, optimizer, configuration)
-    fit = memory.fit(training, model, likelihood, train, shared, rank.device, rank.world)
+    copies = optimizers.state_copies(method, hyperparameters)
+    fit = memory.fit(training, model, likelihood, train, shared, rank.device, rank.world, copies)
     rows = Rows(shared, fit.micro_batch_size)
     meter = accounting.meter(base, rank.device, fit.checkpointing)
 

@@ -52,12 +52,11 @@ def probe(options: argparse.Namespace, settings: dict[str, Any]) -> dict[str, An
 
 def base_scorer(folder: Path, settings: dict[str, Any]) -> Callable[[Sequence[dict[str, str]]], Any]:
     """Return a function that gives records the log-probability of each label [records, labels]."""
-    import torch
-
     from dnatune import engines, exactness, models, scoring
+    from dnatune.launching import sees_gpu
     from dnatune.prompts import encode_examples
 
-    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    device = "cuda:0" if sees_gpu() else "cpu"
     tokenizer = models.load_tokenizer(folder)
     dtype = engines.dtype_of(engines.resolve_precision("auto", device))
     model = models.load_model(folder, tokenizer, dtype).to(device).eval()

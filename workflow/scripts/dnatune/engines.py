@@ -9,7 +9,7 @@ import torch
 from torch import distributed, nn
 
 from dnatune import optimizers
-from dnatune.errors import ConfigurationError, RunError
+from dnatune.errors import ConfigurationError
 from dnatune.files import read_json
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -32,7 +32,7 @@ def resolve_precision(precision: str, device: str) -> str:
     """Return `fp32`, `bf16` or `fp16` for a device.
 
     Raises:
-        RunError: the device cannot compute in the precision asked for.
+        ConfigurationError: the device cannot compute in the precision asked for.
     """
     on_gpu = device.startswith("cuda")
     # Emulated bf16 passes torch's looser test on older GPUs, at a fraction of the speed.
@@ -40,9 +40,13 @@ def resolve_precision(precision: str, device: str) -> str:
     if precision == "auto":
         return ("bf16" if bf16 else "fp16") if on_gpu else "fp32"
     if precision == "fp16" and not on_gpu:
-        raise RunError("fp16 needs a GPU", where="config key 'training.precision'", fix="use auto, fp32 or bf16")
+        raise ConfigurationError(
+            "fp16 needs a GPU", where="config key 'training.precision'", fix="use auto, fp32 or bf16"
+        )
     if precision == "bf16" and on_gpu and not bf16:
-        raise RunError("this GPU has no bf16", where="config key 'training.precision'", fix="use auto, fp32 or fp16")
+        raise ConfigurationError(
+            "this GPU has no bf16", where="config key 'training.precision'", fix="use auto, fp32 or fp16"
+        )
     return precision
 
 

@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from dnatune.models import LabelLikelihood
-from dnatune.packing import pack_scoring
+from dnatune.packing import chunks, pack_scoring
 from dnatune.prompts import EncodedExamples
 
 _LOG = logging.getLogger(__name__)
@@ -57,7 +57,9 @@ def obstacle(model: PreTrainedModel, examples: EncodedExamples) -> str | None:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        ordinary = likelihood(pack_scoring(examples, indices, shared=False).to(device))
+        # One example at a time: with all their labels several would need more memory than the run itself.
+        parts = [likelihood(pack_scoring(examples, part, shared=False).to(device)) for part in chunks(indices, 1)]
+        ordinary = torch.cat(parts)
         try:
             packed = likelihood(pack_scoring(examples, indices, shared=True).to(device))
         except torch.OutOfMemoryError:

@@ -22,6 +22,8 @@ _STATUS = "DNATUNE_INTERRUPTED_FILE"
 _WORD = "interrupted"
 #: Ports of rendezvous over several nodes, below those that systems hand out by themselves.
 _FIRST_PORT, _PORTS = 12000, 18000
+#: How long the first node may keep the others waiting.
+_MEETING_SECONDS = 600
 #: glibc gives large blocks back to the system when they are freed, and takes them again, zeroed page by page, for the
 #: next step's logits and gradients. A rank keeps what it has had.
 _MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**26)}
@@ -155,7 +157,10 @@ def _address(host: str) -> str:
 
 
 def _scontrol(*arguments: str) -> str:
-    done = subprocess.run(["scontrol", *arguments], capture_output=True, text=True, check=False, timeout=60)
+    try:
+        done = subprocess.run(["scontrol", *arguments], capture_output=True, text=True, check=False, timeout=60)
+    except subprocess.TimeoutExpired:
+        raise RunError("scontrol has not answered for a minute", fix="see whether slurmctld runs") from None
     if done.returncode or not done.stdout.strip():
         raise RunError(
             f"`scontrol {' '.join(arguments)}` says: {(done.stderr or 'nothing').strip()}",
@@ -185,6 +190,7 @@ def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, nod
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     nodes = node.count if node else 1
@@ -195,7 +201,8 @@ def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, nod
         run_id=f"dnatune-{node.job if node else os.getpid()}",
         rdzv_backend="c10d",
         rdzv_endpoint=f"{node.address}:{node.port}" if node else "localhost:0",
-        rdzv_configs={"is_host": node.index == 0} if node else {},
+        # A node whose file system is slow to give it torch comes minutes after the others.
+        rdzv_configs={"is_host": node.index == 0, "read_timeout": _MEETING_SECONDS} if node else {},
         local_addr=node.own_address if node else None,
         max_restarts=0,
         monitor_interval=0.1,
@@ -211,6 +218,12 @@ def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, nod
         os.environ[_STATUS] = status = str(Path(folder) / "interrupted")
         try:
             elastic_launch(config, sys.executable)(*command)
+        except RendezvousError as error:
+            raise RunError(
+                f"the ranks of {nodes} nodes have not met: {error}",
+                where=config.rdzv_endpoint,
+                fix="see that all nodes started and reach this address and port (slurm.network_interface)",
+            ) from None
         except ChildFailedError as error:
             index, failure = error.get_first_failure()
             raise _explain(index, failure.exitcode, failure.message) from None
@@ -304,9 +317,7 @@ def join(timeout_seconds: int) -> Rank:
             f"{os.environ['WORLD_SIZE']} ranks have met, and {expected} were to",
             fix="see whether another job uses the same rendezvous",
         )
-    import torch
-
-    on_gpu = torch.cuda.is_available()
+    on_gpu = sees_gpu()
     if not on_gpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
     import deepspeed
@@ -361,11 +372,31 @@ def gather(indices: Sequence[int], results: Sequence[Any], rank: Rank) -> list[A
     return [result for _, result in sorted((pair for part in parts for pair in part), key=lambda pair: pair[0])]
 
 
+def sees_gpu() -> bool:
+    """Return whether this process computes on a GPU.
+
+    Raises:
+        RunError: it was given one that torch cannot use, and DNATUNE_DEVICE does not say `cpu`.
+    """
+    import torch
+
+    if os.environ.get("DNATUNE_DEVICE") == "cpu":
+        return False
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if not torch.cuda.is_available() and any(part.strip() not in ("", "-1") for part in given.split(",")):
+        raise RunError(
+            f"this job was given the GPUs {given}, and torch {torch.__version__} cannot use them",
+            where="environment variable CUDA_VISIBLE_DEVICES",
+            fix="make setup TORCH_INDEX=… with the builds for this driver, or DNATUNE_DEVICE=cpu to do without GPUs",
+        )
+    return torch.cuda.is_available()
+
+
 def _own_device() -> str:
     """Return the torch device of this process, and make it the one that torch uses."""
     import torch
 
-    if not torch.cuda.is_available():
+    if not sees_gpu():
         return "cpu"
     local = int(os.environ.get("LOCAL_RANK", 0))
     if local >= torch.cuda.device_count():

@@ -17,9 +17,8 @@ from dnatune.prompts import EncodedExamples
 _LOG = logging.getLogger(__name__)
 #: Tokens behind the prefix in a micro-batch on a CPU, where memory does not end in an error that could be caught.
 _ON_CPU = 4096
-#: Bytes a trained weight needs once training runs, beside what exists when the engine has started: its gradient, in
-#: the model's format and in fp32, and up to five fp32 copies of an optimizer's own.
-_LATER_BYTES = 4 + 4 + 5 * 4
+#: Copies in fp32 of the trained weights that an optimizer keeps which does not say how many: Adam's two and some.
+_COPIES = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +42,7 @@ def fit(
     shared: bool,
     device: str,
     world: int,
+    copies: int | None,
 ) -> Fit:
     """Return micro-batch size and checkpointing, `auto` resolved; every rank calls it and gets the same answer.
 
@@ -58,6 +58,7 @@ def fit(
         shared: see `packing.Rows`.
         device: of this rank.
         world: number of ranks.
+        copies: copies of the trained weights that the optimizer keeps, see `optimizers.state_copies`.
 
     Raises:
         ConfigurationError: `auto` with ZeRO 3, whose ranks fetch each other's weights in the forward pass.
@@ -80,7 +81,8 @@ def fit(
     longest = sorted(range(len(train)), key=lambda i: len(train.examples[i]) + len(train.answer(i)), reverse=True)
     if "auto" not in (size, checkpointing):
         return Fit(size, checkpointing)
-    reserve = _LATER_BYTES * sum(p.numel() for p in likelihood.parameters() if p.requires_grad)
+    trained = sum(p.numel() for p in likelihood.parameters() if p.requires_grad)
+    reserve = later_bytes(trained, training["zero_stage"], world, copies)
     for way in [False, True] if checkpointing == "auto" else [checkpointing]:
         least = largest if size != "auto" else 1 if way else min(largest, fewest)
         with checkpointed(model, way):
@@ -93,6 +95,22 @@ def fit(
         where="the first forward and backward pass",
         fix="use more GPUs with a higher training.zero_stage, a smaller lora.rank, or GPUs with more memory",
     )
+
+
+def later_bytes(trained: int, zero_stage: int, world: int, copies: int | None) -> int:
+    """Return what training takes of each rank's memory beside what is there when the engine has started.
+
+    That is the gradient in the model's format, at most four bytes, and in fp32, and the optimizer's copies, which ZeRO
+    allocates at the first step. ZeRO 1 shares the copies and the fp32 gradient out over the ranks.
+
+    Args:
+        trained: trained weights.
+        zero_stage: of ZeRO.
+        world: number of ranks.
+        copies: fp32 copies that the optimizer keeps; None: unknown.
+    """
+    parts = world if zero_stage else 1
+    return trained * 4 + math.ceil(trained / parts) * 4 * (1 + (_COPIES if copies is None else copies))
 
 
 def _fewest_unrecomputed(train: EncodedExamples) -> int:

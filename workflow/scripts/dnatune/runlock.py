@@ -37,21 +37,24 @@ def held(folder: Path, patience: float) -> Iterator[None]:
     """
     path = folder / _NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    _acquire(path, patience)
+    own = _self()
+    _acquire(path, own, patience)
     ended = threading.Event()
-    beat = threading.Thread(target=_beat, args=(path, ended), daemon=True)
+    beat = threading.Thread(target=_beat, args=(path, own, ended), daemon=True)
     beat.start()
     try:
         yield
     finally:
         ended.set()
         beat.join()
-        path.unlink(missing_ok=True)
+        # A holder that was silent for too long finds the lock of its successor.
+        if _read(path) == own:
+            path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             folder.rmdir()
 
 
-def _acquire(path: Path, patience: float) -> None:
+def _acquire(path: Path, own: dict[str, Any], patience: float) -> None:
     deadline, told = time.monotonic() + patience, False
     while True:
         try:
@@ -65,8 +68,8 @@ def _acquire(path: Path, patience: float) -> None:
             if holder is None:
                 continue
             if not alive(holder, path):
-                _LOG.warning("the lock of %s is left over and taken away", describe(holder))
-                path.unlink(missing_ok=True)
+                if _take_away(path, holder):
+                    _LOG.warning("the lock of %s is left over and taken away", describe(holder))
                 continue
             if time.monotonic() >= deadline:
                 raise RunError(
@@ -80,12 +83,37 @@ def _acquire(path: Path, patience: float) -> None:
             time.sleep(min(_POLL, max(0.1, deadline - time.monotonic())))
             continue
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(_self(), stream)
+            json.dump(own, stream)
         return
 
 
+def _take_away(path: Path, holder: dict[str, Any]) -> bool:
+    """Remove a dead holder's lock, and no other: whoever waited for it too may have been faster."""
+    aside = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        return False
+    found = _read(aside)
+    if found != holder:
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, path)
+    aside.unlink()
+    return found == holder
+
+
 def _self() -> dict[str, Any]:
-    return {"job": os.environ.get("SLURM_JOB_ID"), "host": socket.gethostname(), "process": os.getpid()}
+    process = os.getpid()
+    job, host = os.environ.get("SLURM_JOB_ID"), socket.gethostname()
+    return {"job": job, "host": host, "process": process, "started": _started(process)}
+
+
+def _started(process: int) -> str | None:
+    """Return when a process of this host began, in the system's ticks; None where that cannot be read."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -98,7 +126,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         except ValueError:
             time.sleep(0.1)
     # Nobody takes five seconds for one line: whoever began it died.
-    return {"job": None, "host": None, "process": None}
+    return {"job": None, "host": None, "process": None, "started": None}
 
 
 def describe(holder: dict[str, Any]) -> str:
@@ -113,7 +141,8 @@ def alive(holder: dict[str, Any], path: Path) -> bool:
     if holder["host"] is None:
         return False
     if holder["host"] == own["host"] and Path("/proc").is_dir():
-        if not Path(f"/proc/{holder['process']}").exists():
+        # Another process may have come by its number since.
+        if _started(holder["process"]) is None or holder["started"] not in (None, _started(holder["process"])):
             return False
         if holder["job"] in (None, own["job"]):
             return True
@@ -146,7 +175,8 @@ def _job_state(job: str) -> str | None:
     return done.stdout.strip() or "GONE"
 
 
-def _beat(path: Path, ended: threading.Event) -> None:
+def _beat(path: Path, own: dict[str, Any], ended: threading.Event) -> None:
     while not ended.wait(_BEAT):
         with contextlib.suppress(OSError):
-            os.utime(path)
+            if _read(path) == own:
+                os.utime(path)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -117,6 +118,12 @@ class Site:
         return self.rules.get("evaluate", {}).get("ranks_per_node", 1)
 
     @property
+    def scoring_cores(self) -> int:
+        """Return the cores of a job that scores: on one machine with GPUs all, so that no two meet on its first GPU."""
+        alone = self.slurm is None and self.gpus
+        return self.ranks * self.cpus_per_rank if alone else self.scoring_ranks
+
+    @property
     def _shares_jobs(self) -> bool:
         return self.slurm is not None and self.slurm["every_job_needs_gpu"]
 
@@ -182,7 +189,8 @@ def _gpu_request(slurm: Mapping[str, Any], count: int) -> dict[str, int | str]:
     if not count or slurm["gpu_request"] == "none":
         return {}
     amount = f"{slurm['gpu_type']}:{count}" if "gpu_type" in slurm else str(count)
-    if slurm["gpu_request"] == "gpus_per_node":
+    # The plugin takes no other characters in a type of its own request.
+    if slurm["gpu_request"] == "gpus_per_node" or not re.fullmatch(r"[\w.]*", slurm.get("gpu_type", "")):
         return {"slurm_extra": f"--gpus-per-node={amount}"}
     # 0 keeps the plugin from adding --ntasks-per-gpu.
     return {"gres": f"gpu:{amount}", "tasks_per_gpu": 0}
@@ -210,6 +218,13 @@ def load(root: Path, environment: Mapping[str, str]) -> Site:
         raise ConfigurationError(
             f"the folder {slurm['scratch']} does not exist", where=f"{path}: key 'slurm.scratch'", fix="correct it"
         )
+    for key in ("gpus_per_node", "cpus_per_rank"):
+        if slurm is not None and settings[key] == "auto":
+            raise ConfigurationError(
+                "auto is what this machine has, and jobs run on others",
+                where=f"{path}: key '{key}'",
+                fix="give the number of a compute node; `make doctor` finds it",
+            )
     gpus = settings["gpus_per_node"] if settings["gpus_per_node"] != "auto" else visible_gpus(environment)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     ranks = settings["ranks_per_node"] if settings["ranks_per_node"] != "auto" else gpus or min(2, cores)

@@ -20,7 +20,8 @@ from tqdm import tqdm
 from dnatune.accounting import Meter
 from dnatune.checkpoints import Checkpoints
 from dnatune.engines import gradient_norm
-from dnatune.files import read_json_lines
+from dnatune.errors import RunError
+from dnatune.files import publish_file
 from dnatune.launching import Rank
 from dnatune.metrics import from_confusion
 from dnatune.packing import PackedBatch, Rows, chunks, pack_training
@@ -263,10 +264,27 @@ class _StepLog:
 
     def __init__(self, path: Path, step: int):
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [row for row in read_json_lines(path) if row["step"] <= step] if step and path.exists() else []
+        kept = self._read(path, step) if step else []
         self.losses = [math.nan if row["loss"] is None else row["loss"] for row in kept]
         self.path = path
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
+        with publish_file(path) as scratch:
+            scratch.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
+
+    @staticmethod
+    def _read(path: Path, step: int) -> list[dict[str, Any]]:
+        """Return the lines up to a step; what was being written when the run was cut comes after them."""
+        lines = path.read_text("utf-8").splitlines()[:step] if path.exists() else []
+        try:
+            kept = [json.loads(line) for line in lines]
+        except ValueError:
+            kept = []
+        if [row["step"] for row in kept] != list(range(1, step + 1)):
+            raise RunError(
+                f"the log has not the {step} steps that the checkpoint holds",
+                where=str(path),
+                fix="delete its folder: the run begins anew",
+            )
+        return kept
 
     def write(self, progress: Progress, plan: Plan, record: dict[str, Any]) -> None:
         row = {

@@ -64,7 +64,7 @@ class Trained:
         self.engine = engines.start_engine(loss, optimizer, configuration)
         self.engine.train()
         #: What of dnatune's own rows fits into memory.
-        self.fit = memory.fit(training, self.model, loss.likelihood, bench.train, True, bench.rank.device, 1)
+        self.fit = memory.fit(training, self.model, loss.likelihood, bench.train, True, bench.rank.device, 1, None)
 
     def step(self, recipe: TrainingRecipe, indices: Sequence[int], part: int = 0) -> StepTimes:
         """Take an optimizer step on some examples.
