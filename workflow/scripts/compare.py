@@ -66,7 +66,10 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, required=True, help="folder to write the page's figures into, SVG")
     parser.add_argument("--loss-figure", type=Path, required=True, help="figure of the training loss to write, SVG")
     parser.add_argument("--report", type=Path, required=True, help="page to write, HTML")
-    compare(parser.parse_args())
+    options = parser.parse_args()
+    if options.choices and not (options.tuning and options.tuning_figure):
+        parser.error("--choices needs --tuning and --tuning-figure")
+    compare(options)
 
 
 def compare(options: argparse.Namespace) -> None:

@@ -29,6 +29,8 @@ def main() -> None:
     parser.add_argument("--base", type=Path, help="of a merged model, the folder of its base, with manifest.json")
     parser.add_argument("--card", type=Path, help="model card of a merged model to write, Markdown; goes with --base")
     options = parser.parse_args()
+    if options.card and not options.base:
+        parser.error("--card needs --base")
     settings = read_settings(options.settings)
 
     from dnatune import metrics
