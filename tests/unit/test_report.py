@@ -7,6 +7,7 @@ import html.parser
 import io
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from dnatune.report import words as in_words
 
 #: Without base models that were asked, there is nothing to say of what they have seen.
 SECTIONS = [section.name for section in report.SECTIONS if section.name != "contamination"]
+REPORT = Path(__file__).resolve().parents[2] / "workflow" / "report"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
@@ -206,6 +208,49 @@ def test_decided_pairs_come_first_with_their_numbers(decided_page):
     numbers = f"better {apart['difference']:+.3f} {apart['low']:+.3f} to {apart['high']:+.3f} < 0.001 < 0.001"
     assert f"rk4 against adamw not at equal terms {numbers}" in table
     assert table.count("not at equal terms") == 2
+
+
+def section_of(page: str, name: str) -> str:
+    """Return the text of one section."""
+    return words(page.split(f'id="{name}"')[1].split("</section>")[0])
+
+
+def test_the_forest_s_colours_are_said_to_be_those_of_the_verdicts(decided_page):
+    caption = section_of(decided_page[0], "differences")
+    about = (REPORT / "figures.rst").read_text("utf-8")
+    for text in (caption, about):
+        assert "A blue interval is a difference; a grey one is undecided even where it misses 0" in text
+        assert "not adjusted for the number of pairs" in text
+        assert "does not touch the line at 0" not in text
+
+
+def test_estimates_over_seeds_stand_with_their_limits(decided_page):
+    page, pairs = decided_page
+    section = section_of(page, "differences")
+    apart = pairs[1]
+    assert apart["improvement_low"] < 0.5 < apart["improvement"] == apart["improvement_high"] == 1
+    assert "P(first higher) + ½ P(tie)" in section
+    assert f" 1.00 ({apart['improvement_low']:.2f} to 1.00) " in section
+    assert "{effect_size:+.2f} ({effect_size_low:+.2f} to {effect_size_high:+.2f})".format(**apart) in section
+
+
+def test_an_estimate_without_limits_stands_alone():
+    assert in_words.limits(None, None, None) == ""
+    assert in_words.limits(-1.234, None, None, "+") == "\N{MINUS SIGN}1.23"
+    assert in_words.limits(0.5, -0.25, 1) == "0.50 (\N{MINUS SIGN}0.25 to 1.00)"
+
+
+@pytest.mark.parametrize(("level", "text"), [(0.999, "99.9 %"), (0.975, "97.5 %"), (0.9, "90 %")])
+def test_a_level_is_not_rounded_away(tmp_path, level, text):
+    made = Results(tmp_path, (PROMOTERS, SPLICE), items=200)
+    made.settings["comparison"]["level"] = level
+    for seed in range(3):
+        for task in made.tasks:
+            made.add_run("adamw", seed, task=task, skill=2.0)
+            made.add_run("sgd", seed, task=task, skill=0.5)
+    page = render(made)
+    assert f"{text} interval" in section_of(page, "differences")
+    assert f"({text}, percentile bootstrap" in section_of(page, "tasks")
 
 
 def test_the_number_of_seeds_needed_is_told_where_it_is_known(decided_page, mixed_page):

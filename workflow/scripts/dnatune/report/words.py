@@ -30,6 +30,20 @@ def between(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{signed(low)} to {signed(high)}"
 
 
+def limits(value: float | None, low: float | None, high: float | None, sign: str = "-") -> str:
+    """Return an estimate with its limits in brackets, where it has them; `sign` is that of a format."""
+    if value is None:
+        return ""
+    known = [number for number in (value, low, high) if number is not None]
+    shown = [f"{number:{sign}.2f}".replace("-", "\N{MINUS SIGN}") for number in known]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})" if len(shown) == 3 else shown[0]
+
+
+def level(value: float) -> str:
+    """Return a confidence level in per cent, with the digits that the verdicts give it."""
+    return f"{100 * value:.3g} %"
+
+
 def percent(value: float | None) -> str:
     """Return a share in per cent."""
     return "" if value is None else f"{100 * value:.0f} %"
