@@ -596,11 +596,34 @@ def test_a_test_split_of_one_class_has_no_roc_and_empty_cells(tmp_path, monkeypa
 
 
 def test_several_tasks_are_summed_up_without_those_that_lack_a_score(mixed_page):
-    section = words(mixed_page.split('id="tasks"')[1].split("</section>")[0])
-    assert "Intervals are withheld: some task has fewer than three completed seeds." in section
+    section = section_of(mixed_page, "tasks")
+    assert "No interval where a task has fewer than 3 completed seeds: adamw (prom_core_all, splice); sgd (" in section
+    assert "percentile bootstrap" not in section
     assert "Left out, because a task has no score of theirs: rk4." in section
     names = re.findall(r'<th scope="row">(\w+)', mixed_page.split('id="tasks"')[1].split("</section>")[0])
     assert names == ["adamw", "sgd"]
+
+
+def test_diverged_runs_are_named_over_all_tasks_and_lower_the_profile(tmp_path):
+    made = Results(tmp_path, (PROMOTERS, SPLICE), items=200)
+    for task in made.tasks:
+        for seed in range(3):
+            made.add_run("adamw", seed, task=task, skill=1.0)
+            lost = 17 if (task, seed) == ("splice", 1) else None
+            made.add_run("sgd", seed, task=task, skill=2.0, diverged_at=lost)
+    page = render(made)
+    section = section_of(page, "tasks")
+    assert "all completed runs of the 2 tasks" in section
+    assert "mean and rank flatter an optimizer that lost some" in section
+    rows = re.search(r"mean rank diverged (sgd .*) (adamw [^A-Z]*)", section)
+    assert re.search(r"sgd \S+ withheld \S+ 1 of 6", rows[1])
+    assert re.search(r"adamw \S+ \S+ to \S+ \S+ 0 of 6", rows[2])
+    assert "No interval where a task has fewer than 3 completed seeds: sgd (splice)." in section
+    assert "percentile bootstrap" in section  # of the row that has one
+    profiles = pd.read_csv(io.StringIO(downloads(page)["profiles.tsv"]), sep="\t")
+    # The file has five digits.
+    highest = profiles.groupby("optimizer")["share"].max().to_dict()
+    assert highest == pytest.approx({"adamw": 1, "sgd": 5 / 6}, abs=1e-5)
 
 
 def test_one_task_has_no_summary_over_tasks(decided_page):
