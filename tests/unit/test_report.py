@@ -15,8 +15,10 @@ import pandas as pd
 import pytest
 from synthetic_results import PROMOTERS, SPLICE, Results
 from test_comparison import pairs_of, read
+from test_controls import FOUND
 
-from dnatune import answers, comparison, figures, pairs, palette, report, segments
+from dnatune import answers, comparison, controls, figures, pairs, palette, report, segments
+from dnatune.report import controls as of_controls
 from dnatune.report import words as in_words
 
 #: Without base models that were asked, there is nothing to say of what they have seen.
@@ -25,7 +27,13 @@ REPORT = Path(__file__).resolve().parents[2] / "workflow" / "report"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
-def evidence_of(results: Results, contaminations: Sequence[Mapping[str, Any]] = ()) -> report.Evidence:
+def evidence_of(
+    results: Results,
+    contaminations: Sequence[Mapping[str, Any]] = (),
+    choices: Sequence[Mapping[str, Any]] = (),
+    zero_shots: Sequence[controls.ZeroShot] = (),
+    published: Sequence[controls.Published] = (),
+) -> report.Evidence:
     groups, rows = read(results)
     baselines = [comparison.read_baseline(folder, results.tasks) for folder in results.baselines]
     audits = comparison.read_audits(results.audits, results.tasks)
@@ -34,14 +42,22 @@ def evidence_of(results: Results, contaminations: Sequence[Mapping[str, Any]] = 
     )
     making = ({"scipy": "1.0"}, "snakemake --cores all --configfile configuration.yaml")
     tests = pairs_of(results)
+    rows += controls.control_rows(zero_shots, published, results.tasks)
     return report.Evidence(
         *(results.settings, results.tasks, groups, baselines, rows, tests, audits, scored, *making),
-        contaminations=contaminations,
+        *(choices, zero_shots, published, contaminations),
     )
 
 
-def render(results: Results, *contaminations: Mapping[str, Any]) -> str:
-    return report.page(evidence_of(results, contaminations)).html
+def render(results: Results, *contaminations: Mapping[str, Any], **others: Sequence[Any]) -> str:
+    return report.page(evidence_of(results, contaminations, **others)).html
+
+
+def base_of(results: Results, skill: float = 0.2) -> controls.ZeroShot:
+    """Return a base model without fine-tuning, by what it answers to the first task."""
+    results.add_baseline("zero-shot", skill)
+    metrics = comparison.read_baseline(results.baselines.pop(), results.tasks).metrics
+    return controls.ZeroShot("tiny", "prom_core_all", metrics)
 
 
 def words(page: str) -> str:
@@ -401,6 +417,68 @@ def test_answers_decoded_freely(tmp_path):
     assert "No run recorded a dev loss." in text
     assert "decoded freely" in text
     assert ">no label</th>" in page
+
+
+def test_a_test_split_too_small_for_a_bin_is_not_said_to_lack_probabilities(tmp_path):
+    made = Results(tmp_path, items=8)
+    made.add_run("adamw")
+    section = section_of(render(made), "calibration")
+    assert "Too few test items: no bin has 10 of them" in section
+    assert "No log-probabilities" not in section
+    lost = Results(tmp_path / "lost")
+    lost.add_run("sgd", diverged_at=9)
+    assert "No log-probabilities: every run diverged." in section_of(render(lost), "calibration")
+
+
+def test_dashed_lines_are_called_what_they_are(tmp_path):
+    made = Results(tmp_path, items=200, simulated=True)
+    made.add_run("adamw")
+    assert "Dashed lines" not in words(render(made))
+    assert "The Bayes optimum is the ceiling." not in words(render(made))
+    figure = controls.Published("prom_core_all", "CNN", {"mcc": 0.6}, "somewhere")
+    of_others = {"zero_shots": [base_of(made)], "published": [figure]}
+    text = section_of(render(made, **of_others), "seeds")
+    assert "Dashed lines are the base model without fine-tuning and the best published figure, named at" in text
+    # A figure in another metric than the task's is no line.
+    other = controls.Published("prom_core_all", "CNN", {"accuracy": 0.8}, "somewhere")
+    made.add_baseline("bayes", 1.9)
+    text = section_of(render(made, **of_others | {"published": [other]}), "seeds")
+    assert "Dashed lines are baselines and the base model without fine-tuning, named at" in text
+    assert "The Bayes optimum is the ceiling." in text
+    assert "Dashed lines are baselines, named at" in section_of(render(made), "seeds")
+
+
+def test_the_sign_that_the_training_split_raises_alone_does_not_accuse_of_test_items(tmp_path):
+    made = Results(tmp_path, items=200)
+    made.add_run("adamw")
+    page = render(made, {**FOUND, "signs": ["as_good_as_trained"], "in_manifest": []})
+    for name in ("headline", "contamination"):
+        text = section_of(page, name)
+        assert "tiny has probably been trained on prom_core_all, its test items perhaps among it." in text
+        assert "has probably seen" not in text
+    assert '<span class="badge">trained on the task</span>' in page
+    assert '<span class="badge">seen before</span>' not in page
+    other = render(made, {**FOUND, "signs": ["as_good_as_trained", "knows_the_items"]})
+    assert '<span class="badge">seen before</span>' in other
+    assert "tiny has probably seen test items of prom_core_all before." in section_of(other, "headline")
+
+
+@pytest.mark.parametrize(
+    ("sign", "otherwise"),
+    [
+        (
+            "as_good_as_trained",
+            "trained on the task's training split, or on the same sequences from another source, can.",
+        ),
+        ("knows_the_items", "a trained model that depends on single bases far more than k-mers do would lose as much."),
+        ("better_than_on_dev", "splits that differ in a way that k-mers do not see would show the same."),
+        ("in_manifest", "nothing else could put them there."),
+    ],
+)
+def test_every_reason_ends_with_what_else_could_raise_it(sign, otherwise):
+    (reason,) = of_controls.reasons({**FOUND, "signs": [sign]})
+    assert reason.endswith(otherwise)
+    assert "it has seen the former" not in reason
 
 
 def test_how_it_was_made_says_once_what_all_share_and_who_differs(mixed_page):

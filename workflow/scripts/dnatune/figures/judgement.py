@@ -21,12 +21,12 @@ def score_chart(
     title: str,
     looks: Palette,
 ) -> Drawing:
-    """Return one dot a seed by optimizer, with the baselines as reference lines.
+    """Return one dot a seed by optimizer, with reference lines.
 
     Args:
         groups: optimizers of one model and task.
         rivals: optimizers of all models on the task; the axis holds them all, so that panels can be compared.
-        controls: (name, value) of the baselines of the task.
+        controls: (name, value) of the reference lines: baselines, the base model, a published figure.
         metric: key in metrics.json.
         title: the metric's name.
         looks: colour and shape of each optimizer.
