@@ -16,8 +16,9 @@ import pytest
 from synthetic_results import PROMOTERS, SPLICE, Results
 from test_comparison import pairs_of, read
 from test_controls import FOUND
+from test_tuning import searched
 
-from dnatune import answers, comparison, controls, figures, pairs, palette, report, segments
+from dnatune import answers, comparison, controls, figures, pairs, palette, report, segments, tuning
 from dnatune.report import controls as of_controls
 from dnatune.report import words as in_words
 
@@ -479,6 +480,35 @@ def test_every_reason_ends_with_what_else_could_raise_it(sign, otherwise):
     (reason,) = of_controls.reasons({**FOUND, "signs": [sign]})
     assert reason.endswith(otherwise)
     assert "it has seen the former" not in reason
+
+
+def test_the_trials_are_figures_with_a_caption_and_their_data(tmp_path):
+    made = Results(tmp_path, items=200)
+    for name in ("adamw", "rk4"):
+        made.add_run(name)
+    choices = [searched("adamw", [0.6, 0.4, 0.5]), searched("rk4", [0.5, 0.3, None], stages=4)]
+    made_page = report.page(evidence_of(made, choices=choices))
+    outline(made_page.html)
+    section = made_page.html.split('id="tuning"')[1].split("</section>")[0]
+    assert section.count("<figure") == section.count("<svg") == 2
+    assert len(re.findall(r"<figcaption>\s*<strong>", section)) == 2
+    files = downloads(made_page.html)
+    assert {"trials.tsv", "expected.tsv", "tuning.tsv"} <= files.keys()
+    expected = pd.read_csv(io.StringIO(files["expected.tsv"]), sep="\t")
+    assert expected["expected_best_dev_loss"].tolist() == pytest.approx(
+        [row["score"] for row in tuning.expected_curves(choices)], rel=1e-4
+    )
+    assert {"trials", "expected"} <= made_page.figures.keys()
+    assert "10 with adamw and 40 with rk4" in words(section)
+    lost = render(made, choices=[searched("adamw", [None, None]), searched("rk4", [None, None])])
+    assert "Every trial diverged, so there is no score." in section_of(lost, "tuning")
+
+
+def test_every_figure_of_the_page_has_a_caption_for_the_report_of_snakemake(mixed):
+    about = (REPORT / "figures.rst").read_text("utf-8")
+    choices = [searched(name, [0.6, 0.4, 0.5], task=task) for task in mixed.tasks for name in ("adamw", "sgd", "rk4")]
+    for name in report.page(evidence_of(mixed, choices=choices)).figures:
+        assert f'"{name}": "' in about
 
 
 def test_how_it_was_made_says_once_what_all_share_and_who_differs(mixed_page):
