@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path += [str(TESTS / "unit"), str(TESTS.parent / "workflow" / "scripts")]
+sys.path += [str(TESTS), str(TESTS / "unit"), str(TESTS.parent / "workflow" / "scripts")]
 
 from synthetic_results import PROMOTERS, SPLICE, Results  # noqa: E402
 from test_controls import FOUND  # noqa: E402

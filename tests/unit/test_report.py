@@ -251,10 +251,10 @@ def test_estimates_over_seeds_stand_with_their_limits(decided_page):
     assert "{effect_size:+.2f} ({effect_size_low:+.2f} to {effect_size_high:+.2f})".format(**apart) in section
 
 
-def test_an_estimate_without_limits_stands_alone():
-    assert in_words.limits(None, None, None) == ""
-    assert in_words.limits(-1.234, None, None, "+") == "\N{MINUS SIGN}1.23"
-    assert in_words.limits(0.5, -0.25, 1) == "0.50 (\N{MINUS SIGN}0.25 to 1.00)"
+def test_estimates_have_two_digits():
+    assert (in_words.two(None), in_words.span(None, None)) == ("", "")
+    assert in_words.two(-1.234, "+") == "\N{MINUS SIGN}1.23"
+    assert in_words.span(-0.25, 1) == "\N{MINUS SIGN}0.25 to 1.00"
 
 
 @pytest.mark.parametrize(("level", "text"), [(0.999, "99.9 %"), (0.975, "97.5 %"), (0.9, "90 %")])
@@ -453,6 +453,7 @@ def test_the_sign_that_the_training_split_raises_alone_does_not_accuse_of_test_i
     made = Results(tmp_path, items=200)
     made.add_run("adamw")
     page = render(made, {**FOUND, "signs": ["as_good_as_trained"], "in_manifest": []})
+    assert "+0.300 0.001 60 0 " in section_of(page, "contamination")  # gap, its p, items, items in the manifest
     for name in ("headline", "contamination"):
         text = section_of(page, name)
         assert "tiny has probably been trained on prom_core_all, its test items perhaps among it." in text
@@ -499,7 +500,7 @@ def test_the_trials_are_figures_with_a_caption_and_their_data(tmp_path):
         [row["score"] for row in tuning.expected_curves(choices)], rel=1e-4
     )
     assert {"trials", "expected"} <= made_page.figures.keys()
-    assert "10 with adamw and 40 with rk4" in words(section)
+    assert "10 with adamw; 40 with rk4" in words(section)
     lost = render(made, choices=[searched("adamw", [None, None]), searched("rk4", [None, None])])
     assert "Every trial diverged, so there is no score." in section_of(lost, "tuning")
 

@@ -230,7 +230,7 @@ def test_trials_of_unequal_cost_are_a_caution():
     adamw, sgd = (searched(name, [0.5, 0.4, 0.6]) for name in ("adamw", "sgd"))
     rk4 = searched("rk4", [0.5, 0.4, None], stages=4)
     (caution,) = tunings.unequal_cost([adamw, rk4, sgd])
-    assert "10 with adamw and sgd and 40 with rk4." in caution
+    assert "10 with adamw and sgd; 40 with rk4." in caution
     assert tunings.unequal_cost([adamw, sgd]) == []
     # A diverged trial was cut short, which is no difference of budgets.
     short = searched("sgd", [0.5, 0.4, 0.6])

@@ -204,13 +204,15 @@ def profile_chart(profiles: pd.DataFrame, title: str, looks: Palette) -> Drawing
         looks: colour and dash of each optimizer.
     """
     names = list(dict.fromkeys(profiles["optimizer"]))
+    # Two long names do not fit side by side.
+    legend = _lines(columns=1 if max(map(len, names)) > 20 else 2, labelLimit=330)
     chart = (
         marks(profiles)
         .mark_line(strokeWidth=2, interpolate="step-after")
         .encode(
             x=alt.X("score:Q", title=title, axis=alt.Axis(tickCount=6)),
             y=alt.Y("share:Q", title="share of runs with a higher score", scale=alt.Scale(domain=[0, 1])),
-            **looks_of(names, looks, "color", "strokeDash", legend=_lines(columns=2, labelLimit=230)),
+            **looks_of(names, looks, "color", "strokeDash", legend=legend),
         )
     )
     return Drawing(alt.layer(chart).properties(height=300), profiles)

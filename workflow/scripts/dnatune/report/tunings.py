@@ -81,7 +81,7 @@ def unequal_cost(choices: Sequence[Mapping[str, Any]]) -> list[str]:
     costs = [f"{in_words.count(number)} with {in_words.listed(owners[number])}" for number in sorted(owners)]
     return [
         "Trials were as many but not of equal cost. Gradient evaluations of one that completed:"
-        f" {in_words.listed(costs)}. The more a trial costs, the more work went into the search for that rate;"
+        f" {'; '.join(costs)}. The more a trial costs, the more work went into the search for that rate;"
         " tuning.budget in gradient_evaluations makes them alike."
     ]
 

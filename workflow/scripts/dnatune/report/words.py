@@ -30,13 +30,14 @@ def between(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{signed(low)} to {signed(high)}"
 
 
-def limits(value: float | None, low: float | None, high: float | None, sign: str = "-") -> str:
-    """Return an estimate with its limits in brackets, where it has them; `sign` is that of a format."""
-    if value is None:
-        return ""
-    known = [number for number in (value, low, high) if number is not None]
-    shown = [f"{number:{sign}.2f}".replace("-", "\N{MINUS SIGN}") for number in known]
-    return f"{shown[0]} ({shown[1]} to {shown[2]})" if len(shown) == 3 else shown[0]
+def two(value: float | None, sign: str = "-") -> str:
+    """Return an estimate with two digits; `sign` is that of a format."""
+    return "" if value is None else f"{value:{sign}.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def span(low: float | None, high: float | None, sign: str = "-") -> str:
+    """Return the limits of such an estimate."""
+    return "" if low is None or high is None else f"{two(low, sign)} to {two(high, sign)}"
 
 
 def level(value: float) -> str:
