@@ -58,6 +58,26 @@ def test_the_interval_agrees_with_a_bootstrap_written_as_a_loop():
 def test_no_interval_below_three_seeds():
     (found,) = ranking.standings({"a": [[0.1, 0.2, 0.3], [0.4, 0.5]]}, 0.95)
     assert (found.low, found.high) == (None, None)
+    assert found.short == (1,)
+
+
+def test_a_diverged_run_is_counted_and_is_in_no_mean():
+    lost, whole = [[0.1, 0.2, None, 0.3], [0.4, 0.5, 0.6]], [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]
+    found, same = (ranking.standings({"a": tasks}, 0.95)[0] for tasks in (lost, whole))
+    assert (found.runs, found.diverged, same.runs, same.diverged) == (7, 1, 6, 0)
+    assert (found.iqm, found.low, found.high, found.mean_rank) == (same.iqm, same.low, same.high, same.mean_rank)
+    # A seed that diverged does not make up the three that an interval needs.
+    (short,) = ranking.standings({"a": [[0.1, 0.2, None]]}, 0.95)
+    assert (short.low, short.short) == (None, (0,))
+
+
+def test_a_profile_counts_a_diverged_run_as_below_every_score():
+    table = ranking.profiles({"a": [[0.2, 0.4, None, None]], "b": [[-0.5, 0.8]]}, points=14)
+    first = table[table["optimizer"] == "a"]
+    assert first["score"].min() == -0.5
+    assert first["share"].iloc[0] == 0.5
+    # Nothing is drawn for it: thresholds end at scores that runs reached.
+    assert np.isfinite(table["score"]).all()
 
 
 def test_a_profile_is_the_share_of_runs_above_a_score_as_a_mean_over_tasks():

@@ -7,6 +7,7 @@ import html.parser
 import io
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,23 @@ import pandas as pd
 import pytest
 from synthetic_results import PROMOTERS, SPLICE, Results
 from test_comparison import pairs_of, read
+from test_tuning import searched
 
-from dnatune import answers, comparison, figures, pairs, palette, report, segments
-from dnatune.report import words as in_words
+from dnatune import answers, comparison, controls, figures, pairs, palette, report, segments
 
 #: Without base models that were asked, there is nothing to say of what they have seen.
 SECTIONS = [section.name for section in report.SECTIONS if section.name != "contamination"]
+REPORT = Path(__file__).resolve().parents[2] / "workflow" / "report"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
-def evidence_of(results: Results, contaminations: Sequence[Mapping[str, Any]] = ()) -> report.Evidence:
+def evidence_of(
+    results: Results,
+    contaminations: Sequence[Mapping[str, Any]] = (),
+    choices: Sequence[Mapping[str, Any]] = (),
+    zero_shots: Sequence[controls.ZeroShot] = (),
+    published: Sequence[controls.Published] = (),
+) -> report.Evidence:
     groups, rows = read(results)
     baselines = [comparison.read_baseline(folder, results.tasks) for folder in results.baselines]
     audits = comparison.read_audits(results.audits, results.tasks)
@@ -32,14 +40,22 @@ def evidence_of(results: Results, contaminations: Sequence[Mapping[str, Any]] = 
     )
     making = ({"scipy": "1.0"}, "snakemake --cores all --configfile configuration.yaml")
     tests = pairs_of(results)
+    rows += controls.control_rows(zero_shots, published, results.tasks)
     return report.Evidence(
         *(results.settings, results.tasks, groups, baselines, rows, tests, audits, scored, *making),
-        contaminations=contaminations,
+        *(choices, zero_shots, published, contaminations),
     )
 
 
-def render(results: Results, *contaminations: Mapping[str, Any]) -> str:
-    return report.page(evidence_of(results, contaminations)).html
+def render(results: Results, *contaminations: Mapping[str, Any], **others: Sequence[Any]) -> str:
+    return report.page(evidence_of(results, contaminations, **others)).html
+
+
+def base_of(results: Results, skill: float = 0.2) -> controls.ZeroShot:
+    """Return a base model without fine-tuning, by what it answers to the first task."""
+    results.add_baseline("zero-shot", skill)
+    metrics = comparison.read_baseline(results.baselines.pop(), results.tasks).metrics
+    return controls.ZeroShot("tiny", "prom_core_all", metrics)
 
 
 def words(page: str) -> str:
@@ -208,36 +224,35 @@ def test_decided_pairs_come_first_with_their_numbers(decided_page):
     assert table.count("not at equal terms") == 2
 
 
+def section_of(page: str, name: str) -> str:
+    """Return the text of one section."""
+    return words(page.split(f'id="{name}"')[1].split("</section>")[0])
+
+
+def test_the_forest_s_colours_are_said_to_be_those_of_the_verdicts(decided_page):
+    caption = section_of(decided_page[0], "differences")
+    about = (REPORT / "figures.rst").read_text("utf-8")
+    for text in (caption, about):
+        assert "A blue interval is a difference; a grey one is undecided even where it misses 0" in text
+        assert "not adjusted for the number of pairs" in text
+        assert "does not touch the line at 0" not in text
+
+
+def test_estimates_over_seeds_stand_with_their_limits(decided_page):
+    page, pairs = decided_page
+    section = section_of(page, "differences")
+    apart = pairs[1]
+    assert apart["improvement_low"] < 0.5 < apart["improvement"] == apart["improvement_high"] == 1
+    assert "P(first higher) + ½ P(tie)" in section
+    assert f" 1.00 ({apart['improvement_low']:.2f} to 1.00) " in section
+    assert "{effect_size:+.2f} ({effect_size_low:+.2f} to {effect_size_high:+.2f})".format(**apart) in section
+
+
 def test_the_number_of_seeds_needed_is_told_where_it_is_known(decided_page, mixed_page):
     page, pairs = decided_page
     open_pairs = [pair for pair in pairs if pair["verdict"] == "inconclusive"]
     assert words(verdict_section(page)).count("a difference of 0.01 in mcc with 80 % power") == len(open_pairs) == 1
     assert "cannot be computed" not in words(mixed_page)
-
-
-def test_one_optimizer_has_no_verdict(tmp_path):
-    made = Results(tmp_path)
-    made.add_run("adamw")
-    page = render(made)
-    outline(page)
-    section = verdict_section(page)
-    assert "One optimizer: there is no pair to compare." in words(section)
-    assert "tests.tsv" not in page
-    assert 'id="differences"' not in page
-
-
-def test_text_from_outside_is_escaped(tmp_path):
-    attack = '<script>alert("x")</script>'
-    task = {**PROMOTERS, "labels": ["no", attack], "instruction": f"{attack} & more"}
-    made = Results(tmp_path, (task,))
-    made.settings["name"] = attack
-    made.add_run("a<b&c")
-    page = render(made)
-    outline(page)
-    assert page.count("<script") == 1  # the page's own
-    assert "&lt;script&gt;" in page
-    assert "a&lt;b&amp;c" in page
-    assert "<script" not in figures.loss_figure(read(made)[0])
 
 
 def test_headline_names_the_best_the_next_the_baselines_and_the_ceiling(mixed, mixed_page):
@@ -255,30 +270,6 @@ def test_headline_names_the_best_the_next_the_baselines_and_the_ceiling(mixed, m
     assert "simulated" in text
 
 
-@pytest.mark.parametrize(
-    ("skill", "phrase"),
-    [(2.0, "adamw is above the baselines GC content"), (0.4, "but not above the baseline k-mers")],
-)
-def test_headline_says_which_baselines_are_beaten(tmp_path, skill, phrase):
-    made = Results(tmp_path)
-    made.add_run("adamw", skill=skill)
-    made.add_baseline("gc", 0.1)
-    made.add_baseline("kmers", 1.0)
-    text = words(render(made))
-    assert phrase in text
-    assert "adamw reached a mean MCC of" in text
-    assert "1 seed, so the spread is unknown" in text
-
-
-def test_equal_means_are_not_ranked(tmp_path):
-    made = Results(tmp_path)
-    made.add_run("adamw")
-    made.add_run("sgd")
-    for name in ("metrics.json", "predictions.tsv"):
-        (made.evaluations[1] / name).write_text((made.evaluations[0] / name).read_text())
-    assert "adamw and sgd share the highest mean MCC" in words(render(made))
-
-
 def test_divergence_is_told_with_step_loss_and_norm(mixed_page):
     text = words(mixed_page)
     assert "sgd diverged on prom_core_all with 1 of 2 seeds" in text
@@ -287,40 +278,6 @@ def test_divergence_is_told_with_step_loss_and_norm(mixed_page):
     assert "rk4: every run diverged." in text
     assert "sgd (1 of 2 diverged)" in text  # in the figure
     assert "✕ rk4 diverged" in text
-
-
-def test_a_task_where_all_diverged(tmp_path):
-    made = Results(tmp_path)
-    made.add_run("sgd", diverged_at=5)
-    made.add_baseline("gc", 0.3)
-    page = render(made)
-    outline(page)
-    assert "Every run diverged, so there is no model to compare." in words(page)
-    assert "highest mean" not in words(page)
-
-
-@pytest.mark.parametrize(
-    ("difference", "sentence"),
-    [
-        ({}, None),
-        (
-            {"steps": 61},
-            "Not on equal terms on prom_core_all: the runs took different numbers of gradient evaluations.",
-        ),
-        ({"batch": 64}, "Not on equal terms on prom_core_all: the runs used different batch sizes."),
-        ({"code": "b"}, "Not on equal terms: the runs were made by different versions of dnatune's code."),
-    ],
-)
-def test_flags_are_said_in_words(tmp_path, difference, sentence):
-    made = Results(tmp_path)
-    made.add_run("adamw")
-    made.add_run("sgd", **difference)
-    text = words(render(made))
-    if sentence is None:
-        assert "Not on equal terms" not in text
-        assert "Each run took 60 gradient evaluations over batches of 128 examples." in text
-    else:
-        assert text.count(sentence) == 1
 
 
 def test_leaderboard_is_ordered_by_mean_with_baselines_apart(mixed, mixed_page):
@@ -346,16 +303,11 @@ def test_confusion_matrices_hold_the_sums_over_seeds(mixed, mixed_page):
     assert counts == np.concatenate(expected).tolist()
 
 
-def test_answers_decoded_freely(tmp_path):
-    made = Results(tmp_path)
-    made.add_run("adamw", generate=True, dev=False)
-    page = render(made)
-    outline(page)
-    text = words(page)
-    assert "No log-probabilities" in text
-    assert "No run recorded a dev loss." in text
-    assert "decoded freely" in text
-    assert ">no label</th>" in page
+def test_every_figure_of_the_page_has_a_caption_for_the_report_of_snakemake(mixed):
+    about = (REPORT / "figures.rst").read_text("utf-8")
+    choices = [searched(name, [0.6, 0.4, 0.5], task=task) for task in mixed.tasks for name in ("adamw", "sgd", "rk4")]
+    for name in report.page(evidence_of(mixed, choices=choices)).figures:
+        assert f'"{name}": "' in about
 
 
 def test_how_it_was_made_says_once_what_all_share_and_who_differs(mixed_page):
@@ -379,15 +331,6 @@ def test_how_it_was_made_says_once_what_all_share_and_who_differs(mixed_page):
     assert facts["test items"] == "600"
 
 
-def test_several_models_are_told_apart(tmp_path):
-    made = Results(tmp_path)
-    made.add_run("adamw", model="small", skill=0.5)
-    made.add_run("adamw", model="large", skill=1.5)
-    text = words(render(made))
-    assert "adamw on large has the highest mean MCC of 2 compared" in text
-    assert "prom_core_all, small" in text
-
-
 def test_every_colour_of_a_figure_has_a_twin_on_dark_screens(mixed_page):
     colours = set()
     for drawing in re.findall(r"<svg.*?</svg>", mixed_page, flags=re.DOTALL):
@@ -401,66 +344,8 @@ def test_every_colour_of_a_figure_has_a_twin_on_dark_screens(mixed_page):
         assert f'[stroke="{colour}"]' in dark, colour
 
 
-def luminance(colour: str) -> float:
-    """Return the relative luminance of WCAG 2.2."""
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(first: str, second: str) -> float:
-    high, low = sorted((luminance(first), luminance(second)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
-def test_colours_stand_out_from_paper_and_dark_screen():
-    # 2.2 is what Okabe and Ito's orange has on white; shapes, dashes and labels carry what colour does not.
-    assert all(contrast(colour, "#fdfdfc") > 2.2 for colour in palette.COLOURS)
-    assert all(contrast(palette.DARK[colour], "#15181b") > 4.5 for colour in palette.COLOURS)
-    for text in (palette.INK, palette.MUTED):
-        assert contrast(text, "#fdfdfc") > 4.4
-        assert contrast(palette.DARK[text], "#15181b") > 4.5
-    assert len(set(palette.COLOURS)) == len(set(palette.SHAPES)) == len(set(palette.DASHES)) == len(palette.COLOURS)
-
-
 def test_the_same_results_give_the_same_page(mixed, mixed_page):
     assert render(mixed) == mixed_page
-
-
-def test_thirty_long_runs_stay_small(tmp_path):
-    made = Results(tmp_path, items=400)
-    for optimizer in ("adamw", "sgd", "rk4", "rkc", "rk4_adam", "rk4_single_gradient"):
-        for seed in range(5):
-            made.add_run(optimizer, seed, steps=2000)
-    page = render(made)
-    assert len(page.encode()) < 5_000_000
-    curves = [re.findall(r"[ML]", path) for path in re.findall(r'<path d="([^"]+)"', page)]
-    longest = max(map(len, curves))
-    assert 200 <= longest <= figures.MOST_POINTS
-    assert str(figures.MOST_POINTS) in words(page)
-
-
-def test_thinning_keeps_every_spike():
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=5000)
-    values[[17, 2500, 4999]] = [50, -50, 60]
-    curve = pd.DataFrame({"x": np.arange(5000.0), "value": values})
-    thin = figures.thinned(curve)
-    assert 200 <= len(thin) <= figures.MOST_POINTS
-    assert {50, -50, 60} <= set(thin["value"])
-    assert thin["x"].is_monotonic_increasing
-    short = curve.head(figures.MOST_POINTS)
-    assert figures.thinned(short) is short
-
-
-def test_more_optimizers_than_colours(tmp_path):
-    made = Results(tmp_path, items=50)
-    for number in range(9):
-        made.add_run(f"method{number}")
-    groups, _ = read(made)
-    looks = figures.palette(groups)
-    assert len(looks) == 9
-    outline(render(made))
 
 
 def test_loss_figure_is_a_vector_image_with_a_panel_for_each_task(mixed):
@@ -471,88 +356,10 @@ def test_loss_figure_is_a_vector_image_with_a_panel_for_each_task(mixed):
     assert "<image" not in figure
 
 
-def test_a_log_without_any_loss_leaves_words_in_place_of_a_figure(tmp_path):
-    made = Results(tmp_path)
-    made.add_run("sgd", diverged_at=1)
-    assert "No run recorded a loss." in words(render(made))
-    assert "No run recorded a loss." in figures.loss_figure(read(made)[0])
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(None, ""), (41.96, "42 s"), (60, "1 min"), (3599, "1 h 00 min"), (7260, "2 h 01 min")]
-)
-def test_durations(seconds, text):
-    assert in_words.duration(seconds) == text
-
-
-def test_the_audit_says_what_leaked_and_what_the_scores_are_without_it(tmp_path):
-    results = Results(tmp_path / "results")
-    for seed in (0, 1):
-        results.add_run("adamw", seed, skill=1.2)
-    assert "No test item is known to be in an earlier split." in words(render(results))
-    results.add_audit(leaked=[3, 4, 7])
-    page = render(results)
-    outline(page)
-    said = words(page.split('<section id="audit">')[1].split("</section>")[0])
-    assert "3 test items are, or nearly are, in an earlier split; they were kept." in said
-    assert "of test in train 3 0 3" in said
-    _, rows = read(results)
-    assert f"adamw {rows[0]['mean']:.3f} {rows[0]['mean_without_leaked']:.3f}" in said
-
-
-def test_one_seed_has_no_spread_no_interval_and_no_forest(tmp_path):
-    made = Results(tmp_path)
-    made.add_run("adamw")
-    made.add_run("sgd", skill=0.3)
-    page = render(made)
-    outline(page)
-    text = words(page)
-    assert "1 seed, so the spread is unknown" in text
-    assert pairs_of(made)[0]["withheld"]
-    assert "No pair has an interval" in text
-    assert "forest.tsv" not in downloads(page)
-
-
-def test_a_missing_run_is_told(tmp_path):
-    made = Results(tmp_path, items=2000)
-    for seed in range(4):
-        made.add_run("adamw", seed, skill=1.5)
-        if seed != 2:
-            made.add_run("sgd", seed, skill=0.5)
-    text = words(render(made))
-    assert "sgd has no run with seed 2" in text
-    assert "adamw is better than sgd" in text
-
-
-def test_constant_predictions_are_told_and_not_tested(tmp_path):
-    made = Results(tmp_path)
-    for seed in range(3):
-        made.add_run("adamw", seed, skill=1.5)
-        made.add_run("sgd", seed, constant=True)
-    text = words(verdict_section(render(made)))
-    assert "inconclusive" in text
-    assert "sgd answers every item alike with seeds 0, 1, 2" in text
-
-
-def test_a_test_split_of_one_class_has_no_roc_and_empty_cells(tmp_path, monkeypatch):
-    monkeypatch.setattr(Results, "truth", lambda self, task: np.ones(self.items, dtype=int))
-    made = Results(tmp_path)
-    for seed in range(3):
-        made.add_run("adamw", seed)
-        made.add_run("sgd", seed, skill=0.5)
-    page = render(made)
-    outline(page)
-    assert "No ROC: the answers were decoded freely, every run diverged, or the test split lacks a class." in words(
-        page
-    )
-    assert "One class: every test item of prom_core_all is of class promoter" in words(page)
-    _, rows = read(made)
-    assert rows[0]["auroc"] is None
-
-
 def test_several_tasks_are_summed_up_without_those_that_lack_a_score(mixed_page):
-    section = words(mixed_page.split('id="tasks"')[1].split("</section>")[0])
-    assert "Intervals are withheld: some task has fewer than three completed seeds." in section
+    section = section_of(mixed_page, "tasks")
+    assert "No interval where a task has fewer than 3 completed seeds: adamw (prom_core_all, splice); sgd (" in section
+    assert "percentile bootstrap" not in section
     assert "Left out, because a task has no score of theirs: rk4." in section
     names = re.findall(r'<th scope="row">(\w+)', mixed_page.split('id="tasks"')[1].split("</section>")[0])
     assert names == ["adamw", "sgd"]
@@ -560,28 +367,3 @@ def test_several_tasks_are_summed_up_without_those_that_lack_a_score(mixed_page)
 
 def test_one_task_has_no_summary_over_tasks(decided_page):
     assert 'id="tasks"' not in decided_page[0]
-
-
-def test_cost_counts_every_run_and_gpu_hours_only_where_there_are_some(tmp_path):
-    made = Results(tmp_path)
-    made.add_run("adamw", steps=100, gpu=True)
-    made.add_run("rk4", steps=25, stages=4, gpu=True)
-    section = words(render(made).split('id="cost"')[1].split("</section>")[0])
-    # 70 s each, on two GPUs each.
-    assert "All 2 runs together trained for 2 min of wall time and 0.0778 GPU-hours." in section
-    assert "adamw 1 min 0.0389 100 0.7 s" in section
-    assert "against GPU-hours" in words(render(made))
-    plain = Results(tmp_path / "cpu")
-    plain.add_run("adamw")
-    text = words(render(plain))
-    assert "on CPUs" in text
-    assert "No run used a GPU, so there are no GPU-hours." in text
-
-
-def test_very_many_runs_get_fewer_points():
-    assert figures.points_each([]) == figures.MOST_POINTS
-
-    class Many:
-        runs = range(840)
-
-    assert figures.points_each([Many()]) == 47

@@ -8,7 +8,7 @@ from test_configuration import changed
 
 from dnatune import configuration, trials, tuning, tuning_figures
 from dnatune.errors import ConfigurationError, DataError
-from dnatune.figures import palette
+from dnatune.figures import looks_for, palette
 from dnatune.report import tunings
 
 RATES = {name: {"from": 1e-3, "to": 1e-1} for name in ("adamw", "rk4", "rk4_single_gradient")}
@@ -93,17 +93,17 @@ def test_what_an_optimizer_lacks_besides_its_rate_is_still_named():
         configuration.resolve(config)
 
 
-def trial(rate, loss=None, mcc=0.0, steps=10, seconds=1.0, optimizer="sgd"):
+def trial(rate, loss=None, mcc=0.0, steps=10, seconds=1.0, optimizer="sgd", stages=1, place=("m", "t")):
     """A trial; without a loss, one that diverged."""
     record = {
         "status": "completed" if loss is not None else "diverged",
         "diverged": None if loss is not None else {"step": steps, "reason": "the loss is not finite"},
-        "model": "m",
-        "task": "t",
+        "model": place[0],
+        "task": place[1],
         "optimizer": optimizer,
         "settings": {"optimizer": {"hyperparameters": {"learning_rate": rate}}},
         "steps": steps,
-        "gradient_evaluations": steps,
+        "gradient_evaluations": steps * stages,
         "wall_seconds": seconds,
         "gpu_seconds": 0.0,
     }
@@ -111,8 +111,18 @@ def trial(rate, loss=None, mcc=0.0, steps=10, seconds=1.0, optimizer="sgd"):
     return tuning.Trial(record, {} if loss is None else scores)
 
 
-def chosen(*found, metric="dev_loss", answers=("yes", "no") * 200, optimizer="sgd"):
-    return tuning.choose(found, answers, "m", "t", optimizer, ("no", "yes"), metric)
+def chosen(*found, metric="dev_loss", answers=("yes", "no") * 200, optimizer="sgd", place=("m", "t")):
+    return tuning.choose(found, answers, *place, optimizer, ("no", "yes"), metric)
+
+
+def searched(optimizer, losses, steps=10, stages=1, model="tiny", task="prom_core_all"):
+    """Return choice.json of a search over rates a factor of ten apart; a loss of None is a trial that diverged."""
+    place = (model, task)
+    found = [
+        trial(10.0**power, loss, steps=steps, optimizer=optimizer, stages=stages, place=place)
+        for power, loss in enumerate(losses, start=-4)
+    ]
+    return chosen(*found, optimizer=optimizer, place=place)
 
 
 def test_the_lowest_loss_or_the_highest_metric_is_chosen():
@@ -200,6 +210,35 @@ def test_where_all_of_all_diverged_there_is_no_curve_and_a_figure_that_says_so()
     lost = chosen(trial(0.1), trial(1.0))
     assert tuning.expected_curves([lost]) == []
     assert "Every trial diverged" in tuning_figures.figure([lost], {"sgd": palette([])})
+
+
+def test_the_data_of_the_figures_are_what_they_show():
+    choices = [searched("sgd", [0.5, 0.4, None]), searched("adamw", [0.6, 0.3, 0.7])]
+    looks = looks_for(["sgd", "adamw"])
+    shown = tuning_figures.trials_chart(choices, looks).data
+    assert shown.columns.tolist() == ["optimizer", "learning_rate", "dev_loss", "status", "chosen"]
+    entries = [entry for choice in choices for entry in choice["trials"]]
+    assert shown["learning_rate"].tolist() == [entry["learning_rate"] for entry in entries]
+    assert shown["status"].tolist() == [entry["status"] for entry in entries]
+    assert shown[shown["chosen"]]["dev_loss"].tolist() == [0.4, 0.3]
+    curve = tuning_figures.expected_chart(choices, looks).data
+    assert curve["expected_best_dev_loss"].tolist() == [row["score"] for row in tuning.expected_curves(choices)]
+    assert tuning_figures.trials_chart([searched("sgd", [None, None])], looks) is None
+
+
+def test_trials_of_unequal_cost_are_a_caution():
+    adamw, sgd = (searched(name, [0.5, 0.4, 0.6]) for name in ("adamw", "sgd"))
+    rk4 = searched("rk4", [0.5, 0.4, None], stages=4)
+    (caution,) = tunings.unequal_cost([adamw, rk4, sgd])
+    assert "10 with adamw and sgd; 40 with rk4." in caution
+    assert tunings.unequal_cost([adamw, sgd]) == []
+    # A diverged trial was cut short, which is no difference of budgets.
+    short = searched("sgd", [0.5, 0.4, 0.6])
+    short["trials"][2] |= {"status": "diverged", "gradient_evaluations": 3}
+    assert tunings.unequal_cost([adamw, short]) == []
+    assert tunings.unequal_cost([searched("sgd", [None, None]), adamw]) == []
+    # 42 evaluations are ten steps of four, and a rest that is less than a step.
+    assert tunings.unequal_cost([searched("adamw", [0.5, 0.4], steps=42), rk4]) == []
 
 
 def test_the_table_has_a_row_a_trial():

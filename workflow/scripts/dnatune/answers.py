@@ -78,6 +78,11 @@ def roc_of(group: Group, points: int = 101) -> pd.DataFrame:
     return pd.DataFrame({"false_positive_rate": grid, "true_positive_rate": np.mean(curves, axis=0)})
 
 
+def has_probabilities(run: FinishedRun) -> bool:
+    """Return whether the labels of a run have log-probabilities: not where answers were decoded freely."""
+    return any(column.startswith("logp_") for column in run.predictions.columns)
+
+
 def _probabilities(run: FinishedRun) -> np.ndarray | None:
     """Return the probability of each class of each item [items, classes]; None where answers were decoded freely."""
     columns = [column for column in run.predictions.columns if column.startswith("logp_")]

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
+import pandas as pd
 
 from dnatune import figures, tuning
 
@@ -17,10 +18,10 @@ _NAMES = {
 def figure(choices: Sequence[Mapping[str, Any]], looks: figures.Palette) -> str:
     """Return the figure of all trials as SVG: for each model and task its trials and its expected best score."""
     charts = [
-        chart.properties(title=f"{task}, {model}", height=260)
+        drawing.chart.properties(title=f"{task}, {model}", height=260)
         for (model, task), members in panels(choices).items()
-        for chart in (trials_chart(members, looks), expected_chart(members, looks))
-        if chart is not None
+        for drawing in (trials_chart(members, looks), expected_chart(members, looks))
+        if drawing is not None
     ]
     if not charts:
         message = alt.InlineData([{"text": "Every trial diverged."}])
@@ -36,7 +37,7 @@ def panels(choices: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[M
     return found
 
 
-def trials_chart(choices: Sequence[Mapping[str, Any]], looks: figures.Palette) -> alt.LayerChart | None:
+def trials_chart(choices: Sequence[Mapping[str, Any]], looks: figures.Palette) -> figures.Drawing | None:
     """Return dev score against learning rate, one line an optimizer; None where every trial diverged.
 
     The chosen rate has a ring; a diverged trial is a cross at the edge where scores are worst.
@@ -70,15 +71,20 @@ def trials_chart(choices: Sequence[Mapping[str, Any]], looks: figures.Palette) -
     shape = {**encoding, "shape": _scale(alt.Shape, choices, [looks[c["optimizer"]][1] for c in choices])}
     rings = [point for point in points if point["chosen"]]
     crosses = [{**row, "score": worst} for row in lost]
-    return alt.layer(
+    chart = alt.layer(
         _chart(points).mark_line(strokeWidth=1.6).encode(**encoding),
         _chart(points).mark_point(filled=True, size=45, opacity=1).encode(**shape),
         _chart(rings).mark_point(size=260, strokeWidth=2, opacity=1).encode(**encoding),
         _chart(crosses).mark_text(text="✕", fontSize=14).encode(**encoding),
     ).properties(height=320)
+    keys = ("learning_rate", metric, "status", "chosen")
+    rows = [
+        {"optimizer": c["optimizer"], **{key: trial[key] for key in keys}} for c in choices for trial in c["trials"]
+    ]
+    return figures.Drawing(chart, pd.DataFrame(rows))
 
 
-def expected_chart(choices: Sequence[Mapping[str, Any]], looks: figures.Palette) -> alt.LayerChart | None:
+def expected_chart(choices: Sequence[Mapping[str, Any]], looks: figures.Palette) -> figures.Drawing | None:
     """Return the expected best dev score against the gradient evaluations that the trials cost; None without scores.
 
     Args:
@@ -93,10 +99,11 @@ def expected_chart(choices: Sequence[Mapping[str, Any]], looks: figures.Palette)
         **_colours(choices, looks),
     }
     shape = _scale(alt.Shape, choices, [looks[c["optimizer"]][1] for c in choices])
-    return alt.layer(
+    chart = alt.layer(
         _chart(rows).mark_line(strokeWidth=1.6).encode(**encoding),
         _chart(rows).mark_point(filled=True, size=45, opacity=1).encode(**encoding, shape=shape),
     ).properties(height=320)
+    return figures.Drawing(chart, pd.DataFrame(rows).rename(columns={"score": f"expected_best_{metric}"}))
 
 
 def _chart(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:

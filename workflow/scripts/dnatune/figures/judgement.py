@@ -21,12 +21,12 @@ def score_chart(
     title: str,
     looks: Palette,
 ) -> Drawing:
-    """Return one dot a seed by optimizer, with the baselines as reference lines.
+    """Return one dot a seed by optimizer, with reference lines.
 
     Args:
         groups: optimizers of one model and task.
         rivals: optimizers of all models on the task; the axis holds them all, so that panels can be compared.
-        controls: (name, value) of the baselines of the task.
+        controls: (name, value) of the reference lines: baselines, the base model, a published figure.
         metric: key in metrics.json.
         title: the metric's name.
         looks: colour and shape of each optimizer.
@@ -204,13 +204,15 @@ def profile_chart(profiles: pd.DataFrame, title: str, looks: Palette) -> Drawing
         looks: colour and dash of each optimizer.
     """
     names = list(dict.fromkeys(profiles["optimizer"]))
+    # Two long names do not fit side by side.
+    legend = _lines(columns=1 if max(map(len, names)) > 20 else 2, labelLimit=330)
     chart = (
         marks(profiles)
         .mark_line(strokeWidth=2, interpolate="step-after")
         .encode(
             x=alt.X("score:Q", title=title, axis=alt.Axis(tickCount=6)),
             y=alt.Y("share:Q", title="share of runs with a higher score", scale=alt.Scale(domain=[0, 1])),
-            **looks_of(names, looks, "color", "strokeDash", legend=_lines(columns=2, labelLimit=230)),
+            **looks_of(names, looks, "color", "strokeDash", legend=legend),
         )
     )
     return Drawing(alt.layer(chart).properties(height=300), profiles)

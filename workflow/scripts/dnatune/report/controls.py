@@ -9,15 +9,18 @@ from dnatune.report import words
 from dnatune.report.evidence import Evidence
 from dnatune.tasks import Task
 
-#: What each sign means, in plain words; a number is put in by its name.
+#: What each sign means and what else could raise it, in plain words; a number is put in by its name.
 _SIGNS = {
     "as_good_as_trained": "Without any training it reaches an MCC of {mcc:.3f}, as much as a classifier of composition"
-    " that was trained for the task ({control_mcc:.3f}). A model that was never shown the task cannot.",
+    " that was trained for the task ({control_mcc:.3f}). A model that was never shown the task cannot; one that was"
+    " trained on the task's training split, or on the same sequences from another source, can.",
     "knows_the_items": "When one base in twenty of the test items is changed it loses {loss:.0f} points of accuracy"
-    " more than k-mers do: it knows these sequences rather than what they have in common.",
-    "better_than_on_dev": "Against k-mers it does {gap:.0f} points better on test items than on dev items: it has seen"
-    " the former.",
-    "in_manifest": "{listed} of the test items are in the manifest of what it was trained on.",
+    " more than k-mers do, as a model that knows these sequences does; a trained model that depends on single bases far"
+    " more than k-mers do would lose as much.",
+    "better_than_on_dev": "Against k-mers it does {gap:.0f} points better on test items than on dev items, as a model"
+    " that has seen the former does; splits that differ in a way that k-mers do not see would show the same.",
+    "in_manifest": "{listed} of the test items are in the manifest of what it was trained on, and nothing else could"
+    " put them there.",
 }
 
 
@@ -67,12 +70,15 @@ def _base(found: Mapping[str, Any], evidence: Evidence) -> dict[str, Any]:
         **found,
         "title": f"{found['task']}, {found['model']}" if evidence.several_models else found["task"],
         "verdict": verdict(found),
+        "badge": "trained on the task" if _task_alone(found) else "seen before" if found["signs"] else "",
         "reasons": reasons(found),
     }
 
 
 def verdict(found: Mapping[str, Any]) -> str:
     """Return in words what contamination.json says."""
+    if _task_alone(found):
+        return f"{found['model']} has probably been trained on {found['task']}, its test items perhaps among it."
     if found["signs"]:
         return f"{found['model']} has probably seen test items of {found['task']} before."
     if found["mcc_p"] <= LEVEL:
@@ -81,6 +87,11 @@ def verdict(found: Mapping[str, Any]) -> str:
             " a preference that follows composition can; there is no sign that it has seen the test items."
         )
     return f"There is no sign that {found['model']} has seen test items of {found['task']} before."
+
+
+def _task_alone(found: Mapping[str, Any]) -> bool:
+    """Return whether the only sign is one that the task's training split raises as well as its test split."""
+    return list(found["signs"]) == ["as_good_as_trained"]
 
 
 def reasons(found: Mapping[str, Any]) -> list[str]:

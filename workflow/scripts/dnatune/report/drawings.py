@@ -10,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from dnatune import figures
+from dnatune.answers import has_probabilities
 from dnatune.comparison import Group
 from dnatune.report import controls as controls_of
 from dnatune.report import words
@@ -147,4 +148,15 @@ def calibration(evidence: Evidence) -> Mapping[str, Any]:
             evidence, "calibration", {"": lambda _, members: figures.calibration_chart(members, evidence.looks)}
         ),
         "roc": figure(evidence, "roc", {"": lambda _, members: figures.roc_chart(members, evidence.looks)}),
+        "nothing": _why_no_calibration(evidence),
     }
+
+
+def _why_no_calibration(evidence: Evidence) -> str:
+    """Return why no group has a bin to draw."""
+    completed = [run for group in evidence.groups for run in group.completed]
+    if not completed:
+        return "No log-probabilities: every run diverged."
+    if not any(map(has_probabilities, completed)):
+        return "No log-probabilities: the answers were decoded freely."
+    return "Too few test items: no bin has 10 of them, even with all seeds together."

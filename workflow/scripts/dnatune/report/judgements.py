@@ -56,20 +56,36 @@ def tasks(evidence: Evidence) -> Mapping[str, Any] | None:
     """Return the section of optimizers over all tasks; None where there is one task."""
     if len(evidence.tasks) < 2:
         return None
-    scores: dict[tuple[str, str], list[list[float]]] = {}
+    scores: dict[tuple[str, str], dict[str, list[float | None]]] = {}
     for group in evidence.groups:
-        task = evidence.tasks[group.task]
-        scores.setdefault((group.model, group.optimizer), []).append(group.values(task.metric))
-    kept = {key: found for key, found in scores.items() if len(found) == len(evidence.tasks) and all(found)}
+        values = group.values(evidence.tasks[group.task].metric)
+        if values:
+            lost: list[float | None] = [None] * (len(group.runs) - len(values))
+            values = [*values, *lost]
+        scores.setdefault((group.model, group.optimizer), {})[group.task] = values
+    kept = {
+        key: [found[task] for task in evidence.tasks]
+        for key, found in scores.items()
+        if all(found.get(task) for task in evidence.tasks)
+    }
     left_out = [_called(key, evidence) for key in scores if key not in kept]
     named = {_called(key, evidence): found for key, found in kept.items()}
     if not named:
         return {"standings": [], "profiles": None, "left_out": left_out, "level": None, "tasks": len(evidence.tasks)}
+    standings = ranking.standings(named, evidence.settings["comparison"]["level"])
+    places = list(evidence.tasks)
+    withheld = [
+        f"{standing.name} ({', '.join(places[place] for place in standing.short)})"
+        for standing in standings
+        if standing.short
+    ]
     looks = figures.looks_for(_called(key, evidence) for key in scores)
     profiles = ranking.profiles(named)
     drawing = figures.profile_chart(profiles, "score: the metric of each task", looks)
     return {
-        "standings": ranking.standings(named, evidence.settings["comparison"]["level"]),
+        "standings": standings,
+        "withheld": withheld,
+        "fewest": ranking.FEWEST_SEEDS,
         "profiles": drawings.single("profiles", drawing),
         "left_out": left_out,
         "level": evidence.settings["comparison"]["level"],

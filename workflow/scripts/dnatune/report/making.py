@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dnatune.answers import has_probabilities
 from dnatune.comparison import FinishedRun, Group
 from dnatune.report import words
 from dnatune.report.evidence import Evidence
@@ -69,8 +70,7 @@ def _facts(run: FinishedRun) -> Iterator[tuple[tuple[str, str], str]]:
     yield ("finetune", "activations"), "recomputed" if record["gradient_checkpointing"] else "kept"
     if not run.diverged:
         yield ("evaluate", "test items"), words.count(run.metrics["n"])
-        modes = any(column.startswith("logp_") for column in run.predictions.columns)
-        yield ("evaluate", "answers"), "most probable label" if modes else "decoded freely"
+        yield ("evaluate", "answers"), "most probable label" if has_probabilities(run) else "decoded freely"
     for key, value in record["software"].items():
         yield ("software", key.replace("_", " ")), "not known" if value is None else str(value)
 

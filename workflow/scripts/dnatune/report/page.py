@@ -75,7 +75,7 @@ def page(evidence: Evidence) -> Page:
     )
     environment.filters.update(score=words.score, count=words.count, duration=words.duration, percent=words.percent)
     environment.filters.update(rate=words.rate, signed=words.signed, p=words.p, between=words.between)
-    environment.filters.update(download=words.download)
+    environment.filters.update(download=words.download, level=words.level, two=words.two, span=words.span)
     common = {"several_models": evidence.several_models, "simulated": evidence.settings["simulated"]}
     contents = [(section, section.content(evidence)) for section in SECTIONS]
     sections = [

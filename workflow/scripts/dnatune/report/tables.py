@@ -29,10 +29,24 @@ def seeds(evidence: Evidence) -> Mapping[str, Any]:
     runs = [run for group in evidence.groups for run in group.runs]
     return {
         "scores": drawings.scores(evidence),
-        "baselines": bool(evidence.baselines),
+        "lines": _lines(evidence),
+        "ceiling": any(baseline.name == "bayes" for baseline in evidence.baselines),
         "metric_of": {task.name: task.metric for task in evidence.tasks.values()},
         "runs": [(run, _run_score(run, evidence.tasks[run.task])) for run in runs],
     }
+
+
+def _lines(evidence: Evidence) -> str:
+    """Return in words what the dashed lines of the figure of scores are; empty where there are none."""
+    kinds = {
+        "baselines": evidence.baselines,
+        "the base model without fine-tuning": evidence.zero_shots,
+        "the best published figure": [
+            one for one in evidence.published if evidence.tasks[one.task].metric in one.scores
+        ],
+    }
+    there = [kind for kind, found in kinds.items() if found]
+    return words.listed(there) if there else ""
 
 
 def confusion(evidence: Evidence) -> Mapping[str, Any]:

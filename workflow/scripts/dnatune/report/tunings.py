@@ -1,44 +1,46 @@
 """The section on learning-rate trials."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-from markupsafe import Markup
 
 from dnatune import figures, tuning_figures
 from dnatune import tuning as trials
+from dnatune.comparison import Group
+from dnatune.report import drawings
+from dnatune.report import words as in_words
 from dnatune.report.evidence import Evidence
+from dnatune.tasks import Task
 
 _METRICS = {"dev_loss": "dev loss", "dev_mcc": "dev MCC", "dev_f1_macro": "dev macro F1"}
 
 
 def tuning(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of the learning-rate trials; it has no panels where rates were given."""
-    choices, looks = evidence.choices, figures.palette(evidence.groups)
+    choices = evidence.choices
     if not choices:
         return {"panels": []}
     found = tuning_figures.panels(choices)
+
+    def charts(draw: Callable[..., figures.Drawing | None]) -> Mapping[str, Callable[..., figures.Drawing | None]]:
+        def chart(task: Task, members: Sequence[Group]) -> figures.Drawing | None:
+            return draw(found[members[0].model, task.name], evidence.looks)
+
+        return {"": chart}
+
     return {
         "trials": len(choices[0]["trials"]),
         "seconds": trials.cost(choices),
+        "of_trials": drawings.figure(evidence, "trials", charts(tuning_figures.trials_chart)),
+        "of_expected": drawings.figure(evidence, "expected", charts(tuning_figures.expected_chart)),
         "panels": [
             {
                 "title": f"{task}, {model}" if evidence.several_models else task,
                 "metric": _METRICS[members[0]["metric"]],
                 "dev_items": members[0]["dev_items"],
-                "charts": [
-                    # The SVG is made here from data that the library escapes.
-                    Markup(figures.embedded(chart, f"{kind}-{number}"))  # noqa: S704
-                    for kind, chart in (
-                        ("trials", tuning_figures.trials_chart(members, looks)),
-                        ("expected", tuning_figures.expected_chart(members, looks)),
-                    )
-                    if chart is not None
-                ],
                 "choices": [{**choice, "key": choice["metric"], "words": words(choice)} for choice in members],
-                "cautions": _of_the_data(members[0]),
+                "cautions": [*unequal_cost(members), *_of_the_data(members[0])],
             }
-            for number, ((model, task), members) in enumerate(found.items(), start=1)
+            for (model, task), members in found.items()
         ],
         "table": trials.tuning_text(choices),
     }
@@ -58,6 +60,30 @@ def words(choice: Mapping[str, Any]) -> list[str]:
         "tied": f"Another rate scored the same as {chosen}; the dev loss, then the lower rate, decided.",
     }
     return [sentence for word, sentence in sentences.items() if word in choice["warnings"]]
+
+
+def unequal_cost(choices: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return that completed trials of different optimizers took different numbers of gradient evaluations, if so.
+
+    Less than a step apart is alike: a step of several stages may leave a rest of the budget.
+    """
+    completed = {
+        choice["optimizer"]: [trial for trial in choice["trials"] if trial["status"] == "completed"]
+        for choice in choices
+    }
+    each = {name: max(trial["gradient_evaluations"] for trial in found) for name, found in completed.items() if found}
+    stages = [trial["gradient_evaluations"] // trial["steps"] for found in completed.values() for trial in found]
+    if not each or max(each.values()) - min(each.values()) < max(stages):
+        return []
+    owners: dict[int, list[str]] = {}
+    for name, number in each.items():
+        owners.setdefault(number, []).append(name)
+    costs = [f"{in_words.count(number)} with {in_words.listed(owners[number])}" for number in sorted(owners)]
+    return [
+        "Trials were as many but not of equal cost. Gradient evaluations of one that completed:"
+        f" {'; '.join(costs)}. The more a trial costs, the more work went into the search for that rate;"
+        " tuning.budget in gradient_evaluations makes them alike."
+    ]
 
 
 def _of_the_data(choice: Mapping[str, Any]) -> list[str]:

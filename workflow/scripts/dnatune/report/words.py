@@ -30,6 +30,21 @@ def between(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{signed(low)} to {signed(high)}"
 
 
+def two(value: float | None, sign: str = "-") -> str:
+    """Return an estimate with two digits; `sign` is that of a format."""
+    return "" if value is None else f"{value:{sign}.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def span(low: float | None, high: float | None, sign: str = "-") -> str:
+    """Return the limits of such an estimate."""
+    return "" if low is None or high is None else f"{two(low, sign)} to {two(high, sign)}"
+
+
+def level(value: float) -> str:
+    """Return a confidence level in per cent, with the digits that the verdicts give it."""
+    return f"{100 * value:.3g} %"
+
+
 def percent(value: float | None) -> str:
     """Return a share in per cent."""
     return "" if value is None else f"{100 * value:.0f} %"
