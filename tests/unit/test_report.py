@@ -251,7 +251,11 @@ def test_estimates_over_seeds_stand_with_their_limits(decided_page):
 def test_the_number_of_seeds_needed_is_told_where_it_is_known(decided_page, mixed_page):
     page, pairs = decided_page
     open_pairs = [pair for pair in pairs if pair["verdict"] == "inconclusive"]
-    assert words(verdict_section(page)).count("a difference of 0.01 in mcc with 80 % power") == len(open_pairs) == 1
+    assert (
+        words(verdict_section(page)).count("a difference of 0.01 in mcc among 3 comparisons with 80 % power")
+        == len(open_pairs)
+        == 1
+    )
     assert "cannot be computed" not in words(mixed_page)
 
 

@@ -404,6 +404,15 @@ def test_sizes_over_seeds_are_refused_with_a_reason(of, a, b, reason):
     assert reason in got.reason and (got.estimate, got.low, got.high) == (None, None, None)
 
 
+@pytest.mark.parametrize("t", [-44, 3, 60, 400])
+def test_effect_sizes_far_from_zero_have_their_limits(t):
+    a = np.array([-1.0, 0.0, 1.0]) + t / math.sqrt(3)
+    got = statistics.effect_size(a, np.zeros(3))
+    limits = np.sort(np.sign(t) * np.array([got.low, got.high])) * math.sqrt(3)
+    tails = stats.nct.cdf(abs(t), 2, limits)
+    assert tails == pytest.approx([0.975, 0.025], abs=1e-6)
+
+
 def test_effect_size_needs_a_spread():
     assert "same value" in statistics.effect_size([1.5, 2.5, 3.5], [1, 2, 3]).reason
 

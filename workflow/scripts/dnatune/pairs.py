@@ -135,7 +135,7 @@ class _Pair:
         needed = statistics.seeds_needed(difference, margin, comparisons=max(1, comparisons))
         values = [[run.metrics[self.metric] for run in side] for side in self.sides]
         improvement = statistics.probability_of_improvement(*values, level)
-        effect = _effect_size(*values, level)
+        effect = statistics.effect_size(*values, level)
         tested, auroc = difference.interval, self._auroc_difference()
         reasons = {
             "verdict": tested.reason,
@@ -251,14 +251,6 @@ class _Pair:
         if reason or not lost:
             return []
         return [f"This holds for runs that complete, {_seeds(self.seeds)}: {'; '.join(lost)}."]
-
-
-def _effect_size(first: Sequence[float], second: Sequence[float], level: float) -> statistics.Interval:
-    try:
-        return statistics.effect_size(first, second, level)
-    except ValueError as error:
-        # scipy's noncentral t distribution is NaN in places, where the search for the limits stops.
-        return statistics.Interval(None, None, None, level, f"its limits cannot be computed: {error}")
 
 
 def _seeds(seeds: Sequence[int]) -> str:

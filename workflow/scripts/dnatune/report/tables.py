@@ -20,6 +20,7 @@ def leaderboard(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of the tables that rank optimizers, one a task."""
     return {
         "leaderboards": [_leaderboard(task, evidence.groups, evidence.rows) for task in evidence.tasks.values()],
+        "testing": evidence.settings["comparison"],
         "table": words.download(comparison_text(evidence.rows)),
     }
 

@@ -15,6 +15,8 @@ _AXES = ("optimizer", "task", "model")
 _FLAGS = {
     "unequal_budget": "the runs took different numbers of gradient evaluations",
     "unequal_batch": "the runs used different batch sizes",
+    "unequal_training": "the runs differ in schedule, warm-up, clipping, DeepSpeed's settings or precision",
+    "unequal_inputs": "the runs began with different base models or training data",
     "mixed_code": "the runs were made by different versions of dnatune's code",
 }
 

@@ -77,14 +77,28 @@ def effect_size(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> 
 
 
 def _noncentrality(t: float, degrees: int, share: float) -> float | None:
-    """Return the noncentrality at which a noncentral t variable stays below `t` with probability `share`."""
+    """Return the noncentrality at which a noncentral t variable stays below `t` with probability `share`.
+
+    None where scipy's distribution is NaN on the way.
+    """
+    if t < 0:
+        # The mirror image; on this side the distribution has gaps.
+        mirrored = _noncentrality(-t, degrees, 1 - share)
+        return None if mirrored is None else -mirrored
 
     def excess(noncentrality: float) -> float:
         return float(special.nctdtr(degrees, noncentrality, t)) - share
 
-    # The ratio of two deviations of a t variable bounds how far the limits can lie from t.
-    reach = 10 + 3 * abs(t)
-    ends = excess(t - reach), excess(t + reach)
-    if not (ends[0] > 0 > ends[1]):
+    # Far from the limit the distribution is NaN: the bracket grows as far as it must, and no further.
+    low, high, reach = 0.0, t, 1.0
+    while excess(low) <= 0:
+        low, reach = low - reach, 2 * reach
+    reach = 1.0
+    while excess(high) >= 0:
+        high, reach = high + reach, 2 * reach
+    if not (excess(low) > 0 > excess(high)):
         return None
-    return float(optimize.brentq(excess, t - reach, t + reach))
+    try:
+        return float(optimize.brentq(excess, low, high))
+    except ValueError:
+        return None
