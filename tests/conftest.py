@@ -9,6 +9,7 @@ from dnatune.records import instruction_records, read_csv, write_records
 from samples import ROOT, TASK, make_tiny_model
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where processes share the tests, keep together those of a file, and those that look at one finished run."""
     for item in items:
