@@ -20,7 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=_count, required=True, help="number of processes on each machine")
     parser.add_argument("--nodes", type=_count, default=1, help="number of machines; more than one needs Slurm")
-    parser.add_argument("--cpus", type=_count, help="cores of each machine, which its processes share; default: all")
+    parser.add_argument("--cpus", type=_count, help="cores of each machine, which its processes share")
     parser.add_argument(
         "--state", type=Path, help="folder of the run, seen by all nodes, which one writer at a time may have"
     )
