@@ -1,5 +1,6 @@
 """Real half precision on a real GPU: `pytest -m gpu tests/gpu` on a machine that has one."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def finetune(tmp_path, model, prepared, method, precision, zero_stage):
         }
     ).finetune_settings(configuration.Run("tiny", TASK.name, method, 0))
     (tmp_path / "settings.json").write_text(json.dumps(training))
-    command = [sys.executable, ROOT / "workflow/scripts/launch.py", "--ranks", "1", "finetune"]
+    command = [sys.executable, ROOT / "workflow/scripts/launch.py", "--ranks", "1", "--cpus", "2", "finetune"]
     command += ["--settings", f"@{tmp_path}/settings.json", "--model", model, "--train", prepared / "train.jsonl"]
     command += ["--dev", prepared / "dev.jsonl", "--adapter", tmp_path / "adapter", "--log", tmp_path / "log.jsonl"]
     command += ["--checkpoints", tmp_path / "checkpoints"]
@@ -47,18 +48,27 @@ def finetune(tmp_path, model, prepared, method, precision, zero_stage):
     return read_json(tmp_path / "adapter/run.json"), read_json_lines(tmp_path / "log.jsonl")
 
 
+@pytest.fixture(scope="module")
+def full(tmp_path_factory, tiny_model, prepared):
+    """A function that returns the lines of training.jsonl of a method's run in fp32."""
+
+    @functools.cache
+    def lines(method):
+        folder = tmp_path_factory.mktemp("full")
+        return finetune(folder, tiny_model, prepared, method, "fp32", zero_stage=1)[1]
+
+    return lines
+
+
 @pytest.mark.parametrize("zero_stage", [1, 2, 3])
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("method", ["adamw", "rk4"])
-def test_half_precision_follows_fp32(tmp_path, tiny_model, prepared, method, precision, zero_stage):
-    for name in ("half", "full"):
-        (tmp_path / name).mkdir()
-    run, half = finetune(tmp_path / "half", tiny_model, prepared, method, precision, zero_stage)
-    _, full = finetune(tmp_path / "full", tiny_model, prepared, method, "fp32", zero_stage)
+def test_half_precision_follows_fp32(tmp_path, tiny_model, prepared, full, method, precision, zero_stage):
+    run, half = finetune(tmp_path, tiny_model, prepared, method, precision, zero_stage)
     assert run["status"] == "completed" and run["precision"] == precision and run["device"] != "cpu"
     stages = 4 if method == "rk4" else 1
     # Loss scaling begins too high and skips stages: each must have been repeated, none lost or counted twice.
     assert [row["gradient_evaluations"] for row in half] == [stages * (step + 1) for step in range(30)]
-    for ours, reference in zip(half, full, strict=True):
+    for ours, reference in zip(half, full(method), strict=True):
         assert ours["loss"] == pytest.approx(reference["loss"], rel=0.05)
     assert half[-1]["loss"] < half[0]["loss"]
