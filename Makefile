@@ -17,8 +17,8 @@ demo: $(READY)
 	@$(BIN)/python workflow/scripts/stage_times.py logs/demo/benchmarks
 	@echo "Report: results/demo/report.html"
 
-# Two processes share the tests; with a thread each they do not fight for two cores.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=15 --numprocesses 2 --dist loadgroup
+# Two processes share the tests, by file; with a thread each they do not fight for two cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=15 --numprocesses 2 --no-loadscope-reorder
 
 test: $(READY) lint
 	$(PYTEST) -m "not slow and not gpu"

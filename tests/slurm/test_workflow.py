@@ -283,14 +283,14 @@ def test_accounting_that_stops_half_way_hangs_nothing(new_place, cluster, uncut)
     assert losses(workplace) == uncut
 
 
-@pytest.mark.parametrize("nodes", [1])
+@pytest.mark.parametrize("nodes", [1, 2])
 def test_a_lost_node_s_run_goes_on_elsewhere(new_place, cluster, uncut, nodes):
-    """The node that has the job's own script."""
+    """Of one node, the one with the job's own script; of two, the other."""
     workplace = new_place()
     job, process, _ = started(workplace, cluster, "--set-resources", f"finetune:nodes={nodes}")
     lost = cluster.run("scontrol", "show", "hostnames", job["nodes"]).stdout.split()[-1]
     cluster.stop_node(lost)
-    assert process.wait(400) == 0, workplace.said()
+    assert process.wait(600) == 0, workplace.said()
     record = read_json(workplace.results / RUN / "adapter/run.json")
     assert not any(device.startswith(f"{lost}:") for device in record["devices"])
     assert losses(workplace) == as_uncut(uncut, nodes)
