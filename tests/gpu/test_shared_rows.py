@@ -68,7 +68,7 @@ def test_gradients_equal_ordinary_training(folder, prepared, per_row):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_every_format_gets_shared_rows(folder, prepared, dtype):
     tokenizer, examples = encode(folder, prepared)
-    assert exactness.shared_rows(models.load_model(folder, tokenizer, dtype).to(DEVICE), examples)
+    assert exactness.shared_rows(models.load_model(folder, tokenizer, dtype).to(DEVICE), [examples])
 
 
 def test_scores_are_those_of_the_processor(folder, prepared):

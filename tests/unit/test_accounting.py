@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -150,3 +151,28 @@ def test_the_peak_is_that_of_the_fastest_trial(monkeypatch):
     monkeypatch.setattr(accounting, "_PEAK_SIDE", {"cpu": 16})
     monkeypatch.setattr(accounting, "now", lambda _: next(times))
     assert accounting.matmul_peak("cpu", torch.float32) == 2 * 16**3 / 0.25
+
+
+def test_what_no_formula_knows_is_not_counted(caplog, monkeypatch):
+    """A matrix that is no linear layer's would be left out, and the utilisation be too small without a word."""
+    monkeypatch.setattr(accounting.distributed, "all_reduce", lambda *_, **__: None)
+    monkeypatch.setattr(accounting, "_PEAK_SIDE", {"cpu": 16})
+    common = {"vocab_size": 41, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    experts = transformers.MixtralConfig(**common, intermediate_size=48, num_key_value_heads=2, num_local_experts=2)
+    convolutions = transformers.GPT2Config(vocab_size=41, n_embd=32, n_layer=2, n_head=4)
+    state_space = transformers.MambaConfig(vocab_size=41, hidden_size=32, num_hidden_layers=2)
+    for config in (experts, convolutions, state_space):
+        caplog.clear()
+        meter = accounting.meter(transformers.AutoModelForCausalLM.from_config(config), "cpu", checkpointing=False)
+        assert meter.dimensions is None
+        assert "FLOPs cannot be counted" in caplog.text
+        batch = pack_training(EXAMPLES, range(2), shared=False)
+        assert meter.rates(meter.work([batch], [batch]), 1, 1.0)["model_flop_utilisation"] is None
+
+
+def test_a_micro_batch_that_only_keeps_step_is_executed_and_not_needed():
+    meter = accounting.Meter(accounting.dimensions(llama()), 1e9, checkpointing=False)
+    real, filler = (pack_training(EXAMPLES, part, shared=True) for part in ([0, 1], [0]))
+    alone, both = meter.work([real], [real]), meter.work([real, filler], [real])
+    assert both[2] == alone[2]
+    assert both[1] > alone[1] and both[0] > alone[0]

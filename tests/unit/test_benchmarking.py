@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from dnatune import benchmarking, configuration, timing
+from dnatune import benchmark_page, benchmarking, configuration, timing
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.launching import Rank
 from samples import ROOT
@@ -175,3 +175,9 @@ def test_tables_and_figure_show_every_recipe(finished):
         assert f"| {name} |" in printed
         assert name in text
     assert "An rk4 step costs" in printed
+    # Where a part of the batch stands for the whole, the table says so.
+    training = {**result["training"], "constancy": {**result["training"]["constancy"], "part_used": True}}
+    told = "After the first round the recipes other than dnatune's took"
+    assert told in benchmark_page.table({**result, "training": training})
+    training["constancy"]["part_used"] = False
+    assert told not in benchmark_page.table({**result, "training": training})

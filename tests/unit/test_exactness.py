@@ -34,10 +34,21 @@ EXACT = {
     "qwen3": lambda: build("Qwen3", **DECODER, **WIDE, head_dim=8),
     "mistral without a window": lambda: build("Mistral", **DECODER, **WIDE, sliding_window=None),
     "mistral, window wider than an example": lambda: build("Mistral", **DECODER, **WIDE, sliding_window=16),
+    "mixture of experts": lambda: build("Mixtral", **DECODER, **WIDE, num_local_experts=4),
 }
 INEXACT = {
     "mistral, narrow window": (lambda: build("Mistral", **DECODER, **WIDE, sliding_window=12), "window of 12 tokens"),
     "alibi": (lambda: build("Bloom", vocab_size=41, hidden_size=32, n_layer=2, n_head=4, **WIDE), ""),
+    # Weights as small as transformers makes them: one example hardly moves the next, and still does.
+    "jamba": (
+        lambda: build("Jamba", **DECODER, num_experts=2, attn_layer_period=2, attn_layer_offset=1),
+        "an example changes",
+    ),
+    "falcon h1": (
+        lambda: build("FalconH1", **DECODER, mamba_n_heads=4, mamba_d_head=16, mamba_d_ssm=64),
+        "an example changes",
+    ),
+    "convolutions": (lambda: build("Lfm2", **DECODER, layer_types=["conv", "full_attention"]), "an example changes"),
     "state space": (lambda: build("Mamba", vocab_size=41, hidden_size=32, num_hidden_layers=2), "no attention heads"),
     "capped logits": (
         lambda: build("Gemma2", **DECODER, head_dim=8, sliding_window=500, final_logit_softcapping=0.5, **WIDE),
@@ -62,24 +73,55 @@ def own_log_probabilities(model, examples, indices):
 def test_models_with_positions_and_masks_of_their_input_get_shared_rows(name, caplog):
     model = EXACT[name]()
     with caplog.at_level(logging.WARNING):
-        assert exactness.shared_rows(model, EXAMPLES)
+        assert exactness.shared_rows(model, [EXAMPLES])
     assert "ordinary rows" not in caplog.text
 
 
+class Tokenizer:
+    """As much of one as loading a model asks for."""
+
+    def __len__(self):
+        return COMMON["vocab_size"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", INEXACT)
-def test_others_get_ordinary_rows_and_the_log_says_why(name, caplog):
+def test_others_get_ordinary_rows_and_the_log_says_why(name, dtype, tmp_path, caplog):
     make, reason = INEXACT[name]
+    make().save_pretrained(tmp_path)
     with caplog.at_level(logging.WARNING):
-        assert not exactness.shared_rows(make(), EXAMPLES)
+        assert not exactness.shared_rows(models.load_model(tmp_path, Tokenizer(), dtype), [EXAMPLES])
     assert "ordinary rows" in caplog.text
     assert reason in caplog.text
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("width", [0.05, 0.1, 0.2, 0.3])
+def test_rounding_is_not_taken_for_an_obstacle(width, dtype):
+    """Log-probabilities of -6 to -20, as sure as a trained model is, in formats that resolve 1e-3 of them."""
+    size = {"hidden_size": 256, "num_hidden_layers": 6, "intermediate_size": 512}
+    model = build("Llama", **{**DECODER, **size, "num_key_value_heads": 4}, initializer_range=width)
+    assert exactness.obstacle(model.to(dtype), [EXAMPLES]) is None
+
+
+def test_a_window_must_hold_the_examples_of_every_split():
+    model = build("Mistral", **DECODER, **WIDE, sliding_window=16)
+    longer = EncodedExamples(EXAMPLES.prefix, [[11] * 7], [0], EXAMPLES.labels)
+    assert exactness.obstacle(model, [EXAMPLES]) is None
+    assert "window of 16 tokens, and an example 18" in exactness.obstacle(model, [EXAMPLES, longer])
+
+
+def test_one_example_is_enough_to_tell():
+    one = EncodedExamples(EXAMPLES.prefix, EXAMPLES.examples[:1], [0], EXAMPLES.labels)
+    assert exactness.obstacle(EXACT["llama"](), [one]) is None
+    assert "an example changes" in exactness.obstacle(INEXACT["jamba"][0](), [one])
 
 
 @pytest.mark.parametrize("name", [*EXACT, *INEXACT])
 @torch.no_grad()
 def test_the_rows_that_are_chosen_score_as_the_model_does(name):
     model = EXACT[name]() if name in EXACT else INEXACT[name][0]()
-    shared = exactness.shared_rows(model, EXAMPLES)
+    shared = exactness.shared_rows(model, [EXAMPLES])
     indices = range(len(EXAMPLES))
     batch = pack_scoring(EXAMPLES, indices, shared)
     tokens = models.LabelLikelihood(model)(batch)
@@ -111,7 +153,7 @@ def test_a_refused_mask_is_a_reason_and_other_failures_are_not_hidden():
 
     decoder = model.model
     model.get_decoder = lambda: Refusing(decoder)
-    assert "attention_mask must be 2-D" in exactness.obstacle(model, EXAMPLES)
+    assert "attention_mask must be 2-D" in exactness.obstacle(model, [EXAMPLES])
 
     class Full(Refusing):
         def forward(self, **arguments):
@@ -119,4 +161,4 @@ def test_a_refused_mask_is_a_reason_and_other_failures_are_not_hidden():
 
     model.get_decoder = lambda: Full(decoder)
     with pytest.raises(torch.OutOfMemoryError):
-        exactness.obstacle(model, EXAMPLES)
+        exactness.obstacle(model, [EXAMPLES])

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from dnatune import memory
-from dnatune.errors import ConfigurationError
+from dnatune.errors import ConfigurationError, RunError
+from dnatune.packing import Rows
 from dnatune.prompts import EncodedExamples
 from samples import ROOT
 
@@ -112,3 +113,9 @@ def test_zero_shares_what_comes_later_out_over_the_ranks():
     assert memory.later_bytes(trained, 0, 8, 2) == trained * (4 + 4 * 3)
     assert memory.later_bytes(trained, 2, 8, 2) == trained * 4 + -(-trained // 8) * 4 * 3
     assert memory.later_bytes(trained, 1, 1, None) == trained * (4 + 4 * 6)
+
+
+def test_memory_that_ends_in_training_is_told():
+    with pytest.raises(RunError, match="32 examples at once") as told, memory.shortage_told(Rows(True, 32)):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    assert "training.micro_batch_size" in told.value.fix

@@ -92,7 +92,7 @@ def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
                 examples,
                 own,
                 settings["batch_size"],
-                exactness.shared_rows(model, examples),
+                exactness.shared_rows(model, [examples]),
                 rank.device,
                 bar.update,
             )

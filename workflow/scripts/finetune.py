@@ -52,7 +52,7 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
 
     from dnatune import accounting, engines, exactness, memory, models, optimizers, schedules
     from dnatune.checkpoints import Checkpoints
-    from dnatune.launching import devices, report_interruption
+    from dnatune.launching import all_say, devices, report_interruption
     from dnatune.packing import Rows
     from dnatune.prompts import encode_examples
     from dnatune.provenance import software
@@ -79,7 +79,8 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
 
     base = models.load_model(options.model, tokenizer, engines.dtype_of(precision))
     model = models.add_lora(base, settings["lora"], seed).to(rank.device)
-    shared = exactness.shared_rows(base, train)
+    # One answer for all ranks, for their devices may round differently.
+    shared = all_say(exactness.shared_rows(base, [train, dev] if dev else [train]), rank)
     # A model is loaded to be asked; training and what it needs of memory are with dropout.
     model.train()
     trainable, total = models.parameter_counts(model)
@@ -90,18 +91,23 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
     configuration = engines.deepspeed_configuration(training, precision, rank.world, clipping)
     likelihood = models.LabelLikelihood(model)
     engine = engines.start_engine(likelihood, optimizer, configuration)
-    copies = optimizers.state_copies(method, hyperparameters)
-    fit = memory.fit(training, model, likelihood, train, shared, rank.device, rank.world, copies)
-    rows = Rows(shared, fit.micro_batch_size)
-    meter = accounting.meter(base, rank.device, fit.checkpointing)
 
     versions = software(Path(__file__).resolve())
     resumable = digest([settings, inputs, rank.world, precision, versions["torch"], versions["deepspeed"]])
     state = options.checkpoints / resumable
     checkpoints = Checkpoints(state, training["save_total_limit"], rank.first)
+    saved = checkpoints.load(engine)
+    if saved:
+        # It goes on in the rows that it began in, for others round otherwise.
+        rows = Rows(**saved["rows"])
+    else:
+        copies = optimizers.state_copies(method, hyperparameters)
+        fit = memory.fit(training, model, likelihood, train, shared, rank.device, rank.world, copies)
+        rows = Rows(shared, fit.micro_batch_size, fit.checkpointing)
+    meter = accounting.meter(base, rank.device, rows.recomputed)
     trainer = Trainer(engine, optimizer, rank, train, dev, plan, rates, training, seed, rows, meter)
-    with memory.checkpointed(model, fit.checkpointing):
-        outcome = trainer.run(checkpoints, state / "training.jsonl")
+    with memory.checkpointed(model, rows.recomputed), memory.shortage_told(rows):
+        outcome = trainer.run(checkpoints, saved, state / "training.jsonl")
     if outcome.interrupted:
         report_interruption(outcome.progress.step)
         distributed.barrier()
@@ -124,9 +130,9 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
             "gradient_evaluations": progress.gradient_evaluations,
             "epochs": progress.step / plan.steps_per_epoch,
             "global_batch_size": training["global_batch_size"],
-            "micro_batch_size": trainer.rows.micro_batch_size,
-            "shared_prefix": trainer.rows.shared,
-            "gradient_checkpointing": fit.checkpointing,
+            "micro_batch_size": rows.micro_batch_size,
+            "shared_prefix": rows.shared,
+            "gradient_checkpointing": rows.recomputed,
             "accumulation": trainer.accumulation,
             "ranks": rank.world,
             "devices": places,

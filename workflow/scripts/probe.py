@@ -68,7 +68,7 @@ def base_scorer(folder: Path, settings: dict[str, Any]) -> Callable[[Sequence[di
             examples,
             range(len(examples)),
             settings["batch_size"],
-            exactness.shared_rows(model, examples),
+            exactness.shared_rows(model, [examples]),
             device,
         )
 

@@ -14,6 +14,7 @@ import torch
 from torch import distributed, nn
 from transformers import PreTrainedModel
 
+from dnatune.errors import RunError
 from dnatune.packing import FEWEST_LOGITS, PackedBatch
 
 _LOG = logging.getLogger(__name__)
@@ -66,9 +67,14 @@ def dimensions(model: PreTrainedModel) -> Dimensions:
     """Return the dimensions of a Llama-like causal model, an adapter inside it included.
 
     Raises:
-        AttributeError: the model has no attention heads, so that the formulas are not its own.
+        RunError: the formulas are not this model's.
     """
     config = model.config
+    if getattr(config, "num_attention_heads", None) is None:
+        raise RunError("FLOPs cannot be counted: the model has no attention heads")
+    unknown = _unknown_weights(model.get_decoder())
+    if unknown:
+        raise RunError(f"FLOPs cannot be counted: {unknown[0]} is no linear layer's weight")
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     sizes = {True: 0, False: 0}
     for name, module in model.get_decoder().named_modules():
@@ -84,6 +90,13 @@ def dimensions(model: PreTrainedModel) -> Dimensions:
         head=config.vocab_size * config.hidden_size,
         head_trained=any(p.requires_grad for p in head),
     )
+
+
+def _unknown_weights(decoder: nn.Module) -> list[str]:
+    """Return the names of a decoder's matrices whose products the formulas do not know."""
+    layers = (module for module in decoder.modules() if isinstance(module, nn.Linear | nn.Embedding))
+    known = {id(module.weight) for module in layers}
+    return [name for name, p in decoder.named_parameters() if p.dim() > 1 and id(p) not in known]
 
 
 def training_flops(model: Dimensions, work: Work, checkpointing: bool = False) -> int:
@@ -177,12 +190,17 @@ class Meter:
     peak: float
     checkpointing: bool
 
-    def work(self, batches: Sequence[PackedBatch]) -> list[int]:
-        """Return tokens, executed and needed operations of a rank's micro-batches for one gradient."""
+    def work(self, batches: Sequence[PackedBatch], counting: Sequence[PackedBatch]) -> list[int]:
+        """Return tokens, executed and needed operations of a rank for one gradient.
+
+        Args:
+            batches: its micro-batches.
+            counting: those of them that are not there only because another rank has one more.
+        """
         done = sum((executed(batch) for batch in batches), Work(0, 0, 0))
         if self.dimensions is None:
             return [done.tokens, 0, 0]
-        needed = sum((floor(batch) for batch in batches), Work(0, 0, 0))
+        needed = sum((floor(batch) for batch in counting), Work(0, 0, 0))
         return [
             done.tokens,
             training_flops(self.dimensions, done, self.checkpointing),
@@ -214,7 +232,7 @@ def meter(model: PreTrainedModel, device: str, checkpointing: bool) -> Meter:
     distributed.all_reduce(peak)
     try:
         found = dimensions(model)
-    except AttributeError:
-        _LOG.warning("%s has no attention heads: FLOPs are not counted", type(model).__name__)
+    except RunError as error:
+        _LOG.warning("%s", error.what)
         found = None
     return Meter(found, float(peak), checkpointing)

@@ -25,6 +25,13 @@ def table(result: Mapping[str, Any]) -> str:
             f"| {name} | {_range(row['gradient_seconds'])} | {_range(row['step_seconds'])} | {' | '.join(faster)} "
             f"| {row['executed_over_floor']:.2f} | {row['model_flop_utilisation']:.1%} |"
         )
+    if training["constancy"]["part_used"]:
+        part = training["constancy"]["part_examples"]
+        lines += [
+            "",
+            f"After the first round the recipes other than dnatune's took {part} of the examples, and their forward "
+            "and backward passes count once for each such part: in the first round an example cost the same.",
+        ]
     lines += [
         "",
         f"Scoring {scoring['examples']} examples with {scoring['labels']} labels: seconds, median (range)",

@@ -347,6 +347,16 @@ def join_scorers() -> Rank:
     return rank
 
 
+def all_say(answer: bool, rank: Rank) -> bool:
+    """Return whether every rank says yes; all call this together."""
+    import torch
+    from torch import distributed
+
+    least = torch.tensor(int(answer), device=rank.device)
+    distributed.all_reduce(least, op=distributed.ReduceOp.MIN)
+    return bool(least)
+
+
 def share(count: int, batch_size: int, rank: Rank) -> list[int]:
     """Return which of `count` items are this rank's: whole batches by turns, so that each is scored among the same."""
     first, step = rank.index * batch_size, rank.world * batch_size

@@ -11,7 +11,7 @@ import torch
 from torch import distributed, nn
 
 from dnatune.errors import ConfigurationError, RunError
-from dnatune.packing import pack_training
+from dnatune.packing import Rows, pack_training
 from dnatune.prompts import EncodedExamples
 
 _LOG = logging.getLogger(__name__)
@@ -179,3 +179,17 @@ def checkpointed(model: Any, wanted: bool) -> Iterator[None]:
     finally:
         if wanted:
             base.gradient_checkpointing_disable()
+
+
+@contextlib.contextmanager
+def shortage_told(rows: Rows) -> Iterator[None]:
+    """Say what to do where memory ends within the context, though the first try or another GPU had enough."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise RunError(
+            f"{rows.micro_batch_size} examples at once need more memory than this GPU has left",
+            where="training",
+            fix="see whether others use the GPU; where it is smaller than the one that the run began on, give a "
+            "smaller training.micro_batch_size, with which it begins anew",
+        ) from None

@@ -149,16 +149,17 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_model(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype) -> PreTrainedModel:
-    """Load a causal language model with SDPA attention; its embeddings get a row for every token.
+    """Load a causal language model; its embeddings get a row for every token.
+
+    transformers lets it attend by SDPA where it has that for it, and else in the model's own way.
 
     Raises:
-        ModelError: transformers cannot load it so.
+        ModelError: transformers cannot load it.
     """
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
-            attn_implementation="sdpa",
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
@@ -167,7 +168,7 @@ def load_model(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: torch.dt
         raise ModelError(
             f"the model cannot be loaded: {_first_line(error)}",
             where=str(folder),
-            fix="it must be a causal language model that transformers itself can load with SDPA attention",
+            fix="it must be a causal language model that transformers itself can load",
         ) from None
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))

@@ -7,8 +7,9 @@ All prompts of a task begin with the same tokens. A micro-batch is one row that 
 
 Each piece is a node of a tree: an example hangs on the prefix, a label on its example. A token sees the tokens of its
 own piece up to itself and all tokens of the pieces above, and its position is its distance from the root, so every
-token's hidden state is what it would be in a row of its own. `attention` computes what a token sees and little else, so
-an example costs the same whatever the number beside it, and the row is as long as the micro-batch is large.
+token's hidden state is what it would be in a row of its own. `attention` computes what a token sees and little else,
+so an example costs the same whatever the number of like ones beside it, and the row is as long as the micro-batch is
+large.
 
 A model that cannot be served exactly so (`exactness.obstacle` tells) gets ordinary rows: one prompt and one answer in
 each, padded on the right, without positions or mask of ours.
@@ -35,10 +36,12 @@ class Rows:
     Attributes:
         shared: whether the examples of a micro-batch share one row and its prefix; else each has an ordinary row.
         micro_batch_size: most examples in one forward pass of a rank.
+        recomputed: whether activations are recomputed in the backward pass.
     """
 
     shared: bool
     micro_batch_size: int
+    recomputed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

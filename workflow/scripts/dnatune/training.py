@@ -73,7 +73,7 @@ class Trainer:
         rates: learning rate of each step.
         training: the map `training` of the run.
         seed: seed of the run.
-        rows: how examples are put before the model; a resumed run goes on as it began.
+        rows: how examples are put before the model.
         meter: counts FLOPs.
     """
 
@@ -104,17 +104,15 @@ class Trainer:
         share = math.ceil(min(self.order.batch, self.order.examples) / self.rank.world)
         return math.ceil(share / self.rows.micro_batch_size)
 
-    def run(self, checkpoints: Checkpoints, log_file: Path) -> Outcome:
-        """Train to the end, to divergence, or from the newest checkpoint on; called by every rank.
+    def run(self, checkpoints: Checkpoints, saved: dict[str, Any] | None, log_file: Path) -> Outcome:
+        """Train to the end or to divergence; called by every rank.
 
         Args:
             checkpoints: where progress is kept.
+            saved: what the checkpoint held that the engine has loaded; None at the beginning.
             log_file: grows by a line a step; a resumed run continues it.
         """
-        state = checkpoints.load(self.engine)
-        progress = Progress(**state["progress"]) if state else Progress()
-        if state:
-            self.rows = Rows(**state["rows"])
+        progress = Progress(**saved["progress"]) if saved else Progress()
         log = _StepLog(log_file, progress.step) if self.rank.first else None
         started = time.perf_counter() - progress.seconds
         diverged = None
@@ -162,7 +160,8 @@ class Trainer:
         tokens = sum(len(self.train.answer(i)) for i in batch)
         pieces = self._micro_batches(batch)
         # One rank that was told to stop tells all others, so that they stop behind the same step.
-        counts = [*self.meter.work([piece for piece, _ in pieces]), int(self.signal.received)]
+        done, needed = [piece for piece, _ in pieces], [piece for piece, weight in pieces if weight]
+        counts = [*self.meter.work(done, needed), int(self.signal.received)]
         *work, asked = _summed(counts, self.device)
         self.asked_to_stop = asked > 0
         pieces = [(piece.to(self.device), weight) for piece, weight in pieces]
