@@ -392,6 +392,27 @@ def test_the_site_file_holds_the_smallest_node_with_gpus(tmp_path):
     assert site.slurm["gpu_request"] == "none"
 
 
+@pytest.mark.parametrize(
+    ("limit", "runtime", "signal"), [("00:06:00", "6m", 60), ("00:09:30", "9m", 240), ("00:10:00", "10m", 300)]
+)
+def test_where_jobs_are_short_the_signal_comes_later(tmp_path, limit, runtime, signal):
+    partition = cluster.partitions_of(PARTITIONS.replace("MaxTime=01:30:00", f"MaxTime={limit}"))[2]
+    path = tmp_path / "site.yaml"
+    content = site_files.slurm_site(partition, cluster.nodes_of(NODES), None, None)
+    assert site_files.write_site(content, path, ROOT, False).level is Level.OK
+    site = sites.load(ROOT, {"DNATUNE_SITE": str(path)})
+    assert (site.runtime, site.slurm["signal_seconds"]) == (runtime, signal)
+
+
+@pytest.mark.parametrize(("limit", "word"), [("00:05:00", "5m"), ("00:00:30", "'0h'")])
+def test_a_partition_in_which_no_run_could_be_saved_is_a_problem(tmp_path, limit, word):
+    partition = cluster.partitions_of(PARTITIONS.replace("MaxTime=01:30:00", f"MaxTime={limit}"))[2]
+    content = site_files.slurm_site(partition, cluster.nodes_of(NODES), None, None)
+    finding = site_files.write_site(content, tmp_path / "site.yaml", ROOT, False)
+    assert finding.level is Level.PROBLEM and word in finding.what
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_every_key_that_the_site_file_suggests_exists():
     partitions, nodes = cluster.partitions_of(PARTITIONS), cluster.nodes_of(NODES)
     text = site_files.slurm_site(partitions[2], nodes, None, "ib0")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -132,12 +133,62 @@ def test_jobs_stay_off_the_hub_and_take_the_interface(tmp_path):
         ({"slurm": {"modules": ["cuda; id"]}}, ["slurm.modules", "must match"]),
         ({"slurm": {"scratch": "/no/such/folder"}}, ["/no/such/folder does not exist", "slurm.scratch"]),
         ({"slurm": {"acount": "x"}}, ["unknown key 'acount'", "did you mean 'account'"]),
+        # An option, to the program that is handed the word.
+        ({"slurm": {"account": "-x"}}, ["slurm.account", "must match"]),
+        ({"slurm": {"modules": ["--force"]}}, ["slurm.modules", "must match"]),
+        # A line's end would cut the command in two.
+        ({"gpus_per_node": 4, "slurm": {"gpu_type": "a100\n"}}, ["slurm.gpu_type", "must match"]),
+        ({"slurm": {"account": "me\n"}}, ["slurm.account", "must match"]),
+        ({"slurm": {"modules": ["cuda\n"]}}, ["slurm.modules", "must match"]),
+        ({"runtime": "1h\n"}, ["runtime", "must match"]),
+        # The characters of the one are none of the other's.
+        ({"slurm": {"partition": "a|b"}}, ["slurm.partition", "must match"]),
+        ({"slurm": {"partition": "a,"}}, ["slurm.partition", "must match"]),
+        ({"slurm": {"partition": "a,-b"}}, ["slurm.partition", "must match"]),
+        ({"slurm": {"constraint": "a,b"}}, ["slurm.constraint", "must match"]),
+        ({"slurm": {"constraint": "a||b"}}, ["slurm.constraint", "must match"]),
+        ({"slurm": {"account": "a,b"}}, ["slurm.account", "must match"]),
+        ({"runtime": "0h"}, ["runtime", "must match"]),
+        ({"rules": {"merge": {"runtime": "0m"}}}, ["rules.merge.runtime", "must match"]),
+        # Five minutes are left from a job's start to its signal.
+        ({"runtime": "5m", "slurm": {}}, ["job of 5m", "300 s", "slurm.signal_seconds", "10m or more"]),
+        ({"runtime": "9m", "slurm": {}}, ["job of 9m", "10m or more"]),
+        ({"runtime": "2h", "slurm": {"signal_seconds": 7200}}, ["job of 2h", "7200 s", "125m or more"]),
+        ({"slurm": {}, "rules": {"finetune": {"runtime": "5m"}}}, ["job of 5m"]),
+        ({"slurm": {}, "optimizers": {"quick": {"runtime": "9m"}}}, ["job of 9m"]),
+        ({"slurm": {"every_job_needs_gpu": True}}, ["needs a GPU", "gpus_per_node"]),
+        (
+            {"gpus_per_node": 4, "slurm": {"every_job_needs_gpu": True, "gpu_request": "none"}},
+            ["needs a GPU", "slurm.gpu_request"],
+        ),
+        (
+            {
+                "gpus_per_node": 4,
+                "runtime": "1m",
+                "slurm": {"every_job_needs_gpu": True},
+                "rules": {"finetune": {"runtime": "1h"}},
+            },
+            ["1m are too short", "2m or more"],
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(tmp_path, keys, words):
     with pytest.raises(ConfigurationError) as caught:
         load(tmp_path, **keys)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_job_has_five_minutes_before_its_signal(tmp_path):
+    assert load(tmp_path, runtime="10m", slurm={}).slurm["signal_seconds"] == 300
+    assert load(tmp_path, runtime="6m", slurm={"signal_seconds": 60}).runtime == "6m"
+    # Without Slurm nobody signals.
+    assert load(tmp_path, runtime="1m").runtime == "1m"
+
+
+def test_words_of_slurm_that_a_shell_would_read_otherwise_reach_it_whole(tmp_path):
+    site = load(tmp_path, slurm={"partition": "short,long", "constraint": "v100|a100"})
+    words = shlex.split(sbatch_line(finetune(site), 1))
+    assert words[words.index("-p") + 1] == "short,long" and words[words.index("-C") + 1] == "v100|a100"
 
 
 @pytest.mark.parametrize("nodes", [0, -1, "two"])

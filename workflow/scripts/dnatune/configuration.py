@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,15 @@ from dnatune.tasks import Task, resolve_task
 _HERE = Path(__file__).resolve()
 #: In a checkout the schemas lie in workflow/schemas; an installed copy carries them as a sub-package.
 SCHEMAS = next(p for p in (_HERE.parents[2] / "schemas", _HERE.parent / "schemas") if p.is_dir())
+
+
+def _pattern(_validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:
+    """Check a pattern as JSON Schema means it: its `$` is the end alone, Python's stands before a last newline too."""
+    if isinstance(value, str) and re.search(re.sub(r"\$$", r"\\Z", pattern), value) is None:
+        yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _pattern})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +204,7 @@ def check(value: Mapping[str, Any], schema: dict[str, Any], noun: str = "config"
         ConfigurationError: the first key that the schema does not allow, with the nearest that it does.
     """
     pruned = _without_nulls(value)
-    errors = jsonschema.Draft202012Validator(schema).iter_errors(pruned)
+    errors = _Validator(schema).iter_errors(pruned)
     first = min(errors, key=lambda error: (len(error.absolute_path), str(error.absolute_path)), default=None)
     if first is not None:
         raise _explain(first, noun)
@@ -346,7 +356,7 @@ def check_part(value: dict[str, Any], properties: dict[str, Any], where: str, sc
         "properties": properties,
         "$defs": schema["$defs"],
     }
-    first = next(jsonschema.Draft202012Validator(part).iter_errors(value), None)
+    first = next(_Validator(part).iter_errors(value), None)
     if first is not None:
         raise _explain(first, "config", where)
 

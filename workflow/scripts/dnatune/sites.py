@@ -1,6 +1,7 @@
 """What a machine or cluster is like: the site file, found by name or path, and what a job asks for there."""
 
 import dataclasses
+import math
 import os
 import re
 import shutil
@@ -39,6 +40,9 @@ RESOURCES = (
 )
 #: Of them, those that belong together: one alone, changed on the command line, would contradict the others.
 _BOUND = ("nodes", "tasks", "mpi", "ranks", "gres", "tasks_per_gpu", "slurm_extra")
+#: Seconds that a finetune job has before its signal, at the least. It starts, loads a model and takes steps, and Slurm
+#: may send the signal a minute early (sbatch(1), --signal).
+_BEFORE_SIGNAL = 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,7 +208,8 @@ def load(root: Path, environment: Mapping[str, str]) -> Site:
         environment: environment variables.
 
     Raises:
-        ConfigurationError: no such site, a key that its schema does not allow, or a scratch folder that is not there.
+        ConfigurationError: no such site, a key that its schema does not allow, keys that contradict each other, or a
+            scratch folder that is not there.
     """
     path = find(root / "profiles" / "sites", environment.get("DNATUNE_SITE"))
     try:
@@ -249,7 +254,39 @@ def load(root: Path, environment: Mapping[str, str]) -> Site:
             where=f"{path}: key 'rules.evaluate.ranks_per_node'",
             fix="lower it, or correct gpus_per_node",
         )
+    _check_jobs(site)
     return site
+
+
+def _check_jobs(site: Site) -> None:
+    """Refuse what Slurm would take and no job could live with."""
+    if site.slurm is None:
+        return
+    if site.slurm["every_job_needs_gpu"]:
+        without = {"gpus_per_node": not site.gpus, "slurm.gpu_request": site.slurm["gpu_request"] == "none"}
+        for key, none in without.items():
+            if none:
+                raise ConfigurationError(
+                    "every job needs a GPU, and by this none asks for one",
+                    where=f"{site.path}: key '{key}'",
+                    fix="correct it, or remove slurm.every_job_needs_gpu",
+                )
+        if _minutes(site.runtime) < 2:
+            raise ConfigurationError(
+                f"{site.runtime} are too short for two stages that follow each other in one job",
+                where=f"{site.path}: key 'runtime'",
+                fix="give 2m or more",
+            )
+    least = math.ceil((site.slurm["signal_seconds"] + _BEFORE_SIGNAL) / 60)
+    for optimizer in (None, *site.optimizers):
+        runtime = str(site.resources("finetune", optimizer, None, site.mem_mb, site.runtime)["runtime"])
+        if _minutes(runtime) < least:
+            raise ConfigurationError(
+                f"a finetune job of {runtime} would be told to end {site.slurm['signal_seconds']} s before that, "
+                "which leaves it less than five minutes",
+                where=f"{site.path}: keys 'runtime' and 'slurm.signal_seconds'",
+                fix=f"give it {least}m or more, in a partition that allows that, or lower slurm.signal_seconds",
+            )
 
 
 def _check_rules(rules: Mapping[str, Mapping[str, Any]], path: Path) -> None:

@@ -13,6 +13,8 @@ from dnatune.files import publish_file
 
 #: Longest job that the site file allows where the partition does: the default of the site schema, in minutes.
 _RUNTIME = 12 * 60
+#: The default of slurm.signal_seconds, and the seconds that a site must leave a finetune job before its signal.
+_SIGNAL, _BEFORE_SIGNAL = 300, 300
 #: Least memory of a job with a model in it, in MB: merging holds one of 8e9 parameters in fp32, which is 32 000.
 _ENOUGH_FOR_A_MODEL = 48_000
 
@@ -37,6 +39,7 @@ def slurm_site(partition: Partition, nodes: Sequence[Node], account: str | None,
     cpus = min([node.cpus for node in own] + [partition.cpus or sys.maxsize])
     memory = min([node.mem_mb for node in own] + [partition.mem_mb or sys.maxsize])
     ranks = gpus or min(2, cpus)
+    minutes = _RUNTIME if partition.minutes is None else min(_RUNTIME, partition.minutes)
     kinds = {kind for node in own for kind in node.gpus}
     only = kinds.pop() if len(kinds) == 1 else ""
     lines = [
@@ -48,7 +51,7 @@ def slurm_site(partition: Partition, nodes: Sequence[Node], account: str | None,
         f"cpus_per_rank: {max(1, cpus // ranks)}",
         "# All that a job may have of the smallest node, so that a finetune job has a node to itself.",
         f"mem_mb: {memory}",
-        f"runtime: {runtime_text(min(_RUNTIME, partition.minutes or _RUNTIME))}",
+        f"runtime: {runtime_text(minutes)}",
         "slurm:",
         f"  account: {_word(account)}" if account else "  # account: my_project",
         f"  partition: {_word(partition.name)}",
@@ -56,6 +59,10 @@ def slurm_site(partition: Partition, nodes: Sequence[Node], account: str | None,
     ]
     if gpus:
         lines.append(f"  gpu_type: {_word(only)}" if only else "  # gpu_type: a100")
+    if 60 * minutes < _BEFORE_SIGNAL + _SIGNAL:
+        lines.append("  # Jobs are short here. A checkpoint must be written in this time.")
+        # 10 is the least that a site may have.
+        lines.append(f"  signal_seconds: {max(10, 60 * minutes - _BEFORE_SIGNAL)}")
     lines += [
         "  # What cannot be seen from here; remove the # where it holds.",
         "  # qos: normal",
