@@ -1,8 +1,12 @@
 """Sites: which file is taken, what a job asks for there, and what is refused before anything is submitted."""
 
-import dataclasses
+import functools
 import json
+import os
+import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -185,12 +189,6 @@ def test_a_job_has_five_minutes_before_its_signal(tmp_path):
     assert load(tmp_path, runtime="1m").runtime == "1m"
 
 
-def test_words_of_slurm_that_a_shell_would_read_otherwise_reach_it_whole(tmp_path):
-    site = load(tmp_path, slurm={"partition": "short,long", "constraint": "v100|a100"})
-    words = shlex.split(sbatch_line(finetune(site), 1))
-    assert words[words.index("-p") + 1] == "short,long" and words[words.index("-C") + 1] == "v100|a100"
-
-
 @pytest.mark.parametrize("nodes", [0, -1, "two"])
 def test_nodes_of_the_command_line_must_be_a_number(tmp_path, nodes):
     with pytest.raises(ConfigurationError, match="whole number"):
@@ -223,81 +221,91 @@ def test_an_unknown_site_is_refused_with_the_known_ones():
     assert "taiwania2" in str(caught.value)
 
 
-def sbatch_line(asked, threads):
-    """The Slurm plugin's own command for a job with these resources."""
-    from types import SimpleNamespace
-
-    from snakemake_executor_plugin_slurm.submit_string import get_submit_command
-    from snakemake_executor_plugin_slurm.utils import set_gres_string
-
-    class Resources(SimpleNamespace):
-        def get(self, key, default=None):
-            return getattr(self, key, default)
-
-    minutes = sites._minutes(str(asked["runtime"]))
-    job = SimpleNamespace(resources=Resources(**{**asked, "runtime": minutes}), threads=threads)
-    account = f" -A '{asked['slurm_account']}'" if "slurm_account" in asked else ""
-    partition = f" -p '{asked['slurm_partition']}'" if "slurm_partition" in asked else ""
-    fields = {"run_uuid": "RUN", "slurm_logfile": "LOG", "comment_str": "COMMENT", "workdir": "FOLDER"}
-    parameters = {**fields, "account": account, "partition": partition}
-    settings = SimpleNamespace(requeue=True, no_requeue=False, qos=None, reservation=None)
-    return get_submit_command(job, parameters, settings=settings) + set_gres_string(job)
-
-
-#: Rules that share a job where every job must take a GPU: those of one level at a time.
-GROUPS = {
-    "prepare": [["prepare"], ["evaluate_baseline"] * 3],
-    "evaluate": [["merge"], ["evaluate"]],
-    "compare": [["compare", "stability"]],
+#: Every rule has a job of it: two optimizers, which the site of the original procedure places differently, and trials.
+CONFIGURATION = {
+    "name": "lines",
+    "models": {"tiny": {"source": "tiny"}},
+    "data": {"source": "simulated"},
+    "tasks": ["prom_core_all", "prom_core_tata"],
+    "seeds": [0],
+    "optimizers": {"AdamW": {"method": "adamw"}, "RK4": {"method": "rk4_single_gradient"}},
+    "tuning": {"trials": 2, "seed": 1, "rates": {"AdamW": [1.0e-4, 1.0e-3], "RK4": [1.0e-3, 1.0e-2]}},
 }
 
 
-def group_resources(levels):
-    """Snakemake's own sum of what the jobs of a group ask for, and of their threads."""
-    from types import SimpleNamespace
+@pytest.fixture(scope="module")
+def submitted(tmp_path_factory):
+    """Return a function of a site and options: the workflow's sbatch lines, {rules and optimizer: line}."""
+    folder = tmp_path_factory.mktemp("lines")
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIGURATION), "utf-8")
 
-    from snakemake.resources import GroupResources, Resources
+    @functools.cache
+    def submit(site, *options):
+        script = Path(__file__).with_name("sbatch_lines.py")
+        command = [sys.executable, script, "--profile", "slurm", "--no-hooks", "--directory", folder, "--nolock"]
+        command += ["--configfile", folder / "config.yaml", *options, "--", "all", "benchmark"]
+        environment = {**os.environ, "DNATUNE_SITE": str(site), "CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        answer = json.loads(done.stdout)
+        # A rule that comes to be submitted comes to be seen here.
+        assert {rule for name in answer["lines"] for rule in name.split(" of ")[0].split(", ")} == {*answer["rules"]}
+        return answer["lines"]
 
-    def job(asked):
-        return SimpleNamespace(
-            resources={**asked, "runtime": sites._minutes(asked["runtime"]), "_cores": 1}, pipe_group=None
-        )
-
-    total = GroupResources.basic_layered([[job(asked) for asked in level] for level in levels], Resources(), False)
-    threads = total.pop("_cores")
-    total.pop("_nodes")
-    return {**total, "runtime": f"{total['runtime']}m"}, threads
+    return submit
 
 
-def all_lines(name):
-    """Every line that a site makes jobs of: each rule, and finetune on one node and on two."""
-    site = dataclasses.replace(sites.load(ROOT, {"DNATUNE_SITE": name, "CUDA_VISIBLE_DEVICES": ""}), cpus_per_rank=4)
-    rules = {"prepare": (4000, "30m"), "merge": (site.mem_mb, "2h"), "evaluate": (site.mem_mb, "4h")}
-    rules |= {"evaluate_baseline": (8000, "1h"), "compare": (4000, "30m"), "stability": (2000, "10m")}
-    rules |= {"benchmark": (site.mem_mb, "2h")}
-    asked = {rule: site.resources(rule, None, None, *own) for rule, own in rules.items()}
-    lines = {rule: sbatch_line(resources, 1) for rule, resources in asked.items()}
-    if site.slurm and site.slurm["every_job_needs_gpu"]:
-        for name, levels in GROUPS.items():
-            members = {rule for level in levels for rule in level}
-            resources, threads = group_resources([[asked[rule] for rule in level] for level in levels])
-            lines = {rule: line for rule, line in lines.items() if rule not in members}
-            lines[f"{name}, one job of {', '.join(sorted(members))}"] = sbatch_line(resources, threads)
-    for nodes in (1, 2) if site.slurm else (1,):
-        threads = site.layout("adamw", nodes)[1] * site.cpus_per_rank
-        lines[f"finetune, {nodes} nodes"] = sbatch_line(finetune(site, nodes=nodes), threads)
-    return lines
+def all_lines(submitted, name):
+    """Every line that a site makes jobs of, and those that are others with two nodes of the command line."""
+    lines = submitted(name)
+    if name == "generic":
+        # Nothing is submitted from there but to be refused, and two nodes need Slurm.
+        return lines
+    two = submitted(name, "--set-resources", "finetune:nodes=2")
+    return lines | {f"{job}, 2 nodes asked for": line for job, line in two.items() if line != lines[job]}
 
 
 @pytest.mark.parametrize("name", ["generic", "template", "taiwania2"])
-def test_every_sbatch_line_is_the_one_that_was_agreed(name):
+def test_every_sbatch_line_is_the_one_that_was_agreed(submitted, name):
     """After an intended change: delete the snapshot, run the test, read what it wrote."""
     snapshot = Path(__file__).parent / "snapshots" / f"sbatch-{name}.json"
-    found = all_lines(name)
+    found = all_lines(submitted, name)
     if not snapshot.exists():
         snapshot.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
         pytest.fail(f"{snapshot} is new: read it, and run again")
     assert found == json.loads(snapshot.read_text("utf-8"))
+
+
+def number(line, option):
+    """The number that an sbatch line gives an option, 0 where it has none of that name."""
+    found = re.search(rf"{option}[= ](\d+)", line)
+    return int(found[1]) if found else 0
+
+
+def test_at_taiwania_2_no_job_asks_for_more_than_its_gpus_bring(submitted):
+    """A job takes at least one GPU, and at most 4 cores and 90 GB for each."""
+    for job, line in all_lines(submitted, "taiwania2").items():
+        gpus = number(line, "--gpus-per-node")
+        assert gpus >= 1, job
+        assert number(line, "--cpus-per-task") <= 4 * gpus and number(line, "--mem") <= 92160 * gpus, job
+
+
+def test_the_benchmark_has_the_cores_of_its_gpu(submitted):
+    assert number(submitted("taiwania2")["benchmark"], "--cpus-per-task") == 4
+    assert number(submitted("template")["benchmark"], "--cpus-per-task") == 8
+    # One machine is all its own.
+    assert number(submitted("generic")["benchmark"], "--cpus-per-task") == 8
+
+
+def test_tasks_that_are_put_into_one_job_ask_for_their_sum(submitted):
+    """So the documentation bounds their number."""
+    one, two = (
+        submitted("taiwania2", "--group-components", "compare=2", f"prepare={count}")["evaluate_baseline, prepare"]
+        for count in (1, 2)
+    )
+    assert (number(one, "--cpus-per-task"), number(one, "--mem"), number(one, "--gpus-per-node")) == (4, 32_000, 1)
+    assert (number(two, "--cpus-per-task"), number(two, "--mem"), number(two, "--gpus-per-node")) == (8, 64_000, 1)
+    assert "up to 4 cores and 32,000 MB a task" in (ROOT / "docs/cluster.md").read_text("utf-8")
 
 
 def test_every_site_has_a_snapshot():
@@ -307,10 +315,18 @@ def test_every_site_has_a_snapshot():
 
 
 @pytest.mark.parametrize(("optimizer", "nodes"), [("AdamW", 2), ("RK4", 1)])
-def test_taiwania_2_asks_for_what_the_document_asks_for(optimizer, nodes):
+def test_taiwania_2_asks_for_what_the_document_asks_for(submitted, optimizer, nodes):
     """salloc -A ACD113082 -t 12:00:00 -p gp1d --mem=737280 --gpus-per-node=8, 8 tasks of 4 cores a node."""
-    site = sites.load(ROOT, {"DNATUNE_SITE": "taiwania2"})
-    words = sbatch_line(finetune(site, optimizer), site.layout(optimizer)[1] * site.cpus_per_rank).split()
-    assert words[words.index("-A") + 1] == "'ACD113082'" and words[words.index("-p") + 1] == "'gp1d'"
+    words = submitted("taiwania2")[f"finetune of {optimizer}"].split()
+    assert words[words.index("-A") + 1] == "ACD113082" and words[words.index("-p") + 1] == "gp1d"
     assert words[words.index("--mem") + 1] == "737280" and words[words.index("-t") + 1] == "720"
     assert {"--gpus-per-node=8", f"--nodes={nodes}", "--cpus-per-task=32", f"--ntasks={nodes}"} <= set(words)
+
+
+def test_words_of_slurm_that_a_shell_would_read_otherwise_reach_it_whole(submitted, tmp_path):
+    site = yaml.safe_load((ROOT / "profiles/sites/template/site.yaml").read_text("utf-8"))
+    site["slurm"] |= {"partition": "short,long", "constraint": "v100|a100"}
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump(site), "utf-8")
+    for line in submitted(tmp_path / "site.yaml").values():
+        words = shlex.split(line)
+        assert words[words.index("-p") + 1] == "short,long" and words[words.index("-C") + 1] == "v100|a100"

@@ -5,7 +5,7 @@
 Inputs:  prepare/{first task}/{train,test}.jsonl; the tokenizer of benchmark.tokenizer, else of the first model
 Outputs: benchmark/benchmark.json and speed.svg; the tables on standard output
 Config:  benchmark; of the first task the labels; lora, training (precision, micro_batch_size, …), evaluation.batch_size
-Site:    cpus_per_rank, ranks_per_node (its cores in all); one GPU is used
+Site:    cpus_per_rank; ranks_per_node where all the machine's cores are used; one GPU is
 """
 
 BENCHMARK_TASK = next(iter(CONFIG.tasks))
@@ -26,12 +26,12 @@ rule benchmark:
         f"{LOGS}/benchmarks/benchmark.tsv"
     conda:
         ENVIRONMENT
-    threads: SITE.ranks * SITE.cpus_per_rank
+    threads: SITE.benchmark_cores
     resources:
         **placed("benchmark", mem_mb=SITE.mem_mb, runtime="2h"),
     params:
         settings=as_text(CONFIG.benchmark_settings()),
     shell:
-        "dnatune launch --ranks 1 benchmark"
+        "dnatune launch --ranks 1 --cpus {threads} benchmark"
         " --settings {params.settings:q} --tokenizer {input.tokenizer:q} --train {input.train:q} --test {input.test:q}"
         " --result {output.result:q} --figure {output.figure:q} 2> {log:q}"

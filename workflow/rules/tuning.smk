@@ -8,6 +8,12 @@ Config:  tuning, optimizers, budget, lora, training, tasks (labels, metric)
 Site:    as finetune
 """
 
+
+# On a cluster the log-in node chooses: it takes seconds, and a job may have to wait for a GPU.
+localrules:
+    choose,
+
+
 TUNED = f"{RESULTS}/tuning/{{model}}/{{task}}/{{optimizer}}"
 TRIAL = f"{TUNED}/rate{{rate}}"
 

@@ -128,6 +128,11 @@ class Site:
         return self.ranks * self.cpus_per_rank if alone else self.scoring_ranks
 
     @property
+    def benchmark_cores(self) -> int:
+        """Return the cores of the job that times one rank: on a cluster its GPU's share of a node, else all."""
+        return self.cpus_per_rank if self.slurm is not None and self.gpus else self.ranks * self.cpus_per_rank
+
+    @property
     def _shares_jobs(self) -> bool:
         return self.slurm is not None and self.slurm["every_job_needs_gpu"]
 
