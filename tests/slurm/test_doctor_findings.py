@@ -10,7 +10,7 @@ from cluster import ROOT, Cluster, Shape
 from dnatune import sites
 
 HEALTHY = Shape(partitions={"gpu": {"MaxTime": "1:30:00"}, "last": {"Nodes": "n3"}})
-#: Without accounting, without GPUs, with whole nodes, and with a controller that soon forgets.
+#: Without accounting, without GPUs, with whole nodes, with a controller that soon forgets and jobs that cancel others.
 SICK = Shape(
     nodes=1,
     gpus=0,
@@ -19,6 +19,8 @@ SICK = Shape(
     requeue=False,
     select_type="select/linear",
     select_parameters="CR_Memory",
+    partitions={"gpu": {"MaxTime": "1:00:00"}, "urgent": {"PriorityTier": "9"}},
+    options={"PreemptType": "preempt/partition_prio", "PreemptMode": "CANCEL"},
 )
 
 
@@ -129,10 +131,11 @@ def test_what_ails_a_cluster_is_found(make_cluster, run_doctor, tmp_path):
     done = run_doctor(make_cluster(SICK))
     found = levels(done)
     assert done.returncode == 1
-    assert {name for name, level in found.items() if level == "PROBLEM"} == {"job status", "GPUs"}
+    assert {name for name, level in found.items() if level == "PROBLEM"} == {"job status", "GPUs", "preemption"}
     assert (found["accounting"], found["sharing of nodes"]) == ("note", "note")
     assert "MinJobAge is 60 s" in done.stdout
     assert "GresTypes does not name gpu" in done.stdout
+    assert "--partition: urgent" in done.stdout
     # What works in spite of it is written.
     site = sites.load(ROOT, {"DNATUNE_SITE": str(tmp_path / "site")})
     assert (site.gpus, site.ranks, site.cpus_per_rank, site.slurm["gpu_request"]) == (0, 2, 8, "none")

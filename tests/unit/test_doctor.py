@@ -197,7 +197,7 @@ def test_a_node_is_in_service_or_not(state, usable):
 
 def test_partitions_are_read_with_their_limits():
     cpu, long, gpu = cluster.partitions_of(PARTITIONS)
-    assert cpu == Partition("cpu", True, True, None, None, None, None, frozenset())
+    assert cpu == Partition("cpu", True, True, None, None, None, None, frozenset(), 1, "")
     assert (long.minutes, long.cpus, long.mem_mb) == (3 * 1440, 8, 32_000)
     # Slurm keeps accounts in lower case.
     assert [long.admits(name) for name in ("group", "Other", "guests", None)] == [True, True, False, True]
@@ -235,6 +235,12 @@ def test_whether_a_jobs_end_is_noticed_depends_on_what_is_asked(age, storage, sa
     assert (advice or "") in (finding.fix or "")
 
 
+def test_the_traps_in_the_documentation_name_what_doctor_wants():
+    page = (ROOT / "docs" / "cluster.md").read_text("utf-8")
+    assert f"raises MinJobAge to {slurm_checks._SQUEUE_RELIABLE} s or more" in page
+    assert "PreemptMode=CANCEL" in page
+
+
 def test_accounting_is_judged():
     on, off = cluster.settings_of(CONFIG_22), cluster.settings_of(CONFIG_25)
     assert slurm_checks.accounting_finding(on, ANSWERS, ANSWERS).level is Level.OK
@@ -255,6 +261,61 @@ def test_whole_nodes_and_requeueing_are_judged():
     assert slurm_checks.sharing_finding(cluster.settings_of(CONFIG_25)).level is Level.NOTE
     assert slurm_checks.requeue_finding(cluster.settings_of(CONFIG_22)).what == "on"
     assert "--requeue" in slurm_checks.requeue_finding(cluster.settings_of(CONFIG_25)).what
+
+
+#: The name, those it preempts and the PreemptMode of each QOS, as sacctmgr lists them.
+QOS = Answer(0, "normal||cluster\nstandby||cancel\nurgent|standby|cluster\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "own", "qos", "level", "words"),
+    [
+        ("none", "OFF", "OFF", QOS, Level.OK, []),
+        # Without preemption a mode says nothing.
+        ("none", "CANCEL", "CANCEL", QOS, Level.OK, []),
+        ("partition_prio", "REQUEUE", "REQUEUE", QOS, Level.OK, ["REQUEUE"]),
+        ("partition_prio", "CANCEL", "CANCEL", QOS, Level.PROBLEM, ["'long'", "--partition: cpu, gpu"]),
+        ("partition_prio", "GANG,SUSPEND", "CANCEL", QOS, Level.PROBLEM, ["'long'"]),
+        # A partition's own mode counts more than the cluster's.
+        ("partition_prio", "CANCEL", "REQUEUE", QOS, Level.OK, ["REQUEUE"]),
+        ("partition_prio", "CANCEL", "", QOS, Level.PROBLEM, ["'long'"]),
+        # It counts with priorities of partitions alone; a QOS has one of its own.
+        ("qos", "REQUEUE", "CANCEL", QOS, Level.NOTE, ["QOS standby", "slurm.qos in the site: normal, urgent"]),
+        ("qos", "CANCEL", "REQUEUE", Answer(0, "normal||cluster\n"), Level.OK, []),
+        ("qos", "CANCEL", "REQUEUE", Answer(0, "normal|normal|cluster\n"), Level.PROBLEM, ["every QOS"]),
+        ("qos", "CANCEL", "REQUEUE", REFUSED, Level.PROBLEM, ["PreemptMode=REQUEUE"]),
+        ("qos", "REQUEUE", "CANCEL", REFUSED, Level.OK, []),
+    ],
+)
+def test_a_job_that_preemption_cancels_would_be_waited_for(kind, mode, own, qos, level, words):
+    text = PARTITIONS.replace("PartitionName=gpu", "PartitionName=gpu PriorityTier=9")
+    partitions = cluster.partitions_of(text.replace("PartitionName=long", f"PartitionName=long PreemptMode={own}"))
+    settings = {"PreemptType": f"preempt/{kind}", "PreemptMode": mode}
+    finding = slurm_checks.preemption_finding(settings, partitions, cluster.nodes_of(NODES), partitions[1], qos)
+    assert finding.level is level, finding
+    assert all(word in str(finding) for word in words), finding
+
+
+def test_a_partition_whose_nodes_no_higher_one_has_is_not_preempted():
+    partitions = cluster.partitions_of(PARTITIONS.replace("PartitionName=gpu", "PartitionName=gpu PriorityTier=9"))
+    settings = {"PreemptType": "preempt/partition_prio", "PreemptMode": "CANCEL"}
+    for chosen, level in zip(partitions, (Level.OK, Level.PROBLEM, Level.OK), strict=True):
+        finding = slurm_checks.preemption_finding(settings, partitions, cluster.nodes_of(NODES), chosen, MISSING)
+        assert finding.level is level, chosen.name
+
+
+def test_doctor_asks_of_preemption():
+    config = CONFIG_22 + "PreemptMode             = CANCEL\nPreemptType             = preempt/partition_prio\n"
+    partitions = PARTITIONS.replace("PartitionName=long", "PartitionName=long PriorityTier=9")
+    changes = {
+        "scontrol show config": Answer(0, config),
+        "scontrol --oneliner show partition": Answer(0, partitions),
+    }
+    findings, content = doctor.examine(ROOT, cluster_says(changes), "gpu")
+    assert findings_by_subject(findings)["preemption"].level is Level.PROBLEM
+    assert content is not None
+    findings, _ = doctor.examine(ROOT, cluster_says(), "gpu")
+    assert findings_by_subject(findings)["preemption"].level is Level.OK
 
 
 def test_a_cluster_without_gpus_is_told_what_is_missing():

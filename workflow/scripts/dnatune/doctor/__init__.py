@@ -32,6 +32,7 @@ from dnatune.doctor.slurm_checks import (
     gpus_finding,
     memory_of_jobs_finding,
     partition_finding,
+    preemption_finding,
     requeue_finding,
     sharing_finding,
     version_finding,
@@ -105,6 +106,7 @@ def _examine_slurm(
     where = [f"user={user}", f"cluster={settings.get('ClusterName', '')}"]
     known = run("sacctmgr", "--noheader", "--parsable2", "show", "associations", *where, "format=account")
     default = run("sacctmgr", "--noheader", "--parsable2", "show", "user", user, "format=defaultaccount")
+    qos = run("sacctmgr", "--noheader", "--parsable2", "show", "qos", "format=name,preempt,preemptmode")
     account, account_finding = choose_account(settings, known, default, asked_account)
     partition, choice = choose_partition(partitions, nodes, account, asked_partition)
     findings += [
@@ -112,6 +114,7 @@ def _examine_slurm(
         memory_of_jobs_finding(settings, sacct),
         sharing_finding(settings),
         requeue_finding(settings),
+        preemption_finding(settings, partitions, nodes, partition, qos),
         gpus_finding(settings, nodes),
         *(partition_finding(one, nodes) for one in partitions),
         account_finding,

@@ -37,6 +37,8 @@ class Partition:
         minutes: longest job; None: no limit.
         cpus, mem_mb: most that a job may have of a node; None: all of it.
         allowed, denied: accounts; `allowed` is None where all are.
+        tier: jobs of a partition with a higher one may preempt this one's (PriorityTier).
+        preemption: what that does to them (PreemptMode); empty: as for the cluster.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Partition:
     mem_mb: int | None
     allowed: frozenset[str] | None
     denied: frozenset[str]
+    tier: int
+    preemption: str
 
     def admits(self, account: str | None) -> bool:
         """Tell whether an account may use the partition; one that is not known may."""
@@ -123,6 +127,8 @@ def partitions_of(text: str) -> list[Partition]:
             _limit(record.get("MaxMemPerNode", "")),
             None if record.get("AllowAccounts", "ALL") == "ALL" else _names(record["AllowAccounts"]),
             _names(record.get("DenyAccounts", "")),
+            int(record.get("PriorityTier") or 1),
+            record.get("PreemptMode", ""),
         )
         for record in _records(text, "PartitionName")
     ]

@@ -1,5 +1,6 @@
 """Checks of a cluster: what Slurm does with jobs, and where and for whom they run."""
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
@@ -118,6 +119,76 @@ def requeue_finding(settings: Mapping[str, str]) -> Finding:
     """Judge JobRequeue: what happens to a job whose node is lost."""
     said = "on" if settings.get("JobRequeue") == "1" else "off by default, and each job asks for it with --requeue"
     return Finding(Level.OK, "requeue", said)
+
+
+def preemption_finding(
+    settings: Mapping[str, str],
+    partitions: Sequence[Partition],
+    nodes: Sequence[Node],
+    chosen: Partition | None,
+    qos: Answer,
+) -> Finding:
+    """Judge what preemption does to a job. To the Slurm plugin one that it cancels is for ever still to be resumed.
+
+    Args:
+        settings: of `scontrol show config`.
+        partitions, nodes: those of the cluster.
+        chosen: the partition that jobs will use.
+        qos: name, those it preempts and PreemptMode of each QOS, one a line.
+    """
+    subject, kind = "preemption", settings.get("PreemptType", "").rpartition("/")[2]
+    general = settings.get("PreemptMode", "")
+    if kind in ("", "none"):
+        return Finding(Level.OK, subject, "off")
+    if kind == "qos" and qos.status == 0:
+        return _qos_finding(general, qos.output)
+    if kind == "partition_prio" and chosen is not None:
+        preempted = [one for one in partitions if _can_be_preempted(one, partitions, nodes)]
+        if chosen not in preempted:
+            return Finding(Level.OK, subject, f"on, and jobs of partition '{chosen.name}' are not preempted")
+        if not _cancels(chosen.preemption or general):
+            return Finding(Level.OK, subject, f"{chosen.preemption or general} in partition '{chosen.name}'")
+        spared = [one.name for one in partitions if one not in preempted or not _cancels(one.preemption or general)]
+        return _cancelled(f"jobs of partition '{chosen.name}'", f"--partition: {', '.join(spared)}" if spared else None)
+    if _cancels(general):
+        return _cancelled("jobs that others preempt", None)
+    return Finding(Level.OK, subject, general)
+
+
+def _qos_finding(general: str, lines: str) -> Finding:
+    """Judge preemption by QOS, of which each has a mode of its own, or that of the cluster."""
+    rows = [line.split("|") for line in lines.splitlines() if line.count("|") == 2]
+    preempted = {name for _, names, _ in rows for name in names.split(",")}
+    cancelled = [
+        name
+        for name, _, mode in rows
+        if name in preempted and _cancels(general if mode.lower() in ("", "cluster") else mode)
+    ]
+    spared = [name for name, _, _ in rows if name not in cancelled]
+    if not cancelled:
+        return Finding(Level.OK, "preemption", "by QOS, and none has its jobs cancelled")
+    finding = _cancelled(f"jobs of QOS {', '.join(cancelled)}", f"slurm.qos in the site: {', '.join(spared)}")
+    # Which of them a job without `slurm.qos` has is the account's affair.
+    return dataclasses.replace(finding, level=Level.NOTE) if spared else _cancelled("jobs of every QOS", None)
+
+
+def _can_be_preempted(partition: Partition, partitions: Sequence[Partition], nodes: Sequence[Node]) -> bool:
+    above = {one.name for one in partitions if one.tier > partition.tier}
+    return any(above & set(node.partitions) for node in members(partition, nodes))
+
+
+def _cancels(mode: str) -> bool:
+    return "CANCEL" in mode.upper().split(",")
+
+
+def _cancelled(whose: str, others: str | None) -> Finding:
+    return Finding(
+        Level.PROBLEM,
+        "preemption",
+        f"{whose} are cancelled (PreemptMode=CANCEL), and Snakemake waits for a cancelled one for ever",
+        (f"give {others}" if others else "ask the administrators for a partition or QOS with PreemptMode=REQUEUE")
+        + "; where it has happened, end Snakemake and type the command again: the run goes on from its checkpoint",
+    )
 
 
 def gpus_finding(settings: Mapping[str, str], nodes: Sequence[Node]) -> Finding:
