@@ -46,22 +46,32 @@ ENVIRONMENT = "../../envs/dnatune.yaml"
 
 
 def in_slurm_job():
-    """Return what a job's shell does first inside Slurm; elsewhere, and on the log-in node, nothing."""
+    """Return what a shell does first inside Slurm, in jobs and where Snakemake was started there; elsewhere nothing."""
     if "SLURM_JOB_ID" not in os.environ or SITE.slurm is None:
         return ""
     # Slurm's word that the time is nearly over goes to every process of the job; only training acts on it.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    modules = [f"module load {shlex.quote(name)}; " for name in SITE.slurm["modules"]]
-    exports = [f"export {name}={shlex.quote(value)}; " for name, value in SITE.exports().items()]
-    return "".join(["trap '' USR1; ", *modules, *exports])
+    # `dnatune`, below, tells of the first that is missing: it writes to the stage's log, and this does not.
+    modules = [f"module load {name} || absent=${{{{absent:-{name}}}}}; " for name in SITE.slurm["modules"]]
+    # A Snakemake that submits jobs downloads, wherever it was started.
+    exports = SITE.exports(offline=workflow.remote_exec)
+    return "".join(
+        ["trap '' USR1; ", *modules, *(f"export {name}={shlex.quote(value)}; " for name, value in exports.items())]
+    )
 
 
+NO_MODULE = (
+    "\ndnatune: ConfigurationError: the environment module %s cannot be loaded"
+    "\n  where: the site, key 'slurm.modules'"
+    "\n  to do: name one that `module avail` lists on a compute node; what `module` said is in the job's log\n"
+)
 # In a rule, `dnatune STAGE …` runs workflow/scripts/STAGE.py with the interpreter that runs Snakemake, unless a conda
 # environment brings its own. Defined here, the two paths are no part of a rule: a checkout that moves reruns nothing.
 PYTHON = "python" if workflow.deployment_settings.deployment_method else shlex.quote(sys.executable)
 shell.prefix(
     in_slurm_job()
-    + 'set -euo pipefail; dnatune() {{ local script="$1"; shift; '
+    + f'set -euo pipefail; dnatune() {{{{ [ -z "${{{{absent:-}}}}" ] || {{{{ printf {shlex.quote(NO_MODULE)} "$absent" >&2; '
+    + f'exit {errors.ConfigurationError.exit_status}; }}}}; local script="$1"; shift; '
     + f'{PYTHON} {shlex.quote(str(SCRIPTS))}/"$script".py "$@"; }}}}; '
 )
 

@@ -177,11 +177,15 @@ class Site:
         words = {**self.slurm, **({"partition": own["partition"]} if "partition" in own else {})}
         return asked | {names[key]: words[key] for key in names if key in words}
 
-    def exports(self) -> dict[str, str]:
-        """Return the environment variables of a job inside Slurm."""
+    def exports(self, offline: bool) -> dict[str, str]:
+        """Return the environment variables of a job inside Slurm.
+
+        Args:
+            offline: whether the hub is not to be asked, as on compute nodes.
+        """
         if self.slurm is None:
             return {}
-        found = {"HF_HUB_OFFLINE": "1"}
+        found = {"HF_HUB_OFFLINE": "1"} if offline else {}
         if "network_interface" in self.slurm:
             found |= dict.fromkeys(("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"), self.slurm["network_interface"])
         if "scratch" in self.slurm:
