@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dnatune import doctor, sites
+from dnatune import doctor, launching, sites
 from dnatune.configuration import check, load_schema
 from dnatune.doctor import cluster, machine_checks, site_files, slurm_checks
 from dnatune.doctor.answers import Answer, Ask, ask
@@ -235,10 +235,14 @@ def test_whether_a_jobs_end_is_noticed_depends_on_what_is_asked(age, storage, sa
     assert (advice or "") in (finding.fix or "")
 
 
-def test_the_traps_in_the_documentation_name_what_doctor_wants():
+def test_the_traps_in_the_documentation_name_what_the_code_wants():
     page = (ROOT / "docs" / "cluster.md").read_text("utf-8")
     assert f"raises MinJobAge to {slurm_checks._SQUEUE_RELIABLE} s or more" in page
     assert "PreemptMode=CANCEL" in page
+    first, last = launching._FIRST_PORT, launching._FIRST_PORT + launching._PORTS - 1
+    (unmet,) = [row for row in page.splitlines() if row.startswith("| `the ranks of … nodes have not met`")]
+    # They meet at the address that Slurm has of a node; the interface is that of what they do then.
+    assert f"`NodeAddr` (`scontrol show node`) at the TCP ports {first} to {last}" in unmet
 
 
 def test_accounting_is_judged():
