@@ -177,6 +177,18 @@ def test_the_html_is_valid(page_file, node_modules, tmp_path):
     assert len(messages["broken.html"]) > 0
 
 
+def test_what_is_folded_on_a_screen_is_whole_on_paper(opened, page_file):
+    page = opened(1440).page
+    folded = page.locator("details > :not(summary)")
+    sentences = page.locator("#verdict details li p:not(.outlook)")
+    assert folded.count() > 0
+    assert (sentences.count() > 4) == (page_file.stem == "one_task")
+    shown = [*folded.all(), *sentences.all()]
+    assert not any(one.is_visible() for one in shown)
+    page.emulate_media(media="print")
+    assert all(one.is_visible() and one.bounding_box()["height"] > 10 for one in shown)
+
+
 def test_it_prints_in_light_colours_without_the_navigation(opened, screenshots, page_file):
     page = opened(1440, "dark").page
     page.emulate_media(media="print")

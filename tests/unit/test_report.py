@@ -233,7 +233,9 @@ def test_the_forest_s_colours_are_said_to_be_those_of_the_verdicts(decided_page)
     caption = section_of(decided_page[0], "differences")
     about = (REPORT / "figures.rst").read_text("utf-8")
     for text in (caption, about):
-        assert "A blue interval is a difference; a grey one is undecided even where it misses 0" in text
+        # An equivalent pair is grey too, and decided.
+        assert "a grey one shows none, equivalent or inconclusive as the table says, even where it misses 0" in text
+        assert "undecided" not in text
         assert "not adjusted for the number of pairs" in text
         assert "does not touch the line at 0" not in text
 
@@ -246,6 +248,8 @@ def test_estimates_over_seeds_stand_with_their_limits(decided_page):
     assert "P(first higher) + ½ P(tie)" in section
     assert f" 1.00 ({apart['improvement_low']:.2f} to 1.00) " in section
     assert "{effect_size:+.2f} ({effect_size_low:+.2f} to {effect_size_high:+.2f})".format(**apart) in section
+    # AUROC's difference comes with the interval of the verdict's method, the two others do not.
+    assert "of Δ AUROC those of a new seed on new test items, of P(first higher) and the effect size those" in section
 
 
 def test_the_number_of_seeds_needed_is_told_where_it_is_known(decided_page, mixed_page):
@@ -271,6 +275,7 @@ def test_headline_names_the_best_the_next_the_baselines_and_the_ceiling(mixed, m
     assert f"reached {100 * best / mean[core, 'bayes']:.0f} % of it" in text
     assert text.count("Bayes optimum") == 1  # there is none for the second task
     assert "The order here is that of the means." in text
+    assert "optimizers are tested against each other. Baselines are not tested against" in text
     assert "simulated" in text
 
 

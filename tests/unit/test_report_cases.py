@@ -1,5 +1,6 @@
 """The page where results are not the usual ones: few or lost runs, unlike terms, odd data, signs, trials, many runs."""
 
+import dataclasses
 import io
 import re
 
@@ -63,15 +64,19 @@ def test_text_from_outside_is_escaped(tmp_path):
 
 @pytest.mark.parametrize(
     ("skill", "phrase"),
-    [(2.0, "adamw is above the baselines GC content"), (0.4, "but not above the baseline k-mers")],
+    [
+        (2.0, "The mean of adamw is above the baselines GC content"),
+        (0.4, "but not above the baseline k-mers"),
+    ],
 )
-def test_headline_says_which_baselines_are_beaten(tmp_path, skill, phrase):
+def test_headline_says_which_baselines_the_mean_is_above_and_that_this_is_no_test(tmp_path, skill, phrase):
     made = Results(tmp_path)
     made.add_run("adamw", skill=skill)
     made.add_baseline("gc", 0.1)
     made.add_baseline("kmers", 1.0)
     text = words(render(made))
     assert phrase in text
+    assert re.search(r"k-mers \(\S+\), which is not tested\.", text)
     assert "adamw reached a mean MCC of" in text
     assert "1 seed, so the spread is unknown" in text
 
@@ -334,6 +339,34 @@ def test_a_missing_run_is_told(tmp_path):
     text = words(render(made))
     assert "sgd has no run with seed 2" in text
     assert "adamw is better than sgd" in text
+
+
+def test_a_pair_that_no_number_of_seeds_decides_is_not_said_to_need_none(tmp_path):
+    made = Results(tmp_path)
+    for seed in range(3):
+        made.add_run("adamw", seed)
+        made.add_run("sgd", seed, skill=0.9)
+    evidence = evidence_of(made)
+    tests = [{**evidence.tests[0], "seeds_needed": None, "power": 0.31}]
+    section = section_of(report.page(dataclasses.replace(evidence, tests=tests)).html, "differences")
+    assert "3 no number 31 %" in section
+    assert "none" not in section.split("Only seeds that")[0].split("seeds needed power")[1]
+
+
+def test_more_seeds_than_can_be_listed_are_given_as_a_range_in_every_row(tmp_path):
+    made = Results(tmp_path)
+    for seed in range(5):
+        made.add_run("adamw", seed)
+        # Four complete: alone they would be listed.
+        made.add_run("sgd", seed, skill=0.5, diverged_at=9 if seed == 4 else None)
+    section = section_of(render(made), "leaderboard")
+    assert "seeds (range)" in section and "each seed" not in section
+    for group in read(made)[0]:
+        low, *_, high = sorted(group.values("mcc"))
+        assert f"{low:.3f} to {high:.3f}" in section
+    few = Results(tmp_path / "few")
+    few.add_run("adamw")
+    assert "each seed" in section_of(render(few), "leaderboard")
 
 
 def test_constant_predictions_are_told_and_not_tested(tmp_path):

@@ -66,10 +66,16 @@ def _leaderboard(task: Task, groups: Sequence[Group], rows: Sequence[Mapping[str
     def by_mean(entry: Mapping[str, Any]) -> float:
         return math.inf if entry["mean"] is None else -entry["mean"]
 
+    members = [(group, row) for group, row in zip(groups, rows, strict=False) if group.task == task.name]
+    # One column says one thing: where a row has too many seeds to be listed, all rows give their range.
+    ranges = any(len(group.values(task.metric)) > _MOST_SEEDS_SHOWN for group, _ in members)
     runs = [
-        {**row, "spread": _spread(group.values(task.metric)), "diverged": len(group.runs) - len(group.completed)}
-        for group, row in zip(groups, rows, strict=False)
-        if group.task == task.name
+        {
+            **row,
+            "spread": _spread(group.values(task.metric), ranges),
+            "diverged": len(group.runs) - len(group.completed),
+        }
+        for group, row in members
     ]
     controls = [
         {**row, "title": words.baseline_name(row["optimizer"])}
@@ -82,13 +88,14 @@ def _leaderboard(task: Task, groups: Sequence[Group], rows: Sequence[Mapping[str
         "metric": words.metric_name(task.metric),
         "other": "f1_macro" if task.metric == "mcc" else "mcc",
         "other_name": words.metric_name("f1_macro" if task.metric == "mcc" else "mcc"),
+        "spread": "seeds (range)" if ranges else "each seed",
         "runs": sorted(runs, key=by_mean),
         "baselines": sorted(controls, key=by_mean),
     }
 
 
-def _spread(values: Sequence[float]) -> str:
-    if len(values) > _MOST_SEEDS_SHOWN:
+def _spread(values: Sequence[float], ranges: bool) -> str:
+    if ranges and len(values) > 1:
         return f"{words.score(min(values))} to {words.score(max(values))}"
     return "  ".join(map(words.score, values))
 

@@ -15,7 +15,8 @@ _AXES = ("optimizer", "task", "model")
 _FLAGS = {
     "unequal_budget": "the runs took different numbers of gradient evaluations",
     "unequal_batch": "the runs used different batch sizes",
-    "unequal_training": "the runs differ in schedule, warm-up, clipping, DeepSpeed's settings or precision",
+    "unequal_training": "the runs differ in schedule, warm-up, clipping, DeepSpeed's settings, precision, the loss"
+    " that counts as divergence or the number of dev examples",
     "unequal_inputs": "the runs began with different base models or training data",
     "mixed_code": "the runs were made by different versions of dnatune's code",
 }
@@ -111,14 +112,15 @@ def _sentences(
     controls = sorted((b for b in baselines if b.name != "bayes"), key=lambda b: b.metrics[task.metric])
     below = [b for b in controls if b.metrics[task.metric] < best]
     above = [b for b in controls if b.metrics[task.metric] >= best]
-    verdicts = [
+    # Nothing tests these differences, so that the sentence says no more than which number is higher.
+    places = [
         f"{word} the baseline{'s' if len(part) > 1 else ''}"
         f" {words.listed(f'{words.baseline_name(b.name)} ({words.score(b.metrics[task.metric])})' for b in part)}"
         for word, part in (("above", below), ("not above", above))
         if part
     ]
-    if verdicts:
-        yield f"{called(winner)} is {', but '.join(verdicts)}."
+    if places:
+        yield f"The mean of {called(winner)} is {', but '.join(places)}, which is not tested."
     ceiling = next((b.metrics[task.metric] for b in baselines if b.name == "bayes"), None)
     if ceiling is not None and ceiling > 0:
         yield (
