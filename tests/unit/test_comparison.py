@@ -154,7 +154,7 @@ def test_a_pair_s_numbers_are_those_of_the_statistics_of_its_predictions(tmp_pat
             (needed := statistics.seeds_needed(found[-1], 0.01, comparisons=3)).seeds,
             needed.sentence,
         )
-        assert (row["seeds"], row["flags"], row["withheld"]) == ("0 1 2 3", "", "")
+        assert (row["seeds"], row["flags"]) == ("0 1 2 3", "")
         tables = [
             [
                 pd.read_csv(made.root / f"evaluate/tiny/{task['name']}/{name}/seed{seed}/predictions.tsv", sep="\t")
@@ -164,7 +164,10 @@ def test_a_pair_s_numbers_are_those_of_the_statistics_of_its_predictions(tmp_pat
         ]
         if len(task["labels"]) > 2 or generate:
             assert row["auroc_difference"] is row["auroc_low"] is None
+            why = "decoded freely" if generate else "defined for two classes, and the task has 3"
+            assert re.fullmatch(f"AUROC: [^;]*{why}[^;]*", row["withheld"])
         else:
+            assert row["withheld"] == ""
             areas = [[roc_auc_score(table.label, table.logp_1 - table.logp_0) for table in side] for side in tables]
             assert row["auroc_difference"] == pytest.approx(np.mean(np.subtract(*areas)), abs=1e-9)
             assert row["auroc_low"] < row["auroc_difference"] < row["auroc_high"]
@@ -218,7 +221,7 @@ def test_one_seed_has_a_difference_and_no_verdict(tmp_path):
     assert [row[column] for column in empty] == [None] * len(empty)
     reason = "3 seeds are the fewest that an interval is given for, and there is 1"
     assert row["sentence"] == f"Nothing can be said of adamw against sgd: {reason}."
-    assert row["withheld"] == f"verdict: {reason}; improvement: {reason}; effect size: {reason}"
+    assert row["withheld"] == f"verdict: {reason}; AUROC: {reason}; improvement: {reason}; effect size: {reason}"
     assert float(row["mcnemar_p"]) < 1e-6  # the two models of the one seed are far apart
 
 
@@ -242,6 +245,7 @@ def test_an_optimizer_that_always_diverged_cannot_be_compared(tmp_path):
     assert row["sentence"] == (
         "Nothing can be said of adamw against sgd: no seed was completed by both; sgd diverged with seeds 0, 1, 2."
     )
+    assert "; AUROC: no seed was completed by both;" in row["withheld"]
 
 
 def test_a_constant_prediction_is_named(tmp_path):

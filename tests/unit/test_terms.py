@@ -11,7 +11,16 @@ RECORD = {
     "gradient_evaluations": 94,
     "global_batch_size": 32,
     "precision": "fp32",
-    "settings": {"training": {"schedule": "cosine", "warmup_ratio": 0.03, "max_grad_norm": 1.0, "save_steps": 10}},
+    "settings": {
+        "training": {
+            "schedule": "cosine",
+            "warmup_ratio": 0.03,
+            "max_grad_norm": 1.0,
+            "divergence_loss": 100.0,
+            "dev_examples": 128,
+            "save_steps": 10,
+        }
+    },
     "inputs": {"model": "a", "train": "b"},
     "software": {"code": "c"},
 }
@@ -39,6 +48,9 @@ def other(**changes):
         ({"max_grad_norm": 0.0}, ["unequal_training"]),
         ({"precision": "bf16"}, ["unequal_training"]),
         ({"deepspeed": {"optimizer": {}}}, ["unequal_training"]),
+        # The one is cut where the other goes on; or dev scores are of other items.
+        ({"divergence_loss": 50.0}, ["unequal_training"]),
+        ({"dev_examples": 512}, ["unequal_training"]),
         ({"save_steps": 20}, []),
         ({"inputs": {"model": "a", "train": "d"}}, ["unequal_inputs"]),
         ({"software": {"code": "d"}}, ["mixed_code"]),

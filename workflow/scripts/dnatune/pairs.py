@@ -139,6 +139,7 @@ class _Pair:
         tested, auroc = difference.interval, self._auroc_difference()
         reasons = {
             "verdict": tested.reason,
+            "AUROC": auroc.reason,
             "improvement": improvement.reason,
             "effect size": effect.reason,
         }
@@ -181,8 +182,13 @@ class _Pair:
         """Return the AUROC of the first minus that of the second, without a verdict; tasks of two classes have it."""
         level, columns = self.testing.level, ["logp_0", "logp_1"]
         scored = all(set(columns) <= set(run.predictions.columns) for side in self.sides for run in side)
-        if len(self.task.labels) != 2 or not scored or self._refusal():
-            return statistics.Interval(None, None, None, level, "no two classes with probabilities")
+        reason = self._refusal()
+        if reason is None and len(self.task.labels) != 2:
+            reason = f"its difference is defined for two classes, and the task has {len(self.task.labels)}"
+        elif reason is None and not scored:
+            reason = "the answers were decoded freely, so that there are no probabilities"
+        if reason:
+            return statistics.Interval(None, None, None, level, reason)
         scores = [np.stack([run.predictions[columns].to_numpy() for run in side]) for side in self.sides]
         return statistics.paired_difference(*scores, self._truth(), "auroc", level).interval
 
@@ -240,7 +246,7 @@ class _Pair:
         words = {
             "unequal_budget": lambda: f"different budgets ({counts('gradient_evaluations')} gradient evaluations)",
             "unequal_batch": lambda: f"different batches and so another order of data ({counts('global_batch_size')})",
-            "unequal_training": lambda: "different schedules, clipping or precision",
+            "unequal_training": lambda: "different schedules, clipping, precision, limits of the loss or dev examples",
             "unequal_inputs": lambda: "different base models or training data",
             "mixed_code": lambda: "different versions of dnatune's code",
         }

@@ -5,8 +5,9 @@ from typing import Any
 
 #: What raises a flag, in the order of the tables.
 FLAGS = ("unequal_budget", "unequal_batch", "unequal_training", "unequal_inputs", "mixed_code")
-#: Keys of `training` that decide a result; the others say how it is computed and what is kept.
-_TRAINING = ("schedule", "warmup_ratio", "max_grad_norm", "deepspeed")
+#: Keys of `training` that decide a result: what is learnt, when a run counts as diverged, on what dev scores are taken.
+#: The others say how it is computed and what is kept.
+_TRAINING = ("schedule", "warmup_ratio", "max_grad_norm", "deepspeed", "divergence_loss", "dev_examples")
 
 
 def unequal(records: Sequence[Mapping[str, Any]], completed: Sequence[Mapping[str, Any]]) -> list[str]:
