@@ -33,3 +33,11 @@ def test_only_code_that_a_stage_runs_changes_its_digest(scripts, file, belongs):
     assert provenance.code_digest(scripts / "finetune.py") == before
     (scripts / file).write_text((scripts / file).read_text("utf-8") + "\n# Changed.\n", "utf-8")
     assert (provenance.code_digest(scripts / "finetune.py") != before) == belongs
+
+
+def test_the_processor_has_a_name(monkeypatch, tmp_path):
+    assert provenance.cpu_model()
+    listing = tmp_path / "cpuinfo"
+    listing.write_text("processor\t: 0\nmodel name\t: Processor 9000 @ 3 GHz\nmodel name\t: another\n", "utf-8")
+    monkeypatch.setattr(provenance, "Path", lambda _: listing)
+    assert provenance.cpu_model() == "Processor 9000 @ 3 GHz"

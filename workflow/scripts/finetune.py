@@ -55,7 +55,7 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
     from dnatune.launching import all_say, devices, report_interruption
     from dnatune.packing import Rows
     from dnatune.prompts import encode_examples
-    from dnatune.provenance import software
+    from dnatune.provenance import cpu_model, software
     from dnatune.records import read_records
     from dnatune.training import Trainer
 
@@ -140,6 +140,7 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
             "total_parameters": total,
             "precision": precision,
             "device": torch.cuda.get_device_name() if rank.device != "cpu" else "cpu",
+            "cpu": cpu_model(),
             "matmul_peak": meter.peak,
             "wall_seconds": progress.seconds,
             "gpu_seconds": progress.seconds * rank.world if rank.device != "cpu" else 0.0,

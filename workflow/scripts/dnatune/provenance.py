@@ -33,6 +33,14 @@ def packages() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def cpu_model() -> str:
+    """Return the name of this machine's processor."""
+    listing = Path("/proc/cpuinfo")
+    lines = listing.read_text("utf-8").splitlines() if listing.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
 def git_commit() -> str | None:
     """Return the checkout's commit, with `+` where tracked files differ from it; None outside a checkout."""
     try:

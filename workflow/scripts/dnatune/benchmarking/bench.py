@@ -2,7 +2,6 @@
 
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from dnatune import engines, memory, models, recipes, timing
 from dnatune.errors import DataError
 from dnatune.launching import Rank
 from dnatune.prompts import EncodedExamples
+from dnatune.provenance import cpu_model
 from dnatune.recipes import TrainingRecipe
 
 
@@ -86,16 +86,9 @@ class Bench:
 def machine(device: str) -> dict[str, Any]:
     """Return what the numbers were measured on; no host name, no path."""
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "system": platform.system(),
         "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else "cpu",
     }
-
-
-def _cpu_model() -> str:
-    listing = Path("/proc/cpuinfo")
-    lines = listing.read_text("utf-8").splitlines() if listing.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
