@@ -8,7 +8,7 @@ import numpy as np
 
 from dnatune import metrics
 from dnatune.comparison import tasks_by_name
-from dnatune.files import write_json, write_json_lines
+from dnatune.files import read_json, write_json, write_json_lines
 from dnatune.predictions import write_answers, write_predictions
 
 PROMOTERS = {
@@ -44,6 +44,8 @@ class Results:
         }
         self.tasks = tasks_by_name(self.settings)
         self.evaluations, self.adapters, self.logs, self.baselines = [], [], [], []
+        self.models: list[Path] = []
+        self.data = [self.add_origin("data", task["name"], "simulated", "dnatune.simulate") for task in tasks]
         self.records = [self._records(task) for task in tasks]
         self.audits = [self.add_audit(task["name"]) for task in tasks]
 
@@ -58,6 +60,8 @@ class Results:
         self.evaluations.append(evaluation)
         self.adapters.append(finetuned / "adapter")
         self.logs.append(finetuned / "training.jsonl")
+        if self.root / "download" / "models" / model not in self.models:
+            self.models.append(self.add_origin("models", model, "tiny", "dnatune.models.make_tiny").parent)
         rng = np.random.default_rng([zlib.crc32(place.encode()), seed])
         done = diverged_at or steps
         write_json_lines(self.logs[-1], curve(rng, done, stages, skill, diverged_at is not None, dev))
@@ -96,6 +100,7 @@ class Results:
             "total_parameters": 1_412_352,
             "precision": "fp32",
             "device": "cpu",
+            "cpu": "Processor 9000",
             "matmul_peak": 1.9e11,
             "wall_seconds": 0.7 * done * stages + seed,
             "gpu_seconds": 2 * (0.7 * done * stages + seed) if gpu else 0.0,
@@ -129,6 +134,33 @@ class Results:
         }
         write_json(path, report)
         return path
+
+    def add_origin(self, kind, name, source, origin, requested=None, revision=None):
+        """Write the manifest of a base model or a task's data; `kind` is `models` or `data`."""
+        path = self.root / "download" / kind / name / "manifest.json"
+        files = {"config.json" if kind == "models" else "train.csv": f"{zlib.crc32(name.encode()):064x}"}
+        write_json(
+            path,
+            {
+                "source": source,
+                "origin": origin,
+                "requested": requested,
+                "revision": revision,
+                "settings": {},
+                "files": files,
+            },
+        )
+        return path
+
+    def configuration(self):
+        """Return the configuration that the manifests belong to."""
+        models = {folder.name: self._configured(read_json(folder / "manifest.json")) for folder in self.models}
+        data = [self._configured(read_json(path)) for path in self.data]
+        return {**self.settings, "models": models, "data": {key: part[key] for part in data for key in part}}
+
+    def _configured(self, manifest):
+        source = manifest["source"]
+        return {"source": source, source: {"repo": manifest["origin"]} if source == "hub" else {}}
 
     def add_baseline(self, name, skill, task="prom_core_all"):
         """Write one baseline."""
@@ -180,7 +212,9 @@ class Results:
             *("--logs", *map(str, self.logs)),
             *("--audits", *map(str, self.audits)),
             *("--test-records", *map(str, self.records)),
-            f"--configuration={json.dumps(self.settings)}",
+            *("--models", *map(str, self.models)),
+            *("--data", *map(str, self.data)),
+            f"--configuration={json.dumps(self.configuration())}",
             *("--baselines", *map(str, self.baselines)),
             *("--comparison", str(out / "compare" / "comparison.tsv")),
             *("--tests", str(out / "compare" / "tests.tsv")),

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import pytest
+import yaml
 from rocrate.rocrate import ROCrate
 from synthetic_results import Results
 from test_comparison import run_script
@@ -14,6 +15,7 @@ def made(tmp_path_factory):
     results = Results(tmp_path_factory.mktemp("crate") / "results")
     results.add_run("adamw", 0)
     results.add_run("sgd", 0, diverged_at=4)
+    results.add_origin("models", "tiny", "hub", "lab/model", "main", "1" * 40)
     done = run_script(results, results.root.parent)
     assert done.returncode == 0, done.stderr
     return results
@@ -76,6 +78,23 @@ def test_every_run_is_an_action_and_a_diverged_one_failed(crate):
     usage = {entity["propertyID"]: entity["value"] for entity in completed["resourceUsage"]}
     assert usage["gradient_evaluations"] == "60"
     assert usage["sha256_model"] == "0123456789abcdef"
+
+
+def test_models_and_data_are_named_with_their_revision(crate):
+    model, data = (crate.dereference(name) for name in ("#model/tiny", "#data/prom_core_all"))
+    assert (model["identifier"], model["version"]) == ("lab/model@" + "1" * 40, "1" * 40)
+    assert "revision asked for: main" in model["description"]
+    assert data["identifier"] == "dnatune.simulate" and "version" not in data.properties()
+    assert model["subjectOf"].id == "results/download/models/tiny/manifest.json"
+    assert model["subjectOf"]["sha256"] and data["subjectOf"]["sha256"]
+    for action in crate.get_by_type("CreateAction"):
+        assert {model.id, data.id} <= {entity.id for entity in action["object"]}
+
+
+def test_the_configuration_names_the_commit(made):
+    written = yaml.safe_load((made.root.parent / "compare/configuration.yaml").read_text("utf-8"))
+    assert written["models"]["tiny"]["hub"] == {"repo": "lab/model", "revision": "1" * 40}
+    assert written["data"] == {"source": "simulated", "simulated": {}}
 
 
 def test_every_reference_leads_somewhere(made):

@@ -42,6 +42,7 @@ def test_a_model_is_fetched_whole_and_nothing_else(server, tmp_path):
         == {
             "source": "hub",
             "origin": MODEL,
+            "requested": "v1",
             "revision": FIRST,
             "settings": {},
             "files": {name: hashlib.sha256(data).hexdigest() for name, data in wanted.items()},

@@ -17,7 +17,7 @@ from synthetic_results import PROMOTERS, SPLICE, Results
 from test_comparison import pairs_of, read
 from test_tuning import searched
 
-from dnatune import answers, comparison, controls, figures, pairs, palette, report, segments
+from dnatune import answers, comparison, controls, figures, origins, pairs, palette, report, segments
 
 #: Without base models that were asked, there is nothing to say of what they have seen.
 SECTIONS = [section.name for section in report.SECTIONS if section.name != "contamination"]
@@ -44,6 +44,7 @@ def evidence_of(
     return report.Evidence(
         *(results.settings, results.tasks, groups, baselines, rows, tests, audits, scored, *making),
         *(choices, zero_shots, published, contaminations),
+        origins.read(results.models, results.data, list(results.tasks)),
     )
 
 
@@ -62,6 +63,13 @@ def words(page: str) -> str:
     """Return the text of a page without tags, every run of white space one space."""
     text = re.sub(r"<style>.*?</style>|<script>.*?</script>|<[^>]+>", "", page, flags=re.DOTALL)
     return " ".join(html.unescape(text).split())
+
+
+def facts_of(page: str) -> dict[str, str]:
+    """Return {setting: values and whose they are} of how it was made."""
+    section = page.split('id="made"')[1]
+    rows = re.findall(r'<th scope="row">([^<]+)</th>\s*<td>(.*?)</td>', section, flags=re.DOTALL)
+    return {html.unescape(key): words(cell) for key, cell in rows}
 
 
 class Outline(html.parser.HTMLParser):
@@ -321,10 +329,7 @@ def test_every_figure_of_the_page_has_a_caption_for_the_report_of_snakemake(mixe
 
 def test_how_it_was_made_says_once_what_all_share_and_who_differs(mixed_page):
     section = mixed_page.split('id="made"')[1]
-    facts = {
-        html.unescape(key): words(cell)
-        for key, cell in re.findall(r'<th scope="row">([^<]+)</th>\s*<td>(.*?)</td>', section, flags=re.DOTALL)
-    }
+    facts = facts_of(mixed_page)
     assert facts["lora.rank"] == "8"
     assert facts["optimizer.learning_rate"] == "0.001 adamw, rk4 0.25 sgd"
     assert facts["task.instruction"] == "Is it one? prom_core_all Which is it? splice"
@@ -338,6 +343,39 @@ def test_how_it_was_made_says_once_what_all_share_and_who_differs(mixed_page):
     assert stages == ["download", "prepare", "finetune", "evaluate", "software", "again"]
     assert "snakemake --cores all --configfile configuration.yaml" in words(section)
     assert facts["test items"] == "600"
+    assert facts["device"] == "cpu, Processor 9000"
+
+
+def test_how_it_was_made_names_the_source_and_the_revision_of_models_and_data(tmp_path):
+    made = Results(tmp_path, (PROMOTERS, SPLICE))
+    for task in ("prom_core_all", "splice"):
+        for model in ("fetched", "tiny"):
+            made.add_run("adamw", task=task, model=model)
+    made.add_origin("models", "fetched", "hub", "lab/model", "main", "1" * 40)
+    made.add_origin("data", "prom_core_all", "hub", "lab/GUE", "2" * 40, "2" * 40)
+    made.add_origin("data", "splice", "directory", "/data/own")
+    facts = facts_of(render(made))
+    none = "none: only a repository of the hub has one"
+    assert facts["base model"] == "model hub: lab/model fetched made here: dnatune.models.make_tiny tiny"
+    assert facts["revision of the base model"] == f"main, which meant commit {'1' * 40} fetched {none} tiny"
+    assert facts["data"] == "model hub: lab/GUE prom_core_all folder: /data/own splice"
+    assert facts["revision of the data"] == f"{'2' * 40} prom_core_all {none} splice"
+    digests = [origins.read([], made.data, list(made.tasks)).data[task].digest for task in made.tasks]
+    assert facts["digest of the data"] == f"{digests[0]} prom_core_all {digests[1]} splice"
+    assert digests[0] != digests[1]
+
+
+def test_data_of_several_commits_are_not_promised_again(tmp_path):
+    made = Results(tmp_path, (PROMOTERS, SPLICE))
+    for task in ("prom_core_all", "splice"):
+        made.add_run("adamw", task=task)
+        made.add_origin("data", task, "hub", "lab/GUE", "main", "1" * 40)
+    assert "This command makes these results anew" in section_of(render(made), "made")
+    made.add_origin("data", "splice", "hub", "lab/GUE", "main", "2" * 40)
+    section = section_of(render(made), "made")
+    assert "This command finds that nothing is missing. Made elsewhere, the results may differ: the data" in section
+    assert "2 commits of their repository" in section
+    assert "anew" not in section
 
 
 def test_every_colour_of_a_figure_has_a_twin_on_dark_screens(mixed_page):

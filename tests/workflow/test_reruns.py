@@ -1,10 +1,15 @@
 """A changed setting reruns what depends on it and nothing else."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 
+import pytest
 import yaml
 from workflow_runs import Workplace, small
+
+from unit.hub_server import Repository, serve
 
 TASK = "prom_core_all"
 INSTRUCTION = "Is this a core promoter? Answer Non-promoter or promoter."
@@ -159,3 +164,79 @@ def test_a_row_added_to_ones_own_data_reruns_that_task(sites_chain, sites_config
         "compare": 1,
     }
     assert_only(plan.outputs, "/sites/")
+
+
+OLD, NEW = "1" * 40, "2" * 40
+FROM_HUB = small(
+    models={"tiny": None, "base": {"source": "hub", "hub": {"repo": "lab/tiny"}}},
+    data={"source": "hub", "simulated": None, "hub": {"repo": "lab/GUE"}},
+    optimizers={"wild": None},
+    budget={"steps": 2},
+    evaluation={"baselines": ["majority"]},
+)
+DOWNLOADS = ("results/small/download/models/base", f"results/small/download/data/{TASK}/manifest.json")
+
+
+@pytest.fixture(scope="module")
+def hub_chain(chain, tmp_path_factory):
+    """A finished run whose model and data came from a hub, asked for as main; both mains have moved since."""
+    workplace = Workplace(tmp_path_factory.mktemp("hub_chain"))
+    downloaded = chain.results / "download"
+    model = {file.name: file.read_bytes() for file in (downloaded / "models/tiny").iterdir() if file.name[0] != "."}
+    data = {f"GUE/{TASK}/{file.name}": file.read_bytes() for file in (downloaded / "data" / TASK).glob("*.csv")}
+    newer = {**data, f"GUE/{TASK}/train.csv": data[f"GUE/{TASK}/train.csv"] + b"ACGT,0\n"}
+    with serve() as hub, pytest.MonkeyPatch.context() as patch:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_TOKEN"):
+            patch.delenv(name, raising=False)
+            patch.delenv(name.lower(), raising=False)
+        patch.setenv("HF_ENDPOINT", hub.endpoint)
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hub_cache")))
+        patch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+        stored = {
+            ("model", "lab/tiny"): Repository({OLD: model, NEW: {**model, "README.md": b"newer"}}, {"main": OLD}),
+            ("dataset", "lab/GUE"): Repository({OLD: data, NEW: newer}, {"main": OLD}),
+        }
+        hub.repositories |= stored
+        workplace.complete(FROM_HUB)
+        for repository in stored.values():
+            repository.references |= {"main": NEW, "next": NEW}
+        yield workplace
+
+
+def commits_of(workplace):
+    manifests = [workplace.folder / place for place in (f"{DOWNLOADS[0]}/manifest.json", DOWNLOADS[1])]
+    return [json.loads(path.read_text("utf-8"))["revision"] for path in manifests]
+
+
+def test_the_configuration_among_the_results_names_the_commits_and_changes_nothing(hub_chain):
+    written = hub_chain.results / "compare/configuration.yaml"
+    settings = yaml.safe_load(written.read_text("utf-8"))
+    assert settings["models"]["base"]["hub"] == {"repo": "lab/tiny", "revision": OLD}
+    assert settings["data"]["hub"] == {"repo": "lab/GUE", "revision": OLD}
+    assert hub_chain.plan(written).counts == {}
+    assert hub_chain.plan(FROM_HUB).counts == {}
+
+
+def test_another_revision_reruns_what_comes_from_the_hub(hub_chain):
+    models = {**FROM_HUB["models"], "base": {"source": "hub", "hub": {"repo": "lab/tiny", "revision": "next"}}}
+    counts = hub_chain.plan({**FROM_HUB, "models": models}).counts
+    assert counts["download_model"] == counts["finetune"] == counts["compare"] == 1
+    assert "download_data" not in counts
+    counts = hub_chain.plan({**FROM_HUB, "data": {"source": "hub", "hub": {"repo": "lab/GUE", "revision": NEW}}}).counts
+    assert counts["download_data"] == counts["finetune"] == counts["compare"] == 1
+    assert "download_model" not in counts
+
+
+def test_the_configuration_among_the_results_fetches_the_same_commits_again(hub_chain, tmp_path):
+    written = hub_chain.results / "compare/configuration.yaml"
+    elsewhere = Workplace(tmp_path / "elsewhere")
+    elsewhere.complete(written, *DOWNLOADS)
+    assert commits_of(elsewhere) == [OLD, OLD]
+    assert elsewhere.plan(written, *DOWNLOADS).counts == {}
+    # In the same place, forced, by the commit; under the name it was asked for first, which reruns nothing later.
+    copied = Workplace(tmp_path / "copy")
+    shutil.copytree(hub_chain.folder, copied.folder, dirs_exist_ok=True)
+    copied.complete(written, "--forcerun", "download_model", "download_data", "--", *DOWNLOADS)
+    assert commits_of(copied) == [OLD, OLD]
+    assert copied.plan(written, *DOWNLOADS).counts == {}
+    assert copied.plan(FROM_HUB, *DOWNLOADS).counts == {}

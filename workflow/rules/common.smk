@@ -16,7 +16,7 @@ from snakemake.jobs import GroupJob, Job
 SCRIPTS = Path(workflow.current_basedir).parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from dnatune import configuration, downloads, errors, sites
+from dnatune import configuration, downloads, errors, origins, sites
 from dnatune.errors import DnatuneError
 from dnatune.tasks import SPLITS
 
@@ -153,12 +153,47 @@ def tokenizer_data(wildcards):
     return f"{RESULTS}/download/data/{next(iter(CONFIG.tasks))}/train.csv"
 
 
+def data_settings(wildcards):
+    """Return what decides a task's data."""
+    return CONFIG.data_settings(wildcards.task)
+
+
 def model_settings(wildcards):
-    """Return the model's settings as text; a `tiny` model's hold the task its tokenizer is made for."""
+    """Return what decides the model; of a `tiny` one the task its tokenizer is made for is part."""
     settings = CONFIG.model_settings(wildcards.model)
     if settings["source"] == "tiny":
         settings["task"] = CONFIG.prepare_settings(next(iter(CONFIG.tasks)))
-    return as_text(settings)
+    return settings
+
+
+def identity(settings_of, folder):
+    """Return the function of wildcards that gives a download's settings as text, for Snakemake to compare.
+
+    A branch of the hub and the commit that it meant when it was downloaded are the same text.
+    """
+
+    def named(wildcards):
+        return as_text(_at_download(settings_of, folder, wildcards))
+
+    return named
+
+
+def request(settings_of, folder):
+    """Return the function that gives a download's settings as configured, as text, for the script.
+
+    It takes `output`, so that Snakemake does not compare its value: `identity` is what reruns the download.
+    """
+
+    def asked(wildcards, output):
+        settings = settings_of(wildcards)
+        name = _at_download(settings_of, folder, wildcards).get("revision")
+        return as_text({**settings, "requested": name} if settings["source"] == "hub" else settings)
+
+    return asked
+
+
+def _at_download(settings_of, folder, wildcards):
+    return origins.name_at_download(settings_of(wildcards), Path(folder.format(**wildcards)) / "manifest.json")
 
 
 def evaluate_command(wildcards, resources, threads):

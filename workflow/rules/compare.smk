@@ -1,8 +1,8 @@
 """compare: three tables and one page over all runs and baselines.
 
-Inputs:  metrics.json and predictions.tsv of every run and baseline; run.json and training.jsonl of every run;
-         metrics.json and contamination.json of every base model; audit.json and test.jsonl of every task; with `tuning`
-         every choice.json
+Inputs:  manifest.json of every base model and task; metrics.json and predictions.tsv of every run and baseline; run.json
+         and training.jsonl of every run; metrics.json and contamination.json of every base model; audit.json and
+         test.jsonl of every task; with `tuning` every choice.json
 Outputs: compare/comparison.tsv, compare/tests.tsv, compare/segments.tsv, compare/loss.svg, compare/configuration.yaml,
          compare/figures/, compare/Snakefile, ro-crate-metadata.json, report.html; with `tuning` compare/tuning.tsv and
          compare/tuning.svg; compare/stability.svg follows from the methods alone
@@ -25,6 +25,8 @@ TUNING_PAGES = {
 
 rule compare:
     input:
+        models=expand("{results}/download/models/{model}", results=RESULTS, model=list(CONFIG.settings["models"])),
+        data=expand("{results}/download/data/{task}/manifest.json", results=RESULTS, task=list(CONFIG.tasks)),
         runs=expand("{folder}/{file}", folder=EVALUATIONS, file=["metrics.json", "predictions.tsv"]),
         baselines=expand("{folder}/{file}", folder=BASELINES, file=["metrics.json", "predictions.tsv"]),
         zero_shots=expand("{folder}/{file}", folder=ZERO_SHOTS, file=["metrics.json", "contamination.json"]),
@@ -63,14 +65,14 @@ rule compare:
         **placed("compare", mem_mb=4000, runtime="30m"),
     params:
         settings=as_text(CONFIG.compare_settings()),
-        configuration=as_text({key: value for key, value in CONFIG.settings.items() if key != "keep_merged"}),
+        configuration=as_text(CONFIG.result_settings()),
         runs=EVALUATIONS,
         baselines=BASELINES,
         zero_shots=ZERO_SHOTS,
         tuning=tuning_options,
     shell:
         "dnatune compare --settings {params.settings:q} --runs {params.runs:q} --baselines {params.baselines:q}"
-        " --zero-shots {params.zero_shots:q}"
+        " --zero-shots {params.zero_shots:q} --models {input.models:q} --data {input.data:q}"
         " --adapters {input.adapters:q} --logs {input.logs:q} --audits {input.audits:q}"
         " --test-records {input.records:q} --configuration {params.configuration:q}"
         " --segments {output.segments:q} --configuration-file {output.configuration:q}"

@@ -27,7 +27,8 @@ rule download_data:
     resources:
         **placed("download_data", mem_mb=4000, runtime="2h"),
     params:
-        settings=lambda wildcards: as_text(CONFIG.data_settings(wildcards.task)),
+        settings=request(data_settings, f"{RESULTS}/download/data/{{task}}"),
+        identity=identity(data_settings, f"{RESULTS}/download/data/{{task}}"),
         folder=subpath(output.manifest, parent=True),
     shell:
         "dnatune download data --settings {params.settings:q} --folder {params.folder:q} 2> {log:q}"
@@ -47,7 +48,8 @@ rule download_model:
     resources:
         **placed("download_model", mem_mb=8000, runtime="8h"),
     params:
-        settings=model_settings,
+        settings=request(model_settings, f"{RESULTS}/download/models/{{model}}"),
+        identity=identity(model_settings, f"{RESULTS}/download/models/{{model}}"),
         train=lambda wildcards, input: f"--train {shlex.quote(str(input[0]))}" if input else "",
     shell:
         "dnatune download model --settings {params.settings:q} {params.train} --folder {output:q} 2> {log:q}"

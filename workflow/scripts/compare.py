@@ -6,6 +6,7 @@ By hand:  python workflow/scripts/compare.py --settings '{"name": "mine", "simul
           "comparison": {"equivalence_margin": 0.01, "level": 0.95}}'
           --runs results/mine/evaluate/m/t/adamw/seed0 --adapters results/mine/finetune/m/t/adamw/seed0/adapter
           --logs results/mine/finetune/m/t/adamw/seed0/training.jsonl --baselines results/mine/evaluate/baselines/t/gc
+          --models results/mine/download/models/m --data results/mine/download/data/t/manifest.json
           --audits results/mine/prepare/t/audit.json --test-records results/mine/prepare/t/test.jsonl
           --configuration '{"name": "mine", …}' --comparison comparison.tsv --tests tests.tsv --segments segments.tsv
           --loss-figure loss.svg --configuration-file configuration.yaml --workflow-file Snakefile
@@ -50,6 +51,16 @@ def main() -> None:
         "--test-records", type=Path, nargs="+", required=True, help="test.jsonl files, in the order of the tasks"
     )
     parser.add_argument(
+        "--models", type=Path, nargs="+", required=True, help="folders of the base models, with manifest.json"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="manifest.json of each task's data, in the order of the tasks",
+    )
+    parser.add_argument(
         "--configuration", required=True, help="JSON text, or @file: all that decides a result, defaults included"
     )
     parser.add_argument("--zero-shots", type=Path, nargs="*", default=[], help="folders …/zero-shot/<model>/<task>")
@@ -90,6 +101,7 @@ def compare(options: argparse.Namespace) -> None:
         controls,
         crate,
         figures,
+        origins,
         pairs,
         provenance,
         report,
@@ -100,9 +112,17 @@ def compare(options: argparse.Namespace) -> None:
 
     tasks = comparison.tasks_by_name(settings)
     testing = pairs.testing_of(settings)
-    places = zip(options.runs, options.adapters, options.logs, strict=True)
-    runs = [comparison.read_run(*place, tasks) for place in places]
+    folders = zip(options.runs, options.adapters, options.logs, strict=True)
+    runs = [comparison.read_run(*folder, tasks) for folder in folders]
     groups = comparison.group_runs(runs)
+    places = origins.read(options.models, options.data, list(tasks))
+    unknown = {run.model for run in runs} - places.models.keys()
+    if unknown:
+        raise ConfigurationError(
+            f"no folder of base model {', '.join(sorted(unknown))}",
+            where="command line, --models",
+            fix="name the folder of every run's base model",
+        )
     baselines = [comparison.read_baseline(folder, tasks) for folder in options.baselines]
     audits = comparison.read_audits(options.audits, tasks)
     choices = [tuning.read_choice(path) for path in options.choices]
@@ -117,7 +137,7 @@ def compare(options: argparse.Namespace) -> None:
     parts = segments.read_segments(options.test_records, tasks, audits)
     scored = segments.segment_rows(groups, tasks, parts)
     command = f"snakemake --cores all --configfile {options.configuration_file}"
-    configuration = yaml.safe_dump(read_settings(options.configuration), sort_keys=False, allow_unicode=True)
+    configuration = origins.pinned(read_settings(options.configuration), places)
     packages = provenance.packages()
     evidence = report.Evidence(
         settings,
@@ -134,13 +154,14 @@ def compare(options: argparse.Namespace) -> None:
         zero_shots,
         published,
         contaminations,
+        places,
     )
     made = report.page(evidence)
     texts = {
         options.comparison: comparison.comparison_text(rows),
         options.tests: pairs.tests_text(tests),
         options.segments: segments.segments_text(scored),
-        options.configuration_file: configuration,
+        options.configuration_file: yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True),
         options.loss_figure: figures.loss_figure(groups),
         options.report: made.html,
         **{options.figures / f"{name}.svg": figure for name, figure in made.figures.items()},
@@ -155,7 +176,7 @@ def compare(options: argparse.Namespace) -> None:
     ]
     data = [*options.audits, *options.test_records, *options.choices]
     root, name = options.crate.parent, settings["name"]
-    texts[options.crate] = crate.crate_text(root, name, options.workflow_file, texts, data, finished, packages)
+    texts[options.crate] = crate.crate_text(root, name, options.workflow_file, texts, data, finished, packages, places)
     for path, text in texts.items():
         with publish_file(path) as scratch:
             scratch.write_text(text, "utf-8")

@@ -123,6 +123,20 @@ class Configuration:
             "comparison": self.settings["comparison"],
         }
 
+    def result_settings(self) -> dict[str, Any]:
+        """Return all that decides a result, but of the hub's repositories in use the revision.
+
+        The manifests of the downloads name that, as the commit that it meant.
+        """
+        made = {key: value for key, value in self.settings.items() if key != "keep_merged"}
+        made["models"] = {
+            name: {**entry, "hub": _without_revision(entry["hub"])} if entry["source"] == "hub" else entry
+            for name, entry in made["models"].items()
+        }
+        if any(self.data_settings(task)["source"] == "hub" for task in self.tasks):
+            made["data"] = {**made["data"], "hub": _without_revision(made["data"]["hub"])}
+        return made
+
     def benchmark_settings(self) -> dict[str, Any]:
         """Return what decides the speed comparison; its task is the first."""
         return {
@@ -190,6 +204,10 @@ class Configuration:
             "lora": self.settings["lora"],
             "training": training,
         }
+
+
+def _without_revision(repository: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in repository.items() if key != "revision"}
 
 
 def load_schema(name: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from rocrate.rocrate import ROCrate
 from dnatune.comparison import FinishedRun
 from dnatune.errors import ConfigurationError
 from dnatune.files import sha256_of_file
+from dnatune.origins import Origin, Origins
 
 _PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
@@ -56,6 +57,7 @@ def crate_text(
     data: Sequence[Path],
     runs: Sequence[Finished],
     packages: Mapping[str, str],
+    origins: Origins,
 ) -> str:
     """Return ro-crate-metadata.json.
 
@@ -67,6 +69,7 @@ def crate_text(
         data: the files that were compared on, test splits and audits.
         runs: every run.
         packages: version of each package, by name.
+        origins: where the base models and the tasks' data came from.
 
     Raises:
         ConfigurationError: a file does not lie below the folder.
@@ -80,6 +83,8 @@ def crate_text(
     ]
     made = {path: _file(crate, root, path, text.encode()) for path, text in texts.items()}
     used = [_file(crate, root, path) for path in data]
+    models = {name: _origin(crate, root, "model", name, origin) for name, origin in origins.models.items()}
+    tasks = {name: _origin(crate, root, "data", name, origin) for name, origin in origins.data.items()}
     software = [
         crate.add(
             ContextEntity(
@@ -98,12 +103,14 @@ def crate_text(
     for one in runs:
         files = [_file(crate, root, path) for path in one.files]
         results += files
-        actions.append(_action(crate, one, used, files, main))
+        inputs = [models[one.run.model], tasks[one.run.task], *used]
+        actions.append(_action(crate, one, inputs, files, main))
     whole = {
         "@type": "CreateAction",
         "name": f"The workflow's run {name}",
         "instrument": main,
-        "object": [entity for path, entity in made.items() if path.suffix == ".yaml"] + used,
+        "object": [entity for path, entity in made.items() if path.suffix == ".yaml"]
+        + [*models.values(), *tasks.values(), *used],
         "result": [entity for path, entity in made.items() if path.suffix != ".yaml" and path != workflow] + results,
         "actionStatus": "http://schema.org/CompletedActionStatus",
         "endTime": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -111,6 +118,21 @@ def crate_text(
     action = crate.add(ContextEntity(crate, "#workflow-run", _linked(whole)))
     crate.root_dataset["mentions"] = [action, *actions]
     return json.dumps(crate.metadata.generate(), indent=1, ensure_ascii=False) + "\n"
+
+
+def _origin(crate: ROCrate, root: Path, kind: str, name: str, origin: Origin) -> Any:
+    """Add a base model or a task's data, with its revision; its manifest, which has every file's hash, describes it."""
+    properties = {
+        "@type": "CreativeWork",
+        "name": f"Base model {name}" if kind == "model" else f"Data of task {name}",
+        "identifier": origin.place if origin.commit is None else f"{origin.place}@{origin.commit}",
+        "description": f"Source: {origin.source}; digest of its files: {origin.digest}",
+        "subjectOf": _file(crate, root, origin.manifest),
+    }
+    if origin.commit is not None:
+        properties["version"] = origin.commit
+        properties["description"] += f"; revision asked for: {origin.requested}"
+    return crate.add(ContextEntity(crate, f"#{kind}/{name}", _linked(properties)))
 
 
 def _action(crate: ROCrate, one: Finished, used: Sequence[Any], files: Sequence[Any], main: Any) -> Any:

@@ -26,7 +26,8 @@ def download_data(settings: dict[str, Any], folder: Path) -> None:
     """Write train.csv, dev.csv, test.csv and manifest.json of a task into `folder`, whole or not at all.
 
     Args:
-        settings: what `Configuration.data_settings` returns.
+        settings: what `Configuration.data_settings` returns; for `hub` the key `requested` may be added, the name
+            by which the revision was first asked for.
         folder: download/data/<task>.
 
     Raises:
@@ -37,7 +38,8 @@ def download_data(settings: dict[str, Any], folder: Path) -> None:
     if source == "hub":
         from dnatune.hub import fetch_dataset_splits
 
-        fetch_dataset_splits(settings["repo"], settings["revision"], settings["task"], folder)
+        repo, revision, task = (settings[key] for key in ("repo", "revision", "task"))
+        fetch_dataset_splits(repo, revision, task, folder, requested=settings.get("requested"))
         return
     with publish_folder(folder) as scratch:
         if source == "directory":
@@ -81,7 +83,8 @@ def download_model(settings: dict[str, Any], train: Path | None, folder: Path) -
     """Write a base model, its tokenizer and manifest.json into `folder`, whole or not at all.
 
     Args:
-        settings: what `Configuration.model_settings` returns; for `tiny` with the key `task` added.
+        settings: what `Configuration.model_settings` returns; for `tiny` with the key `task` added, for `hub`
+            `requested` as in `download_data`.
         train: training split that a `tiny` model's tokenizer is made from.
         folder: download/models/<model>.
 
@@ -93,7 +96,7 @@ def download_model(settings: dict[str, Any], train: Path | None, folder: Path) -
     if source == "hub":
         from dnatune.hub import fetch_model
 
-        fetch_model(settings["repo"], settings["revision"], folder)
+        fetch_model(settings["repo"], settings["revision"], folder, requested=settings.get("requested"))
         return
     from dnatune import models
 
@@ -125,6 +128,7 @@ def _write_manifest(folder: Path, source: str, origin: str, settings: dict[str, 
     manifest = {
         "source": source,
         "origin": origin,
+        "requested": None,
         "revision": None,
         "settings": settings,
         "files": folder_hashes(folder),

@@ -20,7 +20,13 @@ from dnatune.hub.transfer import fetch
 
 
 def fetch_model(
-    repo: str, revision: str, destination: Path, *, endpoint: str | None = None, token_allowed: bool = True
+    repo: str,
+    revision: str,
+    destination: Path,
+    *,
+    requested: str | None = None,
+    endpoint: str | None = None,
+    token_allowed: bool = True,
 ) -> dict[str, Any]:
     """Fetch a base model and its tokenizer into the folder `destination`, and return its manifest.
 
@@ -32,6 +38,7 @@ def fetch_model(
         repo: `owner/name`.
         revision: branch, tag or 40-digit commit. Resolved once; the manifest records the commit.
         destination: folder, replaced whole. The manifest (docs/contracts.md) is its `manifest.json`.
+        requested: name of the revision for the manifest, where it was first asked for by another than `revision`.
         endpoint: address of the hub or a mirror; default `HF_ENDPOINT`, else the client's.
         token_allowed: whether `HF_TOKEN` or a stored log-in may be sent to that address.
 
@@ -46,7 +53,7 @@ def fetch_model(
         if INDEX in fetched:
             index, _ = fetched[INDEX]
             fetched |= _fetch(snapshot, choose(snapshot, shards_of, index), destination)
-        return publish(snapshot, fetched, destination)
+        return publish(snapshot, fetched, destination, requested)
 
 
 def fetch_dataset_splits(
@@ -55,6 +62,7 @@ def fetch_dataset_splits(
     task: str,
     destination: Path,
     *,
+    requested: str | None = None,
     endpoint: str | None = None,
     token_allowed: bool = True,
 ) -> dict[str, Any]:
@@ -70,7 +78,7 @@ def fetch_dataset_splits(
     with told_plainly(repository):
         snapshot = resolve(repository)
         fetched = _fetch(snapshot, choose(snapshot, split_files, task), destination)
-        return publish(snapshot, fetched, destination)
+        return publish(snapshot, fetched, destination, requested)
 
 
 def _fetch(snapshot: Snapshot, names: list[str], destination: Path) -> dict[str, tuple[Path, str]]:

@@ -15,13 +15,16 @@ from dnatune.files import publish_file, publish_folder, write_json
 from dnatune.hub.repository import Snapshot
 
 
-def publish(snapshot: Snapshot, fetched: dict[str, tuple[Path, str]], destination: Path) -> dict[str, Any]:
+def publish(
+    snapshot: Snapshot, fetched: dict[str, tuple[Path, str]], destination: Path, requested: str | None
+) -> dict[str, Any]:
     """Put verified files and their manifest at `destination`, and return the manifest."""
     if not snapshot.offline:
         _complete_cache(snapshot, fetched)
     manifest = {
         "source": "hub",
         "origin": snapshot.repository.name,
+        "requested": requested or snapshot.repository.revision,
         "revision": snapshot.commit,
         "settings": {},
         "files": {Path(name).name: sha256 for name, (_, sha256) in sorted(fetched.items())},

@@ -7,6 +7,7 @@ from typing import Any
 from dnatune import figures
 from dnatune.comparison import Baseline, Group
 from dnatune.controls import Published, ZeroShot
+from dnatune.origins import Origins
 from dnatune.tasks import Task
 
 
@@ -29,6 +30,7 @@ class Evidence:
         zero_shots: the base models as they came, on every task.
         published: figures of others for the tasks.
         contaminations: contamination.json of every base model and task.
+        origins: where the base models and the tasks' data came from.
     """
 
     settings: Mapping[str, Any]
@@ -45,6 +47,7 @@ class Evidence:
     zero_shots: Sequence[ZeroShot] = ()
     published: Sequence[Published] = ()
     contaminations: Sequence[Mapping[str, Any]] = ()
+    origins: Origins = dataclasses.field(default_factory=Origins)
 
     @property
     def several_models(self) -> bool:

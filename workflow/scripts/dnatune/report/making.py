@@ -6,23 +6,31 @@ from typing import Any
 
 from dnatune.answers import has_probabilities
 from dnatune.comparison import FinishedRun, Group
+from dnatune.origins import Origin, Origins
 from dnatune.report import words
 from dnatune.report.evidence import Evidence
 
 _INPUTS = {"model": ("download", "digest of the base model"), "train": ("prepare", "digest of the training split")}
+_SOURCES = {"hub": "model hub", "directory": "folder", "simulated": "simulated", "tiny": "made here"}
 _AXES = ("optimizer", "task", "model", "seed")
 
 
 def made(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of settings, inputs, machine and software."""
-    return {"stages": _stages(evidence.groups), "packages": evidence.packages, "command": evidence.command}
+    origins = evidence.origins
+    return {
+        "stages": _stages(evidence.groups, origins),
+        "packages": evidence.packages,
+        "command": evidence.command,
+        "data_commits": len(origins.data_commits),
+    }
 
 
-def _stages(groups: Sequence[Group]) -> dict[str, list[tuple[str, list[tuple[str, str]]]]]:
+def _stages(groups: Sequence[Group], origins: Origins) -> dict[str, list[tuple[str, list[tuple[str, str]]]]]:
     """Return {stage: rows of (setting, values)}; a value that not all runs share says which runs have it."""
     runs = [run for group in groups for run in group.runs]
     places = [{axis: f"seed {run.seed}" if axis == "seed" else getattr(run, axis) for axis in _AXES} for run in runs]
-    facts = [dict(_facts(run)) for run in runs]
+    facts = [dict(_facts(run, origins)) for run in runs]
     stages: dict[str, list[tuple[str, list[tuple[str, str]]]]] = {
         "download": [],
         "prepare": [],
@@ -42,9 +50,15 @@ def _stages(groups: Sequence[Group]) -> dict[str, list[tuple[str, list[tuple[str
     return stages
 
 
-def _facts(run: FinishedRun) -> Iterator[tuple[tuple[str, str], str]]:
+def _facts(run: FinishedRun, origins: Origins) -> Iterator[tuple[tuple[str, str], str]]:
     """Yield ((stage, setting), value) of one run."""
     record = run.record
+    for noun, origin in (("base model", origins.models.get(run.model)), ("data", origins.data.get(run.task))):
+        if origin is not None:
+            yield ("download", noun), f"{_SOURCES[origin.source]}: {origin.place}"
+            yield ("download", f"revision of the {noun}"), _revision(origin)
+    if run.task in origins.data:
+        yield ("download", "digest of the data"), origins.data[run.task].digest
     for key, value in record["inputs"].items():
         yield _INPUTS.get(key, ("prepare", f"digest of {key}")), str(value)
     for key, value in _flat(record["settings"]):
@@ -59,8 +73,10 @@ def _facts(run: FinishedRun) -> Iterator[tuple[tuple[str, str], str]]:
     share = f" ({100 * trainable / total:.3g} % of all)" if total else ""
     yield ("finetune", "trainable parameters"), f"{words.count(trainable)}{share}"
     yield ("finetune", "parameters"), words.count(total)
-    for key in ("precision", "device", "ranks"):
-        yield ("finetune", key), str(record[key])
+    processor = f", {record['cpu']}" if record["device"] == "cpu" and record.get("cpu") else ""
+    yield ("finetune", "precision"), record["precision"]
+    yield ("finetune", "device"), f"{record['device']}{processor}"
+    yield ("finetune", "ranks"), str(record["ranks"])
     yield ("finetune", "device of each rank"), ", ".join(record["devices"])
     batch, micro, accumulation = (record[k] for k in ("global_batch_size", "micro_batch_size", "accumulation"))
     cut = f"{batch}: micro-batches of {micro}, {accumulation} accumulated on each of {record['ranks']} ranks"
@@ -73,6 +89,17 @@ def _facts(run: FinishedRun) -> Iterator[tuple[tuple[str, str], str]]:
         yield ("evaluate", "answers"), "most probable label" if has_probabilities(run) else "decoded freely"
     for key, value in record["software"].items():
         yield ("software", key.replace("_", " ")), "not known" if value is None else str(value)
+
+
+def _revision(origin: Origin) -> str:
+    """Say which revision of a repository it was; a folder and what is made here have none."""
+    if origin.commit is None:
+        return "none: only a repository of the hub has one"
+    return (
+        origin.commit
+        if origin.requested == origin.commit
+        else f"{origin.requested}, which meant commit {origin.commit}"
+    )
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
