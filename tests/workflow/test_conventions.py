@@ -60,6 +60,13 @@ def test_a_rule_that_does_work_says_what_it_needs_and_leaves(name):
     assert {"mem_mb", "runtime"} <= set(re.findall(r"(\w+)=", rule["resources"]))
 
 
+@pytest.mark.parametrize("name", [name for name, rule in ALL_RULES.items() if "dnatune launch" in rule["shell"]])
+def test_ranks_use_the_cores_that_their_job_asks_for(name):
+    """Inside a job that Slurm does not bind, a process sees all cores of the node."""
+    assert ALL_RULES[name].keys() >= {"threads"}
+    assert "--cpus {threads}" in ALL_RULES[name]["shell"]
+
+
 def test_captions_are_there():
     named = {ROOT / "workflow" / "rules" / path for path in re.findall(r'caption="([^"]+)"', all_text())}
     assert named
