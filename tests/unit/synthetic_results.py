@@ -131,6 +131,7 @@ class Results:
             "on_leak": "report",
             "dropped": {"train": 0, "dev": 0},
             "leaked": {"dev": [], "test": list(leaked)},
+            "classes": {split: self._class_counts(task) for split in ("train", "dev", "test")},
         }
         write_json(path, report)
         return path
@@ -161,6 +162,10 @@ class Results:
     def _configured(self, manifest):
         source = manifest["source"]
         return {"source": source, source: {"repo": manifest["origin"]} if source == "hub" else {}}
+
+    def _class_counts(self, task):
+        labels = self.tasks[task].labels
+        return dict(zip(labels, np.bincount(self.truth(task), minlength=len(labels)).tolist(), strict=True))
 
     def add_baseline(self, name, skill, task="prom_core_all"):
         """Write one baseline."""

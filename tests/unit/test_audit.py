@@ -8,8 +8,10 @@ import pytest
 from dnatune import audit
 from dnatune.errors import DataError
 from dnatune.records import read_csv
+from dnatune.tasks import Task
 
 OTHER = str.maketrans("ACGT", "TGCA")
+MINE = Task("mine", ("no", "yes", "perhaps"), "Is it one?")
 
 
 def words(sequence):
@@ -77,7 +79,7 @@ def test_every_count_is_that_of_a_brute_force(splits, similarity):
 
 
 def test_dropping_leaves_no_copy_and_the_test_split(splits):
-    kept, report = audit.apply("drop", 0.5, splits, "mine")
+    kept, report = audit.apply("drop", 0.5, splits, MINE)
     assert kept["test"] == splits["test"]
     assert report["leaked"] == {"dev": [], "test": []}
     again = audit.examine(kept, 0.5)
@@ -92,8 +94,17 @@ def test_dropping_leaves_no_copy_and_the_test_split(splits):
             assert strands & same or any(alike(row[0], one, 0.5) for one in same)
 
 
+@pytest.mark.parametrize("on_leak", ["report", "drop"])
+def test_the_classes_of_each_prepared_split_are_counted(splits, on_leak):
+    kept, report = audit.apply(on_leak, 0.5, splits, MINE)
+    for split, counts in report["classes"].items():
+        labels = [label for _, label in kept[split]]
+        assert counts == {"no": labels.count(0), "yes": labels.count(1), "perhaps": 0}
+    assert report["classes"].keys() == splits.keys()
+
+
 def test_reporting_changes_nothing(splits):
-    kept, report = audit.apply("report", 0.5, splits, "mine")
+    kept, report = audit.apply("report", 0.5, splits, MINE)
     assert kept == splits
     assert report["dropped"] == {"train": 0, "dev": 0}
     assert report["leaked"]["test"] == audit.leaked(audit.examine(splits, 0.5), "test") != []
@@ -102,16 +113,16 @@ def test_reporting_changes_nothing(splits):
 def test_failing_names_task_split_and_first_row(splits):
     first = audit.leaked(audit.examine(splits, 0.5), "test")[0]
     with pytest.raises(DataError, match=f"of 80 test items, the first in row {first}") as caught:
-        audit.apply("fail", 0.5, splits, "mine")
+        audit.apply("fail", 0.5, splits, MINE)
     assert "task mine" in str(caught.value) and "audit.on_leak: drop" in str(caught.value)
     clean = {"train": [("ACGT" * 10, 0)], "dev": [("AACC" * 10, 0)], "test": [("AATT" * 10, 1)]}
-    assert audit.apply("fail", 0.5, clean, "mine")[0] == clean
+    assert audit.apply("fail", 0.5, clean, MINE)[0] == clean
 
 
 def test_a_split_of_which_nothing_would_be_left_is_refused():
     same = [("ACGTTGCAAT" * 5, 0)]
     with pytest.raises(DataError, match="every row of train"):
-        audit.apply("drop", 0.5, {"train": same, "dev": [("AACC" * 10, 0)], "test": same}, "mine")
+        audit.apply("drop", 0.5, {"train": same, "dev": [("AACC" * 10, 0)], "test": same}, MINE)
 
 
 def test_variants_of_one_genome_are_not_compared_and_the_report_says_so(splits, monkeypatch):

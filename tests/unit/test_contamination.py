@@ -159,6 +159,32 @@ def test_other_orders_of_the_words_are_tried_all():
     assert -1 <= contamination.permuted_words_mcc(many, 9) < many.mcc
 
 
+@pytest.mark.parametrize("right", [0.0, 0.1, 0.2])
+def test_the_chance_of_an_inverted_mcc_is_that_of_the_other_tail(right):
+    found = answers(5, right=right)
+    inverted = Answers(found.truth, 1 - found.predicted)
+    # The same answers counted from the other side: 9,999 permutations, standard error 0.005 at the most.
+    assert contamination.permuted_words_p(inverted, 2) == pytest.approx(contamination.permutation_p(found), abs=0.02)
+
+
+def test_the_best_of_several_orders_is_compared_with_the_best_of_as_many(monkeypatch):
+    monkeypatch.setattr(contamination, "_PERMUTATIONS", 199)
+    found = answers(4, items=60, classes=3, right=0.1)
+    generator, labels, reached = np.random.default_rng(0), found.truth.copy(), 0
+    observed = contamination.permuted_words_mcc(found, 3)
+    for _ in range(199):
+        generator.shuffle(labels)
+        # Equal tables may differ in their last bits.
+        reached += contamination.permuted_words_mcc(Answers(labels, found.predicted), 3) >= observed - 1e-12
+    assert 0.05 < contamination.permuted_words_p(found, 3) == (reached + 1) / 200 < 0.95
+    turned = Answers(found.truth, (found.truth + 1) % 3)
+    assert contamination.permuted_words_p(turned, 3) == 1 / 200
+
+
+def test_constant_answers_are_chance_in_any_order():
+    assert contamination.permuted_words_p(Answers(np.array([0, 1, 2] * 30), np.zeros(90, int)), 3) == 1
+
+
 def test_a_preference_for_a_word_is_taken_out():
     scores = np.array([[-1.0, -9.0], [-1.0, -8.0], [-1.0, -9.5], [-1.0, -7.0]])
     assert scores.argmax(axis=1).tolist() == [0, 0, 0, 0]
@@ -201,7 +227,7 @@ def test_a_harder_split_is_no_sign():
 
 BASE = {
     "mcc": 0.1, "mcc_p": 0.5, "control_mcc": 0.5, "excess_loss": 0.0, "excess_loss_p": 0.5, "dev_gap": 0.0,
-    "dev_gap_p": 0.5, "in_manifest": [],
+    "dev_gap_p": 0.5, "in_manifest": [], "permuted_words_mcc": -0.1, "permuted_words_p": 0.9,
 }  # fmt: skip
 
 
@@ -216,6 +242,9 @@ BASE = {
         ({"mcc_p": 0.001, "excess_loss": 0.04, "excess_loss_p": 0.001}, []),
         ({"mcc_p": 0.001, "dev_gap": 0.06, "dev_gap_p": 0.001}, ["better_than_on_dev"]),
         ({"mcc_p": 0.5, "dev_gap": 0.06, "dev_gap_p": 0.001}, []),
+        ({"permuted_words_p": 0.001, "permuted_words_mcc": 0.5}, ["as_good_in_another_order"]),
+        ({"permuted_words_p": 0.001, "permuted_words_mcc": 0.4}, []),
+        ({"permuted_words_p": 0.02, "permuted_words_mcc": 0.5}, []),
         ({"in_manifest": [1]}, ["in_manifest"]),
     ],
 )
@@ -240,8 +269,24 @@ def test_a_split_of_one_class_is_examined_like_any_other(where):
 
     found = contamination.examine(split("train"), split("dev"), split("test"), TASK.labels, 30, score)
     assert (found["items"], found["dev_items"]) == (30, 30)
-    assert all(np.isfinite(value) for value in found.values())
+    undefined = [key for key, value in found.items() if value is None]
+    assert undefined == (["mcc", "control_mcc", "permuted_words_mcc"] if where == "test" else [])
+    assert all(np.isfinite(value) for value in found.values() if value is not None)
     assert contamination.signs({**found, "in_manifest": []}) == []
+
+
+def test_a_base_that_names_each_class_by_the_other_s_word_is_flagged():
+    generator = np.random.default_rng(0)
+    rows = records([("".join(generator.choice(list("ACGT"), 30)), n % 2) for n in range(120)])
+    other = np.eye(2)[[1, 0]]
+    known = {record["input"]: other[TASK.labels.index(record["output"])] for record in rows[80:]}
+
+    def score(found):
+        return np.array([known.get(record["input"], np.zeros(2)) for record in found])
+
+    found = contamination.examine(rows[:40], rows[40:80], rows[80:], TASK.labels, 100, score)
+    assert (found["mcc"], found["permuted_words_mcc"]) == (-1.0, 1.0)
+    assert contamination.signs({**found, "in_manifest": []}) == ["as_good_in_another_order"]
 
 
 def test_answers_that_do_not_depend_on_the_sequence_are_no_sign():

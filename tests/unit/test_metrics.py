@@ -85,7 +85,12 @@ def test_an_unparsable_answer_is_wrong_and_no_class():
 
 def test_one_class_in_the_labels_withholds_ranking_metrics():
     got = metrics.from_log_probabilities([1, 1, 1], np.log(np.full((3, 2), 0.5)))
-    assert got["auroc"] is None and got["auprc"] is None and got["mcc"] == 0.0
+    assert got["auroc"] is None and got["auprc"] is None
+    # 0 ÷ 0: no score that could be ranked with others.
+    assert got["mcc"] is None
+    assert got["accuracy"] == 0.0 and got["f1_macro"] == 0.0
+    assert metrics.from_confusion(np.array([[3, 1], [0, 0]]))["mcc"] is None
+    assert metrics.from_confusion(np.array([[3, 0], [1, 0]]))["mcc"] == 0.0
 
 
 def test_a_diverged_run_has_no_metric():

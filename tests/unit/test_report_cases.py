@@ -176,6 +176,12 @@ def test_the_sign_that_the_training_split_raises_alone_does_not_accuse_of_test_i
         assert "has probably seen" not in text
     assert '<span class="badge">trained on the task</span>' in page
     assert '<span class="badge">seen before</span>' not in page
+    inverted = {"mcc": -0.95, "mcc_p": 1.0, "permuted_words_mcc": 0.95, "permuted_words_p": 0.0001}
+    turned = render(made, {**FOUND, **inverted, "signs": ["as_good_in_another_order"], "in_manifest": []})
+    text = section_of(turned, "headline")
+    assert "tiny has probably been trained on prom_core_all" in text
+    assert "With the label words in another order its answers reach an MCC of 0.950" in text
+    assert "\N{MINUS SIGN}0.950 1.000 0.950 < 0.001 0.500" in section_of(turned, "contamination")
     other = render(made, {**FOUND, "signs": ["as_good_as_trained", "knows_the_items"]})
     assert '<span class="badge">seen before</span>' in other
     assert "tiny has probably seen test items of prom_core_all before." in section_of(other, "headline")
@@ -187,6 +193,10 @@ def test_the_sign_that_the_training_split_raises_alone_does_not_accuse_of_test_i
         (
             "as_good_as_trained",
             "trained on the task's training split, or on the same sequences from another source, can.",
+        ),
+        (
+            "as_good_in_another_order",
+            "on the task's training split, or on the same sequences from another source, can.",
         ),
         ("knows_the_items", "a trained model that depends on single bases far more than k-mers do would lose as much."),
         ("better_than_on_dev", "splits that differ in a way that k-mers do not see would show the same."),
@@ -377,22 +387,6 @@ def test_constant_predictions_are_told_and_not_tested(tmp_path):
     text = words(verdict_section(render(made)))
     assert "inconclusive" in text
     assert "sgd answers every item alike with seeds 0, 1, 2" in text
-
-
-def test_a_test_split_of_one_class_has_no_roc_and_empty_cells(tmp_path, monkeypatch):
-    monkeypatch.setattr(Results, "truth", lambda self, task: np.ones(self.items, dtype=int))
-    made = Results(tmp_path)
-    for seed in range(3):
-        made.add_run("adamw", seed)
-        made.add_run("sgd", seed, skill=0.5)
-    page = render(made)
-    outline(page)
-    assert "No ROC: the answers were decoded freely, every run diverged, or the test split lacks a class." in words(
-        page
-    )
-    assert "One class: every test item of prom_core_all is of class promoter" in words(page)
-    _, rows = read(made)
-    assert rows[0]["auroc"] is None
 
 
 def test_diverged_runs_are_named_over_all_tasks_and_lower_the_profile(tmp_path):

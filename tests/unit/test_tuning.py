@@ -166,6 +166,27 @@ def test_few_dev_items_and_a_class_without_any_are_said():
     assert found["dev_items"] == 199
 
 
+def test_dev_items_of_one_class_have_no_mcc_and_the_loss_decides(tmp_path):
+    found = [trial(0.1, 0.5, None), trial(1.0, 0.4, None), trial(10.0, 0.6, None)]
+    one = chosen(*found, metric="dev_mcc", answers=("yes",) * 400)
+    assert (one["metric"], one["learning_rate"], one["score"]) == ("dev_loss", 1.0, 0.4)
+    assert one["warnings"] == ["missing_dev_classes", "undefined_metric"]
+    assert [entry["dev_mcc"] for entry in one["trials"]] == [None] * 3
+    # One whose trials all diverged says the same metric, or the figure of all had none.
+    lost = chosen(trial(0.1), trial(1.0), metric="dev_mcc", answers=("yes",) * 400)
+    assert lost["metric"] == "dev_loss"
+    assert len(tuning_figures.trials_chart([lost, one], looks_for(["sgd"])).data) == 5
+    cells = dict(zip(*(line.split("\t") for line in tuning.tuning_text([one]).splitlines()[:2]), strict=True))
+    assert (cells["dev_loss"], cells["dev_mcc"]) == ("0.5", "")
+
+
+def test_a_trial_on_dev_items_of_one_class_is_read(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"status": "completed"}))
+    log = tmp_path / "training.jsonl"
+    log.write_text('{"step": 1, "dev_loss": 0.5, "dev_accuracy": 0.5, "dev_mcc": null, "dev_f1_macro": 0.5}\n')
+    assert tuning.read_trial(tmp_path, log).scores["dev_mcc"] is None
+
+
 def test_a_trial_of_another_optimizer_is_refused():
     with pytest.raises(DataError, match="m/t/adamw"):
         chosen(trial(0.1, 0.5), trial(0.2, 0.5, optimizer="adamw"))

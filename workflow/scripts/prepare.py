@@ -28,7 +28,7 @@ def main() -> None:
     task = Task(settings["name"], tuple(settings["labels"]), settings["instruction"])
     splits = {split: read_csv(options.source / f"{split}.csv", len(task.labels)) for split in SPLITS}
     rules = read_settings(options.audit)
-    splits, report = audit.apply(rules["on_leak"], rules["similarity"], splits, task.name)
+    splits, report = audit.apply(rules["on_leak"], rules["similarity"], splits, task)
     write_json(options.folder / "audit.json", report)
     for split, rows in splits.items():
         write_records(options.folder / f"{split}.jsonl", instruction_records(rows, task))

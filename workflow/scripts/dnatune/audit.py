@@ -12,6 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from dnatune.errors import DataError
+from dnatune.tasks import Task
 from dnatune.twins import twins
 
 #: Length of the words by which sequences are compared: of 16.8 million, two sequences hardly share one by chance.
@@ -71,7 +72,7 @@ def examine(splits: Mapping[str, Rows], similarity: float) -> dict[str, Any]:
 
 
 def apply(
-    on_leak: str, similarity: float, splits: Mapping[str, Rows], task: str
+    on_leak: str, similarity: float, splits: Mapping[str, Rows], task: Task
 ) -> tuple[Mapping[str, Rows], dict[str, Any]]:
     """Return the splits to prepare, and audit.json.
 
@@ -80,7 +81,7 @@ def apply(
             near-copy; `fail` stops there.
         similarity: as `examine` takes it.
         splits: rows by split.
-        task: for the message.
+        task: for its labels, and the message.
 
     Raises:
         DataError: there are copies and they shall not be; or nothing is left of a split.
@@ -88,7 +89,7 @@ def apply(
     report = examine(splits, similarity)
     kept, dropped = splits, {"train": 0, "dev": 0}
     if on_leak == "fail":
-        _refuse_copies(report, task)
+        _refuse_copies(report, task.name)
     left = {split: leaked(report, split) for split in EARLIER}
     if on_leak == "drop":
         kept = without_copies(splits, similarity)
@@ -97,11 +98,17 @@ def apply(
             if not kept[split]:
                 raise DataError(
                     f"every row of {split} is in a later split, or nearly",
-                    where=f"task {task}, audit.on_leak: drop",
+                    where=f"task {task.name}, audit.on_leak: drop",
                     fix="use another split, or only report: audit.on_leak: report",
                 )
         left = {split: [] for split in EARLIER}
-    return kept, {**report, "on_leak": on_leak, "dropped": dropped, "leaked": left}
+    classes = {split: _class_counts(rows, task.labels) for split, rows in kept.items()}
+    return kept, {**report, "on_leak": on_leak, "dropped": dropped, "leaked": left, "classes": classes}
+
+
+def _class_counts(rows: Rows, labels: Sequence[str]) -> dict[str, int]:
+    counts = np.bincount([label for _, label in rows], minlength=len(labels))
+    return dict(zip(labels, counts.tolist(), strict=True))
 
 
 def leaked(report: Mapping[str, Any], split: str) -> list[int]:

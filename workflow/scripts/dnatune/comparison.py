@@ -55,6 +55,7 @@ AUDIT_KEYS = (
     "on_leak",
     "dropped",
     "leaked",
+    "classes",
 )
 #: Metrics that stand in the table.
 AVERAGED = ("accuracy", "mcc", "f1_macro", "auroc", "brier", "ece")
@@ -273,9 +274,10 @@ def read_metrics(path: Path, task: Task) -> dict[str, Any]:
         raise DataError(f"status is {metrics['status']!r}", where=str(path), fix=_AGAIN)
     if metrics["status"] == "diverged":
         return metrics
-    for key in ("n", "unparsable", "accuracy", "mcc", "f1_macro"):
+    for key in ("n", "unparsable", "accuracy", "f1_macro"):
         _require_number(metrics, key, path)
-    for key in ("auroc", "brier", "ece"):
+    # Without a second class in the labels there is no MCC and no AUROC, without probabilities no score of them.
+    for key in ("mcc", "auroc", "brier", "ece"):
         if metrics[key] is not None:
             _require_number(metrics, key, path)
     if task.metric not in metrics:

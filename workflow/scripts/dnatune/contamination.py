@@ -29,6 +29,7 @@ KEYS = (
     "mcc_p",
     "control_mcc",
     "permuted_words_mcc",
+    "permuted_words_p",
     "accuracy",
     "changed_accuracy",
     "excess_loss",
@@ -70,8 +71,8 @@ class Answers:
         return (self.truth == self.predicted).astype(float)
 
     @property
-    def mcc(self) -> float:
-        """Return Matthews' correlation."""
+    def mcc(self) -> float | None:
+        """Return Matthews' correlation; None where the items are all of one class."""
         classes = int(max(self.truth.max(), self.predicted.max())) + 1
         return metrics.from_predictions(self.truth.tolist(), self.predicted.tolist(), classes)["mcc"]
 
@@ -110,8 +111,9 @@ def examine(
         "items": len(test),
         "mcc": base.mcc,
         "mcc_p": permutation_p(base),
-        "control_mcc": max(control.mcc, composition.mcc),
+        "control_mcc": _highest([control.mcc, composition.mcc]),
         "permuted_words_mcc": permuted_words_mcc(base, len(labels)),
+        "permuted_words_p": permuted_words_p(base, len(labels)),
         "accuracy": float(base.correct.mean()),
         "changed_accuracy": float(base_other.correct.mean()),
         "excess_loss": loss,
@@ -177,18 +179,49 @@ def permutation_p(answers: Answers, seed: int = 0) -> float:
     return (reached + 1) / (_PERMUTATIONS + 1)
 
 
-def permuted_words_mcc(answers: Answers, classes: int, seed: int = 0) -> float:
+def permuted_words_mcc(answers: Answers, classes: int, seed: int = 0) -> float | None:
     """Return the highest MCC when the label words stand for other classes: all orders of them, or 200 at random.
 
-    A model that tells the classes apart and was never told which word is which does as well with another order.
+    A model that tells the classes apart and was never told which word is which does as well with another order. None
+    where the items are all of one class.
     """
+    orders = _word_orders(classes, seed)
+    return _highest([Answers(answers.truth, order[answers.predicted]).mcc for order in orders])
+
+
+def permuted_words_p(answers: Answers, classes: int, seed: int = 0) -> float:
+    """Return the one-sided p-value of `permuted_words_mcc`: the labels are handed out anew 9,999 times.
+
+    Each time the best of the same orders counts, so that the choice among them is paid for.
+    """
+    generator, orders = np.random.default_rng(seed), _word_orders(classes, seed)
+    labels, places = answers.truth.copy(), np.arange(classes)
+    owned, guessed = (np.bincount(part, minlength=classes) for part in (answers.truth, answers.predicted))
+    # What chance gives to each order: MCC is right answers less this, over what neither order nor labels change.
+    chance = (owned[orders] * guessed).sum(axis=1)
+
+    def best() -> int:
+        table = np.bincount(labels * classes + answers.predicted, minlength=classes**2).reshape(classes, classes)
+        return int((len(labels) * table[orders, places].sum(axis=1) - chance).max())
+
+    observed, reached = best(), 0
+    for _ in range(_PERMUTATIONS):
+        generator.shuffle(labels)
+        reached += best() >= observed
+    return (reached + 1) / (_PERMUTATIONS + 1)
+
+
+def _word_orders(classes: int, seed: int) -> np.ndarray:
+    """Return which class each word stands for, in orders other than the true one [orders, classes]."""
     if math.factorial(classes) - 1 <= _MOST_WORD_ORDERS:
-        orders = list(itertools.permutations(range(classes)))[1:]
-    else:
-        generator = np.random.default_rng(seed)
-        drawn = {tuple(generator.permutation(classes).tolist()) for _ in range(_MOST_WORD_ORDERS)}
-        orders = sorted(drawn - {tuple(range(classes))})
-    return max(Answers(answers.truth, np.array(order)[answers.predicted]).mcc for order in orders)
+        return np.array(list(itertools.permutations(range(classes)))[1:])
+    generator = np.random.default_rng(seed)
+    drawn = {tuple(generator.permutation(classes).tolist()) for _ in range(_MOST_WORD_ORDERS)}
+    return np.array(sorted(drawn - {tuple(range(classes))}))
+
+
+def _highest(values: Sequence[float | None]) -> float | None:
+    return None if None in values else max(values)
 
 
 def excess_loss(base: tuple[Answers, Answers], control: tuple[Answers, Answers]) -> tuple[float, float]:
@@ -279,9 +312,12 @@ def signs(found: Mapping[str, Any]) -> list[str]:
         found: contamination.json without them.
     """
     above_chance = found["mcc_p"] <= LEVEL
+    told_apart = found["permuted_words_p"] <= LEVEL
     checks = {
         # Nobody who was never shown a task answers it as a classifier does that was trained on it.
         "as_good_as_trained": above_chance and found["mcc"] >= found["control_mcc"],
+        # Nor does anybody tell its classes apart as well under other names.
+        "as_good_in_another_order": told_apart and found["permuted_words_mcc"] >= found["control_mcc"],
         "knows_the_items": above_chance and found["excess_loss_p"] <= LEVEL and found["excess_loss"] >= LEAST,
         "better_than_on_dev": above_chance and found["dev_gap_p"] <= LEVEL and found["dev_gap"] >= LEAST,
         "in_manifest": bool(found["in_manifest"]),

@@ -33,6 +33,8 @@ def diverged() -> dict[str, Any]:
 def from_predictions(labels: Sequence[int], predicted: Sequence[int | None], classes: int) -> dict[str, Any]:
     """Return the metrics that need no probabilities; the others are None.
 
+    MCC is None where the labels hold a single class: it is then 0 ÷ 0, and no 0 to be ranked with others.
+
     Args:
         labels: true class indices [n].
         predicted: predicted class indices [n]; None is an answer that names no class, and wrong.
@@ -50,7 +52,7 @@ def from_predictions(labels: Sequence[int], predicted: Sequence[int | None], cla
         "n": len(truth),
         **dict.fromkeys(METRICS),
         "accuracy": float(metrics.accuracy_score(truth, guess)),
-        "mcc": float(metrics.matthews_corrcoef(truth, guess)),
+        "mcc": float(metrics.matthews_corrcoef(truth, guess)) if len(np.unique(truth)) > 1 else None,
         "f1_macro": float(metrics.f1_score(truth, guess, **options)),
         "precision_macro": float(metrics.precision_score(truth, guess, **options)),
         "recall_macro": float(metrics.recall_score(truth, guess, **options)),
@@ -59,8 +61,11 @@ def from_predictions(labels: Sequence[int], predicted: Sequence[int | None], cla
     }
 
 
-def from_confusion(confusion: np.ndarray) -> dict[str, float]:
-    """Return accuracy, MCC and macro F1 of a confusion matrix [true class, predicted class] of counts."""
+def from_confusion(confusion: np.ndarray) -> dict[str, float | None]:
+    """Return accuracy, MCC and macro F1 of a confusion matrix [true class, predicted class] of counts.
+
+    MCC is None as `from_predictions` has it.
+    """
     classes = len(confusion)
     truth, guess = (places.ravel().repeat(confusion.astype(int).ravel()) for places in np.indices(confusion.shape))
     found = from_predictions(truth.tolist(), guess.tolist(), classes)
@@ -74,7 +79,7 @@ def from_log_probabilities(labels: Sequence[int], log_probabilities: np.ndarray)
         labels: true class indices [n].
         log_probabilities: natural logarithms [n, classes]; they need not sum to one, what is missing is off-label mass.
 
-    Ranking metrics are None where the labels hold a single class.
+    Ranking metrics are None where the labels lack a class, and MCC where they hold a single one.
     """
     truth = np.asarray(labels)
     classes = log_probabilities.shape[1]

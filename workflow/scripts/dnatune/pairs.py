@@ -123,7 +123,8 @@ class _Pair:
         found = statistics.paired_difference(*labels, self._truth(), self.metric, level)
         if found.interval.reason is None:
             return found
-        reason = "; ".join([*(self._constant() or [found.interval.reason]), *self._lost()])
+        own = [found.interval.reason] if self._one_class() else self._constant() or [found.interval.reason]
+        reason = "; ".join([*own, *self._lost()])
         return dataclasses.replace(found, interval=dataclasses.replace(found.interval, reason=reason))
 
     def row(
@@ -133,9 +134,7 @@ class _Pair:
         level, margin = self.testing.level, self.testing.equivalence_margin
         verdict = statistics.verdict(difference, margin, adjusted_p, self.names)
         needed = statistics.seeds_needed(difference, margin, comparisons=max(1, comparisons))
-        values = [[run.metrics[self.metric] for run in side] for side in self.sides]
-        improvement = statistics.probability_of_improvement(*values, level)
-        effect = statistics.effect_size(*values, level)
+        improvement, effect = self._over_seeds()
         tested, auroc = difference.interval, self._auroc_difference()
         reasons = {
             "verdict": tested.reason,
@@ -178,6 +177,15 @@ class _Pair:
             "seeds_sentence": needed.sentence,
         }
 
+    def _over_seeds(self) -> tuple[statistics.Interval, statistics.Interval]:
+        """Return probability of improvement and effect size; none where no score tells classes apart."""
+        level = self.testing.level
+        if self._one_class():
+            refused = statistics.Interval(None, None, None, level, "the test items are all of one class")
+            return refused, refused
+        values = [[run.metrics[self.metric] for run in side] for side in self.sides]
+        return statistics.probability_of_improvement(*values, level), statistics.effect_size(*values, level)
+
     def _auroc_difference(self) -> statistics.Interval:
         """Return the AUROC of the first minus that of the second, without a verdict; tasks of two classes have it."""
         level, columns = self.testing.level, ["logp_0", "logp_1"]
@@ -210,6 +218,9 @@ class _Pair:
         if any(not np.array_equal(run.predictions["label"], truth) for side in self.sides for run in side):
             return "the runs were scored on different test items"
         return None
+
+    def _one_class(self) -> bool:
+        return bool(self.seeds) and len(np.unique(self._truth())) == 1
 
     def _constant(self) -> list[str]:
         return [

@@ -229,8 +229,11 @@ class Trainer:
             return None
         return {"step": step, "loss": _or_null(loss), "gradient_norm": _or_null(norm), "reason": reason}
 
-    def _score_dev(self) -> dict[str, float]:
-        """Return dev loss and metrics; the examples are shared out and every rank does as many forward passes."""
+    def _score_dev(self) -> dict[str, float | None]:
+        """Return dev loss and metrics, an MCC of None where there is one class.
+
+        The examples are shared out and every rank does as many forward passes.
+        """
         if self.dev is None:
             return {}
         self.engine.eval()

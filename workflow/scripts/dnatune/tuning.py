@@ -40,11 +40,12 @@ class Trial:
 
     Attributes:
         record: run.json.
-        scores: dev scores behind the last step, by name; empty when the trial diverged.
+        scores: dev scores behind the last step, by name; empty when the trial diverged. The MCC is None where the dev
+            items are all of one class.
     """
 
     record: Mapping[str, Any]
-    scores: Mapping[str, float]
+    scores: Mapping[str, float | None]
 
     @property
     def rate(self) -> float:
@@ -72,7 +73,7 @@ def read_trial(record: Path, log: Path) -> Trial:
         return Trial(run, {})
     rows = read_json_lines(log)
     last = rows[-1] if rows else {}
-    if any(last.get(key) is None for key in _SCORES):
+    if any(key not in last or (last[key] is None and key != "dev_mcc") for key in _SCORES):
         raise DataError(
             "the last step has no scores on the dev split",
             where=str(log),
@@ -88,7 +89,8 @@ def choose(
     """Return choice.json: the trials and the rate with the best score.
 
     Equal scores are told apart by the dev loss, then the lower rate is taken. Where every trial diverged, which is a
-    result, the rate that lasted longest is taken: the optimizer's runs then show it.
+    result, the rate that lasted longest is taken: the optimizer's runs then show it. Dev items of one class have no
+    MCC: the dev loss takes its place, and `metric` says so.
 
     Args:
         trials: one a learning rate.
@@ -108,6 +110,9 @@ def choose(
                 where="command line, --records",
                 fix="name the trials of one optimizer",
             )
+    # Of the items, so that all optimizers of a task are chosen by the same, whatever became of their trials.
+    undefined = metric == "dev_mcc" and len(set(answers)) == 1
+    metric = "dev_loss" if undefined else metric
     completed = [trial for trial in trials if not trial.diverged]
     if completed:
 
@@ -125,7 +130,10 @@ def choose(
         "learning_rate": best.rate,
         "score": best.scores.get(metric),
         "dev_items": len(answers),
-        "warnings": _warnings(trials, best, answers, labels, metric),
+        "warnings": [
+            *_warnings(trials, best, answers, labels, metric),
+            *(["undefined_metric"] if undefined else []),
+        ],
         "trials": [_entry(trial, trial is best) for trial in sorted(trials, key=lambda trial: trial.rate)],
     }
 

@@ -14,6 +14,10 @@ _SIGNS = {
     "as_good_as_trained": "Without any training it reaches an MCC of {mcc:.3f}, as much as a classifier of composition"
     " that was trained for the task ({control_mcc:.3f}). A model that was never shown the task cannot; one that was"
     " trained on the task's training split, or on the same sequences from another source, can.",
+    "as_good_in_another_order": "With the label words in another order its answers reach an MCC of"
+    " {permuted_words_mcc:.3f}, as much as a classifier of composition that was trained for the task"
+    " ({control_mcc:.3f}). A model that was never shown the task cannot tell its classes apart so well; one that was"
+    " trained under other words on the task's training split, or on the same sequences from another source, can.",
     "knows_the_items": "When one base in twenty of the test items is changed it loses {loss:.0f} points of accuracy"
     " more than k-mers do, as a model that knows these sequences does; a trained model that depends on single bases far"
     " more than k-mers do would lose as much.",
@@ -50,7 +54,7 @@ def lines(evidence: Evidence, task: Task, model: str) -> list[tuple[str, float]]
     base = [
         ("base model", one.metrics[task.metric])
         for one in evidence.zero_shots
-        if (one.model, one.task) == (model, task.name)
+        if (one.model, one.task) == (model, task.name) and one.metrics[task.metric] is not None
     ]
     figures = [one for one in evidence.published if one.task == task.name and task.metric in one.scores]
     best = max(figures, key=lambda one: one.scores[task.metric], default=None)
@@ -81,6 +85,11 @@ def verdict(found: Mapping[str, Any]) -> str:
         return f"{found['model']} has probably been trained on {found['task']}, its test items perhaps among it."
     if found["signs"]:
         return f"{found['model']} has probably seen test items of {found['task']} before."
+    if found["mcc"] is None:
+        return (
+            f"Whether {found['model']} has seen test items of {found['task']} before cannot be told from its answers:"
+            " the items that it was asked are all of one class."
+        )
     if found["mcc_p"] <= LEVEL:
         return (
             f"{found['model']} answers {found['task']} better than chance without training (MCC {found['mcc']:.3f}), as"
@@ -90,8 +99,8 @@ def verdict(found: Mapping[str, Any]) -> str:
 
 
 def _task_alone(found: Mapping[str, Any]) -> bool:
-    """Return whether the only sign is one that the task's training split raises as well as its test split."""
-    return list(found["signs"]) == ["as_good_as_trained"]
+    """Return whether all signs are such as the task's training split raises as well as its test split."""
+    return bool(found["signs"]) and set(found["signs"]) <= {"as_good_as_trained", "as_good_in_another_order"}
 
 
 def reasons(found: Mapping[str, Any]) -> list[str]:

@@ -94,7 +94,9 @@ def _data(tables: Sequence[tuple[tuple[str, str], pd.DataFrame]]) -> str | None:
 def scores(evidence: Evidence) -> Figure:
     """Return the figure of every seed's score."""
 
-    def chart(task: Task, members: list[Group]) -> figures.Drawing:
+    def chart(task: Task, members: list[Group]) -> figures.Drawing | None:
+        if task.metric == "mcc" and evidence.only_class(task, "test"):
+            return None
         controls = [(words.baseline_name(b.name), b.metrics[task.metric]) for b in evidence.baselines_of(task)]
         controls += controls_of.lines(evidence, task, members[0].model)
         rivals = [group for group in evidence.groups if group.task == task.name]

@@ -64,6 +64,11 @@ class Evidence:
         for (model, task), members in figures.panels(self.groups):
             yield f"{task}, {model}" if self.several_models else task, self.tasks[task], members
 
+    def only_class(self, task: Task, split: str) -> str | None:
+        """Return the class that all items of a split are of; None where there are several."""
+        there = [label for label, rows in self.audits[task.name]["classes"][split].items() if rows]
+        return there[0] if len(there) == 1 else None
+
     def baselines_of(self, task: Task) -> list[Baseline]:
         """Return the baselines of one task."""
         return [baseline for baseline in self.baselines if baseline.task == task.name]

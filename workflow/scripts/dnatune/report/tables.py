@@ -101,7 +101,8 @@ def _spread(values: Sequence[float], ranges: bool) -> str:
 
 
 def _run_score(run: FinishedRun, task: Task) -> str:
-    return "" if run.diverged else f"{words.metric_name(task.metric)} {words.score(run.metrics[task.metric])}"
+    score = run.metrics[task.metric]
+    return "" if score is None else f"{words.metric_name(task.metric)} {words.score(score)}"
 
 
 def _confusion(group: Group, task: Task) -> dict[str, Any]:

@@ -92,5 +92,7 @@ def _of_the_data(choice: Mapping[str, Any]) -> list[str]:
         " rates is mostly chance.",
         "missing_dev_classes": "The dev items that were scored lack a class of the task, so that a metric of classes"
         " tells little there.",
+        "undefined_metric": "They are all of one class, where MCC is not defined: the rates were chosen by the dev loss"
+        " in its place.",
     }
     return [sentence for word, sentence in sentences.items() if word in choice["warnings"]]

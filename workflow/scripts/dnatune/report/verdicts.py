@@ -21,6 +21,13 @@ _FLAGS = {
     "mixed_code": "the runs were made by different versions of dnatune's code",
 }
 
+#: What each split is called, and what follows where all its items are of one class.
+_LACKING = {
+    "train": ("training", "so there was nothing to tell apart"),
+    "dev": ("dev", "so there is no dev MCC, and dev loss and accuracy say how often that class is named"),
+    "test": ("test", "so MCC and AUROC say nothing there"),
+}
+
 
 def overview(groups: Sequence[Group]) -> str:
     """Return what was compared; the cost of a run is named where all have the same."""
@@ -73,7 +80,12 @@ def _findings(evidence: Evidence) -> list[dict[str, Any]]:
     for task in evidence.tasks.values():
         members = [group for group in evidence.groups if group.task == task.name]
         if members:
-            sentences = _sentences(task, members, evidence.baselines_of(task), evidence.several_models)
+            only = evidence.only_class(task, "test")
+            sentences = (
+                _sentences(task, members, evidence.baselines_of(task), evidence.several_models)
+                if only is None
+                else [f"Every test item is of class {only}: no score tells classes apart there, and nothing is ranked."]
+            )
             findings.append({"task": task.name, "sentences": list(sentences)})
     return findings
 
@@ -151,23 +163,23 @@ def _cautions(evidence: Evidence) -> list[str]:
         f"Not on equal terms{'' if flag == 'mixed_code' else place(row['task'], row['model'])}: {_FLAGS[flag]}."
         for row, flag in raised
     ]
-    single = [_one_class(group, evidence.tasks[group.task]) for group in evidence.groups]
+    lacking = [sentence for task in evidence.tasks.values() for sentence in _missing_classes(task, evidence)]
     lost = [group for group in evidence.groups if len(group.completed) < len(group.runs)]
     return [
-        *dict.fromkeys([*unequal, *filter(None, single)]),
+        *dict.fromkeys([*unequal, *lacking]),
         *(_divergence(group, place(group.task, group.model)) for group in lost),
     ]
 
 
-def _one_class(group: Group, task: Task) -> str | None:
-    """Return what a test split of one class means, or None where it has several."""
-    classes = {int(label) for run in group.completed for label in run.predictions["label"]}
-    if len(classes) != 1:
-        return None
-    return (
-        f"One class: every test item of {task.name} is of class {task.labels[classes.pop()]}, so MCC and AUROC say"
-        " nothing there."
-    )
+def _missing_classes(task: Task, evidence: Evidence) -> Iterator[str]:
+    """Yield what it means that splits lack classes of the task."""
+    for split, (name, meaning) in _LACKING.items():
+        only = evidence.only_class(task, split)
+        rows = evidence.audits[task.name]["classes"][split]
+        if only is not None:
+            yield f"One class: every {name} item of {task.name} is of class {only}, {meaning}."
+        elif missing := [label for label in task.labels if not rows[label]]:
+            yield f"Missing class: no {name} item of {task.name} is of class {' or '.join(missing)}."
 
 
 def _divergence(group: Group, place: str) -> str:
