@@ -65,6 +65,21 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
     stages = optimizers.stages(method, hyperparameters)
     engines.check_pair(method, stages, precision, training["zero_stage"])
     inputs = {"model": digest(folder_hashes(options.model)), "train": sha256_of_file(options.train)}
+    versions = software(Path(__file__).resolve())
+    resumable = _identity(settings, inputs, rank.world, precision, versions)
+    state = options.checkpoints / resumable
+    checkpoints = Checkpoints(state, training["save_total_limit"], rank.first)
+    # Another job may have made this run while this one waited for its lock. One rank looks: on a shared file system
+    # the others may see it later.
+    made = [_made(options, resumable, versions["code"]) if rank.first else None]
+    distributed.broadcast_object_list(made, src=0)
+    if made[0]:
+        logging.info("this very run is complete in %s and left as it is; to train again, remove it", options.adapter)
+        if rank.first:
+            checkpoints.clear()
+        distributed.barrier()
+        distributed.destroy_process_group()
+        return
 
     tokenizer = models.load_tokenizer(options.model)
     length = training["max_seq_length"]
@@ -92,10 +107,6 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
     likelihood = models.LabelLikelihood(model)
     engine = engines.start_engine(likelihood, optimizer, configuration)
 
-    versions = software(Path(__file__).resolve())
-    resumable = digest([settings, inputs, rank.world, precision, versions["torch"], versions["deepspeed"]])
-    state = options.checkpoints / resumable
-    checkpoints = Checkpoints(state, training["save_total_limit"], rank.first)
     saved = checkpoints.load(engine)
     if saved:
         # It goes on in the rows that it began in, for others round otherwise.
@@ -148,15 +159,38 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
             "inputs": inputs,
             "software": versions,
         }
+        # The folder comes last: where it stands, the run is complete.
+        with publish_file(options.log) as scratch:
+            shutil.copyfile(state / "training.jsonl", scratch)
         with publish_folder(options.adapter) as folder:
             if not outcome.diverged and not options.trial:
                 models.save_adapter(model, weights, tokenizer, folder)
             write_json(folder / "run.json", run)
-        with publish_file(options.log) as scratch:
-            shutil.copyfile(state / "training.jsonl", scratch)
         checkpoints.clear()
     distributed.barrier()
     distributed.destroy_process_group()
+
+
+def _identity(
+    settings: dict[str, Any], inputs: dict[str, str], ranks: int, precision: str, versions: dict[str, str | None]
+) -> str:
+    """Return what names the checkpoint folder: a digest of all that a resumed run must share."""
+    return digest([settings, inputs, ranks, precision, versions["torch"], versions["deepspeed"]])
+
+
+def _made(options: argparse.Namespace, resumable: str, code: str | None) -> bool:
+    """Tell whether the outputs are there already, of a run with the same identity and the same code."""
+    record = options.adapter / "run.json"
+    if not (record.is_file() and options.log.is_file()):
+        return False
+    run = read_json(record)
+    # What other code wrote need not have these keys.
+    if run.get("software", {}).get("code") != code:
+        return False
+    identity = _identity(run["settings"], run["inputs"], run["ranks"], run["precision"], run["software"])
+    # Of a trial there are no weights, whatever else is equal.
+    whole = options.trial or run["diverged"] or (options.adapter / "adapter_config.json").is_file()
+    return identity == resumable and whole
 
 
 if __name__ == "__main__":
