@@ -19,6 +19,9 @@ from dnatune.errors import ModelError, run_script
 rank = int(os.environ["RANK"])
 """
 
+#: A rank writes down its process number, ended by a full stop, and waits.
+NOTED = "import time\nwith open({}, 'w') as file:\n    file.write(str(os.getpid()) + '.')\ntime.sleep(60)\n"
+
 
 def script(tmp_path, body):
     path = tmp_path / "rank.py"
@@ -59,18 +62,72 @@ def test_a_killed_rank_is_told(tmp_path):
 
 
 def test_a_launcher_that_is_told_to_end_takes_its_ranks_along(tmp_path):
-    body = f"import time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
+    body = NOTED.format(repr(str(tmp_path / "pid")))
     command = [sys.executable, ROOT / "workflow/scripts/launch.py", "--ranks", "1", script(tmp_path, body)]
     launcher = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    process = number_in(tmp_path / "pid")
     launcher.terminate()
     said = launcher.communicate(timeout=60)[1]
     assert launcher.returncode == RunError.exit_status
     assert "told to end by signal 15" in said and "Traceback" not in said
-    assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
+    assert ended(process)
+
+
+def number_in(path):
+    """Return the process number that is written to a file, once it is there."""
+    deadline = time.monotonic() + 60
+    while not (path.exists() and path.read_text().endswith(".")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return int(path.read_text().rstrip("."))
+
+
+def ended(process):
+    """Tell whether a process has ended; nobody may have asked for its exit status yet."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def assert_ends(process):
+    deadline = time.monotonic() + 5
+    while not ended(process):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends them")
+def test_ranks_end_with_a_launcher_that_is_killed(tmp_path):
+    """Its lock counts as free from then on."""
+    body = "from dnatune import launching\nlaunching.join_scorers()\n" + NOTED.format(repr(str(tmp_path / "pid")))
+    command = [sys.executable, ROOT / "workflow/scripts/launch.py", "--ranks", "1", script(tmp_path, body)]
+    launcher = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = number_in(tmp_path / "pid")
+    launcher.kill()
+    launcher.wait()
+    assert_ends(process)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends it")
+def test_srun_ends_with_a_launcher_that_is_killed(tmp_path, monkeypatch):
+    program(tmp_path, monkeypatch, "srun", f"printf '%s.' $$ > {tmp_path}/pid\nexec sleep 60")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    command = [sys.executable, ROOT / "workflow/scripts/launch.py", "--nodes", "2", "--ranks", "1"]
+    launcher = subprocess.Popen([*command, "--state", tmp_path / "state", "finetune"], stderr=subprocess.DEVNULL)
+    process = number_in(tmp_path / "pid")
+    launcher.kill()
+    launcher.wait()
+    assert_ends(process)
+
+
+def program(tmp_path, monkeypatch, name, body):
+    """Put a shell script in the place of one of Slurm's programs."""
+    path = tmp_path / "bin" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
 
 
 def test_an_exit_status_is_passed_on(tmp_path):
@@ -128,3 +185,44 @@ def test_the_ranks_of_a_job_share_its_cores(monkeypatch, tmp_path, cpus):
     launching.start_ranks([str(script), str(tmp_path / "found")], 2, cpus)
     each = str(max(1, (cpus or len(os.sched_getaffinity(0))) // 2))
     assert [(tmp_path / f"found{rank}").read_text() for rank in (0, 1)] == [f"{each} {each}"] * 2
+
+
+def test_ranks_that_have_not_met_are_told_what_meets(monkeypatch):
+    """The interface of the ranks' traffic has no part in it."""
+    from torch.distributed.elastic.rendezvous import RendezvousError
+    from torch.distributed.launcher import api
+
+    def fails(config, entrypoint):
+        def start(*arguments):
+            raise RendezvousError("timed out")
+
+        return start
+
+    monkeypatch.setattr(api, "elastic_launch", fails)
+    node = launching.Node(0, 2, "10.0.0.1", "10.0.0.1", 12077, "77")
+    with pytest.raises(RunError, match="the ranks of 2 nodes have not met: timed out") as caught:
+        launching.start_ranks(["script.py"], 1, 1, node)
+    assert caught.value.where == "10.0.0.1:12077"
+    assert "NodeAddr" in caught.value.fix and "12000 to 29999" in caught.value.fix
+    assert "network_interface" not in caught.value.fix
+
+
+@pytest.mark.parametrize("refusals", [0, 2, 9])
+def test_a_requeue_that_is_refused_is_tried_again_and_told(tmp_path, monkeypatch, caplog, refusals):
+    count = tmp_path / "count"
+    count.touch()
+    body = (
+        f'echo "$@" >> {count}\n[ $(wc -l < {count}) -gt {refusals} ] || {{ echo "controller is busy" >&2; exit 1; }}'
+    )
+    program(tmp_path, monkeypatch, "scontrol", body)
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    slept = []
+    monkeypatch.setattr(launching.time, "sleep", slept.append)
+    launching.requeue()
+    tries = min(refusals + 1, 3)
+    assert count.read_text() == "requeue 77\n" * tries
+    assert caplog.text.count("`scontrol requeue 77` says: controller is busy") == min(refusals, 3)
+    # Slurm gets time to end the job only where it said that it would.
+    assert (launching._REQUEUE_SECONDS in slept) == (refusals < 3)
+    # Waiting for the program to answer is made of shorter ones.
+    assert [seconds for seconds in slept if 1 < seconds < launching._REQUEUE_SECONDS] == [20] * (tries - 1)

@@ -1,8 +1,11 @@
 """How ranks meet: start them, wait for them, tell what broke; and, inside a rank, join the others."""
 
+import ctypes
 import dataclasses
 import datetime
+import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,8 +19,14 @@ from dnatune import errors
 from dnatune.errors import DnatuneError, Interrupted, RunError
 from dnatune.files import publish_file
 
+_LOG = logging.getLogger(__name__)
 #: Environment variable that names the file in which ranks tell their launcher that they were interrupted.
 _STATUS = "DNATUNE_INTERRUPTED_FILE"
+#: Environment variable with the process number of a rank's launcher.
+_LAUNCHER = "DNATUNE_LAUNCHER"
+#: Option of Linux' prctl: the signal that a process gets when the one that started it ends (linux/prctl.h).
+_DEATH_SIGNAL = 1
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 #: File by which the launcher of one node tells that of all the same.
 _WORD = "interrupted"
 #: Ports of rendezvous over several nodes, below those that systems hand out by themselves.
@@ -29,6 +38,8 @@ _MEETING_SECONDS = 600
 _MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**26)}
 #: How long Slurm may take to end a job that it has put back into the queue.
 _REQUEUE_SECONDS = 120
+#: How often Slurm is asked to do so, how long it is given to answer, and the pause before it is asked again.
+_REQUEUE_TRIES, _ANSWER_SECONDS, _REQUEUE_PAUSE = 3, 20, 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +117,8 @@ def start_nodes(arguments: Sequence[str], nodes: int, cpus: int, state: Path) ->
     ]
     word = state / _WORD
     word.unlink(missing_ok=True)
-    status = subprocess.run(command, check=False).returncode
+    launcher = os.getpid()
+    status = subprocess.run(command, check=False, preexec_fn=lambda: _end_with(launcher, signal.SIGTERM)).returncode
     if word.exists():
         told = word.read_text("utf-8")
         word.unlink()
@@ -214,6 +226,7 @@ def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, nod
     for name, value in _MEMORY.items():
         os.environ.setdefault(name, value)
     os.environ["DNATUNE_WORLD_SIZE"] = str(nodes * ranks)
+    os.environ[_LAUNCHER] = str(os.getpid())
     with tempfile.TemporaryDirectory(prefix="dnatune-") as folder:
         os.environ[_STATUS] = status = str(Path(folder) / "interrupted")
         try:
@@ -222,7 +235,8 @@ def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, nod
             raise RunError(
                 f"the ranks of {nodes} nodes have not met: {error}",
                 where=config.rdzv_endpoint,
-                fix="see that all nodes started and reach this address and port (slurm.network_interface)",
+                fix="see that all nodes started and reach this address and port: it is the node's NodeAddr"
+                f" (`scontrol show node`), and no firewall may close ports {_FIRST_PORT} to {_FIRST_PORT + _PORTS - 1}",
             ) from None
         except ChildFailedError as error:
             index, failure = error.get_first_failure()
@@ -232,6 +246,9 @@ def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, nod
                 f"told to end by signal {ended.sigval}, and its ranks with it",
                 fix="nothing is lost that a checkpoint holds: start it again",
             ) from None
+        finally:
+            # Whatever this process starts later is no rank.
+            del os.environ[_LAUNCHER]
         if Path(status).exists():
             raise Interrupted(
                 f"the job was about to end; the run is saved at step {Path(status).read_text('utf-8')}",
@@ -251,18 +268,53 @@ def report_interruption(step: int) -> None:
 def requeue() -> None:
     """Put this Slurm job back into the queue, where it waits to go on; return only if the cluster does not allow that.
 
-    A job that continues so is still the same to Snakemake, and uses up none of its retries.
+    A job that continues so is still the same to Snakemake. A controller that is busy or just changing over is asked
+    again; what it says is logged.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return
-    try:
-        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
+    command = ["scontrol", "requeue", job]
+    for attempt in range(_REQUEUE_TRIES):
+        if attempt:
+            time.sleep(_REQUEUE_PAUSE)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_ANSWER_SECONDS)
+        except OSError as error:
+            _LOG.warning("`%s` cannot be started: %s", " ".join(command), error)
+            return
+        except subprocess.TimeoutExpired:
+            _LOG.warning("`%s` has not answered for %s s", " ".join(command), _ANSWER_SECONDS)
+            continue
+        if done.returncode == 0:
+            # Slurm ends this process along with the job's others.
+            time.sleep(_REQUEUE_SECONDS)
+            return
+        said = done.stderr.strip() or f"nothing, with exit status {done.returncode}"
+        _LOG.warning("`%s` says: %s", " ".join(command), said)
+
+
+def _end_with(parent: int, number: int) -> None:
+    """Have the kernel send this process a signal when its parent ends, be it by one that nobody can act on.
+
+    The run's lock counts as free then, and nothing else would end what the parent has started. Linux only. The signal
+    follows the thread that started this process; for ranks and srun that is the launcher's main one.
+
+    Args:
+        parent: process number of the parent, which may have ended already.
+        number: the signal.
+    """
+    if _PRCTL is None:
         return
-    if done.returncode == 0:
-        # Slurm ends this process along with the job's others.
-        time.sleep(_REQUEUE_SECONDS)
+    _PRCTL(_DEATH_SIGNAL, ctypes.c_ulong(number))
+    if os.getppid() != parent:
+        os.kill(os.getpid(), number)
+
+
+def _end_with_launcher() -> None:
+    """End this process with its launcher; nothing where no launcher started it."""
+    if os.environ.get(_LAUNCHER):
+        _end_with(int(os.environ[_LAUNCHER]), signal.SIGKILL)
 
 
 def _explain(rank: int, exit_code: int, message: str) -> DnatuneError:
@@ -305,6 +357,7 @@ def join(timeout_seconds: int) -> Rank:
     Raises:
         RunError: the process was not started by the launcher.
     """
+    _end_with_launcher()
     missing = [name for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR") if name not in os.environ]
     if missing:
         raise RunError(
@@ -338,6 +391,7 @@ def join_scorers() -> Rank:
 
     They exchange results alone, so gloo serves on GPUs too.
     """
+    _end_with_launcher()
     rank = Rank(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)), _own_device())
     if rank.world > 1:
         from torch import distributed
