@@ -217,7 +217,7 @@ def test_a_killed_rank_ends_its_job_at_once_and_the_retry_is_right(new_place, cl
     assert losses(workplace) == uncut
 
 
-def ranks_of(workplace):
+def ranks_of(workplace, count=2):
     """Return the processes of finetune.py that write below a workplace."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -228,7 +228,7 @@ def ranks_of(workplace):
             continue
         if any(word.endswith("finetune.py") for word in words[1:3]) and place == workplace.folder:
             found.append(int(folder.name))
-    assert len(found) == 2, found
+    assert len(found) == count, found
     return sorted(found)
 
 
@@ -239,12 +239,82 @@ def test_a_second_snakemake_waits_for_the_first_ones_run(new_place, cluster, unc
     first.wait()
     holder = json.loads((workplace.results / RUN / "checkpoints/run.lock").read_text())
     assert holder["job"] in {row["id"] for row in cluster.jobs()}
+    # The run stands still until the second job has come.
+    ranks = ranks_of(workplace)
+    for rank in ranks:
+        os.kill(rank, signal.SIGSTOP)
     assert workplace.submit(LONG, "--unlock").code == 0
-    done = workplace.complete_on_slurm(LONG, TARGET)
-    assert "Trying to restart" not in done.output
-    assert f"waiting: Slurm job {holder['job']}" in log.read_text()
+    second = workplace.start(LONG, TARGET)
+    wait("the second job waits", lambda: log.exists() and f"waiting: Slurm job {holder['job']}" in log.read_text())
+    for rank in ranks:
+        os.kill(rank, signal.SIGCONT)
+    assert second.wait(300) == 0, workplace.said()
+    assert "Trying to restart" not in workplace.said()
+    # What the first has made in the meantime is the run; it is not made twice.
+    waited = log.read_text()
+    assert "this very run is complete" in waited and f"step 10 of {STEPS}" not in waited
     assert losses(workplace) == uncut
     assert not (workplace.results / RUN / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("requeued", [False, True], ids=["never begun", "requeued"])
+def test_a_second_snakemake_is_refused_while_jobs_of_the_first_would_start_later(new_place, cluster, requeued):
+    workplace = new_place()
+    if requeued:
+        job, first, _ = started(workplace, cluster)
+        number = job["id"]
+    else:
+        # Somebody else has all nodes.
+        cluster.run("sbatch", "--nodes=3", "--exclusive", "--output=/dev/null", "--wrap=sleep 600")
+        first = workplace.start(LONG, TARGET)
+        (number,) = wait("it is submitted", lambda: re.findall(r"submitted with SLURM jobid (\d+)", workplace.said()))
+        # Its number is written down a moment later.
+        wait("it is noted", lambda: number in noted(workplace))
+    first.kill()
+    first.wait()
+    if requeued:
+        cluster.run("scontrol", "requeuehold", number)
+    wait("it is pending", lambda: (number, "PENDING") in {(row["id"], row["state"]) for row in cluster.jobs()})
+    assert workplace.submit(LONG, "--unlock").code == 0
+    done = workplace.submit(LONG, TARGET)
+    assert done.code != 0 and "Traceback" not in done.output
+    assert f"{number} (rule_finetune_wildcards_tiny_prom_core_all_adamw_3)" in done.output
+    assert f"scancel {number}" in done.output
+    assert "submitted with SLURM jobid" not in done.output
+    # Another workflow of the same folder goes its own way, and so does a look at what would be done.
+    assert workplace.submit({**LONG, "name": "other"}, f"results/other/{RUN}/training.jsonl", "--dry-run").code == 0
+    assert workplace.submit(LONG, TARGET, "--dry-run").code == 0
+
+
+def noted(workplace):
+    """Return what Snakemake has written down of the jobs that are under way."""
+    return "".join(path.read_text() for path in (workplace.folder / ".snakemake/incomplete").glob("*"))
+
+
+def test_a_run_that_slurm_does_not_requeue_goes_on_without_a_retry(new_place, cluster, uncut):
+    workplace = new_place()
+    job, process, log = started(workplace, cluster, "--retries=0")
+    cluster.run("scontrol", "update", f"JobId={job['id']}", "Requeue=0")
+    cluster.run("scancel", "--signal=USR1", job["id"])
+    assert process.wait(400) == 0, workplace.said()
+    said = workplace.said()
+    assert said.count("Trying to restart") == 1
+    assert said.count(f"`scontrol requeue {job['id']}` says: ") == 3
+    assert "continuing from checkpoint" in log.read_text()
+    assert losses(workplace) == uncut
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_killed_launcher_takes_its_ranks_along_and_the_retry_is_right(new_place, cluster, uncut, nodes):
+    workplace = new_place()
+    _, process, _ = started(workplace, cluster, "--set-resources", f"finetune:nodes={nodes}")
+    holder = json.loads((workplace.results / RUN / "checkpoints/run.lock").read_text())
+    ranks = ranks_of(workplace, 2 * nodes)
+    os.kill(holder["process"], signal.SIGKILL)
+    wait("the ranks have ended", lambda: not any(Path(f"/proc/{rank}/cwd").exists() for rank in ranks), 15)
+    assert process.wait(300) == 0, workplace.said()
+    assert workplace.said().count("Trying to restart") == 1
+    assert losses(workplace) == as_uncut(uncut, nodes)
 
 
 def test_a_job_that_would_only_fail_again_takes_its_gpus_once(new_place, cluster):
@@ -265,11 +335,12 @@ def test_a_job_that_would_only_fail_again_takes_its_gpus_once(new_place, cluster
 
 def test_a_cancelled_job_ends_snakemake_with_its_number(new_place, cluster):
     workplace = new_place()
-    job, process, _ = started(workplace, cluster, "--retries=0")
+    job, process, _ = started(workplace, cluster)
     cluster.run("scancel", job["id"])
     assert process.wait(120) != 0
     said = workplace.said()
     assert f"SLURM-job '{job['id']}' failed" in said and "CANCELLED" in said
+    assert "Trying to restart" not in said and said.count("submitted with SLURM jobid") == 1
 
 
 def test_accounting_that_stops_half_way_hangs_nothing(new_place, cluster, uncut):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dnatune import launching
+from dnatune import errors, launching
 from dnatune.errors import ModelError, RunError
 from samples import ROOT
 
@@ -226,3 +226,16 @@ def test_a_requeue_that_is_refused_is_tried_again_and_told(tmp_path, monkeypatch
     assert (launching._REQUEUE_SECONDS in slept) == (refusals < 3)
     # Waiting for the program to answer is made of shorter ones.
     assert [seconds for seconds in slept if 1 < seconds < launching._REQUEUE_SECONDS] == [20] * (tries - 1)
+
+
+@pytest.mark.parametrize(
+    ("log", "interrupted"),
+    [
+        ("launcher …\n\ndnatune: Interrupted: the run is saved at step 7\n  to do: nothing\n", True),
+        ("dnatune: Interrupted: saved\n…\ndnatune: RunError: rank 0 ended\n", False),
+        ("it says dnatune: Interrupted: of another\n", False),
+        ("", False),
+    ],
+)
+def test_a_log_tells_a_run_that_was_saved(log, interrupted):
+    assert errors.was_interrupted(log) is interrupted

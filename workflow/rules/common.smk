@@ -16,7 +16,7 @@ from snakemake.jobs import GroupJob, Job
 SCRIPTS = Path(workflow.current_basedir).parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from dnatune import configuration, downloads, errors, origins, sites
+from dnatune import configuration, downloads, errors, origins, runlock, sites
 from dnatune.errors import DnatuneError
 from dnatune.tasks import SPLITS
 
@@ -76,21 +76,63 @@ shell.prefix(
 )
 
 
+# Of the jobs that this Snakemake has submitted: Slurm's number, and which logs (by their time of change) end with word
+# that the run was saved. A log that an attempt which never began has left as it was counts once.
+_NUMBERS = {}
+_SAVED = {}
+_register, _postprocess = Job.register, Job.postprocess
+
+
+def _noted(job, external_jobid=None):
+    """Note with a job's outputs which Slurm job makes them, which Snakemake forgets once that job has begun."""
+    if external_jobid:
+        _NUMBERS[job] = external_jobid
+    elif not workflow.is_main_process:
+        external_jobid = os.environ.get("SLURM_JOB_ID")
+    _register(job, external_jobid)
+
+
+async def _still_noted(job, *arguments, error=False, **options):
+    """Keep that note where the job ends inside Slurm without its outputs: it may be back in the queue."""
+    await _postprocess(job, *arguments, error=error, **options)
+    if error and not workflow.is_main_process:
+        job.register()
+
+
 def _retries(job):
-    """Return how often a failed job may be tried again: not at all where it would only fail again."""
-    if any(Path(log).is_file() and errors.would_repeat(Path(log).read_text("utf-8", "replace")) for log in job.log):
+    """Return how often a failed job may be tried again, continuations of a saved run not counted.
+
+    Not at all where it would only fail again, or where somebody has cancelled it.
+    """
+    logs = {log: Path(log).read_text("utf-8", "replace") for log in job.log if Path(log).is_file()}
+    if any(map(errors.would_repeat, logs.values())):
         return 0
-    return job.rule.restart_times
+    if job in _NUMBERS:
+        # A lost node, a preemption and a time limit have states of their own.
+        if runlock.job_state(_NUMBERS[job]) == "CANCELLED":
+            return 0
+        saved = {Path(log).stat().st_mtime_ns for log, text in logs.items() if errors.was_interrupted(text)}
+        _SAVED.setdefault(job, set()).update(saved)
+    return job.rule.restart_times + len(_SAVED.get(job, ()))
 
 
 # Snakemake tries whatever fails again, without a way to say of one job that it shall not.
+Job.register, Job.postprocess = _noted, _still_noted
 Job.restart_times = property(_retries)
 GroupJob.restart_times = property(lambda group: min(job.restart_times for job in group.jobs))
+
+
+def _refuse_left_over():
+    """Stop where jobs that an earlier Snakemake left in the queue would make the same files after this one's."""
+    runlock.refuse_pending(
+        {number for job in workflow.dag.needrun_jobs() for number in workflow.persistence.external_jobids(job)}
+    )
 
 
 onstart:
     if workflow.executor_plugin.name == "slurm":
         _or_stop(SITE.require_slurm)
+        _or_stop(_refuse_left_over)
 
 
 wildcard_constraints:

@@ -81,6 +81,12 @@ def would_repeat(log: str) -> bool:
     return re.search(rf"^dnatune: (?:{kinds}): ", log, re.MULTILINE) is not None
 
 
+def was_interrupted(log: str) -> bool:
+    """Tell from a failed script's log whether the run was saved before its end, so that it only has to go on."""
+    names = re.findall(r"^dnatune: (\w+): ", log, re.MULTILINE)
+    return names[-1:] == [Interrupted.__name__]
+
+
 def run_script(main: Callable[[], None]) -> None:
     """Run a script's `main` and exit: 0, or the error's status with its message instead of a traceback.
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,7 @@ def alive(holder: dict[str, Any], path: Path) -> bool:
         # This job was requeued. What it was before has ended, or is on a node that Slurm lost and may not know it yet.
         return _beating(path, 3 * _BEAT)
     if holder["job"]:
-        state = _job_state(holder["job"])
+        state = job_state(holder["job"])
         if state is not None:
             return state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
     return _beating(path, _SILENCE)
@@ -163,8 +163,11 @@ def _beating(path: Path, seconds: float) -> bool:
         return False
 
 
-def _job_state(job: str) -> str | None:
-    """Return a job's state, `GONE` if Slurm knows it no more; None where Slurm cannot be asked."""
+def job_state(job: str) -> str | None:
+    """Return a Slurm job's state, `GONE` if Slurm knows it no more; None where Slurm cannot be asked.
+
+    An ended job is known for the cluster's MinJobAge, with accounting and without.
+    """
     try:
         command = ["squeue", "--noheader", "--jobs", job, "--states", "all", "--format", "%T"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -173,6 +176,34 @@ def _job_state(job: str) -> str | None:
     if done.returncode:
         return "GONE" if "Invalid job id" in done.stderr else None
     return done.stdout.strip() or "GONE"
+
+
+def refuse_pending(jobs: Set[str]) -> None:
+    """Refuse to go on while Slurm jobs that would write the same files are still to start.
+
+    One that runs is another matter: it holds the locks of its runs, and whoever comes second waits for it.
+
+    Args:
+        jobs: Slurm's numbers of jobs that were submitted for the files.
+
+    Raises:
+        RunError: some of them are pending. Where Slurm cannot be asked, none counts as pending.
+    """
+    if not jobs:
+        return
+    try:
+        command = ["squeue", "--me", "--noheader", "--states", "PENDING", "--format", "%i|%k"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return
+    pending = dict(line.split("|", 1) for line in done.stdout.splitlines() if "|" in line)
+    found = sorted(jobs & pending.keys())
+    if found:
+        raise RunError(
+            "an earlier Snakemake has left jobs in the queue, which would make the same files again after this one: "
+            + ", ".join(f"{number} ({pending[number]})" for number in found),
+            fix=f"scancel {' '.join(found)}; then start again",
+        )
 
 
 def _beat(path: Path, own: dict[str, Any], ended: threading.Event) -> None:
