@@ -190,17 +190,17 @@ class Meter:
     peak: float
     checkpointing: bool
 
-    def work(self, batches: Sequence[PackedBatch], counting: Sequence[PackedBatch]) -> list[int]:
+    def work(self, batches: Sequence[PackedBatch], own: Sequence[PackedBatch]) -> list[int]:
         """Return tokens, executed and needed operations of a rank for one gradient.
 
         Args:
             batches: its micro-batches.
-            counting: those of them that are not there only because another rank has one more.
+            own: those of them that hold its share; one more may only keep step with the other ranks.
         """
         done = sum((executed(batch) for batch in batches), Work(0, 0, 0))
         if self.dimensions is None:
             return [done.tokens, 0, 0]
-        needed = sum((floor(batch) for batch in counting), Work(0, 0, 0))
+        needed = sum((floor(batch) for batch in own), Work(0, 0, 0))
         return [
             done.tokens,
             training_flops(self.dimensions, done, self.checkpointing),

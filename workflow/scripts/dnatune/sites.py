@@ -42,7 +42,7 @@ RESOURCES = (
 _BOUND = ("nodes", "tasks", "mpi", "ranks", "gres", "tasks_per_gpu", "slurm_extra")
 #: Seconds that a finetune job has before its signal, at the least. It starts, loads a model and takes steps, and Slurm
 #: may send the signal a minute early (sbatch(1), --signal).
-_BEFORE_SIGNAL = 300
+BEFORE_SIGNAL = 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -286,7 +286,7 @@ def _check_jobs(site: Site) -> None:
                 where=f"{site.path}: key 'runtime'",
                 fix="give 2m or more",
             )
-    least = math.ceil((site.slurm["signal_seconds"] + _BEFORE_SIGNAL) / 60)
+    least = math.ceil((site.slurm["signal_seconds"] + BEFORE_SIGNAL) / 60)
     for optimizer in (None, *site.optimizers):
         runtime = str(site.resources("finetune", optimizer, None, site.mem_mb, site.runtime)["runtime"])
         if _minutes(runtime) < least:

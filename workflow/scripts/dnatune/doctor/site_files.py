@@ -10,11 +10,12 @@ from dnatune.doctor.cluster import Node, Partition, members
 from dnatune.doctor.findings import Finding, Level
 from dnatune.errors import DnatuneError
 from dnatune.files import publish_file
+from dnatune.sites import BEFORE_SIGNAL
 
 #: Longest job that the site file allows where the partition does: the default of the site schema, in minutes.
 _RUNTIME = 12 * 60
-#: The default of slurm.signal_seconds, and the seconds that a site must leave a finetune job before its signal.
-_SIGNAL, _BEFORE_SIGNAL = 300, 300
+#: The default of slurm.signal_seconds.
+_SIGNAL = 300
 #: Least memory of a job with a model in it, in MB: merging holds one of 8e9 parameters in fp32, which is 32 000.
 _ENOUGH_FOR_A_MODEL = 48_000
 
@@ -59,10 +60,10 @@ def slurm_site(partition: Partition, nodes: Sequence[Node], account: str | None,
     ]
     if gpus:
         lines.append(f"  gpu_type: {_word(only)}" if only else "  # gpu_type: a100")
-    if 60 * minutes < _BEFORE_SIGNAL + _SIGNAL:
+    if 60 * minutes < BEFORE_SIGNAL + _SIGNAL:
         lines.append("  # Jobs are short here. A checkpoint must be written in this time.")
         # 10 is the least that a site may have.
-        lines.append(f"  signal_seconds: {max(10, 60 * minutes - _BEFORE_SIGNAL)}")
+        lines.append(f"  signal_seconds: {max(10, 60 * minutes - BEFORE_SIGNAL)}")
     lines += [
         "  # What cannot be seen from here; remove the # where it holds.",
         "  # qos: normal",
