@@ -18,7 +18,7 @@ demo: $(READY)
 	@echo "Report: results/demo/report.html"
 
 # Two processes share the tests, by file; with a thread each they do not fight for two cores.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=15 --numprocesses 2 --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=15 --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: $(READY) lint
 	$(PYTEST) -m "not slow and not gpu"

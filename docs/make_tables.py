@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
-from dnatune import configuration  # noqa: E402
+from dnatune import validation  # noqa: E402
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     page = ROOT / "config" / "README.md"
     text = page.read_text("utf-8")
     for name in ("config", "site"):
-        rows = map(configuration.markdown_row, configuration.schema_rows(configuration.load_schema(name)))
+        rows = map(validation.markdown_row, validation.schema_rows(validation.load_schema(name)))
         table = "\n".join(["| key | type | unit | default | meaning |", "|---|---|---|---|---|", *rows])
         between = rf"(<!-- {name} keys -->\n).*?(\n<!-- end -->)"
         text, found = re.subn(between, lambda m, table=table: m[1] + table + m[2], text, flags=re.DOTALL)

@@ -8,22 +8,6 @@ import pytest
 from dnatune.records import instruction_records, read_csv, write_records
 from samples import ROOT, TASK, make_tiny_model
 
-#: Files whose tests look at one finished run of the workflow.
-_ONE_RUN = {f"tests/workflow/test_{name}.py" for name in ("bad_input", "chain", "reruns")}
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
-    """Where processes share the tests, a file's stay in one, for they share what is costly to make."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByFile(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return "the finished run" if file in _ONE_RUN else file
-
-    return ByFile(config, log)
-
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

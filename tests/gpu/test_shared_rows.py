@@ -126,3 +126,28 @@ def test_where_memory_ends_the_micro_batch_is_halved_and_the_gradient_the_same(
     halved = gradients_of(model, examples, count, fit.micro_batch_size)
     for name, gradient in halved.items():
         assert (gradient - whole[name]).norm() < 5e-6 * whole[name].norm(), name
+
+
+def test_where_memory_ends_the_scored_batch_is_halved_and_the_scores_the_same(
+    tmp_path, simulated_rows, prepared, scarce, caplog
+):
+    folder = make_tiny_model(tmp_path / "tiny", simulated_rows, hidden_size=512, intermediate_size=2048)
+    tokenizer, examples = encode(folder, prepared)
+    likelihood = models.LabelLikelihood(models.load_model(folder, tokenizer, torch.float32).to(DEVICE).eval())
+    count = len(examples)
+
+    def score():
+        torch.cuda.empty_cache()
+        return label_log_probabilities(likelihood, examples, range(count), count, True, DEVICE)
+
+    score()
+    torch.cuda.empty_cache()
+    idle = torch.cuda.memory_reserved()
+    torch.cuda.reset_peak_memory_stats()
+    whole = score()
+    needed = torch.cuda.max_memory_reserved() - idle
+    scarce(idle + needed // 2)
+    with caplog.at_level("INFO"):
+        halved = score()
+    assert f"{count} examples at once need more memory" in caplog.text
+    assert np.abs(halved - whole).max() < 2e-5

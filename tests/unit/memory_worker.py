@@ -13,7 +13,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     options = parser.parse_args()
 
-    from dnatune.launching import join
+    from dnatune.ranks import join
 
     rank = join(60)
     import torch

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from dnatune import metrics
-from dnatune.comparison import tasks_by_name
 from dnatune.files import read_json, write_json, write_json_lines
+from dnatune.finished import tasks_by_name
 from dnatune.predictions import write_answers, write_predictions
 
 PROMOTERS = {

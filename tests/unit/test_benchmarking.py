@@ -9,11 +9,12 @@ import xml.etree.ElementTree as ElementTree
 from types import SimpleNamespace
 
 import pytest
+import torch
 import yaml
 
 from dnatune import benchmark_page, benchmarking, configuration, timing
 from dnatune.errors import ConfigurationError, DataError
-from dnatune.launching import Rank
+from dnatune.ranks import Rank
 from samples import ROOT
 
 SMALL = {
@@ -35,11 +36,13 @@ def settings_of(**changes) -> dict:
     return configuration.resolve({**config, "benchmark": {**SMALL, **changes}}).benchmark_settings()
 
 
-def test_tasks_take_turns():
+def test_tasks_take_turns_and_each_is_told_as_it_ends(caplog):
     order = []
     tasks = {name: lambda name=name: order.append(name) or len(order) for name in "ab"}
-    assert timing.by_turns(tasks, 3, timing.Neighbours(0)) == {"a": [1, 3, 5], "b": [2, 4, 6]}
+    with caplog.at_level("INFO"):
+        assert timing.by_turns(tasks, 3, timing.Neighbours(0)) == {"a": [1, 3, 5], "b": [2, 4, 6]}
     assert order == list("ababab")
+    assert caplog.messages[3] == "round 2 of 3: b: 4"
 
 
 class Counted(timing.Neighbours):
@@ -181,3 +184,17 @@ def test_tables_and_figure_show_every_recipe(finished):
     assert told in benchmark_page.table({**result, "training": training})
     training["constancy"]["part_used"] = False
     assert told not in benchmark_page.table({**result, "training": training})
+
+
+@pytest.mark.slow
+def test_the_kernels_of_attention_are_compared_and_those_that_are_not_there_told():
+    command = [sys.executable, ROOT / "benchmarks/attention.py", "--examples", "6", "--heads", "2", "--width", "8"]
+    done = subprocess.run([*command, "--repeats", "2"], capture_output=True, text=True, check=True)
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")][1:]
+    assert [row[0] for row in rows][:2] == ["SDPA, as dnatune calls it", "SDPA, memory-efficient"]
+    found = {row[0]: row[1:] for row in rows}
+    for way in ("SDPA, as dnatune calls it", "SDPA, math"):
+        first, later = (float(cell.split()[0]) for cell in found[way])
+        assert first > 0 and later > 0
+    if not torch.cuda.is_available():
+        assert "CPU" in found["flex_attention"][0] and "backend" in found["SDPA, cuDNN"][0]

@@ -15,7 +15,7 @@ from scipy import stats
 from sklearn.metrics import f1_score, matthews_corrcoef, roc_auc_score
 from synthetic_results import PROMOTERS, SPLICE, Results
 
-from dnatune import answers, comparison, pairs, segments, statistics
+from dnatune import answers, comparison, finished, pairs, segments, statistics
 from dnatune.errors import ConfigurationError, DataError
 
 ROOT = Path(__file__).parents[2]
@@ -24,9 +24,9 @@ ROOT = Path(__file__).parents[2]
 def read(results: Results):
     """Return (groups, rows) of synthetic results, through the library."""
     places = zip(results.evaluations, results.adapters, results.logs, strict=True)
-    groups = comparison.group_runs(comparison.read_run(*place, results.tasks) for place in places)
-    baselines = [comparison.read_baseline(folder, results.tasks) for folder in results.baselines]
-    audits = comparison.read_audits(results.audits, results.tasks)
+    groups = finished.group_runs(finished.read_run(*place, results.tasks) for place in places)
+    baselines = [finished.read_baseline(folder, results.tasks) for folder in results.baselines]
+    audits = finished.read_audits(results.audits, results.tasks)
     return groups, comparison.comparison_rows(groups, baselines, results.tasks, audits, 0.95)
 
 
@@ -483,7 +483,7 @@ def test_bad_input_is_one_clear_error(results, name):
 )
 def test_incomplete_settings_are_refused(settings, message):
     with pytest.raises(ConfigurationError, match=message):
-        comparison.tasks_by_name(settings)
+        finished.tasks_by_name(settings)
 
 
 @pytest.mark.parametrize("given", [{}, {"level": 0.95}, {"equivalence_margin": 0.01, "level": 0.95, "alpha": 0.05}])

@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 import yaml
 
-from dnatune import configuration
+from dnatune import configuration, validation
 from dnatune.errors import ConfigurationError
 from dnatune.simulate import SimulationSettings
 from samples import ROOT
@@ -134,21 +134,21 @@ def test_the_grid_is_the_product():
 
 
 def test_the_schema_agrees_with_the_simulator():
-    properties = configuration.load_schema("config")["properties"]["data"]["properties"]["simulated"]["properties"]
+    properties = validation.load_schema("config")["properties"]["data"]["properties"]["simulated"]["properties"]
     assert {key: part["default"] for key, part in properties.items()} == dataclasses.asdict(SimulationSettings())
 
 
 def test_every_key_has_unit_and_meaning():
     for name in ("config", "site"):
-        for key, _, unit, _, meaning in configuration.schema_rows(configuration.load_schema(name)):
+        for key, _, unit, _, meaning in validation.schema_rows(validation.load_schema(name)):
             assert unit and meaning, f"{name} key {key}"
 
 
 def test_the_page_shows_every_key():
     page = (ROOT / "config/README.md").read_text()
     for name in ("config", "site"):
-        for row in configuration.schema_rows(configuration.load_schema(name)):
-            assert configuration.markdown_row(row) in page, f"`make docs` writes the tables anew: {row[0]}"
+        for row in validation.schema_rows(validation.load_schema(name)):
+            assert validation.markdown_row(row) in page, f"`make docs` writes the tables anew: {row[0]}"
 
 
 def test_shipped_configurations_are_valid():

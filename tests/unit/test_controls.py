@@ -7,7 +7,7 @@ import pytest
 from synthetic_results import Results
 from test_comparison import read
 
-from dnatune import comparison, controls, pairs, report
+from dnatune import comparison, controls, finished, pairs, report
 from dnatune.errors import DataError
 from dnatune.report import controls as shown
 from dnatune.tasks import GUE
@@ -53,7 +53,7 @@ def results(tmp_path):
 
 def test_base_and_published_rows_stand_behind_the_baselines(results):
     base = controls.ZeroShot(
-        "tiny", "prom_core_all", comparison.read_baseline(results.baselines[1], results.tasks).metrics
+        "tiny", "prom_core_all", finished.read_baseline(results.baselines[1], results.tasks).metrics
     )
     figure = controls.Published("prom_core_all", "CNN", {"mcc": 0.6, "accuracy": 0.8}, "somewhere")
     rows = controls.control_rows([base], [figure], results.tasks)
@@ -64,7 +64,7 @@ def test_base_and_published_rows_stand_behind_the_baselines(results):
     assert all(row.keys() == set(comparison.COLUMNS) for row in rows)
     assert (rows[1]["accuracy"], rows[1]["auroc"]) == (0.8, None)
     groups, runs = read(results)
-    audits = comparison.read_audits(results.audits, results.tasks)
+    audits = finished.read_audits(results.audits, results.tasks)
     evidence = report.Evidence(
         results.settings,
         results.tasks,
@@ -114,7 +114,7 @@ FOUND = {
 
 def page_of(results, *found):
     groups, rows = read(results)
-    audits = comparison.read_audits(results.audits, results.tasks)
+    audits = finished.read_audits(results.audits, results.tasks)
     tests = pairs.pair_rows(groups, results.tasks, pairs.testing_of(results.settings))
     evidence = report.Evidence(
         results.settings, results.tasks, groups, (), rows, tests, audits, (), {}, "", contaminations=found

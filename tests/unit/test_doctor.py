@@ -1,117 +1,29 @@
 """Doctor reads what Slurm of several versions says, and judges it; nothing it asks can make it fail."""
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import yaml
+from slurm_answers import (
+    ANSWERS,
+    CONFIG_22,
+    CONFIG_25,
+    MISSING,
+    NODES,
+    NVIDIA_SMI,
+    PARTITIONS,
+    REFUSED,
+    cluster_says,
+    findings_by_subject,
+)
 
 from dnatune import doctor, launching, sites
-from dnatune.configuration import check, load_schema
 from dnatune.doctor import cluster, machine_checks, site_files, slurm_checks
-from dnatune.doctor.answers import Answer, Ask, ask
+from dnatune.doctor.answers import Answer, ask
 from dnatune.doctor.cluster import Node, Partition
 from dnatune.doctor.findings import Finding, Level
-
-ROOT = Path(__file__).resolve().parents[2]
-
-#: Lines of `scontrol show config`, Slurm 22.05.8.
-CONFIG_22 = """Configuration data as of 2026-11-24T00:03:40
-AccountingStorageEnforce = associations
-AccountingStorageHost   = 127.0.0.1
-AccountingStorageTRES   = cpu,mem,energy,node,billing,fs/disk,vmem,pages,gres/gpu
-AccountingStorageType   = accounting_storage/slurmdbd
-ClusterName             = dnatune
-GresTypes               = gpu
-JobRequeue              = 1
-MinJobAge               = 300 sec
-PowerPlugin             = 
-SelectType              = select/cons_tres
-SelectTypeParameters    = CR_CPU_MEMORY
-SlurmctldHost[0]        = vm(127.0.0.1)
-SlurmctldTimeout        = 120 sec
-SLURM_VERSION           = 22.05.8
-
-Slurmctld(primary) at vm is UP
-"""  # noqa: W291
-#: The same of Slurm 25.11, which writes (null) where a plugin is switched off.
-CONFIG_25 = """Configuration data as of 2026-04-21T06:19:30
-AccountingStorageEnforce = none
-AccountingStorageType   = (null)
-ClusterName             = linux
-GresTypes               = (null)
-JobRequeue              = 0
-MinJobAge               = 300 sec
-SelectType              = select/linear
-SLURM_VERSION           = 25.11.4
-TrackWCKey              = no
-"""
-#: `scontrol --oneliner show node`, Slurm 22.05.8: as it should be; drained; without GPUs, with memory kept back.
-NODES = (
-    "NodeName=n1 Arch=x86_64 CoresPerSocket=1  CPUAlloc=0 CPUEfctv=16 CPUTot=16 CPULoad=0.19 AvailableFeatures=(null) "
-    "ActiveFeatures=(null) Gres=gpu:8 NodeAddr=127.0.0.1 NodeHostName=vm Port=31522 Version=22.05.8 "
-    "OS=Linux 6.18.44 #1 SMP PREEMPT_DYNAMIC @0  RealMemory=64000 AllocMem=0 FreeMem=22707 Sockets=16 Boards=1 "
-    "State=IDLE ThreadsPerCore=1 TmpDisk=0 Weight=1 Owner=N/A MCS_label=N/A Partitions=gpu,long  "
-    "BootTime=2026-11-23T19:21:20 CfgTRES=cpu=16,mem=62.50G,billing=16,gres/gpu=8 AllocTRES= CapWatts=n/a\n"
-    "NodeName=n2 Arch=x86_64 CoresPerSocket=1  CPUAlloc=0 CPUEfctv=22 CPUTot=24 CPULoad=0.20 AvailableFeatures=(null) "
-    "ActiveFeatures=(null) Gres=gpu:a100:4(S:0-1) NodeAddr=127.0.0.1 NodeHostName=vm Port=24071 Version=22.05.8 "
-    "OS=Linux 6.18.44 #1 SMP PREEMPT_DYNAMIC @0  RealMemory=64000 AllocMem=0 FreeMem=22707 Sockets=24 Boards=1 "
-    "CoreSpecCount=2 CPUSpecList=22-23  State=IDLE+DRAIN ThreadsPerCore=1 TmpDisk=0 Weight=1 Owner=N/A "
-    "MCS_label=N/A Partitions=gpu,long  BootTime=2026-11-23T19:21:20 CfgTRES=cpu=22,mem=62.50G AllocTRES= "
-    "Reason=was Gres=gpu:16 State=IDLE [root@2026-11-24T00:11:58]\n"
-    "NodeName=n3 Arch=x86_64 CoresPerSocket=1  CPUAlloc=0 CPUEfctv=32 CPUTot=32 CPULoad=0.19 AvailableFeatures=(null) "
-    "ActiveFeatures=(null) Gres=(null) NodeAddr=127.0.0.1 NodeHostName=vm Port=26412 Version=22.05.8 "
-    "OS=Linux 6.18.44 #1 SMP PREEMPT_DYNAMIC @0  RealMemory=64000 AllocMem=0 FreeMem=22707 Sockets=32 Boards=1 "
-    "MemSpecLimit=4000 State=IDLE ThreadsPerCore=1 TmpDisk=0 Weight=1 Owner=N/A MCS_label=N/A Partitions=cpu  "
-    "BootTime=2026-11-23T19:21:20 CfgTRES=cpu=32,mem=62.50G,billing=32 AllocTRES= CapWatts=n/a\n"
-)
-#: `scontrol --oneliner show partition`, Slurm 22.05.8.
-PARTITIONS = (
-    "PartitionName=cpu AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL AllocNodes=ALL Default=YES QoS=N/A "
-    "MaxNodes=UNLIMITED MaxTime=UNLIMITED MinNodes=0 LLN=NO MaxCPUsPerNode=UNLIMITED Nodes=n3 State=UP "
-    "DefMemPerNode=UNLIMITED MaxMemPerNode=UNLIMITED\n"
-    "PartitionName=long AllowGroups=ALL AllowAccounts=other,Group AllowQos=ALL AllocNodes=ALL Default=NO QoS=N/A "
-    "MaxNodes=UNLIMITED MaxTime=3-00:00:00 MinNodes=0 LLN=NO MaxCPUsPerNode=8 Nodes=n[1-2] State=UP "
-    "DefMemPerNode=UNLIMITED MaxMemPerNode=32000\n"
-    "PartitionName=gpu AllowGroups=ALL DenyAccounts=guests AllowQos=ALL AllocNodes=ALL Default=NO QoS=N/A "
-    "MaxNodes=UNLIMITED MaxTime=01:30:00 MinNodes=0 LLN=NO MaxCPUsPerNode=UNLIMITED Nodes=n[1-2] State=UP "
-    "DefMemPerNode=UNLIMITED MaxMemPerNode=UNLIMITED\n"
-)
-#: Head of nvidia-smi's table, driver 535.
-NVIDIA_SMI = "| NVIDIA-SMI 535.104.05     Driver Version: 535.104.05   CUDA Version: 12.2     |\n"
-
-ANSWERS = Answer(0, "")
-REFUSED = Answer(
-    1, "", "sacct: error: Sending PersistInit msg\nsacct: error: Problem talking to the database: refused\n"
-)
-MISSING = Answer(127, "", "No such file or directory")
-
-
-def cluster_says(changes: Mapping[str, Answer] | None = None) -> Ask:
-    """Return a stand-in for `ask` on a healthy cluster; `changes` by the beginning of the command line."""
-    said = {
-        "sinfo": Answer(0, "slurm-wlm 22.05.8\n"),
-        "scontrol show config": Answer(0, CONFIG_22),
-        "scontrol --oneliner show node": Answer(0, NODES),
-        "scontrol --oneliner show partition": Answer(0, PARTITIONS),
-        "sacctmgr --noheader --parsable2 show associations": Answer(0, "genomics\nother\ngenomics\n"),
-        "sacctmgr --noheader --parsable2 show user": Answer(0, "other\n"),
-        "sacct ": ANSWERS,
-        "findmnt": Answer(0, "nfs4 server:/home\n"),
-        "stat": Answer(0, "nfs\n"),
-    }
-    said = {**said, **(changes or {})}
-
-    def ask(*command: str) -> Answer:
-        line = " ".join(command)
-        return next((answer for start, answer in said.items() if line.startswith(start)), MISSING)
-
-    return ask
-
-
-def findings_by_subject(findings: list[Finding]) -> dict[str, Finding]:
-    return {finding.subject: finding for finding in findings}
+from samples import ROOT
 
 
 def test_settings_are_read_from_old_and_new_versions():
@@ -432,84 +344,6 @@ def test_interfaces_that_are_up_are_listed_infiniband_first(tmp_path):
     assert machine_checks.interfaces(tmp_path) == ["hsn0", "ibp65s0", "eth0"]
     assert machine_checks.interfaces(tmp_path / "nowhere") == []
     assert machine_checks.interface_finding([]).level is Level.NOTE
-
-
-def test_the_site_file_holds_the_smallest_node_with_gpus(tmp_path):
-    partitions, nodes = cluster.partitions_of(PARTITIONS), cluster.nodes_of(NODES)
-    path = tmp_path / "site.yaml"
-    gpu = site_files.slurm_site(partitions[2], nodes, "12345", None)
-    assert site_files.write_site(gpu, path, ROOT, False).level is Level.OK
-    site = sites.load(ROOT, {"DNATUNE_SITE": str(path)})
-    assert (site.gpus, site.ranks, site.cpus_per_rank, site.mem_mb, site.runtime) == (4, 4, 4, 64_000, "90m")
-    # A number is an account's name; nodes of two kinds can be asked for without a type only.
-    assert site.slurm["account"] == "12345"
-    assert "gpu_type" not in site.slurm
-    assert site.rules["merge"]["mem_mb"] == 48_000
-
-    long = yaml.safe_load(site_files.slurm_site(partitions[1], nodes[1:], None, "ib0"))
-    assert (long["mem_mb"], long["cpus_per_rank"], long["runtime"]) == (32_000, 2, "12h")
-    assert long["slurm"] == {"partition": "long", "gpu_request": "gres", "gpu_type": "a100"}
-
-    cpu = site_files.slurm_site(partitions[0], nodes, None, None)
-    assert site_files.write_site(cpu, path, ROOT, True).level is Level.OK
-    site = sites.load(ROOT, {"DNATUNE_SITE": str(path)})
-    assert (site.gpus, site.ranks, site.cpus_per_rank, site.mem_mb) == (0, 2, 16, 60_000)
-    assert site.slurm["gpu_request"] == "none"
-
-
-@pytest.mark.parametrize(
-    ("limit", "runtime", "signal"), [("00:06:00", "6m", 60), ("00:09:30", "9m", 240), ("00:10:00", "10m", 300)]
-)
-def test_where_jobs_are_short_the_signal_comes_later(tmp_path, limit, runtime, signal):
-    partition = cluster.partitions_of(PARTITIONS.replace("MaxTime=01:30:00", f"MaxTime={limit}"))[2]
-    path = tmp_path / "site.yaml"
-    content = site_files.slurm_site(partition, cluster.nodes_of(NODES), None, None)
-    assert site_files.write_site(content, path, ROOT, False).level is Level.OK
-    site = sites.load(ROOT, {"DNATUNE_SITE": str(path)})
-    assert (site.runtime, site.slurm["signal_seconds"]) == (runtime, signal)
-
-
-@pytest.mark.parametrize(("limit", "word"), [("00:05:00", "5m"), ("00:00:30", "'0h'")])
-def test_a_partition_in_which_no_run_could_be_saved_is_a_problem(tmp_path, limit, word):
-    partition = cluster.partitions_of(PARTITIONS.replace("MaxTime=01:30:00", f"MaxTime={limit}"))[2]
-    content = site_files.slurm_site(partition, cluster.nodes_of(NODES), None, None)
-    finding = site_files.write_site(content, tmp_path / "site.yaml", ROOT, False)
-    assert finding.level is Level.PROBLEM and word in finding.what
-    assert [*tmp_path.iterdir()] == []
-
-
-def test_every_key_that_the_site_file_suggests_exists():
-    partitions, nodes = cluster.partitions_of(PARTITIONS), cluster.nodes_of(NODES)
-    text = site_files.slurm_site(partitions[2], nodes, None, "ib0")
-    suggested = text.replace("  # ", "  ").replace(
-        "  What cannot be seen from here; remove the # where it holds.\n", ""
-    )
-    slurm = check(yaml.safe_load(suggested), load_schema("site"), "site:")["slurm"]
-    assert {"account", "qos", "gpu_type", "every_job_needs_gpu", "modules", "network_interface", "scratch"} <= {*slurm}
-
-
-def test_a_site_file_that_is_there_is_kept_unless_forced(tmp_path):
-    path = tmp_path / "site.yaml"
-    path.write_text("nodes: 1\n# mine\n")
-    content = site_files.machine_site(0, 8000)
-    assert site_files.write_site(content, path, ROOT, False).level is Level.NOTE
-    assert path.read_text() == "nodes: 1\n# mine\n"
-    assert site_files.write_site(content, path, ROOT, True).level is Level.OK
-    assert path.read_text() == content
-
-    path.write_text("noodles: 1\n")
-    wrong = site_files.write_site(content, path, ROOT, False)
-    assert wrong.level is Level.PROBLEM
-    assert "noodles" in wrong.what
-
-
-def test_a_site_file_that_the_workflow_would_refuse_is_not_written(tmp_path):
-    path = tmp_path / "site.yaml"
-    refused = site_files.write_site("gpus_per_node: 4\nranks_per_node: 8\n", path, ROOT, False)
-    assert refused.level is Level.PROBLEM
-    assert [*tmp_path.iterdir()] == []
-    (tmp_path / "file").touch()
-    assert site_files.write_site("nodes: 1\n", tmp_path / "file" / "site.yaml", ROOT, False).level is Level.PROBLEM
 
 
 def test_a_healthy_cluster_has_no_problem():

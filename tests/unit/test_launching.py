@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dnatune import errors, launching
+from dnatune import errors, launching, ranks
 from dnatune.errors import ModelError, RunError
 from samples import ROOT
 
@@ -100,7 +100,7 @@ def assert_ends(process):
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends them")
 def test_ranks_end_with_a_launcher_that_is_killed(tmp_path):
     """Its lock counts as free from then on."""
-    body = "from dnatune import launching\nlaunching.join_scorers()\n" + NOTED.format(repr(str(tmp_path / "pid")))
+    body = "from dnatune import ranks\nranks.join_scorers()\n" + NOTED.format(repr(str(tmp_path / "pid")))
     command = [sys.executable, ROOT / "workflow/scripts/launch.py", "--ranks", "1", script(tmp_path, body)]
     launcher = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     process = number_in(tmp_path / "pid")
@@ -144,7 +144,7 @@ def test_every_rank_runs_with_its_place(tmp_path):
 def test_a_process_that_nobody_launched_is_told_how(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(RunError, match="not started as a rank") as caught:
-        launching.join(10)
+        ranks.join(10)
     assert "launch.py" in caught.value.fix
 
 
@@ -168,9 +168,9 @@ def test_gpus_that_torch_cannot_use_are_not_passed_over(monkeypatch, environment
         monkeypatch.setenv(name, value)
     if expected is None:
         with pytest.raises(RunError, match=r"given the GPUs [01,]+(?s:.*)TORCH_INDEX"):
-            launching.sees_gpu()
+            ranks.sees_gpu()
     else:
-        assert launching.sees_gpu() is expected
+        assert ranks.sees_gpu() is expected
 
 
 @pytest.mark.parametrize("cpus", [None, 8])

@@ -61,10 +61,10 @@ class Room(nn.Module):
     def get_base_model(self):
         return self
 
-    def gradient_checkpointing_enable(self, _):
+    def activation_checkpointing_enable(self, _):
         self.recomputing = True
 
-    def gradient_checkpointing_disable(self):
+    def activation_checkpointing_disable(self):
         self.recomputing = False
 
     def forward(self, batch):

@@ -13,7 +13,7 @@ from test_controls import FOUND
 from test_report import base_of, downloads, evidence_of, outline, render, section_of, words
 from test_tuning import chosen, trial
 
-from dnatune import comparison, controls, report
+from dnatune import controls, finished, report
 from dnatune.report import tunings
 
 REASON = "the test items are all of one class"
@@ -117,7 +117,7 @@ def test_an_mcc_that_is_null_is_read_and_one_that_is_a_word_is_not(tmp_path):
     made.add_run("adamw")
     path = made.evaluations[0] / "metrics.json"
     change(path, mcc=None)
-    assert comparison.read_metrics(path, made.tasks["prom_core_all"])["mcc"] is None
+    assert finished.read_metrics(path, made.tasks["prom_core_all"])["mcc"] is None
 
 
 @pytest.mark.parametrize(

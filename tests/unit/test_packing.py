@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnatune import models
-from dnatune.launching import Rank
 from dnatune.packing import Rows, chunks, pack_scoring, pack_training, tree_mask
 from dnatune.prompts import EncodedExamples, encode_examples
+from dnatune.ranks import Rank
 from dnatune.records import instruction_records
 from dnatune.scoring import label_log_probabilities
 from dnatune.training import Trainer
@@ -241,3 +241,7 @@ def toy():
         vocab_size=41, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
     )
     return LlamaForCausalLM(config).eval()
+
+
+def test_no_kernel_that_builds_a_plan_for_every_shape_is_asked():
+    assert not torch.backends.cuda.cudnn_sdp_enabled()

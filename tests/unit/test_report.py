@@ -17,7 +17,7 @@ from synthetic_results import PROMOTERS, SPLICE, Results
 from test_comparison import pairs_of, read
 from test_tuning import searched
 
-from dnatune import answers, comparison, controls, figures, origins, pairs, palette, report, segments
+from dnatune import answers, comparison, controls, figures, finished, origins, pairs, palette, report, segments
 
 #: Without base models that were asked, there is nothing to say of what they have seen.
 SECTIONS = [section.name for section in report.SECTIONS if section.name != "contamination"]
@@ -33,8 +33,8 @@ def evidence_of(
     published: Sequence[controls.Published] = (),
 ) -> report.Evidence:
     groups, rows = read(results)
-    baselines = [comparison.read_baseline(folder, results.tasks) for folder in results.baselines]
-    audits = comparison.read_audits(results.audits, results.tasks)
+    baselines = [finished.read_baseline(folder, results.tasks) for folder in results.baselines]
+    audits = finished.read_audits(results.audits, results.tasks)
     scored = segments.segment_rows(
         groups, results.tasks, segments.read_segments(results.records, results.tasks, audits)
     )
@@ -55,7 +55,7 @@ def render(results: Results, *contaminations: Mapping[str, Any], **others: Seque
 def base_of(results: Results, skill: float = 0.2) -> controls.ZeroShot:
     """Return a base model without fine-tuning, by what it answers to the first task."""
     results.add_baseline("zero-shot", skill)
-    metrics = comparison.read_baseline(results.baselines.pop(), results.tasks).metrics
+    metrics = finished.read_baseline(results.baselines.pop(), results.tasks).metrics
     return controls.ZeroShot("tiny", "prom_core_all", metrics)
 
 

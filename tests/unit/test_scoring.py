@@ -1,9 +1,12 @@
-"""Free decoding: batches answer as single prompts do, and only a label is an answer."""
+"""Batches decode as single prompts do, only a label is an answer, and a batch is halved where memory ends."""
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from dnatune import models, scoring
+from dnatune.errors import RunError
 from dnatune.prompts import encode_examples
 from dnatune.records import instruction_records
 from samples import TASK
@@ -34,3 +37,52 @@ def test_batched_decoding_equals_decoding_one_by_one(tiny_model, simulated_rows)
 )
 def test_only_a_label_is_an_answer(text, parsed):
     assert scoring.parse_answer(text, TASK.labels) == parsed
+
+
+class Limited(nn.Module):
+    """A model with memory for so many examples: torch's own error, at the size where it would come."""
+
+    def __init__(self, model, limit):
+        super().__init__()
+        self.likelihood, self.limit, self.sizes = models.LabelLikelihood(model), limit, []
+
+    def forward(self, batch):
+        self.sizes.append(len(batch.mask))
+        if len(batch.mask) > self.limit:
+            raise torch.OutOfMemoryError("no memory is left")
+        return self.likelihood(batch)
+
+
+@pytest.fixture
+def scored(tiny_model, simulated_rows):
+    """A function that scores 20 examples, 12 at once, with memory for so many."""
+    tokenizer = models.load_tokenizer(tiny_model)
+    model = models.load_model(tiny_model, tokenizer, torch.float32).eval()
+    examples = encode_examples(tokenizer, instruction_records(simulated_rows[:20], TASK), TASK.labels, 512, "rows")
+
+    def score(limit, **options):
+        likelihood, told = Limited(model, limit), []
+        scores = scoring.label_log_probabilities(
+            likelihood, examples, range(20), 12, True, "cpu", told.append, **options
+        )
+        return scores, likelihood.sizes, told
+
+    return score
+
+
+def test_where_memory_ends_the_batch_is_halved_and_every_example_scored_once(scored):
+    whole, sizes, _ = scored(12)
+    assert sizes == [12, 8]
+    halved, sizes, told = scored(3)
+    assert sizes == [12, 6, *[3] * 6, 2] and told == [*[3] * 6, 2]
+    assert np.abs(halved - whole).max() < 1e-5
+
+
+def test_memory_that_one_example_exceeds_is_told(scored):
+    with pytest.raises(RunError, match="one example"):
+        scored(0)
+
+
+def test_a_batch_that_other_ranks_take_part_in_is_not_halved(scored):
+    with pytest.raises(torch.OutOfMemoryError):
+        scored(3, halve=False)

@@ -6,13 +6,13 @@ from sklearn.metrics import matthews_corrcoef
 from synthetic_results import PROMOTERS, SPLICE, Results
 from test_comparison import read
 
-from dnatune import comparison, segments
+from dnatune import finished, segments
 from dnatune.errors import ConfigurationError
 from dnatune.files import read_json_lines
 
 
 def rows_of(results: Results) -> list[dict]:
-    audits = comparison.read_audits(results.audits, results.tasks)
+    audits = finished.read_audits(results.audits, results.tasks)
     parts = segments.read_segments(results.records, results.tasks, audits)
     return segments.segment_rows(read(results)[0], results.tasks, parts)
 

@@ -25,7 +25,7 @@ def main() -> None:
     options = parser.parse_args()
     plan = read_json(options.plan)
 
-    from dnatune.launching import join
+    from dnatune.ranks import join
 
     rank = join(300)
     warnings.simplefilter("ignore", FutureWarning)

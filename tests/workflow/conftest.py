@@ -1,11 +1,18 @@
-"""Finished runs that several tests look at, each made once."""
+"""Finished runs that several tests look at, each made once, and runs of their training alone."""
 
+import json
+import os
 import random
 import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from workflow_runs import Workplace, small
+from filelock import FileLock
+from workflow_runs import PYTHON, RUN, SCRIPTS, Workplace, merged, small
+
+from dnatune.files import read_json
 
 #: What tells the classes of the task `sites` apart.
 _MARKS = ("", "GTAAGT", "TTTCAG")
@@ -14,9 +21,7 @@ _MARKS = ("", "GTAAGT", "TTTCAG")
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory) -> Workplace:
     """A finished run of the small configuration. Tests may read it and dry-run in it, no more."""
-    workplace = Workplace(tmp_path_factory.mktemp("chain"))
-    workplace.complete(small())
-    return workplace
+    return _made_once(tmp_path_factory, "chain", lambda folder: Workplace(folder).complete(small()))
 
 
 @pytest.fixture
@@ -58,6 +63,39 @@ def sites_chain(chain, sites_configuration, tmp_path_factory) -> Workplace:
     workplace = _copied(chain, tmp_path_factory.mktemp("sites_chain") / "copy")
     workplace.complete(sites_configuration)
     return workplace
+
+
+@pytest.fixture
+def start_training(chain) -> Callable[..., subprocess.Popen]:
+    """Return a function that starts the training of `RUN` once more, into a folder, some settings laid over its own."""
+    settings = read_json(chain.results / RUN / "adapter/run.json")["settings"]
+
+    def start(folder: Path, ranks: int = 1, **changes) -> subprocess.Popen:
+        state = folder / "checkpoints"
+        command = [PYTHON, SCRIPTS / "launch.py", "--ranks", str(ranks), "--state", state, "finetune"]
+        command += ["--settings", json.dumps(merged(settings, changes))]
+        command += ["--model", chain.results / "download/models/tiny", "--checkpoints", state]
+        for split in ("train", "dev"):
+            command += [f"--{split}", chain.results / f"prepare/prom_core_all/{split}.jsonl"]
+        command += ["--adapter", folder / "adapter", "--log", folder / "training.jsonl"]
+        # Inside a job the launcher waits for another writer.
+        environment = {**os.environ, "SLURM_JOB_ID": "1"}
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return start
+
+
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Workplace:
+    """Return a copy for this process of what the first of those that share the tests has made."""
+    base = factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    origin, scratch = base / f"{name}-for-all", base / f"{name}-in-the-making"
+    with FileLock(base / f"{name}.lock"):
+        if not origin.exists():
+            shutil.rmtree(scratch, ignore_errors=True)
+            make(scratch)
+            scratch.rename(origin)
+    return _copied(Workplace(origin), factory.mktemp(name) / "copy")
 
 
 def _copied(chain: Workplace, folder: Path) -> Workplace:

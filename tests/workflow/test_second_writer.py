@@ -1,55 +1,28 @@
 """A second writer of a run, which Snakemake cannot know of, finds what the first has made."""
 
+import argparse
 import json
-import os
-import subprocess
+import shutil
 import time
 
 import pytest
-from workflow_runs import PYTHON, SCRIPTS
+from workflow_runs import RUN, said
 
+import finetune
 from dnatune.files import read_json, read_json_lines
-
-RUN = "finetune/tiny/prom_core_all/adamw/seed3"
-
-
-@pytest.fixture
-def start(chain, tmp_path):
-    """Return a function that starts the run of the chain once more, in a folder of its own, as a job would."""
-    settings = read_json(chain.results / RUN / "adapter/run.json")["settings"]
-
-    def begin(**changes):
-        (tmp_path / "settings.json").write_text(json.dumps({**settings, **changes}))
-        command = [PYTHON, SCRIPTS / "launch.py", "--ranks", "1", "--state", tmp_path / "checkpoints", "finetune"]
-        command += ["--settings", (tmp_path / "settings.json").read_text()]
-        command += ["--model", chain.results / "download/models/tiny", "--checkpoints", tmp_path / "checkpoints"]
-        for split in ("train", "dev"):
-            command += [f"--{split}", chain.results / f"prepare/prom_core_all/{split}.jsonl"]
-        command += ["--adapter", tmp_path / "adapter", "--log", tmp_path / "training.jsonl"]
-        # Inside a job the launcher waits for another writer.
-        environment = {**os.environ, "SLURM_JOB_ID": "1"}
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    return begin
-
-
-def said(process):
-    _, log = process.communicate(timeout=300)
-    assert process.returncode == 0, log
-    return log
 
 
 def contents(folder):
     return {path.name: path.read_bytes() for path in (*(folder / "adapter").iterdir(), folder / "training.jsonl")}
 
 
-def test_whoever_waited_for_the_same_run_leaves_it_and_another_run_is_made(start, tmp_path):
-    first = start()
+def test_whoever_waited_for_the_same_run_leaves_it_and_another_run_is_made(start_training, tmp_path):
+    first = start_training(tmp_path)
     deadline = time.monotonic() + 60
     while not (tmp_path / "checkpoints/run.lock").exists():
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    second = start()
+    second = start_training(tmp_path)
     assert "is complete" not in said(first)
     made = contents(tmp_path)
     log = said(second)
@@ -58,20 +31,54 @@ def test_whoever_waited_for_the_same_run_leaves_it_and_another_run_is_made(start
     assert contents(tmp_path) == made
     assert not (tmp_path / "checkpoints").exists()
 
-    # Other settings make another run.
-    other = said(start(budget={"steps": 3}))
-    assert "is complete" not in other
+    # Other settings make another run, and what has lost its weights is made again.
+    other = {"budget": {"steps": 3}}
+    assert "is complete" not in said(start_training(tmp_path, **other))
     assert len(read_json_lines(tmp_path / "training.jsonl")) == 3
+    (tmp_path / "adapter/adapter_config.json").unlink()
+    assert "is complete" not in said(start_training(tmp_path, **other))
+    assert (tmp_path / "adapter/adapter_config.json").is_file()
 
 
-def test_what_is_not_whole_or_of_other_code_is_made_again(start, tmp_path):
-    said(start(budget={"steps": 2}))
-    record = tmp_path / "adapter/run.json"
-    run = read_json(record)
-    files = (record, tmp_path / "adapter/adapter_config.json", tmp_path / "training.jsonl")
-    other = {**run, "software": {**run["software"], "code": "another"}}
-    for lose in (files[1].unlink, files[2].unlink, lambda: record.write_text(json.dumps(other))):
-        lose()
-        assert "is complete" not in said(start(budget={"steps": 2}))
-        assert read_json(record)["software"] == run["software"]
-        assert all(file.is_file() for file in files)
+@pytest.fixture
+def is_made(chain, tmp_path):
+    """A function that tells whether a copy of the chain's run counts as made, and the copy's folder."""
+    shutil.copytree(chain.results / RUN, tmp_path / "run")
+    record = read_json(tmp_path / "run/adapter/run.json")
+    identity = finetune._identity(
+        record["settings"], record["inputs"], record["ranks"], record["precision"], record["software"]
+    )
+
+    def tell(trial=False, code=record["software"]["code"]):
+        folder = tmp_path / "run"
+        options = argparse.Namespace(adapter=folder / "adapter", log=folder / "training.jsonl", trial=trial)
+        return finetune._made(options, identity, code)
+
+    return tell, tmp_path / "run"
+
+
+def test_a_whole_run_of_the_same_code_is_made(is_made):
+    tell, _ = is_made
+    assert tell()
+    assert not tell(code="another")
+
+
+@pytest.mark.parametrize("lost", ["adapter/adapter_config.json", "training.jsonl", "adapter/run.json"])
+def test_a_run_that_has_lost_a_file_is_not(is_made, lost):
+    tell, folder = is_made
+    (folder / lost).unlink()
+    assert not tell()
+
+
+def test_a_trial_keeps_no_weights(is_made):
+    tell, folder = is_made
+    (folder / "adapter/adapter_config.json").unlink()
+    assert tell(trial=True)
+
+
+@pytest.mark.parametrize("change", [{"ranks": 2}, {"precision": "bf16"}, {"inputs": {}}, {"settings": {}}])
+def test_another_run_in_its_place_is_not(is_made, change):
+    tell, folder = is_made
+    record = folder / "adapter/run.json"
+    record.write_text(json.dumps({**read_json(record), **change}))
+    assert not tell()

@@ -18,6 +18,8 @@ PYTHON = sys.executable
 #: Nothing here may wait for ever; the longest run, the demo on a test cluster, takes a quarter of an hour.
 TIMEOUT_SECONDS = 1800
 
+#: The run of the small configuration that trains to its end.
+RUN = "finetune/tiny/prom_core_all/adamw/seed3"
 _ONE_RANK = {"ranks_per_node": 1, "cpus_per_rank": 1, "mem_mb": 2000, "runtime": "1h"}
 #: A chain of two runs that costs little: one learns to answer with a label, the other's first update throws it off.
 _SMALL = {
@@ -49,19 +51,20 @@ _SMALL = {
 
 def small(**changes: Any) -> dict[str, Any]:
     """Return the small configuration with some keys laid over it, maps merged key by key; None takes a key away."""
-    return _merged(_SMALL, changes)
+    return merged(_SMALL, changes)
 
 
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = {key: _merged(value, {}) if isinstance(value, Mapping) else value for key, value in base.items()}
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a map with another laid over it, maps key by key; None takes a key away."""
+    result = {key: merged(value, {}) if isinstance(value, Mapping) else value for key, value in base.items()}
     for key, value in changes.items():
         if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, Mapping) and isinstance(merged.get(key), dict):
-            merged[key] = _merged(merged[key], value)
+            result.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(result.get(key), dict):
+            result[key] = merged(result[key], value)
         else:
-            merged[key] = value
-    return merged
+            result[key] = value
+    return result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +94,13 @@ def run(command: Iterable[str | Path], cwd: Path, environment: Mapping[str, str]
         check=False,
     )
     return Finished(done.returncode, done.stdout)
+
+
+def said(process: subprocess.Popen) -> str:
+    """Return the log of a training that must end well."""
+    _, log = process.communicate(timeout=300)
+    assert process.returncode == 0, log
+    return log
 
 
 @dataclasses.dataclass(frozen=True)

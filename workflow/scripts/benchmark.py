@@ -27,7 +27,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = read_settings(options.settings)
 
-    from dnatune.launching import join
+    from dnatune.ranks import join
 
     rank = join(settings["training"]["ddp_timeout"])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)

@@ -101,6 +101,7 @@ def compare(options: argparse.Namespace) -> None:
         controls,
         crate,
         figures,
+        finished,
         origins,
         pairs,
         provenance,
@@ -110,11 +111,11 @@ def compare(options: argparse.Namespace) -> None:
         tuning_figures,
     )
 
-    tasks = comparison.tasks_by_name(settings)
+    tasks = finished.tasks_by_name(settings)
     testing = pairs.testing_of(settings)
     folders = zip(options.runs, options.adapters, options.logs, strict=True)
-    runs = [comparison.read_run(*folder, tasks) for folder in folders]
-    groups = comparison.group_runs(runs)
+    runs = [finished.read_run(*folder, tasks) for folder in folders]
+    groups = finished.group_runs(runs)
     places = origins.read(options.models, options.data, list(tasks))
     unknown = {run.model for run in runs} - places.models.keys()
     if unknown:
@@ -123,8 +124,8 @@ def compare(options: argparse.Namespace) -> None:
             where="command line, --models",
             fix="name the folder of every run's base model",
         )
-    baselines = [comparison.read_baseline(folder, tasks) for folder in options.baselines]
-    audits = comparison.read_audits(options.audits, tasks)
+    baselines = [finished.read_baseline(folder, tasks) for folder in options.baselines]
+    audits = finished.read_audits(options.audits, tasks)
     choices = [tuning.read_choice(path) for path in options.choices]
     zero_shots = [controls.read_zero_shot(folder, tasks) for folder in options.zero_shots]
     contaminations = [contamination.read(folder / "contamination.json") for folder in options.zero_shots]

@@ -62,18 +62,18 @@ def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     import numpy as np
     from tqdm import tqdm
 
-    from dnatune import engines, exactness, launching, metrics, models, scoring
+    from dnatune import engines, exactness, metrics, models, ranks, scoring
     from dnatune.predictions import write_answers, write_predictions
     from dnatune.prompts import encode_examples
     from dnatune.records import read_records
 
-    rank = launching.join_scorers()
+    rank = ranks.join_scorers()
     records, labels = read_records(options.test), settings["labels"]
     tokenizer = models.load_tokenizer(options.model)
     examples = encode_examples(tokenizer, records, labels, settings["max_seq_length"], str(options.test))
     dtype = engines.dtype_of(engines.resolve_precision("auto", rank.device))
     model = models.load_model(options.model, tokenizer, dtype).to(rank.device).eval()
-    own = launching.share(len(examples), settings["batch_size"], rank)
+    own = ranks.share(len(examples), settings["batch_size"], rank)
     started = time.perf_counter()
     interval = 0.2 if sys.stderr.isatty() else 10
     with tqdm(total=len(own), desc="scoring", unit="item", mininterval=interval, disable=not rank.first) as bar:
@@ -96,7 +96,7 @@ def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
                 rank.device,
                 bar.update,
             )
-    scored = launching.gather(own, scored, rank)
+    scored = ranks.gather(own, scored, rank)
     if scored is None:
         return
     seconds = time.perf_counter() - started

@@ -33,7 +33,7 @@ def main() -> None:
     if options.choice:
         settings["optimizer"]["hyperparameters"]["learning_rate"] = read_json(options.choice)["learning_rate"]
 
-    from dnatune.launching import join
+    from dnatune.ranks import join
 
     rank = join(settings["training"]["ddp_timeout"])
     logging.basicConfig(
@@ -52,10 +52,10 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
 
     from dnatune import accounting, engines, exactness, memory, models, optimizers, schedules
     from dnatune.checkpoints import Checkpoints
-    from dnatune.launching import all_say, devices, report_interruption
     from dnatune.packing import Rows
     from dnatune.prompts import encode_examples
     from dnatune.provenance import cpu_model, software
+    from dnatune.ranks import all_say, devices, report_interruption
     from dnatune.records import read_records
     from dnatune.training import Trainer
 

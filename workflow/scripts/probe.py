@@ -53,8 +53,8 @@ def probe(options: argparse.Namespace, settings: dict[str, Any]) -> dict[str, An
 def base_scorer(folder: Path, settings: dict[str, Any]) -> Callable[[Sequence[dict[str, str]]], Any]:
     """Return a function that gives records the log-probability of each label [records, labels]."""
     from dnatune import engines, exactness, models, scoring
-    from dnatune.launching import sees_gpu
     from dnatune.prompts import encode_examples
+    from dnatune.ranks import sees_gpu
 
     device = "cuda:0" if sees_gpu() else "cpu"
     tokenizer = models.load_tokenizer(folder)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_curve
 
-from dnatune.comparison import FinishedRun, Group
+from dnatune.finished import FinishedRun, Group
 
 
 def confusion_of(group: Group) -> np.ndarray:

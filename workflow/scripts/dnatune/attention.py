@@ -86,3 +86,7 @@ def shared_prefix_attention(
 
 AttentionInterface.register(NAME, shared_prefix_attention)
 AttentionMaskInterface.register(NAME, sdpa_mask)
+# Where torch prefers it (Hopper, Blackwell), cuDNN's attention builds a plan for every new shape, about a second for
+# both passes (https://github.com/modelscope/FunASR/issues/3704), and batches of DNA have many shapes. torch's other
+# kernels build none.
+torch.backends.cuda.enable_cudnn_sdp(False)

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dnatune.comparison import AVERAGED, COLUMNS, read_metrics, task_of
+from dnatune.comparison import COLUMNS
 from dnatune.errors import DataError
+from dnatune.finished import AVERAGED, read_metrics, task_of
 from dnatune.tasks import GUE, Task
 
 #: The name of the control in paths and tables.

@@ -16,9 +16,9 @@ from typing import Any
 from rocrate.model import ContextEntity
 from rocrate.rocrate import ROCrate
 
-from dnatune.comparison import FinishedRun
 from dnatune.errors import ConfigurationError
 from dnatune.files import sha256_of_file
+from dnatune.finished import FinishedRun
 from dnatune.origins import Origin, Origins
 
 _PROFILES = {

@@ -96,11 +96,30 @@ def run_script(main: Callable[[], None]) -> None:
     warnings.simplefilter("ignore", FutureWarning)
     try:
         main()
+        return
     except DnatuneError as error:
-        message = f"dnatune: {type(error).__name__}: {error}"
-        report = os.environ.get("TORCHELASTIC_ERROR_FILE")
-        if report:
-            Path(report).write_text(json.dumps({"message": message, "timestamp": str(int(time.time()))}), "utf-8")
-        else:
-            print(f"\n{message}", file=sys.stderr, flush=True)
-        sys.exit(error.exit_status)
+        failure = error
+    except (MemoryError, RuntimeError) as error:
+        if not _memory_ended(error):
+            raise
+        failure = RunError(
+            f"memory is not enough: {str(error).strip() or type(error).__name__}".splitlines()[0][:200],
+            fix="see what else uses this GPU or machine (nvidia-smi, top); else more memory, a smaller model, or more "
+            "ranks with a higher training.zero_stage",
+        )
+    message = f"dnatune: {type(failure).__name__}: {failure}"
+    report = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if report:
+        Path(report).write_text(json.dumps({"message": message, "timestamp": str(int(time.time()))}), "utf-8")
+    else:
+        print(f"\n{message}", file=sys.stderr, flush=True)
+    sys.exit(failure.exit_status)
+
+
+def _memory_ended(error: Exception) -> bool:
+    """Tell torch's errors from others: a GPU's by its name, a processor's by its text, for torch may be absent."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator" in str(error)
+    )

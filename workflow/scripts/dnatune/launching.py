@@ -1,32 +1,22 @@
-"""How ranks meet: start them, wait for them, tell what broke; and, inside a rank, join the others."""
+"""How ranks meet: start them, on this machine or on the nodes of a Slurm job, wait for them, tell what broke."""
 
-import ctypes
 import dataclasses
-import datetime
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from dnatune import errors
 from dnatune.errors import DnatuneError, Interrupted, RunError
 from dnatune.files import publish_file
+from dnatune.ranks import INTERRUPTED_FILE, LAUNCHER, end_with
 
 _LOG = logging.getLogger(__name__)
-#: Environment variable that names the file in which ranks tell their launcher that they were interrupted.
-_STATUS = "DNATUNE_INTERRUPTED_FILE"
-#: Environment variable with the process number of a rank's launcher.
-_LAUNCHER = "DNATUNE_LAUNCHER"
-#: Option of Linux' prctl: the signal that a process gets when the one that started it ends (linux/prctl.h).
-_DEATH_SIGNAL = 1
-_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 #: File by which the launcher of one node tells that of all the same.
 _WORD = "interrupted"
 #: Ports of rendezvous over several nodes, below those that systems hand out by themselves.
@@ -40,26 +30,6 @@ _MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLO
 _REQUEUE_SECONDS = 120
 #: How often Slurm is asked to do so, how long it is given to answer, and the pause before it is asked again.
 _REQUEUE_TRIES, _ANSWER_SECONDS, _REQUEUE_PAUSE = 3, 20, 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Rank:
-    """One process of a run.
-
-    Attributes:
-        index: global rank, from 0.
-        world: number of ranks.
-        device: torch device name, `cpu` or `cuda:<local rank>`.
-    """
-
-    index: int
-    world: int
-    device: str
-
-    @property
-    def first(self) -> bool:
-        """Tell whether this is the rank that writes."""
-        return self.index == 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +88,7 @@ def start_nodes(arguments: Sequence[str], nodes: int, cpus: int, state: Path) ->
     word = state / _WORD
     word.unlink(missing_ok=True)
     launcher = os.getpid()
-    status = subprocess.run(command, check=False, preexec_fn=lambda: _end_with(launcher, signal.SIGTERM)).returncode
+    status = subprocess.run(command, check=False, preexec_fn=lambda: end_with(launcher, signal.SIGTERM)).returncode
     if word.exists():
         told = word.read_text("utf-8")
         word.unlink()
@@ -226,9 +196,9 @@ def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, nod
     for name, value in _MEMORY.items():
         os.environ.setdefault(name, value)
     os.environ["DNATUNE_WORLD_SIZE"] = str(nodes * ranks)
-    os.environ[_LAUNCHER] = str(os.getpid())
+    os.environ[LAUNCHER] = str(os.getpid())
     with tempfile.TemporaryDirectory(prefix="dnatune-") as folder:
-        os.environ[_STATUS] = status = str(Path(folder) / "interrupted")
+        os.environ[INTERRUPTED_FILE] = status = str(Path(folder) / "interrupted")
         try:
             elastic_launch(config, sys.executable)(*command)
         except RendezvousError as error:
@@ -248,21 +218,12 @@ def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, nod
             ) from None
         finally:
             # Whatever this process starts later is no rank.
-            del os.environ[_LAUNCHER]
+            del os.environ[LAUNCHER]
         if Path(status).exists():
             raise Interrupted(
                 f"the job was about to end; the run is saved at step {Path(status).read_text('utf-8')}",
                 fix="nothing: a job that is started again goes on from there",
             )
-
-
-def report_interruption(step: int) -> None:
-    """Tell the launcher, from a rank, that the run was saved before its end.
-
-    An exit status would not do: torchrun turns those of its ranks into its own.
-    """
-    if _STATUS in os.environ:
-        Path(os.environ[_STATUS]).write_text(str(step), "utf-8")
 
 
 def requeue() -> None:
@@ -294,29 +255,6 @@ def requeue() -> None:
         _LOG.warning("`%s` says: %s", " ".join(command), said)
 
 
-def _end_with(parent: int, number: int) -> None:
-    """Have the kernel send this process a signal when its parent ends, be it by one that nobody can act on.
-
-    The run's lock counts as free then, and nothing else would end what the parent has started. Linux only. The signal
-    follows the thread that started this process; for ranks and srun that is the launcher's main one.
-
-    Args:
-        parent: process number of the parent, which may have ended already.
-        number: the signal.
-    """
-    if _PRCTL is None:
-        return
-    _PRCTL(_DEATH_SIGNAL, ctypes.c_ulong(number))
-    if os.getppid() != parent:
-        os.kill(os.getpid(), number)
-
-
-def _end_with_launcher() -> None:
-    """End this process with its launcher; nothing where no launcher started it."""
-    if os.environ.get(_LAUNCHER):
-        _end_with(int(os.environ[_LAUNCHER]), signal.SIGKILL)
-
-
 def _explain(rank: int, exit_code: int, message: str) -> DnatuneError:
     if message.startswith("dnatune: "):
         _, name, text = message.split(": ", 2)
@@ -330,143 +268,3 @@ def _explain(rank: int, exit_code: int, message: str) -> DnatuneError:
         explained = RunError(f"rank {rank} ended with exit status {exit_code}", fix="its last lines stand above")
     explained.exit_status = exit_code if 0 < exit_code < 128 else RunError.exit_status
     return explained
-
-
-def devices(rank: Rank) -> list[str]:
-    """Return `node:number` of the device that the system handed to each rank; where it hands out none, `node:cpu`.
-
-    All ranks call this together. The number is the scheduler's, which `CUDA_VISIBLE_DEVICES` holds.
-    """
-    from torch import distributed
-
-    node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
-    local = int(os.environ["LOCAL_RANK"])
-    numbers = list(filter(None, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")))
-    own = numbers[local] if local < len(numbers) else "cpu" if rank.device == "cpu" else str(local)
-    found: list[str] = [""] * rank.world
-    distributed.all_gather_object(found, f"{node}:{own}")
-    return found
-
-
-def join(timeout_seconds: int) -> Rank:
-    """Join the process group that the launcher's environment describes and return this process's rank.
-
-    DeepSpeed's compiled shared-memory collective is left out: it needs a compiler, certain processors and one common
-    memory, and gloo serves without it.
-
-    Raises:
-        RunError: the process was not started by the launcher.
-    """
-    _end_with_launcher()
-    missing = [name for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR") if name not in os.environ]
-    if missing:
-        raise RunError(
-            f"not started as a rank: {', '.join(missing)} not set",
-            fix="start it as `python workflow/scripts/launch.py --ranks N finetune …`",
-        )
-    expected = os.environ.get("DNATUNE_WORLD_SIZE", os.environ["WORLD_SIZE"])
-    if os.environ["WORLD_SIZE"] != expected:
-        raise RunError(
-            f"{os.environ['WORLD_SIZE']} ranks have met, and {expected} were to",
-            fix="see whether another job uses the same rendezvous",
-        )
-    on_gpu = sees_gpu()
-    if not on_gpu:
-        os.environ["DS_ACCELERATOR"] = "cpu"
-    import deepspeed
-    import deepspeed.ops
-
-    deepspeed.ops.__compatible_ops__ = {}
-    device = _own_device()
-    deepspeed.init_distributed(
-        dist_backend="nccl" if on_gpu else "gloo",
-        timeout=datetime.timedelta(seconds=timeout_seconds),
-        verbose=False,
-    )
-    return Rank(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device)
-
-
-def join_scorers() -> Rank:
-    """Return this process's place among those that score one test set together; alone where no launcher started it.
-
-    They exchange results alone, so gloo serves on GPUs too.
-    """
-    _end_with_launcher()
-    rank = Rank(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)), _own_device())
-    if rank.world > 1:
-        from torch import distributed
-
-        # One may be done long before another; whoever dies ends the others by the launcher.
-        distributed.init_process_group("gloo", timeout=datetime.timedelta(days=7))
-    return rank
-
-
-def all_say(answer: bool, rank: Rank) -> bool:
-    """Return whether every rank says yes; all call this together."""
-    import torch
-    from torch import distributed
-
-    least = torch.tensor(int(answer), device=rank.device)
-    distributed.all_reduce(least, op=distributed.ReduceOp.MIN)
-    return bool(least)
-
-
-def share(count: int, batch_size: int, rank: Rank) -> list[int]:
-    """Return which of `count` items are this rank's: whole batches by turns, so that each is scored among the same."""
-    first, step = rank.index * batch_size, rank.world * batch_size
-    return [item for start in range(first, count, step) for item in range(start, min(start + batch_size, count))]
-
-
-def gather(indices: Sequence[int], results: Sequence[Any], rank: Rank) -> list[Any] | None:
-    """Return all ranks' results in the order of their indices on the first rank, None on the others.
-
-    All ranks call this together, and part then.
-    """
-    own = list(zip(indices, results, strict=True))
-    if rank.world == 1:
-        return [result for _, result in own]
-    from torch import distributed
-
-    parts: list[Any] | None = [None] * rank.world if rank.first else None
-    distributed.gather_object(own, parts)
-    distributed.barrier()
-    distributed.destroy_process_group()
-    if parts is None:
-        return None
-    return [result for _, result in sorted((pair for part in parts for pair in part), key=lambda pair: pair[0])]
-
-
-def sees_gpu() -> bool:
-    """Return whether this process computes on a GPU.
-
-    Raises:
-        RunError: it was given one that torch cannot use, and DNATUNE_DEVICE does not say `cpu`.
-    """
-    import torch
-
-    if os.environ.get("DNATUNE_DEVICE") == "cpu":
-        return False
-    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    if not torch.cuda.is_available() and any(part.strip() not in ("", "-1") for part in given.split(",")):
-        raise RunError(
-            f"this job was given the GPUs {given}, and torch {torch.__version__} cannot use them",
-            where="environment variable CUDA_VISIBLE_DEVICES",
-            fix="make setup TORCH_INDEX=… with the builds for this driver, or DNATUNE_DEVICE=cpu to do without GPUs",
-        )
-    return torch.cuda.is_available()
-
-
-def _own_device() -> str:
-    """Return the torch device of this process, and make it the one that torch uses."""
-    import torch
-
-    if not sees_gpu():
-        return "cpu"
-    local = int(os.environ.get("LOCAL_RANK", 0))
-    if local >= torch.cuda.device_count():
-        raise RunError(
-            f"rank {local} of this machine has no GPU: {torch.cuda.device_count()} visible",
-            fix="ask for at most as many ranks as there are GPUs",
-        )
-    torch.cuda.set_device(local)
-    return f"cuda:{local}"

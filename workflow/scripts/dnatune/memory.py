@@ -1,11 +1,11 @@
-"""How much of a batch a device holds at once: the micro-batch size, found by trying."""
+"""How much a device holds at once: the micro-batch size, found by trying, and what to do where memory ends."""
 
 import contextlib
 import dataclasses
 import logging
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed, nn
@@ -19,6 +19,7 @@ _LOG = logging.getLogger(__name__)
 _ON_CPU = 4096
 #: Copies in fp32 of the trained weights that an optimizer keeps which does not say how many: Adam's two and some.
 _COPIES = 5
+_Result = TypeVar("_Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,17 +169,56 @@ def largest_that_fits(
         size = max(least, -(-size // 2))
 
 
+def chunks_that_fit(
+    task: Callable[[Sequence[int]], _Result], indices: Sequence[int], size: int, halve: bool = True
+) -> Iterator[_Result]:
+    """Yield what a task makes of consecutive chunks, halved from where a GPU's memory ends.
+
+    Args:
+        task: what to do with a chunk; done again with half of it, it must have left nothing behind.
+        indices: what the chunks are of.
+        size: most in a chunk.
+        halve: whether a chunk may be halved. It may not where other ranks take part in each (ZeRO 3).
+
+    Raises:
+        RunError: not even one fits.
+        torch.OutOfMemoryError: a chunk does not fit and may not be halved.
+    """
+    done = 0
+    while done < len(indices):
+        chunk = indices[done : done + size]
+        try:
+            result = task(chunk)
+        except torch.OutOfMemoryError:
+            if not halve:
+                raise
+        else:
+            done += len(chunk)
+            yield result
+            continue
+        # Behind the handler, for the error holds what the task had allocated.
+        if len(chunk) == 1:
+            raise RunError(
+                "this GPU has not the memory for one example",
+                where="scoring",
+                fix="see whether others use the GPU, or take one with more memory",
+            )
+        size = -(-len(chunk) // 2)
+        torch.cuda.empty_cache()
+        _LOG.info("%d examples at once need more memory than this GPU has left; on with %d", len(chunk), size)
+
+
 @contextlib.contextmanager
 def checkpointed(model: Any, wanted: bool) -> Iterator[None]:
     """Recompute activations in the backward pass, or do not, within the context."""
     base = model.get_base_model()
     if wanted:
-        base.gradient_checkpointing_enable({"use_reentrant": False})
+        base.activation_checkpointing_enable({"use_reentrant": False})
     try:
         yield
     finally:
         if wanted:
-            base.gradient_checkpointing_disable()
+            base.activation_checkpointing_disable()
 
 
 @contextlib.contextmanager

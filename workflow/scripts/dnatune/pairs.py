@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from dnatune import statistics, terms
-from dnatune.comparison import FinishedRun, Group, table_text
+from dnatune.comparison import table_text
 from dnatune.errors import ConfigurationError
+from dnatune.finished import FinishedRun, Group
 from dnatune.tasks import Task
 
 #: The columns of tests.tsv, in their order.

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from dnatune.packing import chunks, pack_scoring
+from dnatune.memory import chunks_that_fit
+from dnatune.packing import pack_scoring
 from dnatune.prompts import EncodedExamples
 
 
@@ -20,6 +21,7 @@ def label_log_probabilities(
     shared: bool,
     device: str,
     advance: Callable[[int], None] = lambda _: None,
+    halve: bool = True,
 ) -> np.ndarray:
     """Return log p(label | prompt) of each example and label, end-of-sequence included.
 
@@ -31,22 +33,28 @@ def label_log_probabilities(
         shared: see `packing.Rows`.
         device: torch device name.
         advance: told how many examples have been scored since the last call.
+        halve: see `memory.chunks_that_fit`.
 
     Returns:
         Natural logarithms [examples, labels], float64; no length normalisation.
+
+    Raises:
+        RunError: a GPU has not the memory for one example.
     """
     classes = len(examples.labels)
-    scores = np.empty((len(indices), classes))
-    done = 0
-    for part in chunks(indices, batch_size):
+
+    def score(part: Sequence[int]) -> np.ndarray:
         batch = pack_scoring(examples, part, shared).to(torch.device(device))
         tokens = likelihood(batch).double()
         sums = torch.zeros(len(part) * classes, dtype=torch.float64, device=tokens.device)
         sums.index_add_(0, batch.owners, tokens)
-        scores[done : done + len(part)] = sums.view(len(part), classes).cpu().numpy()
-        done += len(part)
-        advance(len(part))
-    return scores
+        return sums.view(len(part), classes).cpu().numpy()
+
+    scores = [np.empty((0, classes))]
+    for scored in chunks_that_fit(score, indices, batch_size, halve):
+        scores.append(scored)
+        advance(len(scored))
+    return np.concatenate(scores)
 
 
 @torch.no_grad()
@@ -58,10 +66,14 @@ def generate_answers(
     max_new_tokens: int,
     advance: Callable[[int], None] = lambda _: None,
 ) -> list[str]:
-    """Decode an answer to each prompt greedily, padded on the left; return the texts without special tokens."""
+    """Decode an answer to each prompt greedily, padded on the left; return the texts without special tokens.
+
+    Raises:
+        RunError: a GPU has not the memory for one example.
+    """
     end = tokenizer.eos_token_id
-    answers: list[str] = []
-    for part in chunks(range(len(examples)), batch_size):
+
+    def generate(part: Sequence[int]) -> list[str]:
         prompts = [examples.prompt(i) for i in part]
         width = max(map(len, prompts))
         ids = torch.tensor([[end] * (width - len(p)) + p for p in prompts], device=model.device)
@@ -75,8 +87,12 @@ def generate_answers(
             eos_token_id=end,
             pad_token_id=end,
         )
-        answers.extend(tokenizer.batch_decode(output[:, width:], skip_special_tokens=True))
-        advance(len(part))
+        return tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
+
+    answers: list[str] = []
+    for texts in chunks_that_fit(generate, range(len(examples)), batch_size):
+        answers += texts
+        advance(len(texts))
     return answers
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from dnatune import metrics
-from dnatune.comparison import FinishedRun, Group, table_text
+from dnatune.comparison import table_text
 from dnatune.errors import ConfigurationError
+from dnatune.finished import FinishedRun, Group
 from dnatune.records import read_records
 from dnatune.tasks import Task
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from dnatune.configuration import check, load_schema
 from dnatune.errors import ConfigurationError
+from dnatune.validation import check, load_schema
 
 #: Rules whose jobs compute on a GPU where there is one; finetune on all that its ranks need, the others on one.
 _ON_GPU = ("finetune", "evaluate", "benchmark")

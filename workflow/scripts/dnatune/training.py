@@ -22,10 +22,10 @@ from dnatune.checkpoints import Checkpoints
 from dnatune.engines import gradient_norm
 from dnatune.errors import RunError
 from dnatune.files import publish_file
-from dnatune.launching import Rank
 from dnatune.metrics import from_confusion
 from dnatune.packing import PackedBatch, Rows, chunks, pack_training
 from dnatune.prompts import EncodedExamples
+from dnatune.ranks import Rank
 from dnatune.schedules import BatchOrder, Plan
 from dnatune.scoring import label_log_probabilities
 
@@ -247,6 +247,8 @@ class Trainer:
             self.rows.micro_batch_size,
             self.rows.shared,
             self.rank.device,
+            # The ranks of ZeRO 3 fetch each other's weights in each forward pass.
+            halve=self.training["zero_stage"] < 3,
         )[: len(share)]
         self.engine.train()
         truth = np.array([self.dev.answers[i] for i in share], dtype=int)

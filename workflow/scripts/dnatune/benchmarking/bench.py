@@ -9,9 +9,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from dnatune import engines, memory, models, recipes, timing
 from dnatune.errors import DataError
-from dnatune.launching import Rank
 from dnatune.prompts import EncodedExamples
 from dnatune.provenance import cpu_model
+from dnatune.ranks import Rank
 from dnatune.recipes import TrainingRecipe
 
 

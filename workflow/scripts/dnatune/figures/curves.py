@@ -8,8 +8,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from dnatune.comparison import FinishedRun, Group
 from dnatune.figures.drawing import WIDTH, Drawing, Palette, looks_of, marks, palette, panels, svg, time_unit
+from dnatune.finished import FinishedRun, Group
 
 #: Most points of one curve; longer ones are thinned.
 MOST_POINTS = 400

@@ -11,7 +11,7 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
-from dnatune.comparison import Group
+from dnatune.finished import Group
 from dnatune.palette import COLOURS, DASHES, FONT, GRID, INK, MUTED, SHAPES
 
 WIDTH = 430

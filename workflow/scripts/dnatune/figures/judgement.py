@@ -8,8 +8,8 @@ import altair as alt
 import pandas as pd
 
 from dnatune.answers import reliability_of, roc_of
-from dnatune.comparison import Group
 from dnatune.figures.drawing import Drawing, Palette, looks_of, marks, time_unit
+from dnatune.finished import Group
 from dnatune.palette import COLOURS, GRID, INK, MUTED
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dnatune.comparison import Group
+from dnatune.finished import Group
 from dnatune.report import words
 from dnatune.report.evidence import Evidence
 from dnatune.tasks import Task

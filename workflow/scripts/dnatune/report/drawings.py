@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from dnatune import figures
 from dnatune.answers import has_probabilities
-from dnatune.comparison import Group
+from dnatune.finished import Group
 from dnatune.report import controls as controls_of
 from dnatune.report import words
 from dnatune.report.evidence import Evidence

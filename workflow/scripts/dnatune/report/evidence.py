@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dnatune import figures
-from dnatune.comparison import Baseline, Group
 from dnatune.controls import Published, ZeroShot
+from dnatune.finished import Baseline, Group
 from dnatune.origins import Origins
 from dnatune.tasks import Task
 

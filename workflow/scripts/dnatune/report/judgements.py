@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dnatune import figures, ranking
-from dnatune.comparison import Group
+from dnatune.finished import Group
 from dnatune.pairs import tests_text
 from dnatune.report import drawings, words
 from dnatune.report.evidence import Evidence

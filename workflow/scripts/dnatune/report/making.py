@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dnatune.answers import has_probabilities
-from dnatune.comparison import FinishedRun, Group
+from dnatune.finished import FinishedRun, Group
 from dnatune.origins import Origin, Origins
 from dnatune.report import words
 from dnatune.report.evidence import Evidence

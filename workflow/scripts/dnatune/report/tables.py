@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from dnatune.answers import confusion_of
-from dnatune.comparison import FinishedRun, Group, comparison_text
+from dnatune.comparison import comparison_text
+from dnatune.finished import FinishedRun, Group
 from dnatune.report import controls as controls_of
 from dnatune.report import drawings, words
 from dnatune.report.evidence import Evidence

@@ -5,7 +5,7 @@ from typing import Any
 
 from dnatune import figures, tuning_figures
 from dnatune import tuning as trials
-from dnatune.comparison import Group
+from dnatune.finished import Group
 from dnatune.report import drawings
 from dnatune.report import words as in_words
 from dnatune.report.evidence import Evidence

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dnatune.comparison import Baseline, Group
+from dnatune.finished import Baseline, Group
 from dnatune.report import controls, judgements, words
 from dnatune.report.evidence import Evidence
 from dnatune.tasks import Task

@@ -1,0 +1,194 @@
+#!/usr/bin/env python
+"""Ways to attend over a shared prefix, by turns on this machine: torch's kernels for SDPA, and flex_attention.
+
+One layer's attention of a training row, forward and backward, in shapes that differ by a token, as those of real
+batches do: the first call of a shape, for which some kernels are built, and later ones. A way that does not agree with
+SDPA in fp32 is not timed.
+
+By hand:  .venv/bin/python benchmarks/attention.py --examples 512 --precision bf16
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import statistics
+import sys
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow/scripts"))
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+from dnatune.accounting import now
+from dnatune.attention import shared_prefix_attention
+from dnatune.errors import run_script
+from dnatune.packing import PackedBatch, pack_training
+from dnatune.prompts import EncodedExamples
+from dnatune.ranks import sees_gpu
+
+#: Root mean square by which a way may differ from fp32, relatively: rounding of the format, and of sums in it.
+_TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 4e-3}
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_KERNELS = {
+    "SDPA, memory-efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "SDPA, cuDNN": SDPBackend.CUDNN_ATTENTION,
+    "SDPA, math": SDPBackend.MATH,
+}
+_DTYPE_DEFAULT = {"cpu": "fp32", "cuda": "bf16"}
+#: Further tokens of an example's answer in the row, and how much shorter than the longest an example may be.
+_ANSWER, _RAGGED = 2, 4
+
+Way = Callable[[PackedBatch, list[torch.Tensor]], torch.Tensor]
+
+
+@dataclasses.dataclass
+class Times:
+    """Seconds of one way: of the first call in each shape, and of later ones; or why there are none."""
+
+    first: list[float] = dataclasses.field(default_factory=list)
+    later: list[float] = dataclasses.field(default_factory=list)
+    refused: str | None = None
+
+
+def main() -> None:
+    """Check, measure, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--examples", type=int, default=128, help="examples of a row (default: 128)")
+    parser.add_argument("--prefix", type=int, default=60, help="tokens of the prefix (default: 60)")
+    parser.add_argument(
+        "--own", type=int, default=24, help="most tokens of an example in the first shape (default: 24)"
+    )
+    parser.add_argument("--heads", type=int, default=16, help="attention heads (default: 16)")
+    parser.add_argument("--width", type=int, default=128, help="width of a head (default: 128)")
+    parser.add_argument("--precision", choices=_DTYPES, help="default: bf16 on a GPU, fp32 on a CPU")
+    parser.add_argument("--shapes", type=int, default=4, help="shapes, each a token longer (default: 4)")
+    parser.add_argument("--repeats", type=int, default=5, help="later calls in each shape (default: 5)")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    device = torch.device("cuda:0" if sees_gpu() else "cpu")
+    dtype = _DTYPES[options.precision or _DTYPE_DEFAULT[device.type]]
+    ways: dict[str, Way] = {"SDPA, as dnatune calls it": _dnatune}
+    ways |= {name: _with_kernel(backend) for name, backend in _KERNELS.items()}
+    ways["flex_attention"] = _flex()
+    times = {name: Times() for name in ways}
+    for own in range(options.own, options.own + options.shapes):
+        row = _row(options.examples, options.prefix, own).to(device)
+        shape = (1, options.heads, row.input_ids.numel(), options.width)
+        states = [torch.randn(shape, device=device) for _ in range(4)]
+        expected = _gradients(_dnatune, row, states)
+        states = [state.to(dtype) for state in states]
+        for name, way in ways.items():
+            if times[name].refused is None:
+                with _refusals_kept(times[name]):
+                    _time(way, row, states, expected, options.repeats, times[name], str(device))
+    print(_table(times, device, dtype, options))  # noqa: T201
+
+
+def _row(examples: int, prefix: int, own: int) -> PackedBatch:
+    """Return a row whose longest example has `own` tokens, its answer among them."""
+    lengths = [own - _ANSWER - number % _RAGGED for number in range(examples)]
+    return pack_training(
+        EncodedExamples([1] * prefix, [[2] * n for n in lengths], [0] * examples, [[3] * (_ANSWER + 1)]),
+        range(examples),
+        shared=True,
+    )
+
+
+def _dnatune(row: PackedBatch, states: list[torch.Tensor]) -> torch.Tensor:
+    layer = types.SimpleNamespace(is_causal=True, num_key_value_groups=1)
+    return shared_prefix_attention(layer, *states, row.mask, slots=row.slots)[0].transpose(1, 2)
+
+
+def _with_kernel(backend: SDPBackend) -> Way:
+    def attend(row: PackedBatch, states: list[torch.Tensor]) -> torch.Tensor:
+        with sdpa_kernel(backend):
+            return _dnatune(row, states)
+
+    return attend
+
+
+def _flex() -> Way:
+    """Return attention over the whole row, blocks that nobody looks at left out, compiled for shapes of any length."""
+    attention, masks = torch.compile(flex_attention, dynamic=True), torch.compile(create_block_mask, dynamic=True)
+
+    def attend(row: PackedBatch, states: list[torch.Tensor]) -> torch.Tensor:
+        prefix = row.mask.shape[3] - row.mask.shape[2]
+        behind = row.slots // row.mask.shape[2]
+        owner = torch.cat([behind.new_full((prefix,), -1), behind])
+
+        def sees(_batch: torch.Tensor, _head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+            return (key <= query) & ((key < prefix) | (owner[key] == owner[query]))
+
+        length = len(owner)
+        mask = masks(sees, None, None, length, length, device=owner.device.type)
+        return attention(*states, block_mask=mask)
+
+    return attend
+
+
+def _gradients(way: Way, row: PackedBatch, states: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return what a way attends to, and the gradients of query, key and value with the last state as upstream one."""
+    inputs = [state.clone().requires_grad_() for state in states[:3]]
+    attended = way(row, inputs)
+    return [attended.detach(), *torch.autograd.grad(attended, inputs, states[3])]
+
+
+def _time(
+    way: Way,
+    row: PackedBatch,
+    states: list[torch.Tensor],
+    expected: list[torch.Tensor],
+    repeats: int,
+    times: Times,
+    device: str,
+) -> None:
+    started = now(device)
+    found = _gradients(way, row, states)
+    times.first.append(now(device) - started)
+    for ours, truth in zip(found, expected, strict=True):
+        error = float((ours.float() - truth).norm() / truth.norm())
+        if not error <= _TOLERANCE[states[0].dtype]:
+            raise ValueError(f"differs by {error:.1e}")
+    for _ in range(repeats):
+        started = now(device)
+        _gradients(way, row, states)
+        times.later.append(now(device) - started)
+
+
+@contextlib.contextmanager
+def _refusals_kept(times: Times) -> Iterator[None]:
+    """A kernel that a device or a library does not have is a line of the table."""
+    try:
+        yield
+    except (RuntimeError, NotImplementedError, ValueError) as error:
+        times.refused = str(error).strip().splitlines()[0][:100]
+
+
+def _table(times: dict[str, Times], device: torch.device, dtype: torch.dtype, options: argparse.Namespace) -> str:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    lines = [
+        f"{name}, torch {torch.__version__}, {str(dtype).removeprefix('torch.')}; {options.examples} examples of up to "
+        f"{options.own} to {options.own + options.shapes - 1} tokens behind {options.prefix}, {options.heads} heads of "
+        f"{options.width}; one layer forward and backward, milliseconds, median (range)",
+        "",
+        "| way | first call of a shape | later calls |",
+        "|---|---|---|",
+    ]
+    for way, each in times.items():
+        cells = [each.refused, ""] if each.refused else [_spread(each.first), _spread(each.later)]
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _spread(seconds: list[float]) -> str:
+    median, least, most = (1000 * value for value in (statistics.median(seconds), min(seconds), max(seconds)))
+    return f"{median:.3g} ({least:.3g}–{most:.3g})"
+
+
+if __name__ == "__main__":
+    run_script(main)

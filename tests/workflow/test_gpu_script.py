@@ -1,0 +1,65 @@
+"""benchmarks/gpu.sh without a GPU: its command lines plan what they say, and what fails is told at the end."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+from workflow_runs import PYTHON, ROOT
+
+
+def executable(path, *lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]), "utf-8")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A function that runs the script in a checkout of its own, Snakemake by some shell line; returns what it did."""
+    checkout = tmp_path / "a checkout"
+    (checkout / "benchmarks").mkdir(parents=True)
+    shutil.copy(ROOT / "benchmarks/gpu.sh", checkout / "benchmarks/gpu.sh")
+    for name in ("Snakefile", "workflow", "config", "envs", "profiles", "pyproject.toml"):
+        (checkout / name).symlink_to(ROOT / name)
+    executable(tmp_path / "bin/nvidia-smi", "echo some GPU")
+    executable(checkout / ".venv/bin/python", 'echo "python $*"')
+    data = tmp_path / "its data/GUE/prom_core_all"
+    data.mkdir(parents=True)
+    for split in ("train", "dev", "test"):
+        (data / f"{split}.csv").write_text("sequence,label\nACGT,0\nACGA,1\n", "utf-8")
+    (tmp_path / "its tokenizer").mkdir()
+
+    def run(snakemake):
+        executable(checkout / ".venv/bin/snakemake", snakemake)
+        command = [checkout / "benchmarks/gpu.sh", tmp_path / "its data", tmp_path / "its tokenizer", tmp_path / "out"]
+        path = f"{tmp_path}/bin:{os.environ['PATH']}"
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path})
+        return done, tmp_path / "out"
+
+    return run
+
+
+def test_both_comparisons_and_the_tests_are_started(start):
+    done, out = start(f'exec {PYTHON} -m snakemake --dry-run --printshellcmds "$@"')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "python -m pytest -m gpu tests/gpu" in (out / "tests.log").read_text("utf-8")
+    for precision in ("bf16", "fp16"):
+        kernels = (out / f"attention-{precision}.txt").read_text("utf-8")
+        assert f"python benchmarks/attention.py --examples 512 --precision {precision}" in kernels
+        log = (out / f"{precision}.log").read_text("utf-8")
+        assert "rule benchmark:" in log
+        settings = json.loads(re.search(r"--settings '(.*?)' --tokenizer", log)[1])
+        assert settings["training"]["precision"] == precision
+        assert settings["training"]["global_batch_size"] == settings["benchmark"]["examples"] == 512
+        assert settings["benchmark"]["hidden_size"] == 2048 and settings["benchmark"]["layers"] == 20
+
+
+def test_what_fails_is_named_and_the_rest_is_done(start):
+    done, out = start('case "$*" in *bf16*) exit 1;; esac')
+    assert done.returncode == 1
+    assert f"failed: the comparison in bf16, see {out}/bf16.log" in done.stderr
+    assert "fp16" not in done.stderr
+    assert (out / "tests.log").is_file()
