@@ -1,7 +1,8 @@
-"""How a script ends: memory that ends is told as any other error, and what nobody foresaw keeps its traceback."""
+"""How a script ends: memory or disk that ends is told as other errors are; what nobody foresaw keeps its traceback."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,42 @@ def test_memory_that_ends_is_told(tmp_path, body, said):
     assert "Traceback" not in done.stderr
     assert "dnatune: RunError: memory is not enough: " in done.stderr and said in done.stderr
     assert "to do: " in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+def test_a_full_disk_is_told(tmp_path):
+    done = end_of(tmp_path, "open('/dev/full', 'w', buffering=1).write('a line\\n')")
+    assert done.returncode == 6
+    assert "Traceback" not in done.stderr
+    assert "could not be written: [Errno 28] No space left on device" in done.stderr and "df -h" in done.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of a few kilobytes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mount.returncode:
+        pytest.skip("this user may not mount a file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        "torch.save(torch.ones(10**6), file)",
+        "from safetensors.torch import save_file; save_file({'w': torch.ones(10**6)}, file)",
+    ],
+    ids=["torch", "safetensors"],
+)
+def test_a_library_that_meets_a_full_disk_is_understood(tmp_path, small_disk, write):
+    done = end_of(tmp_path, f"import torch; file = {str(small_disk / 'file')!r}; {write}")
+    assert done.returncode == 6, done.stderr
+    assert "Traceback" not in done.stderr and "could not be written" in done.stderr
 
 
 def test_another_error_keeps_its_traceback(tmp_path):

@@ -1,5 +1,6 @@
 """One family of errors: each says what was wrong, where, and what to do about it."""
 
+import errno
 import json
 import os
 import re
@@ -8,6 +9,10 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+
+#: System errors of a disk that is full, and what torch and safetensors say where they write.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_WRITTEN = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed", "unexpected pos")
 
 
 class DnatuneError(Exception):
@@ -99,14 +104,10 @@ def run_script(main: Callable[[], None]) -> None:
         return
     except DnatuneError as error:
         failure = error
-    except (MemoryError, RuntimeError) as error:
-        if not _memory_ended(error):
+    except Exception as error:
+        failure = _exhausted(error)
+        if failure is None:
             raise
-        failure = RunError(
-            f"memory is not enough: {str(error).strip() or type(error).__name__}".splitlines()[0][:200],
-            fix="see what else uses this GPU or machine (nvidia-smi, top); else more memory, a smaller model, or more "
-            "ranks with a higher training.zero_stage",
-        )
     message = f"dnatune: {type(failure).__name__}: {failure}"
     report = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if report:
@@ -116,10 +117,23 @@ def run_script(main: Callable[[], None]) -> None:
     sys.exit(failure.exit_status)
 
 
-def _memory_ended(error: Exception) -> bool:
-    """Tell torch's errors from others: a GPU's by its name, a processor's by its text, for torch may be absent."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "DefaultCPUAllocator" in str(error)
-    )
+def _exhausted(error: Exception) -> RunError | None:
+    """Return what an error says if memory or disk was not enough, and None if it is about something else.
+
+    torch need not be there, so its errors are told by name and text; so are those of libraries that write files.
+    """
+    text = str(error).strip() or type(error).__name__
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in text:
+        return RunError(
+            f"memory is not enough: {text.splitlines()[0][:200]}",
+            fix="see what else uses this GPU or machine (nvidia-smi, top); else more memory, a smaller model, or more "
+            "ranks with a higher training.zero_stage",
+        )
+    if number in _FULL or any(phrase in text for phrase in _NOT_WRITTEN):
+        return RunError(
+            f"a file could not be written: {text.splitlines()[0][:300]}",
+            fix="see whether the disk or your share of it is full (df -h, quota), make room and start again: what is "
+            "complete is kept",
+        )
+    return None
