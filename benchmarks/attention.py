@@ -101,7 +101,7 @@ def _row(examples: int, prefix: int, own: int) -> PackedBatch:
 
 def _dnatune(row: PackedBatch, states: list[torch.Tensor]) -> torch.Tensor:
     layer = types.SimpleNamespace(is_causal=True, num_key_value_groups=1)
-    return shared_prefix_attention(layer, *states, row.mask, slots=row.slots)[0].transpose(1, 2)
+    return shared_prefix_attention(layer, *states, None, groups=row.groups)[0].transpose(1, 2)
 
 
 def _with_kernel(backend: SDPBackend) -> Way:
@@ -117,9 +117,8 @@ def _flex() -> Way:
     attention, masks = torch.compile(flex_attention, dynamic=True), torch.compile(create_block_mask, dynamic=True)
 
     def attend(row: PackedBatch, states: list[torch.Tensor]) -> torch.Tensor:
-        prefix = row.mask.shape[3] - row.mask.shape[2]
-        behind = row.slots // row.mask.shape[2]
-        owner = torch.cat([behind.new_full((prefix,), -1), behind])
+        prefix = row.groups[0].prefix
+        owner = torch.cat([row.input_ids.new_full((prefix,), -1), *(group.owners for group in row.groups)])
 
         def sees(_batch: torch.Tensor, _head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
             return (key <= query) & ((key < prefix) | (owner[key] == owner[query]))

@@ -31,8 +31,8 @@ def main() -> None:
             self.sizes: list[int] = []
 
         def forward(self, batch):
-            self.sizes.append(len(batch.input_ids))
-            if len(batch.input_ids) > self.limit:
+            self.sizes.append(len(batch))
+            if len(batch) > self.limit:
                 raise torch.OutOfMemoryError("no memory is left")
             return self.weight * torch.ones(len(batch.targets))
 

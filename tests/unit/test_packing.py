@@ -1,6 +1,7 @@
 """Shared-prefix rows give exactly what one example a row gives."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnatune import models
-from dnatune.packing import Rows, chunks, pack_scoring, pack_training, tree_mask
+from dnatune import accounting, models
+from dnatune.packing import Rows, chunks, pack_scoring, pack_training, side_by_side, tree_mask
 from dnatune.prompts import EncodedExamples, encode_examples
 from dnatune.ranks import Rank
 from dnatune.records import instruction_records
@@ -147,19 +148,18 @@ def test_examples_that_see_each_other_give_another_result(toy):
     encoded = EncodedExamples([3, 4], [[10, 11], [12], [13, 14, 15]], [0, 1, 0], [[5, 6, 2], [7, 2]])
     batch = pack_scoring(encoded, range(3), shared=True)
     likelihood = models.LabelLikelihood(toy)
-    own = batch.mask.shape[2]
-    used = torch.zeros(3 * own, dtype=torch.bool)
-    used[batch.slots] = True
-    used = used.view(3, own)
+    (group,) = batch.groups
+    used = torch.zeros(3 * group.own, dtype=torch.bool)
+    used[group.slots] = True
+    used = used.view(3, group.own)
     with torch.no_grad():
         right = likelihood(batch)
-        for example, row, column in (~batch.mask[:, 0]).nonzero().tolist():
-            prefix = batch.mask.shape[3] - own
-            if not used[example, row] or not used[example, column - prefix]:
+        for example, row, column in (~group.mask[:, 0]).nonzero().tolist():
+            if not used[example, row] or not used[example, column - group.prefix]:
                 continue
-            mask = batch.mask.clone()
+            mask = group.mask.clone()
             mask[example, 0, row, column] = True
-            wrong = likelihood(dataclasses.replace(batch, mask=mask))
+            wrong = likelihood(dataclasses.replace(batch, groups=(dataclasses.replace(group, mask=mask),)))
             # A token that nothing is predicted from does not show what it sees in the last layer alone.
             assert (right - wrong).abs().max() > 1e-7, (example, row, column)
 
@@ -189,7 +189,40 @@ def test_a_row_holds_the_prefix_once_and_no_padding():
     # The last token of an answer predicts nothing.
     assert batch.input_ids.tolist() == [[3, 4, 10, 11, 5, 6, 12, 7, 13, 14, 15, 5, 6]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4, 5, 2, 3, 2, 3, 4, 5, 6]]
-    assert batch.slots.tolist() == [0, 1, 2, 3, 5, 6, 10, 11, 12, 13, 14]
+    (group,) = batch.groups
+    assert group.slots.tolist() == [0, 1, 2, 3, 5, 6, 10, 11, 12, 13, 14]
+    assert group.owners.tolist() == [0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "groups"),
+    [
+        ([20, 18, 27], [[0, 1, 2]]),
+        ([1, 17, 1, 18], [[0, 1, 2], [3]]),
+        ([400, 20, 300, 20, 21], [[1, 3, 4], [0, 2]]),
+        ([100, 151, 150, 40], [[3], [0, 2], [1]]),
+    ],
+)
+def test_examples_of_about_one_length_attend_side_by_side(lengths, groups):
+    assert side_by_side(lengths) == groups
+
+
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=60))
+def test_every_example_is_in_one_group_and_padded_by_half_at_most(lengths):
+    groups = side_by_side(lengths)
+    assert sorted(number for group in groups for number in group) == list(range(len(lengths)))
+    for group in groups:
+        own = [lengths[number] for number in group]
+        assert max(own) <= max(1.5 * min(own), 16 + min(own))
+    # One more group for each half as long again at most.
+    assert len(groups) <= 1 + math.log(max(lengths) / min(lengths), 1.5)
+
+
+def test_lengths_that_differ_much_cost_attention_no_more_than_their_padding():
+    """A row of 127 examples of 20 tokens and one of 400: padded to the longest, attention would be 60 times as dear."""
+    encoded = EncodedExamples([1] * 60, [[2] * 400, *[[2] * 20] * 127], [0] * 128, [[3]])
+    batch = pack_training(encoded, range(128), shared=True)
+    assert accounting.executed(batch).context == 60**2 + 127 * 20 * 80 + 400 * 460
 
 
 def test_gradients_are_the_same_bit_for_bit_every_time(folder, gue_rows):
@@ -206,12 +239,14 @@ def test_gradients_are_the_same_bit_for_bit_every_time(folder, gue_rows):
 
 
 token = st.integers(2, 40)
+#: Short ones, and ones that cannot stand beside them.
+piece = st.lists(token, min_size=1, max_size=7) | st.lists(token, min_size=25, max_size=60)
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     prefix=st.lists(token, max_size=9),
-    examples=st.lists(st.lists(token, min_size=1, max_size=7), min_size=1, max_size=6),
+    examples=st.lists(piece, min_size=1, max_size=6),
     labels=st.lists(st.lists(token, min_size=1, max_size=5), min_size=2, max_size=4),
     data=st.data(),
 )

@@ -20,16 +20,18 @@ def tokenizer(request, tmp_path_factory, simulated_rows):
 
 
 def sequences_of_row(batch):
-    """The root-to-leaf token sequence of each token of a shared row, read back from ids, positions and mask alone."""
-    ids, positions, own = batch.input_ids[0].tolist(), batch.position_ids[0].tolist(), batch.mask.shape[2]
-    prefix = batch.mask.shape[3] - own
-    place = {slot: prefix + number for number, slot in enumerate(batch.slots.tolist())}
+    """The root-to-leaf token sequence of each token of a shared row, read back from ids, positions and masks alone."""
+    ids, positions = batch.input_ids[0].tolist(), batch.position_ids[0].tolist()
+    prefix = start = batch.groups[0].prefix
     found = [[(positions[j], ids[j]) for j in range(i + 1)] for i in range(prefix)]
-    for slot in batch.slots.tolist():
-        example, row = divmod(slot, own)
-        seen = batch.mask[example, 0, row].nonzero()[:, 0].tolist()
-        places = [j if j < prefix else place[example * own + j - prefix] for j in seen]
-        found.append([(positions[j], ids[j]) for j in places])
+    for group in batch.groups:
+        place = {slot: start + number for number, slot in enumerate(group.slots.tolist())}
+        start += len(place)
+        for slot in place:
+            example, row = divmod(slot, group.own)
+            seen = group.mask[example, 0, row].nonzero()[:, 0].tolist()
+            places = [j if j < prefix else place[example * group.own + j - prefix] for j in seen]
+            found.append([(positions[j], ids[j]) for j in places])
     return found
 
 

@@ -69,7 +69,11 @@ def test_a_gradient_of_something_else_is_refused(adapted, examples):
 
         def micro_batches(self, examples, indices):
             batches = super().micro_batches(examples, indices)
-            return [dataclasses.replace(b, mask=torch.ones_like(b.mask)) for b in batches]
+            return [dataclasses.replace(b, groups=tuple(map(self._all_seen, b.groups))) for b in batches]
+
+        @staticmethod
+        def _all_seen(group):
+            return dataclasses.replace(group, mask=torch.ones_like(group.mask))
 
     wrong = CausalMask(**dataclasses.asdict(ours))
     with pytest.raises(RunError, match="'shared prefix' computes something else"):

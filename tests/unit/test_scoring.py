@@ -47,8 +47,8 @@ class Limited(nn.Module):
         self.likelihood, self.limit, self.sizes = models.LabelLikelihood(model), limit, []
 
     def forward(self, batch):
-        self.sizes.append(len(batch.mask))
-        if len(batch.mask) > self.limit:
+        self.sizes.append(len(batch))
+        if len(batch) > self.limit:
             raise torch.OutOfMemoryError("no memory is left")
         return self.likelihood(batch)
 

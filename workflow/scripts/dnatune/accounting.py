@@ -131,23 +131,21 @@ def _decoder_flops(model: Dimensions, work: Work) -> int:
 
 def executed(batch: PackedBatch) -> Work:
     """Return what is done with a packed batch: padding and the masks' empty squares are work too."""
-    if batch.slots is None:
+    if not batch.groups:
         return rectangle(*batch.input_ids.shape, batch.input_ids.numel())
-    examples, _, own, seen = batch.mask.shape
-    # The prefix attends to itself, then every example to the prefix and to itself, padded to the longest example.
-    context = (seen - own) ** 2 + examples * own * seen
+    # The prefix attends to itself, then every example to the prefix and to itself, padded to the longest of its group.
+    context = batch.groups[0].prefix ** 2 + sum(group.mask.numel() for group in batch.groups)
     return Work(batch.input_ids.numel(), context, max(FEWEST_LOGITS, len(batch.targets)))
 
 
 def floor(batch: PackedBatch) -> Work:
     """Return what a packed batch needs: each of its tokens once, and of the mask only what it lets through."""
-    if batch.slots is None:
+    if not batch.groups:
         used = batch.mask.sum(dim=-1)
         return Work(int(used.sum()), int((used * (used + 1) // 2).sum()), len(batch.targets))
-    _, _, own, seen = batch.mask.shape
-    prefix = seen - own
-    looks = batch.mask.sum(dim=-1).flatten()[batch.slots]
-    return Work(batch.input_ids.numel(), prefix * (prefix + 1) // 2 + int(looks.sum()), len(batch.targets))
+    prefix = batch.groups[0].prefix
+    looks = sum(int(group.mask.sum(dim=-1).flatten()[group.slots].sum()) for group in batch.groups)
+    return Work(batch.input_ids.numel(), prefix * (prefix + 1) // 2 + looks, len(batch.targets))
 
 
 def rectangle(rows: int, length: int, logits: int) -> Work:

@@ -1,12 +1,14 @@
 """Attention over a shared prefix: each example attends to the prefix and to itself, and to nothing else is computed.
 
-Dense attention over a row of T tokens costs T² and an explicit T × T mask. Here the N examples behind a prefix of P
-tokens become a batch of their own, each with M tokens at most that attend to P + M: N·M·(P + M) in all, so a row may
-hold as many examples as fit into memory. transformers hands its models' attention to a function by name
-(https://huggingface.co/docs/transformers/attention_interface); ours has one more argument, `slots`, and is without it
+Dense attention over a row of T tokens costs T² and an explicit T × T mask. Here N examples behind a prefix of P tokens
+become a batch of their own, each with M tokens at most that attend to P + M: N·M·(P + M) in all, so a row may hold as
+many examples as fit into memory; where their lengths differ much, a batch for each length (`packing.side_by_side`).
+transformers hands its models' attention to a function by name
+(https://huggingface.co/docs/transformers/attention_interface); ours has one more argument, `groups`, and is without it
 transformers' own for SDPA.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,12 +17,14 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from dnatune.packing import Group
+
 #: What the configuration of a prepared model calls it.
 NAME = "dnatune_shared_prefix"
 
 
 def prepare(model: PreTrainedModel) -> None:
-    """Let a model's attention take `slots`.
+    """Let a model's attention take `groups`.
 
     A model that attends in another way than by SDPA, or does not look its attention up by name, stays as it is.
 
@@ -38,7 +42,7 @@ def shared_prefix_attention(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    slots: torch.Tensor | None = None,
+    groups: Sequence[Group] = (),
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend within one row of a prefix and the examples behind it.
@@ -49,39 +53,49 @@ def shared_prefix_attention(
         module: the attention layer.
         query: [1, heads, tokens, width]; the prefix first, then the tokens of all examples.
         key, value: likewise; heads may be fewer.
-        attention_mask: True where a token of an example may look: [examples, 1, most own tokens, prefix + most own
-            tokens].
-        slots: where each token behind the prefix stands in examples × most own tokens [tokens - prefix]. None: ordinary
-            rows, and everything is transformers' own.
+        attention_mask: what transformers hands on; of no account where there are groups.
+        groups: the examples behind the prefix, see `packing.Group`. None: ordinary rows, and everything is
+            transformers' own.
         options: as transformers gives them.
 
     Returns:
         What each token has attended to [1, tokens, heads, width], and None for the weights.
     """
-    if slots is None:
+    if not groups:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    examples, _, own, seen = attention_mask.shape
-    prefix = seen - own
-
-    def behind(states: torch.Tensor) -> torch.Tensor:
-        """Return the states behind the prefix as [examples, heads, most own tokens, width]."""
-        tokens = states[0, :, prefix:].transpose(0, 1)
-        grid = tokens.new_zeros(examples * own, *tokens.shape[1:]).index_copy(0, slots, tokens)
-        return grid.view(examples, own, *tokens.shape[1:]).transpose(1, 2)
-
-    def all_seen(states: torch.Tensor) -> torch.Tensor:
-        return torch.cat([states[:, :, :prefix].expand(examples, -1, -1, -1), behind(states)], dim=2)
-
-    attended, _ = sdpa_attention_forward(
-        module, behind(query), all_seen(key), all_seen(value), attention_mask, **options
-    )
-    attended = attended.flatten(0, 1).index_select(0, slots)[None]
+    prefix = groups[0].prefix
+    parts = []
     if prefix:
         first, _ = sdpa_attention_forward(
             module, query[:, :, :prefix], key[:, :, :prefix], value[:, :, :prefix], None, **options
         )
-        attended = torch.cat([first, attended], dim=1)
-    return attended, None
+        parts.append(first)
+    start = prefix
+    for group in groups:
+        own = slice(start, start + len(group.slots))
+        start = own.stop
+        attended, _ = sdpa_attention_forward(
+            module,
+            _spread(query[0, :, own], group),
+            *(torch.cat([_to_all(states, group), _spread(states[0, :, own], group)], dim=2) for states in (key, value)),
+            group.mask,
+            **options,
+        )
+        parts.append(attended.flatten(0, 1).index_select(0, group.slots)[None])
+    return torch.cat(parts, dim=1), None
+
+
+def _spread(states: torch.Tensor, group: Group) -> torch.Tensor:
+    """Return the states [heads, tokens, width] of a group as [examples, heads, most own tokens, width]."""
+    tokens = states.transpose(0, 1)
+    examples = len(group.examples)
+    grid = tokens.new_zeros(examples * group.own, *tokens.shape[1:]).index_copy(0, group.slots, tokens)
+    return grid.view(examples, group.own, *tokens.shape[1:]).transpose(1, 2)
+
+
+def _to_all(states: torch.Tensor, group: Group) -> torch.Tensor:
+    """Return the prefix's states for each example of a group [examples, heads, prefix, width]."""
+    return states[:, :, : group.prefix].expand(len(group.examples), -1, -1, -1)
 
 
 AttentionInterface.register(NAME, shared_prefix_attention)

@@ -111,7 +111,8 @@ def _leaks(model: PreTrainedModel, likelihood: nn.Module, examples: EncodedExamp
             (gradient,) = torch.autograd.grad(seconds, caught)
     finally:
         hook.remove()
-    first = (batch.slots < batch.mask.shape[2]).nonzero().flatten() + len(examples.prefix)
+    owners = torch.cat([group.owners for group in batch.groups])
+    first = (owners == 0).nonzero().flatten() + len(examples.prefix)
     return bool((gradient[0, first.to(device)] != 0).any())
 
 

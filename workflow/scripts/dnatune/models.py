@@ -277,15 +277,15 @@ class LabelLikelihood(nn.Module):
     def forward(self, batch: PackedBatch) -> torch.Tensor:
         """Return log p(target | its past) [targets], in fp32."""
         causal = causal_model(self.model)
-        if batch.slots is None:
+        if not batch.groups:
             every = causal(input_ids=batch.input_ids, attention_mask=batch.mask, use_cache=False).logits
             return log_probabilities(every[batch.rows, batch.columns], batch.targets)
         hidden = causal.get_decoder()(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
             # With four axes it is taken as it is. Without one transformers would infer packing from the positions.
-            attention_mask=batch.mask,
-            slots=batch.slots,
+            attention_mask=batch.groups[0].mask,
+            groups=batch.groups,
             use_cache=False,
         ).last_hidden_state
         return log_probabilities(logits_at(causal, hidden, batch), batch.targets)

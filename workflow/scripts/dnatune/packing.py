@@ -7,16 +7,18 @@ All prompts of a task begin with the same tokens. A micro-batch is one row that 
 
 Each piece is a node of a tree: an example hangs on the prefix, a label on its example. A token sees the tokens of its
 own piece up to itself and all tokens of the pieces above, and its position is its distance from the root, so every
-token's hidden state is what it would be in a row of its own. `attention` computes what a token sees and little else,
-so an example costs the same whatever the number of like ones beside it, and the row is as long as the micro-batch is
-large.
+token's hidden state is what it would be in a row of its own. `attention` computes what a token sees and little else:
+examples that are about equally long attend side by side, padded to the longest of them. So an example costs the same
+whatever stands beside it, and the row is as long as the micro-batch is large.
 
 A model that cannot be served exactly so (`exactness.obstacle` tells) gets ordinary rows: one prompt and one answer in
 each, padded on the right, without positions or mask of ours.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 
@@ -27,6 +29,9 @@ from dnatune.prompts import EncodedExamples
 #: what is left of the hidden state's gradient after its large parts cancel was off by 1e-3.
 FEWEST_LOGITS = 12
 _NO_PARENT = -1
+#: Examples attend side by side while the longest has at most so many times, or at most so many more, tokens than the
+#: shortest; see benchmarks/README.md.
+_TIMES, _MORE = 1.5, 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,17 +50,45 @@ class Rows:
 
 
 @dataclasses.dataclass(frozen=True)
+class Group:
+    """Examples of a shared row that attend side by side; their tokens stand together in the row.
+
+    Attributes:
+        mask: True where a token may look at the prefix and at its own example
+            [examples, 1, most own tokens, prefix + most own tokens].
+        slots: where each token stands in examples × most own tokens [tokens].
+        examples: which of the packed examples these are, counted in the order in which they were given [examples].
+    """
+
+    mask: torch.Tensor
+    slots: torch.Tensor
+    examples: torch.Tensor
+
+    @property
+    def own(self) -> int:
+        """Return the tokens of the longest example."""
+        return self.mask.shape[2]
+
+    @property
+    def prefix(self) -> int:
+        """Return the tokens of the prefix."""
+        return self.mask.shape[3] - self.own
+
+    @property
+    def owners(self) -> torch.Tensor:
+        """Return the example of each token [tokens]."""
+        return self.examples[self.slots // self.own]
+
+
+@dataclasses.dataclass(frozen=True)
 class PackedBatch:
     """Rows ready for a model, and the places whose next token is scored.
 
     Attributes:
         input_ids: token ids [rows, length]; one row if it is shared, without padding. In ordinary rows padding is 0.
         position_ids: distance from the root [1, length]; None in ordinary rows, where the model counts itself.
-        mask: of a shared row, True where a token of an example may look at the prefix and at its own example
-            [examples, 1, most own tokens, prefix + most own tokens]; in ordinary rows 1 on tokens and 0 on padding
-            [rows, length].
-        slots: where each token behind the prefix stands in examples × most own tokens [length - prefix]; None in
-            ordinary rows.
+        mask: in ordinary rows 1 on tokens and 0 on padding [rows, length]; None in a shared row.
+        groups: of a shared row, in the order of its tokens behind the prefix; none in ordinary rows.
         rows, columns: place of the token that predicts each target [targets].
         targets: token ids [targets].
         owners: which answer each target belongs to, counting answers in the order they were given [targets].
@@ -63,17 +96,30 @@ class PackedBatch:
 
     input_ids: torch.Tensor
     position_ids: torch.Tensor | None
-    mask: torch.Tensor
-    slots: torch.Tensor | None
+    mask: torch.Tensor | None
+    groups: tuple[Group, ...]
     rows: torch.Tensor
     columns: torch.Tensor
     targets: torch.Tensor
     owners: torch.Tensor
 
+    def __len__(self) -> int:
+        """Return the number of examples in a shared row, or of ordinary rows."""
+        return sum(len(group.examples) for group in self.groups) or len(self.input_ids)
+
     def to(self, device: torch.device) -> "PackedBatch":
         """Return the batch on another device."""
-        tensors = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return PackedBatch(*(None if t is None else t.to(device, non_blocking=True) for t in tensors))
+        return _moved(self, device)
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, tuple):
+        return tuple(_moved(item, device) for item in value)
+    if dataclasses.is_dataclass(value):
+        return type(value)(*(_moved(getattr(value, field.name), device) for field in dataclasses.fields(value)))
+    return value
 
 
 def pack_training(examples: EncodedExamples, indices: Sequence[int], shared: bool) -> PackedBatch:
@@ -92,33 +138,57 @@ def _pack(examples: EncodedExamples, items: list[tuple[int, list[int]]], shared:
         pairs = [(examples.prompt(index), examples.labels[label]) for index, labels in items for label in labels]
         return _ordinary(pairs)
     trees = [_tree(examples.examples[index], [examples.labels[label] for label in labels]) for index, labels in items]
+    first_answers = [0, *itertools.accumulate(tree.answers for tree in trees)]
     prefix = len(examples.prefix)
-    own = max(len(tree.ids) for tree in trees)
-    ids, positions, slots = list(examples.prefix), list(range(prefix)), []
-    mask = torch.zeros(len(trees), 1, own, prefix + own, dtype=torch.bool)
-    places, owner = [], 0
-    for number, tree in enumerate(trees):
-        places += [(len(ids) + before, target, owner + answer) for before, target, answer in tree.targets]
-        owner += tree.answers
-        slots += range(number * own, number * own + len(tree.ids))
-        ids += tree.ids
-        positions += [prefix + depth for depth in tree.depths]
-        used = len(tree.ids)
-        mask[number, 0, :used, :prefix] = True
-        mask[number, 0, :used, prefix : prefix + used] = tree_mask(tree.pieces, tree.parents)
-    # An empty slot looks at itself: a softmax over nothing would be NaN.
-    mask[:, :, :, prefix:].diagonal(dim1=2, dim2=3).fill_(True)
+    ids, positions, places, groups = list(examples.prefix), list(range(prefix)), [], []
+    for members in side_by_side([len(tree.ids) for tree in trees]):
+        for number in members:
+            tree = trees[number]
+            owner = first_answers[number]
+            places += [(len(ids) + before, target, owner + answer) for before, target, answer in tree.targets]
+            ids += tree.ids
+            positions += [prefix + depth for depth in tree.depths]
+        groups.append(_group([trees[number] for number in members], members, prefix))
     columns, targets, owners = torch.tensor(places, dtype=torch.long).unbind(dim=1)
     return PackedBatch(
         torch.tensor([ids]),
         torch.tensor([positions]),
-        mask,
-        torch.tensor(slots),
+        None,
+        tuple(groups),
         torch.zeros_like(columns),
         columns,
         targets,
         owners,
     )
+
+
+def side_by_side(lengths: Sequence[int]) -> list[list[int]]:
+    """Return which examples attend side by side: all of them where they are about equally long, else by length.
+
+    Args:
+        lengths: tokens of each example.
+    """
+    groups: list[list[int]] = []
+    for number in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if not groups or lengths[number] > max(_TIMES * lengths[groups[-1][0]], _MORE + lengths[groups[-1][0]]):
+            groups.append([])
+        groups[-1].append(number)
+    # Within a group examples stay in the order in which they were given.
+    return [sorted(group) for group in groups]
+
+
+def _group(trees: "Sequence[_Tree]", members: Sequence[int], prefix: int) -> Group:
+    own = max(len(tree.ids) for tree in trees)
+    mask = torch.zeros(len(trees), 1, own, prefix + own, dtype=torch.bool)
+    slots: list[int] = []
+    for number, tree in enumerate(trees):
+        used = len(tree.ids)
+        slots += range(number * own, number * own + used)
+        mask[number, 0, :used, :prefix] = True
+        mask[number, 0, :used, prefix : prefix + used] = tree_mask(tree.pieces, tree.parents)
+    # An empty slot looks at itself: a softmax over nothing would be NaN.
+    mask[:, :, :, prefix:].diagonal(dim1=2, dim2=3).fill_(True)
+    return Group(mask, torch.tensor(slots), torch.tensor(members))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +239,7 @@ def _ordinary(pairs: list[tuple[list[int], list[int]]]) -> PackedBatch:
         mask[row, : len(ids)] = 1
         places += [(row, len(prompt) - 1 + offset, target, row) for offset, target in enumerate(answer)]
     row_of, column_of, targets, owners = torch.tensor(places, dtype=torch.long).unbind(dim=1)
-    return PackedBatch(input_ids, None, mask, None, row_of, column_of, targets, owners)
+    return PackedBatch(input_ids, None, mask, (), row_of, column_of, targets, owners)
 
 
 def tree_mask(pieces: Sequence[int], parents: Sequence[int]) -> torch.Tensor:

@@ -80,7 +80,7 @@ class RecipeLoss(nn.Module):
             tokens: answer tokens of the global batch.
         """
         if isinstance(batch, PackedBatch):
-            chosen = self.likelihood(batch) if batch.slots is not None else self._at_labels(batch)
+            chosen = self.likelihood(batch) if batch.groups else self._at_labels(batch)
             return -chosen.sum() / tokens
         return self.likelihood.model(
             input_ids=batch.input_ids,
