@@ -9,14 +9,14 @@ By hand:  .venv/bin/python benchmarks/attention.py --examples 512 --precision bf
 """
 
 import argparse
-import contextlib
 import dataclasses
 import statistics
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow/scripts"))
 
@@ -25,8 +25,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from dnatune.accounting import now
-from dnatune.attention import shared_prefix_attention
-from dnatune.errors import run_script
+from dnatune.attention import attend_in_groups, shared_prefix_attention
+from dnatune.errors import RunError, run_script
 from dnatune.packing import PackedBatch, pack_training
 from dnatune.prompts import EncodedExamples
 from dnatune.ranks import sees_gpu
@@ -39,17 +39,33 @@ _KERNELS = {
     "SDPA, cuDNN": SDPBackend.CUDNN_ATTENTION,
     "SDPA, math": SDPBackend.MATH,
 }
+_OURS = "SDPA, as dnatune calls it"
+#: What SDPA asks of an attention layer.
+_LAYER = types.SimpleNamespace(is_causal=True, num_key_value_groups=1)
 _DTYPE_DEFAULT = {"cpu": "fp32", "cuda": "bf16"}
 #: Further tokens of an example's answer in the row, and how much shorter than the longest an example may be.
 _ANSWER, _RAGGED = 2, 4
 
-Way = Callable[[PackedBatch, list[torch.Tensor]], torch.Tensor]
+#: What to do before a row's layers, and a layer's attention by what came of it.
+Prepare = Callable[[PackedBatch], Any]
+Attend = Callable[[PackedBatch, Any, list[torch.Tensor]], torch.Tensor]
 
 
 @dataclasses.dataclass
-class Times:
-    """Seconds of one way: of the first call in each shape, and of later ones; or why there are none."""
+class Way:
+    """A way to attend, and its seconds: before a row's layers, of the first call in each shape, and of later ones.
 
+    Attributes:
+        name: in the table.
+        prepare: what a row needs once for all layers.
+        attend: one layer.
+        refused: why there are no times.
+    """
+
+    name: str
+    prepare: Prepare
+    attend: Attend
+    once: list[float] = dataclasses.field(default_factory=list)
     first: list[float] = dataclasses.field(default_factory=list)
     later: list[float] = dataclasses.field(default_factory=list)
     refused: str | None = None
@@ -60,9 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=128, help="examples of a row (default: 128)")
     parser.add_argument("--prefix", type=int, default=60, help="tokens of the prefix (default: 60)")
-    parser.add_argument(
-        "--own", type=int, default=24, help="most tokens of an example in the first shape (default: 24)"
-    )
+    parser.add_argument("--own", type=int, default=24, help="most tokens of an example at first (default: 24)")
     parser.add_argument("--heads", type=int, default=16, help="attention heads (default: 16)")
     parser.add_argument("--width", type=int, default=128, help="width of a head (default: 128)")
     parser.add_argument("--precision", choices=_DTYPES, help="default: bf16 on a GPU, fp32 on a CPU")
@@ -72,21 +86,21 @@ def main() -> None:
     warnings.simplefilter("ignore")
     device = torch.device("cuda:0" if sees_gpu() else "cpu")
     dtype = _DTYPES[options.precision or _DTYPE_DEFAULT[device.type]]
-    ways: dict[str, Way] = {"SDPA, as dnatune calls it": _dnatune}
-    ways |= {name: _with_kernel(backend) for name, backend in _KERNELS.items()}
-    ways["flex_attention"] = _flex()
-    times = {name: Times() for name in ways}
-    for own in range(options.own, options.own + options.shapes):
+    ours = Way(_OURS, lambda _: None, _dnatune)
+    ways = [ours, *(Way(name, lambda _: None, _with_kernel(backend)) for name, backend in _KERNELS.items()), _flex()]
+    # First a shape that no time is kept of: libraries load, allocators fill, what is compiled once is compiled.
+    for turn, own in enumerate(range(options.own - 1, options.own + options.shapes)):
         row = _row(options.examples, options.prefix, own).to(device)
         shape = (1, options.heads, row.input_ids.numel(), options.width)
         states = [torch.randn(shape, device=device) for _ in range(4)]
-        expected = _gradients(_dnatune, row, states)
+        expected = _gradients(ours, row, None, states)
         states = [state.to(dtype) for state in states]
-        for name, way in ways.items():
-            if times[name].refused is None:
-                with _refusals_kept(times[name]):
-                    _time(way, row, states, expected, options.repeats, times[name], str(device))
-    print(_table(times, device, dtype, options))  # noqa: T201
+        # Another begins each time.
+        order = ways[turn % len(ways) :] + ways[: turn % len(ways)]
+        _time(order, row, states, expected, options.repeats, str(device), kept=turn > 0)
+    print(_table(ways, device, dtype, options))  # noqa: T201
+    if ours.refused:
+        raise RunError(f"dnatune's own attention fails: {ours.refused}", fix="find out why before it is used")
 
 
 def _row(examples: int, prefix: int, own: int) -> PackedBatch:
@@ -99,15 +113,15 @@ def _row(examples: int, prefix: int, own: int) -> PackedBatch:
     )
 
 
-def _dnatune(row: PackedBatch, states: list[torch.Tensor]) -> torch.Tensor:
-    layer = types.SimpleNamespace(is_causal=True, num_key_value_groups=1)
-    return shared_prefix_attention(layer, *states, None, groups=row.groups)[0].transpose(1, 2)
+def _dnatune(row: PackedBatch, _prepared: Any, states: list[torch.Tensor]) -> torch.Tensor:
+    return shared_prefix_attention(_LAYER, *states, None, groups=row.groups)[0].transpose(1, 2)
 
 
-def _with_kernel(backend: SDPBackend) -> Way:
-    def attend(row: PackedBatch, states: list[torch.Tensor]) -> torch.Tensor:
+def _with_kernel(backend: SDPBackend) -> Attend:
+    def attend(row: PackedBatch, _prepared: Any, states: list[torch.Tensor]) -> torch.Tensor:
+        # Not through `shared_prefix_attention`, which makes a choice of its own.
         with sdpa_kernel(backend):
-            return _dnatune(row, states)
+            return attend_in_groups(_LAYER, *states, row.groups).transpose(1, 2)
 
     return attend
 
@@ -116,7 +130,7 @@ def _flex() -> Way:
     """Return attention over the whole row, blocks that nobody looks at left out, compiled for shapes of any length."""
     attention, masks = torch.compile(flex_attention, dynamic=True), torch.compile(create_block_mask, dynamic=True)
 
-    def attend(row: PackedBatch, states: list[torch.Tensor]) -> torch.Tensor:
+    def prepare(row: PackedBatch) -> Any:
         prefix = row.groups[0].prefix
         owner = torch.cat([row.input_ids.new_full((prefix,), -1), *(group.owners for group in row.groups)])
 
@@ -124,63 +138,73 @@ def _flex() -> Way:
             return (key <= query) & ((key < prefix) | (owner[key] == owner[query]))
 
         length = len(owner)
-        mask = masks(sees, None, None, length, length, device=owner.device.type)
-        return attention(*states, block_mask=mask)
+        return masks(sees, None, None, length, length, device=owner.device.type)
 
-    return attend
+    def attend(_row: PackedBatch, prepared: Any, states: list[torch.Tensor]) -> torch.Tensor:
+        return attention(*states, block_mask=prepared)
+
+    return Way("flex_attention", prepare, attend)
 
 
-def _gradients(way: Way, row: PackedBatch, states: list[torch.Tensor]) -> list[torch.Tensor]:
+def _gradients(way: Way, row: PackedBatch, prepared: Any, states: list[torch.Tensor]) -> list[torch.Tensor]:
     """Return what a way attends to, and the gradients of query, key and value with the last state as upstream one."""
     inputs = [state.clone().requires_grad_() for state in states[:3]]
-    attended = way(row, inputs)
+    attended = way.attend(row, prepared, inputs)
     return [attended.detach(), *torch.autograd.grad(attended, inputs, states[3])]
 
 
 def _time(
-    way: Way,
+    ways: list[Way],
     row: PackedBatch,
     states: list[torch.Tensor],
     expected: list[torch.Tensor],
     repeats: int,
-    times: Times,
     device: str,
+    kept: bool,
 ) -> None:
-    started = now(device)
-    found = _gradients(way, row, states)
-    times.first.append(now(device) - started)
-    for ours, truth in zip(found, expected, strict=True):
-        error = float((ours.float() - truth).norm() / truth.norm())
-        if not error <= _TOLERANCE[states[0].dtype]:
-            raise ValueError(f"differs by {error:.1e}")
+    """Let each way attend once, and then all of them by turns."""
+    prepared: dict[str, Any] = {}
+
+    def measure(way: Way, task: Callable[[], Any], times: list[float]) -> Any:
+        # What a device or a library does not have, and what is wrong, is a line of the table.
+        if way.refused is not None:
+            return None
+        try:
+            started = now(device)
+            result = task()
+            seconds = now(device) - started
+        except Exception as error:
+            way.refused = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
+            return None
+        if kept:
+            times.append(seconds)
+        return result
+
+    for way in ways:
+        prepared[way.name] = measure(way, lambda way=way: way.prepare(row), way.once)
+        found = measure(way, lambda way=way: _gradients(way, row, prepared[way.name], states), way.first)
+        for ours, truth in zip(found or [], expected, strict=False):
+            error = float((ours.float() - truth).norm() / truth.norm())
+            if not error <= _TOLERANCE[states[0].dtype]:
+                way.refused = f"differs by {error:.1e}"
     for _ in range(repeats):
-        started = now(device)
-        _gradients(way, row, states)
-        times.later.append(now(device) - started)
+        for way in ways:
+            measure(way, lambda way=way: _gradients(way, row, prepared[way.name], states), way.later)
 
 
-@contextlib.contextmanager
-def _refusals_kept(times: Times) -> Iterator[None]:
-    """A kernel that a device or a library does not have is a line of the table."""
-    try:
-        yield
-    except (RuntimeError, NotImplementedError, ValueError) as error:
-        times.refused = str(error).strip().splitlines()[0][:100]
-
-
-def _table(times: dict[str, Times], device: torch.device, dtype: torch.dtype, options: argparse.Namespace) -> str:
+def _table(ways: list[Way], device: torch.device, dtype: torch.dtype, options: argparse.Namespace) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     lines = [
         f"{name}, torch {torch.__version__}, {str(dtype).removeprefix('torch.')}; {options.examples} examples of up to "
         f"{options.own} to {options.own + options.shapes - 1} tokens behind {options.prefix}, {options.heads} heads of "
         f"{options.width}; one layer forward and backward, milliseconds, median (range)",
         "",
-        "| way | first call of a shape | later calls |",
-        "|---|---|---|",
+        "| way | once a row | first call of a shape | later calls |",
+        "|---|---|---|---|",
     ]
-    for way, each in times.items():
-        cells = [each.refused, ""] if each.refused else [_spread(each.first), _spread(each.later)]
-        lines.append(f"| {way} | {' | '.join(cells)} |")
+    for way in ways:
+        cells = [way.refused, "", ""] if way.refused else [_spread(t) for t in (way.once, way.first, way.later)]
+        lines.append(f"| {way.name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The speed comparison, the kernels of attention and the GPU tests on one NVIDIA GPU: a random Llama of about 1.1 billion
+# The speed comparison, the kernels of attention and the GPU tests on one NVIDIA GPU: a random Llama of about 1.3 billion
 # weights, bf16 and fp16.
 #
 #   benchmarks/gpu.sh GUE_FOLDER TOKENIZER_FOLDER [OUTPUT_FOLDER]
@@ -16,12 +16,16 @@ cd "$(dirname "$0")/.."
 mkdir -p "$output"
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | tee "$output/gpu.txt"
 
+.venv/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' \
+  || { echo "torch cannot use this GPU: see TORCH_INDEX in the Makefile" >&2; exit 1; }
+
+trap 'exit 130' INT TERM
 failed=()
 for precision in bf16 fp16; do
   .venv/bin/python benchmarks/attention.py --examples 512 --precision "$precision" 2>&1 \
     | tee "$output/attention-$precision.txt" \
     || failed+=("attention in $precision, see $output/attention-$precision.txt")
-  .venv/bin/snakemake --directory "$output/$precision" --cores all benchmark \
+  .venv/bin/snakemake benchmark --directory "$output/$precision" --cores all --forcerun benchmark \
     --configfile config/benchmark.yaml --config \
     "data={\"source\": \"directory\", \"directory\": {\"path\": \"$gue\"}}" \
     "benchmark={\"tokenizer\": \"$tokenizer\", \"hidden_size\": 2048, \"layers\": 20, \"heads\": 16,

@@ -1,5 +1,6 @@
 """How a script ends: memory or disk that ends is told as other errors are; what nobody foresaw keeps its traceback."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ _BEGIN = "from dnatune.errors import run_script\ndef main():\n    "
 
 def end_of(tmp_path, body):
     script = tmp_path / "script.py"
-    script.write_text(f"{_BEGIN}{body}\nrun_script(main)\n", "utf-8")
+    script.write_text(f"{_BEGIN}{body}\nrun_script(main)\nprint('went on')\n", "utf-8")
     command = [sys.executable, script]
     environment = {"PYTHONPATH": str(ROOT / "workflow/scripts")}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -38,7 +39,7 @@ def test_memory_that_ends_is_told(tmp_path, body, said):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
 def test_a_full_disk_is_told(tmp_path):
-    done = end_of(tmp_path, "open('/dev/full', 'w', buffering=1).write('a line\\n')")
+    done = end_of(tmp_path, "import os; os.write(os.open('/dev/full', os.O_WRONLY), b'a line')")
     assert done.returncode == 6
     assert "Traceback" not in done.stderr
     assert "could not be written: [Errno 28] No space left on device" in done.stderr and "df -h" in done.stderr
@@ -47,6 +48,8 @@ def test_a_full_disk_is_told(tmp_path):
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of a few kilobytes."""
+    if shutil.which("mount") is None:
+        pytest.skip("no mount here")
     folder = tmp_path / "small"
     folder.mkdir()
     mount = subprocess.run(
@@ -72,11 +75,28 @@ def test_a_library_that_meets_a_full_disk_is_understood(tmp_path, small_disk, wr
     assert "Traceback" not in done.stderr and "could not be written" in done.stderr
 
 
-def test_another_error_keeps_its_traceback(tmp_path):
-    done = end_of(tmp_path, "raise RuntimeError('a shape is wrong')")
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "RuntimeError('a shape is wrong')",
+        "TypeError('f() got unexpected positional arguments')",
+        "ValueError('unexpected position_ids of shape (1, 5)')",
+        "FileNotFoundError(2, 'No such file or directory')",
+    ],
+)
+def test_another_error_keeps_its_traceback(tmp_path, raised):
+    done = end_of(tmp_path, f"raise {raised}")
     assert done.returncode == 1
-    assert "Traceback" in done.stderr and "RuntimeError: a shape is wrong" in done.stderr
+    assert "Traceback" in done.stderr and raised.split("(")[0] in done.stderr
+
+
+def test_where_memory_ended_is_told(tmp_path):
+    body = "import torch; from dnatune import accounting; accounting._PEAK_SIDE = {'cpu': 2**27}; "
+    done = end_of(tmp_path, body + "accounting.matmul_peak('cpu', torch.float32)")
+    assert done.returncode == 6
+    assert "where: dnatune/accounting.py, line " in done.stderr
 
 
 def test_a_script_without_an_error_goes_on(tmp_path):
-    assert end_of(tmp_path, "pass").returncode == 0
+    done = end_of(tmp_path, "pass")
+    assert done.returncode == 0 and done.stdout == "went on\n"

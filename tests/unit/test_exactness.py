@@ -38,7 +38,10 @@ EXACT = {
 }
 INEXACT = {
     "mistral, narrow window": (lambda: build("Mistral", **DECODER, **WIDE, sliding_window=12), "window of 12 tokens"),
-    "alibi": (lambda: build("Bloom", vocab_size=41, hidden_size=32, n_layer=2, n_head=4, **WIDE), ""),
+    "alibi": (
+        lambda: build("Bloom", vocab_size=41, hidden_size=32, n_layer=2, n_head=4, **WIDE),
+        "no mask and positions",
+    ),
     # Weights as small as transformers makes them: one example hardly moves the next, and still does.
     "jamba": (
         lambda: build("Jamba", **DECODER, num_experts=2, attn_layer_period=2, attn_layer_offset=1),
@@ -52,7 +55,7 @@ INEXACT = {
     "state space": (lambda: build("Mamba", vocab_size=41, hidden_size=32, num_hidden_layers=2), "no attention heads"),
     "capped logits": (
         lambda: build("Gemma2", **DECODER, head_dim=8, sliding_window=500, final_logit_softcapping=0.5, **WIDE),
-        "",
+        "no mask and positions",
     ),
     "scaled logits": (lambda: build("Cohere", **DECODER, **WIDE, logit_scale=0.25), "differ by"),
 }
@@ -82,6 +85,23 @@ class Tokenizer:
 
     def __len__(self):
         return COMMON["vocab_size"]
+
+
+#: A long example before a short one, which do not attend side by side.
+LONG_FIRST = EncodedExamples(EXAMPLES.prefix, [[11, 12, 13] * 20, [14, 15, 16, 17, 18]], [0, 1], EXAMPLES.labels)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", ["jamba", "falcon h1", "convolutions"])
+def test_a_leak_shows_whatever_the_lengths_of_the_examples(name, dtype):
+    assert "an example changes" in exactness.obstacle(INEXACT[name][0]().to(dtype), [LONG_FIRST])
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_models_serve_examples_of_all_lengths_exactly(name):
+    # A window that is wider than one example need not be wider than the other.
+    told = exactness.obstacle(EXACT[name](), [LONG_FIRST])
+    assert told is None or "window of 16 tokens" in told
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnatune import accounting, models
+from dnatune import accounting, attention, models
 from dnatune.packing import Rows, chunks, pack_scoring, pack_training, side_by_side, tree_mask
 from dnatune.prompts import EncodedExamples, encode_examples
 from dnatune.ranks import Rank
@@ -169,7 +169,7 @@ def test_mask_is_ancestry_by_brute_force():
     parents, pieces = [-1, 0, 1, 1, 0], [0, 0, 1, 2, 2, 3, 4]
     chains = {0: {0}, 1: {0, 1}, 2: {0, 1, 2}, 3: {0, 1, 3}, 4: {0, 4}}
     expected = [[j <= i and pieces[j] in chains[pieces[i]] for j in range(7)] for i in range(7)]
-    assert tree_mask(pieces, parents).tolist() == expected
+    assert tree_mask(tuple(pieces), tuple(parents)).tolist() == expected
 
 
 def test_a_label_that_begins_another_and_a_long_example_among_short_ones_are_exact(toy):
@@ -267,6 +267,25 @@ def test_any_shape_of_row_scores_as_one_example_a_row(toy, prefix, examples, lab
         assert torch.zeros(len(every)).index_add_(0, batch.owners, tokens) == pytest.approx(truth, abs=1e-5)
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    prefix=st.lists(token, max_size=9),
+    examples=st.lists(piece, min_size=1, max_size=5),
+    labels=st.lists(st.lists(token, min_size=1, max_size=5), min_size=2, max_size=3),
+)
+def test_any_shape_of_row_has_the_gradients_of_one_example_a_row(toy, prefix, examples, labels):
+    encoded = EncodedExamples(prefix, examples, [i % len(labels) for i in range(len(examples))], labels)
+    indices = range(len(examples))
+    prompts = [encoded.prompt(i) for i in indices]
+    toy.zero_grad()
+    sum(ordinary_log_probabilities(toy, prompts, [encoded.answer(i) for i in indices])).backward()
+    expected = gradients(toy)
+    toy.zero_grad()
+    models.LabelLikelihood(toy)(pack_training(encoded, indices, shared=True)).sum().backward()
+    for name, gradient in gradients(toy).items():
+        assert (gradient - expected[name]).norm() <= 5e-6 * expected[name].norm() + 1e-7, name
+
+
 @pytest.fixture(scope="module")
 def toy():
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -278,5 +297,10 @@ def toy():
     return LlamaForCausalLM(config).eval()
 
 
-def test_no_kernel_that_builds_a_plan_for_every_shape_is_asked():
-    assert not torch.backends.cuda.cudnn_sdp_enabled()
+def test_no_kernel_that_builds_a_plan_for_every_shape_is_asked_on_a_gpu():
+    allowed = torch.backends.cuda
+    before = allowed.cudnn_sdp_enabled()
+    with attention._without_plans(torch.device("cuda:0")):
+        assert not allowed.cudnn_sdp_enabled()
+        assert allowed.flash_sdp_enabled() and allowed.mem_efficient_sdp_enabled() and allowed.math_sdp_enabled()
+    assert allowed.cudnn_sdp_enabled() == before

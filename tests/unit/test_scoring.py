@@ -86,3 +86,20 @@ def test_memory_that_one_example_exceeds_is_told(scored):
 def test_a_batch_that_other_ranks_take_part_in_is_not_halved(scored):
     with pytest.raises(torch.OutOfMemoryError):
         scored(3, halve=False)
+
+
+def test_decoding_halves_its_batch_too(tiny_model, simulated_rows, monkeypatch):
+    tokenizer = models.load_tokenizer(tiny_model)
+    model = models.load_model(tiny_model, tokenizer, torch.float32).eval()
+    examples = encode_examples(tokenizer, instruction_records(simulated_rows[:9], TASK), TASK.labels, 512, "rows")
+    whole, told = scoring.generate_answers(model, tokenizer, examples, 9, 4), []
+    generate = model.generate
+
+    def limited(input_ids, **options):
+        if len(input_ids) > 3:
+            raise torch.OutOfMemoryError("no memory is left")
+        return generate(input_ids=input_ids, **options)
+
+    monkeypatch.setattr(model, "generate", limited)
+    assert scoring.generate_answers(model, tokenizer, examples, 9, 4, told.append) == whole
+    assert told == [3, 3, 3]

@@ -1,4 +1,4 @@
-"""Finished runs that several tests look at, each made once, and runs of their training alone."""
+"""Finished runs that several tests look at, and runs of their training alone."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def start_training(chain) -> Callable[..., subprocess.Popen]:
     """Return a function that starts the training of `RUN` once more, into a folder, some settings laid over its own."""
     settings = read_json(chain.results / RUN / "adapter/run.json")["settings"]
 
-    def start(folder: Path, ranks: int = 1, **changes) -> subprocess.Popen:
+    def start(folder: Path, ranks: int = 1, job: str | None = None, **changes) -> subprocess.Popen:
         state = folder / "checkpoints"
         command = [PYTHON, SCRIPTS / "launch.py", "--ranks", str(ranks), "--state", state, "finetune"]
         command += ["--settings", json.dumps(merged(settings, changes))]
@@ -79,7 +79,7 @@ def start_training(chain) -> Callable[..., subprocess.Popen]:
             command += [f"--{split}", chain.results / f"prepare/prom_core_all/{split}.jsonl"]
         command += ["--adapter", folder / "adapter", "--log", folder / "training.jsonl"]
         # Inside a job the launcher waits for another writer.
-        environment = {**os.environ, "SLURM_JOB_ID": "1"}
+        environment = {**os.environ, **({"SLURM_JOB_ID": job} if job else {})}
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     return start

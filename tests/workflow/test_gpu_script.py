@@ -18,25 +18,26 @@ def executable(path, *lines):
 
 @pytest.fixture
 def start(tmp_path):
-    """A function that runs the script in a checkout of its own, Snakemake by some shell line; returns what it did."""
+    """A function that runs the script in a checkout of its own, Snakemake and Python by shell lines."""
     checkout = tmp_path / "a checkout"
     (checkout / "benchmarks").mkdir(parents=True)
     shutil.copy(ROOT / "benchmarks/gpu.sh", checkout / "benchmarks/gpu.sh")
     for name in ("Snakefile", "workflow", "config", "envs", "profiles", "pyproject.toml"):
         (checkout / name).symlink_to(ROOT / name)
     executable(tmp_path / "bin/nvidia-smi", "echo some GPU")
-    executable(checkout / ".venv/bin/python", 'echo "python $*"')
     data = tmp_path / "its data/GUE/prom_core_all"
     data.mkdir(parents=True)
     for split in ("train", "dev", "test"):
         (data / f"{split}.csv").write_text("sequence,label\nACGT,0\nACGA,1\n", "utf-8")
     (tmp_path / "its tokenizer").mkdir()
 
-    def run(snakemake):
+    def run(snakemake, python="true"):
         executable(checkout / ".venv/bin/snakemake", snakemake)
+        executable(checkout / ".venv/bin/python", 'echo "python $*"', python)
         command = [checkout / "benchmarks/gpu.sh", tmp_path / "its data", tmp_path / "its tokenizer", tmp_path / "out"]
-        path = f"{tmp_path}/bin:{os.environ['PATH']}"
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path})
+        environment = {name: value for name, value in os.environ.items() if name != "DNATUNE_SITE"}
+        environment["PATH"] = f"{tmp_path}/bin:{os.environ['PATH']}"
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         return done, tmp_path / "out"
 
     return run
@@ -58,8 +59,18 @@ def test_both_comparisons_and_the_tests_are_started(start):
 
 
 def test_what_fails_is_named_and_the_rest_is_done(start):
-    done, out = start('case "$*" in *bf16*) exit 1;; esac')
+    done, out = start('case "$*" in *bf16*) exit 1;; esac', 'case "$*" in *pytest*|*"precision fp16"*) exit 1;; esac')
     assert done.returncode == 1
-    assert f"failed: the comparison in bf16, see {out}/bf16.log" in done.stderr
-    assert "fp16" not in done.stderr
-    assert (out / "tests.log").is_file()
+    failed = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
+    assert failed == [
+        f"failed: the comparison in bf16, see {out}/bf16.log",
+        f"failed: attention in fp16, see {out}/attention-fp16.txt",
+        f"failed: tests, see {out}/tests.log",
+    ]
+
+
+def test_without_a_gpu_that_torch_can_use_nothing_is_measured(start):
+    done, out = start("true", 'case "$*" in *is_available*) exit 1;; esac')
+    assert done.returncode == 1
+    assert "torch cannot use this GPU" in done.stderr
+    assert not (out / "tests.log").exists()

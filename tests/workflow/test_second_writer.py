@@ -17,12 +17,12 @@ def contents(folder):
 
 
 def test_whoever_waited_for_the_same_run_leaves_it_and_another_run_is_made(start_training, tmp_path):
-    first = start_training(tmp_path)
+    first = start_training(tmp_path, job="1")
     deadline = time.monotonic() + 60
     while not (tmp_path / "checkpoints/run.lock").exists():
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    second = start_training(tmp_path)
+    second = start_training(tmp_path, job="1")
     assert "is complete" not in said(first)
     made = contents(tmp_path)
     log = said(second)

@@ -98,7 +98,11 @@ def run(command: Iterable[str | Path], cwd: Path, environment: Mapping[str, str]
 
 def said(process: subprocess.Popen) -> str:
     """Return the log of a training that must end well."""
-    _, log = process.communicate(timeout=300)
+    try:
+        _, log = process.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
     assert process.returncode == 0, log
     return log
 

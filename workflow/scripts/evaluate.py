@@ -8,7 +8,6 @@ By hand:  python workflow/scripts/evaluate.py --settings '{"task": "mine", "labe
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,6 @@ def write_card(options: argparse.Namespace) -> None:
 def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     """Score every test item and write predictions and metrics."""
     import numpy as np
-    from tqdm import tqdm
 
     from dnatune import engines, exactness, metrics, models, ranks, scoring
     from dnatune.predictions import write_answers, write_predictions
@@ -75,8 +73,7 @@ def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     model = models.load_model(options.model, tokenizer, dtype).to(rank.device).eval()
     own = ranks.share(len(examples), settings["batch_size"], rank)
     started = time.perf_counter()
-    interval = 0.2 if sys.stderr.isatty() else 10
-    with tqdm(total=len(own), desc="scoring", unit="item", mininterval=interval, disable=not rank.first) as bar:
+    with scoring.progress(len(own), shown=rank.first) as bar:
         if settings["mode"] == "generate":
             scored = scoring.generate_answers(
                 model,

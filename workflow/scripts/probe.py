@@ -63,14 +63,16 @@ def base_scorer(folder: Path, settings: dict[str, Any]) -> Callable[[Sequence[di
 
     def score(records: Sequence[dict[str, str]]) -> Any:
         examples = encode_examples(tokenizer, records, settings["labels"], settings["max_seq_length"], "a probe")
-        return scoring.label_log_probabilities(
-            models.LabelLikelihood(model),
-            examples,
-            range(len(examples)),
-            settings["batch_size"],
-            exactness.shared_rows(model, [examples]),
-            device,
-        )
+        with scoring.progress(len(examples)) as bar:
+            return scoring.label_log_probabilities(
+                models.LabelLikelihood(model),
+                examples,
+                range(len(examples)),
+                settings["batch_size"],
+                exactness.shared_rows(model, [examples]),
+                device,
+                bar.update,
+            )
 
     return score
 

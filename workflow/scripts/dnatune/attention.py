@@ -8,11 +8,13 @@ transformers hands its models' attention to a function by name
 transformers' own for SDPA.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -54,7 +56,7 @@ def shared_prefix_attention(
         query: [1, heads, tokens, width]; the prefix first, then the tokens of all examples.
         key, value: likewise; heads may be fewer.
         attention_mask: what transformers hands on; of no account where there are groups.
-        groups: the examples behind the prefix, see `packing.Group`. None: ordinary rows, and everything is
+        groups: the examples behind the prefix, see `packing.Group`. Without any, rows are ordinary and everything is
             transformers' own.
         options: as transformers gives them.
 
@@ -63,6 +65,33 @@ def shared_prefix_attention(
     """
     if not groups:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    with _without_plans(query.device):
+        return attend_in_groups(module, query, key, value, groups, **options), None
+
+
+@contextlib.contextmanager
+def _without_plans(device: torch.device) -> Iterator[None]:
+    """Leave cuDNN's attention out on a GPU, which torch may put first on the newest of them.
+
+    It builds a plan for every new shape, measured elsewhere at a second for both passes
+    (https://github.com/modelscope/FunASR/issues/3704), and rows of DNA have many shapes. Other kernels build none.
+    """
+    if device.type == "cpu":
+        yield
+        return
+    with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
+        yield
+
+
+def attend_in_groups(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    groups: Sequence[Group],
+    **options: Any,
+) -> torch.Tensor:
+    """Return what each token of prefix and groups has attended to [1, tokens, heads, width]."""
     prefix = groups[0].prefix
     parts = []
     if prefix:
@@ -82,7 +111,7 @@ def shared_prefix_attention(
             **options,
         )
         parts.append(attended.flatten(0, 1).index_select(0, group.slots)[None])
-    return torch.cat(parts, dim=1), None
+    return torch.cat(parts, dim=1)
 
 
 def _spread(states: torch.Tensor, group: Group) -> torch.Tensor:
@@ -100,7 +129,3 @@ def _to_all(states: torch.Tensor, group: Group) -> torch.Tensor:
 
 AttentionInterface.register(NAME, shared_prefix_attention)
 AttentionMaskInterface.register(NAME, sdpa_mask)
-# Where torch prefers it (Hopper, Blackwell), cuDNN's attention builds a plan for every new shape, about a second for
-# both passes (https://github.com/modelscope/FunASR/issues/3704), and batches of DNA have many shapes. torch's other
-# kernels build none.
-torch.backends.cuda.enable_cudnn_sdp(False)

@@ -6,13 +6,22 @@ import os
 import re
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 #: System errors of a disk that is full, and what torch and safetensors say where they write.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_NOT_WRITTEN = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed", "unexpected pos")
+_NOT_WRITTEN = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "PytorchStreamWriter failed",
+    r"inline_container.*unexpected pos \d+ vs \d+",
+)
+#: What torch says, beside an error of its own for it, where memory ends.
+_NO_MEMORY = ("DefaultCPUAllocator: ", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_SCRIPTS = Path(__file__).resolve().parents[1]
 
 
 class DnatuneError(Exception):
@@ -118,22 +127,45 @@ def run_script(main: Callable[[], None]) -> None:
 
 
 def _exhausted(error: Exception) -> RunError | None:
-    """Return what an error says if memory or disk was not enough, and None if it is about something else.
-
-    torch need not be there, so its errors are told by name and text; so are those of libraries that write files.
-    """
-    text = str(error).strip() or type(error).__name__
-    number = error.errno if isinstance(error, OSError) else None
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in text:
+    """Return what an error says if memory or disk was not enough, and None if it is about something else."""
+    said = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    if memory_ended(error):
         return RunError(
-            f"memory is not enough: {text.splitlines()[0][:200]}",
+            f"memory is not enough: {said}",
+            where=_place(error),
             fix="see what else uses this GPU or machine (nvidia-smi, top); else more memory, a smaller model, or more "
             "ranks with a higher training.zero_stage",
         )
-    if number in _FULL or any(phrase in text for phrase in _NOT_WRITTEN):
+    if _disk_ended(error):
         return RunError(
-            f"a file could not be written: {text.splitlines()[0][:300]}",
+            f"a file could not be written: {said}",
+            where=_place(error),
             fix="see whether the disk or your share of it is full (df -h, quota), make room and start again: what is "
             "complete is kept",
         )
     return None
+
+
+def memory_ended(error: BaseException) -> bool:
+    """Tell the errors of Python, of CUDA and of torch's allocators by which memory ends; torch itself is not needed."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in _NO_MEMORY)
+
+
+def _disk_ended(error: Exception) -> bool:
+    """Tell the errors of the system, and those by which torch and safetensors pass them on."""
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    if type(error).__name__ not in ("RuntimeError", "SafetensorError"):
+        return False
+    return any(re.search(pattern, str(error)) for pattern in _NOT_WRITTEN)
+
+
+def _place(error: Exception) -> str | None:
+    """Return the innermost of our own lines that an error passed through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(_SCRIPTS)]
+    return f"{Path(own[-1].filename).relative_to(_SCRIPTS)}, line {own[-1].lineno}, {own[-1].name}" if own else None

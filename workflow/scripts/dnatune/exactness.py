@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from dnatune.errors import memory_ended
 from dnatune.models import LabelLikelihood
 from dnatune.packing import chunks, pack_scoring
 from dnatune.prompts import EncodedExamples
@@ -71,9 +72,9 @@ def obstacle(model: PreTrainedModel, splits: Sequence[EncodedExamples]) -> str |
         try:
             packed = likelihood(pack_scoring(examples, indices, shared=True).to(device))
             leak = _leaks(model, likelihood, examples, device)
-        except torch.OutOfMemoryError:
-            raise
         except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            if memory_ended(error):
+                raise
             what = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
             return f"the model takes no mask and positions of ours ({what})"
     finally:
@@ -93,11 +94,12 @@ def _longest(examples: EncodedExamples) -> int:
 
 
 def _leaks(model: PreTrainedModel, likelihood: nn.Module, examples: EncodedExamples, device: torch.device) -> bool:
-    """Tell whether the labels of the second example in a shared row depend on the first example at all.
+    """Tell whether the labels of an example in a shared row depend on the example before it at all.
 
-    Exact rows make that gradient zero, not small, in every format.
+    Exact rows make that gradient zero, not small, in every format. It is one example twice, so that the two stand in
+    the order in which they were given.
     """
-    batch = pack_scoring(examples, [0, min(1, len(examples) - 1)], shared=True)
+    batch = pack_scoring(examples, [0, 0], shared=True)
     caught: list[torch.Tensor] = []
 
     def watch(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed, nn
 
-from dnatune.errors import ConfigurationError, RunError
+from dnatune.errors import ConfigurationError, RunError, memory_ended
 from dnatune.packing import Rows, pack_training
 from dnatune.prompts import EncodedExamples
 
@@ -155,7 +155,9 @@ def largest_that_fits(
             kept = torch.empty(reserve, dtype=torch.uint8, device=device)
             batch = pack_training(train, longest[:size], shared).to(torch.device(device))
             torch.autograd.grad(likelihood(batch).sum(), parameters, allow_unused=True)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not memory_ended(error):
+                raise
             fits.zero_()
         # Given up before the next try, not when it is done.
         del kept, batch
@@ -182,15 +184,15 @@ def chunks_that_fit(
 
     Raises:
         RunError: not even one fits.
-        torch.OutOfMemoryError: a chunk does not fit and may not be halved.
+        RuntimeError: torch's, where a chunk does not fit and may not be halved.
     """
     done = 0
     while done < len(indices):
         chunk = indices[done : done + size]
         try:
             result = task(chunk)
-        except torch.OutOfMemoryError:
-            if not halve:
+        except RuntimeError as error:
+            if not halve or not memory_ended(error):
                 raise
         else:
             done += len(chunk)
@@ -205,7 +207,7 @@ def chunks_that_fit(
             )
         size = -(-len(chunk) // 2)
         torch.cuda.empty_cache()
-        _LOG.info("%d examples at once need more memory than this GPU has left; on with %d", len(chunk), size)
+        _LOG.warning("%d examples at once need more memory than this GPU has left; on with %d", len(chunk), size)
 
 
 @contextlib.contextmanager
@@ -226,7 +228,9 @@ def shortage_told(rows: Rows) -> Iterator[None]:
     """Say what to do where memory ends within the context, though the first try or another GPU had enough."""
     try:
         yield
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not memory_ended(error):
+            raise
         raise RunError(
             f"{rows.micro_batch_size} examples at once need more memory than this GPU has left",
             where="training",

@@ -21,7 +21,7 @@ from transformers import (
 from transformers.utils import logging
 
 from dnatune import attention
-from dnatune.errors import ModelError
+from dnatune.errors import ModelError, memory_ended
 from dnatune.files import is_lfs_pointer
 from dnatune.packing import FEWEST_LOGITS, PackedBatch
 
@@ -165,6 +165,8 @@ def load_model(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: torch.dt
             use_safetensors=True,
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        if memory_ended(error):
+            raise
         raise ModelError(
             f"the model cannot be loaded: {_first_line(error)}",
             where=str(folder),

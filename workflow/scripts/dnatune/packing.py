@@ -16,6 +16,7 @@ each, padded on the right, without positions or mask of ours.
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -89,7 +90,7 @@ class PackedBatch:
         position_ids: distance from the root [1, length]; None in ordinary rows, where the model counts itself.
         mask: in ordinary rows 1 on tokens and 0 on padding [rows, length]; None in a shared row.
         groups: of a shared row, in the order of its tokens behind the prefix; none in ordinary rows.
-        rows, columns: place of the token that predicts each target [targets].
+        rows, columns: place of the token that predicts each target [targets], in the order of their answers.
         targets: token ids [targets].
         owners: which answer each target belongs to, counting answers in the order they were given [targets].
     """
@@ -149,6 +150,8 @@ def _pack(examples: EncodedExamples, items: list[tuple[int, list[int]]], shared:
             ids += tree.ids
             positions += [prefix + depth for depth in tree.depths]
         groups.append(_group([trees[number] for number in members], members, prefix))
+    # In the order of their answers, whatever the order in the row.
+    places.sort(key=lambda place: place[2])
     columns, targets, owners = torch.tensor(places, dtype=torch.long).unbind(dim=1)
     return PackedBatch(
         torch.tensor([ids]),
@@ -185,7 +188,7 @@ def _group(trees: "Sequence[_Tree]", members: Sequence[int], prefix: int) -> Gro
         used = len(tree.ids)
         slots += range(number * own, number * own + used)
         mask[number, 0, :used, :prefix] = True
-        mask[number, 0, :used, prefix : prefix + used] = tree_mask(tree.pieces, tree.parents)
+        mask[number, 0, :used, prefix : prefix + used] = tree_mask(tuple(tree.pieces), tuple(tree.parents))
     # An empty slot looks at itself: a softmax over nothing would be NaN.
     mask[:, :, :, prefix:].diagonal(dim1=2, dim2=3).fill_(True)
     return Group(mask, torch.tensor(slots), torch.tensor(members))
@@ -242,8 +245,9 @@ def _ordinary(pairs: list[tuple[list[int], list[int]]]) -> PackedBatch:
     return PackedBatch(input_ids, None, mask, (), row_of, column_of, targets, owners)
 
 
-def tree_mask(pieces: Sequence[int], parents: Sequence[int]) -> torch.Tensor:
-    """Return which token sees which: [tokens, tokens], True where the column is in the row's past.
+@functools.lru_cache(maxsize=64)
+def tree_mask(pieces: tuple[int, ...], parents: tuple[int, ...]) -> torch.Tensor:
+    """Return which token sees which: [tokens, tokens], True where the column is in the row's past; not to be changed.
 
     Args:
         pieces: the piece of each token.
@@ -255,7 +259,9 @@ def tree_mask(pieces: Sequence[int], parents: Sequence[int]) -> torch.Tensor:
             above[piece] = above[parent]
         above[piece, piece] = True
     piece = torch.tensor(pieces)
-    return above[piece][:, piece].tril()
+    # Compared and not cut by tril, which wakes every thread for each of these small masks.
+    place = torch.arange(len(piece))
+    return above[piece][:, piece] & (place[:, None] >= place)
 
 
 def chunks(indices: Sequence[int], size: int) -> Iterable[Sequence[int]]:

@@ -16,7 +16,7 @@ from dnatune.errors import RunError
 #: Environment variable that names the file in which ranks tell their launcher that they were interrupted.
 INTERRUPTED_FILE = "DNATUNE_INTERRUPTED_FILE"
 #: Environment variable with the process number of a rank's launcher.
-LAUNCHER = "DNATUNELAUNCHER"
+LAUNCHER = "DNATUNE_LAUNCHER"
 #: Option of Linux' prctl: the signal that a process gets when the one that started it ends (linux/prctl.h).
 _DEATH_SIGNAL = 1
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
@@ -154,7 +154,7 @@ def all_say(answer: bool, rank: Rank) -> bool:
 
 
 def share(count: int, batch_size: int, rank: Rank) -> list[int]:
-    """Return which of `count` items are this rank's: whole batches by turns, so that each is scored among the same."""
+    """Return which of `count` items are this rank's: whole batches by turns, the batches that one rank alone has."""
     first, step = rank.index * batch_size, rank.world * batch_size
     return [item for start in range(first, count, step) for item in range(start, min(start + batch_size, count))]
 

@@ -1,15 +1,23 @@
 """Score examples: the log-probability of every whole label, or a freely decoded answer."""
 
+import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dnatune.memory import chunks_that_fit
 from dnatune.packing import pack_scoring
 from dnatune.prompts import EncodedExamples
+
+
+def progress(items: int, shown: bool = True) -> tqdm:
+    """Return a bar for so many items, which a log gets seldom."""
+    interval = 0.2 if sys.stderr.isatty() else 10
+    return tqdm(total=items, desc="scoring", unit="item", mininterval=interval, disable=not shown)
 
 
 @torch.no_grad()

@@ -78,8 +78,8 @@ def by_turns(tasks: Mapping[str, Callable[[], Any]], repeats: int, neighbours: N
         for name, task in tasks.items():
             gc.collect()
             results[name].append(neighbours.undisturbed(task))
-            # Told at once, for a measurement that is cut short leaves its log only. What the task says it took: the
-            # time of this call holds waiting for quiet and repetitions too.
+            # Told at once, for a measurement that is cut short leaves its log only. What the task says it measured:
+            # the time of this call holds waiting for quiet and repetitions too.
             _LOG.info("round %d of %d: %s: %s", repeat + 1, repeats, name, results[name][-1])
     return results
 

@@ -232,7 +232,7 @@ class Trainer:
     def _score_dev(self) -> dict[str, float | None]:
         """Return dev loss and metrics, an MCC of None where there is one class.
 
-        The examples are shared out and every rank does as many forward passes.
+        The examples are shared out, and every rank does as many forward passes, but for one whose memory ends.
         """
         if self.dev is None:
             return {}

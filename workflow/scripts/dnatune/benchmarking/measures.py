@@ -1,11 +1,17 @@
 """What scoring and training are measured alike by: seconds, rates, FLOPs, rows of several lengths."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import torch
 
 from dnatune import accounting, packing, timing
 from dnatune.accounting import Work, now
 from dnatune.benchmarking.bench import Bench
+from dnatune.errors import memory_ended
+
+_LOG = logging.getLogger(__name__)
 
 #: Shortest row that is timed.
 _FEWEST_IN_A_ROW = 8
@@ -48,6 +54,8 @@ def time_rows(
 ) -> list[dict[str, Any]]:
     """Time shared rows of several lengths by turns: all examples in one row, halves of them, and so on.
 
+    Rows that do not fit into a GPU's memory are left out.
+
     Args:
         bench: what is measured with.
         count: examples in all.
@@ -57,7 +65,11 @@ def time_rows(
     halves = [count >> halvings for halvings in range(1, count.bit_length())]
     sizes = [count, *(size for size in halves if size >= _FEWEST_IN_A_ROW)]
     tasks = {str(size): task(size) for size in sizes}
-    timing.warm_up(tasks)
+    for size in list(sizes):
+        if not _fits(tasks[str(size)]):
+            _LOG.warning("%d examples do not fit into one row, whose time is left out", size)
+            sizes.remove(size)
+            del tasks[str(size)]
     seconds = timing.by_turns(tasks, bench.own["repeats"], bench.neighbours)
     return [
         {
@@ -68,3 +80,16 @@ def time_rows(
         }
         for size in sizes
     ]
+
+
+def _fits(task: Callable[[], Any]) -> bool:
+    """Do a task once and tell whether memory sufficed; memory is first touched, kernels are first chosen."""
+    try:
+        task()
+    except RuntimeError as error:
+        if not memory_ended(error):
+            raise
+    else:
+        return True
+    torch.cuda.empty_cache()
+    return False

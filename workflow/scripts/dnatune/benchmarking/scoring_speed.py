@@ -30,7 +30,7 @@ def measure_scoring(bench: Bench, peak: float) -> dict[str, Any]:
 
     def shared(size: int) -> Callable[[], Any]:
         likelihood = models.LabelLikelihood(model)
-        return lambda: label_log_probabilities(likelihood, test, scored, size, True, bench.rank.device)
+        return lambda: label_log_probabilities(likelihood, test, scored, size, True, bench.rank.device, halve=False)
 
     ways: dict[str, Callable[[], Any]] = {
         "original": lambda: recipes.score_one_by_one(model, test, scored, end, as_asked),

@@ -13,6 +13,7 @@ from dnatune.accounting import now
 from dnatune.benchmarking.agreement import check_gradients
 from dnatune.benchmarking.bench import Bench
 from dnatune.benchmarking.measures import floor_work, rates, time_rows
+from dnatune.errors import RunError
 from dnatune.recipes import TrainingRecipe
 
 #: Costs an example may differ by this much between a part of the batch and the whole before the part is not trusted.
@@ -24,6 +25,8 @@ _HYPERPARAMETERS = {
     "rk4": {"learning_rate": 1e-4},
 }
 _RK4_STAGES = 4
+#: Loss scaling halves at every overflow; from 2^16 this many in a row leave nothing to halve.
+_MOST_SKIPPED = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +34,8 @@ class StepTimes:
     """Seconds of one optimizer step.
 
     Attributes:
-        part: forward and backward passes of the first micro-batches, as many as were asked for.
-        gradient: all forward and backward passes.
+        part: the making of rows, and forward and backward passes of the first micro-batches, as many as asked for.
+        gradient: the making of rows, and all forward and backward passes.
         optimizer: the engine's step behind them.
     """
 
@@ -73,14 +76,28 @@ class Trained:
             recipe: how.
             indices: examples of the batch.
             part: how many examples to take an intermediate time of.
+
+        Raises:
+            RunError: the engine skips every step.
         """
+        for _ in range(_MOST_SKIPPED):
+            times = self._step(recipe, indices, part)
+            # An fp16 overflow makes the engine skip its optimizer, and such a step is none.
+            if self.engine.was_step_applied():
+                return times
+        raise RunError(
+            f"{_MOST_SKIPPED} steps in a row were skipped for overflows",
+            where="the benchmark's training",
+            fix="use another training.precision",
+        )
+
+    def _step(self, recipe: TrainingRecipe, indices: Sequence[int], part: int) -> StepTimes:
         device = self.bench.rank.device
         tokens = recipes.answer_tokens(self.bench.train, indices)
-        # Rows are made beforehand: a real run's are too small a cost to blur the comparison with.
-        batches = [b.to(torch.device(device)) for b in recipe.micro_batches(self.bench.train, indices)]
         mark = part // recipe.micro_batch_size
         with memory.checkpointed(self.model, recipe.checkpointing):
             started = now(device)
+            batches = [b.to(torch.device(device)) for b in recipe.micro_batches(self.bench.train, indices)]
             halfway = started
             for number, batch in enumerate(batches, start=1):
                 self.engine.backward(self.engine(batch, tokens))
