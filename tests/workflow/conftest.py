@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from workflow_runs import PYTHON, RUN, SCRIPTS, Workplace, merged, small
+from workflow_runs import PYTHON, RUN, SCRIPTS, Workplace, copied, merged, small
 
 from dnatune.files import read_json
 
@@ -21,27 +21,20 @@ _MARKS = ("", "GTAAGT", "TTTCAG")
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory) -> Workplace:
     """A finished run of the small configuration. Tests may read it and dry-run in it, no more."""
-    return _made_once(tmp_path_factory, "chain", lambda folder: Workplace(folder).complete(small()))
+    origin = _made_once(tmp_path_factory, "chain", lambda folder: Workplace(folder).complete(small()))
+    return copied(origin, tmp_path_factory.mktemp("chain") / "copy")
 
 
 @pytest.fixture
 def copied_chain(chain, tmp_path) -> Workplace:
     """A copy of the finished run to go on from."""
-    return _copied(chain, tmp_path / "copy")
+    return copied(chain.folder, tmp_path / "copy")
 
 
 @pytest.fixture(scope="session")
 def sites_task(tmp_path_factory) -> dict:
     """A task of three classes with a folder of its own, as it stands in the configuration."""
-    folder = tmp_path_factory.mktemp("sites")
-    dice = random.Random(0)
-    for split, rows in (("train", 240), ("dev", 30), ("test", 45)):
-        lines = ["sequence,label"]
-        for row in range(rows):
-            label = row % 3
-            left, right = ("".join(dice.choices("ACGTNacgt", k=20)) for _ in range(2))
-            lines.append(f"{left}{_MARKS[label]}{right},{label}")
-        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n", "utf-8")
+    folder = _made_once(tmp_path_factory, "sites", _write_sites)
     return {
         "name": "sites",
         "path": str(folder),
@@ -60,9 +53,10 @@ def sites_configuration(sites_task) -> dict:
 @pytest.fixture(scope="session")
 def sites_chain(chain, sites_configuration, tmp_path_factory) -> Workplace:
     """The finished run of `sites_configuration`, gone on from that of the small configuration."""
-    workplace = _copied(chain, tmp_path_factory.mktemp("sites_chain") / "copy")
-    workplace.complete(sites_configuration)
-    return workplace
+    origin = _made_once(
+        tmp_path_factory, "sites_chain", lambda folder: copied(chain.folder, folder).complete(sites_configuration)
+    )
+    return copied(origin, tmp_path_factory.mktemp("sites_chain") / "copy")
 
 
 @pytest.fixture
@@ -85,20 +79,26 @@ def start_training(chain) -> Callable[..., subprocess.Popen]:
     return start
 
 
-def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Workplace:
-    """Return a copy for this process of what the first of those that share the tests has made."""
+def _write_sites(folder: Path) -> None:
+    folder.mkdir()
+    dice = random.Random(0)
+    for split, rows in (("train", 240), ("dev", 30), ("test", 45)):
+        lines = ["sequence,label"]
+        for row in range(rows):
+            label = row % 3
+            left, right = ("".join(dice.choices("ACGTNacgt", k=20)) for _ in range(2))
+            lines.append(f"{left}{_MARKS[label]}{right},{label}")
+        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that the first of the processes which share the tests has made for all."""
     base = factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    origin, scratch = base / f"{name}-for-all", base / f"{name}-in-the-making"
+    made, scratch = base / f"{name}-for-all", base / f"{name}-in-the-making"
     with FileLock(base / f"{name}.lock"):
-        if not origin.exists():
+        if not made.exists():
             shutil.rmtree(scratch, ignore_errors=True)
             make(scratch)
-            scratch.rename(origin)
-    return _copied(Workplace(origin), factory.mktemp(name) / "copy")
-
-
-def _copied(chain: Workplace, folder: Path) -> Workplace:
-    # Times and Snakemake's own records come along, so that the copy is as finished as the original.
-    shutil.copytree(chain.folder, folder)
-    return Workplace(folder)
+            scratch.rename(made)
+    return made

@@ -421,7 +421,7 @@ def test_all_of_gue_with_six_optimizers_and_five_seeds_is_planned_quickly(tmp_pa
     assert 50_000 < workplace.peak_kilobytes(whole, "--dry-run") < 1_000_000
 
 
-@pytest.mark.parametrize("mode", ["labels", "generate"])
+@pytest.mark.parametrize("mode", ["labels", pytest.param("generate", marks=pytest.mark.slow)])
 def test_ranks_that_share_a_test_set_predict_what_one_predicts(mode, chain, tmp_path):
     """Batches of 7 of the 60 items: uneven shares, and a last batch that is not full."""
     from dnatune.configuration import resolve

@@ -6,10 +6,9 @@ import re
 
 import pytest
 from test_chain import contract, json_lines, json_of, matcher, table
-from workflow_runs import ROOT, Workplace, files_below, small
+from workflow_runs import ROOT, Workplace, copied, files_below, small
 
 TUNED = small(
-    name="tuned",
     optimizers={"adamw": {"learning_rate": None}, "wild": {"learning_rate": None}},
     budget={"steps": 12},
     tuning={
@@ -23,11 +22,11 @@ TUNED = small(
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    workplace = Workplace(tmp_path_factory.mktemp("tuned"))
+def results(chain, tmp_path_factory):
+    workplace = copied(chain.folder, tmp_path_factory.mktemp("tuned") / "copy")
     workplace.complete(TUNED)
     assert workplace.plan(TUNED).counts == {}
-    return workplace.folder / "results" / "tuned"
+    return workplace.results
 
 
 def test_every_trial_left_the_documented_files_and_no_weights(results):

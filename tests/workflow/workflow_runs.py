@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -181,6 +182,13 @@ class Workplace:
     def _log_tails(self) -> list[str]:
         files = sorted((self.folder / "logs").rglob("*.log"))
         return [f"== {file.relative_to(self.folder)}\n{file.read_text('utf-8', 'replace')[-2000:]}" for file in files]
+
+
+def copied(origin: Path, folder: Path) -> Workplace:
+    """Return a copy of the folder of a finished run, to go on from."""
+    # Times and Snakemake's own records come along, so that the copy is as finished as the original.
+    shutil.copytree(origin, folder)
+    return Workplace(folder)
 
 
 def read_plan(output: str) -> Plan:
