@@ -115,7 +115,7 @@ def finished(tmp_path_factory, tiny_model, prepared):
     """The script's output on a very small model: (benchmark.json, the tables, the figure)."""
     folder = tmp_path_factory.mktemp("benchmark")
     scripts = ROOT / "workflow/scripts"
-    command = [sys.executable, scripts / "launch.py", "--ranks", "1", scripts / "benchmark.py"]
+    command = [sys.executable, scripts / "launch.py", "--ranks", "1", "--cpus", "1", scripts / "benchmark.py"]
     options = {
         "settings": json.dumps(settings_of()),
         "tokenizer": tiny_model,

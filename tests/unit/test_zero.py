@@ -303,7 +303,8 @@ class Runs:
         }
         (folder / "plan.json").write_text(json.dumps(plan), "utf-8")
         worker = [str(ROOT / "tests/unit/zero_worker.py"), "--plan", str(folder / "plan.json")]
-        launcher = [str(ROOT / "workflow/scripts/launch.py"), "--ranks", str(cases[0].ranks)]
+        ranks = str(cases[0].ranks)
+        launcher = [str(ROOT / "workflow/scripts/launch.py"), "--ranks", ranks, "--cpus", ranks]
         # A thread a rank: more would spin against each other, and change the order of sums.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "workflow/scripts")}
         with (folder / "launch.log").open("w+", encoding="utf-8") as log:

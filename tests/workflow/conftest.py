@@ -66,7 +66,8 @@ def start_training(chain) -> Callable[..., subprocess.Popen]:
 
     def start(folder: Path, ranks: int = 1, job: str | None = None, **changes) -> subprocess.Popen:
         state = folder / "checkpoints"
-        command = [PYTHON, SCRIPTS / "launch.py", "--ranks", str(ranks), "--state", state, "finetune"]
+        command = [PYTHON, SCRIPTS / "launch.py", "--ranks", str(ranks), "--cpus", str(ranks)]
+        command += ["--state", state, "finetune"]
         command += ["--settings", json.dumps(merged(settings, changes))]
         command += ["--model", chain.results / "download/models/tiny", "--checkpoints", state]
         for split in ("train", "dev"):

@@ -431,7 +431,17 @@ def test_ranks_that_share_a_test_set_predict_what_one_predicts(mode, chain, tmp_
     for ranks in (1, 3):
         folder = tmp_path / str(ranks)
         folder.mkdir()
-        command = [PYTHON, SCRIPTS / "launch.py", "--ranks", str(ranks), "evaluate", "--settings", json.dumps(settings)]
+        command = [
+            PYTHON,
+            SCRIPTS / "launch.py",
+            "--ranks",
+            str(ranks),
+            "--cpus",
+            str(ranks),
+            "evaluate",
+            "--settings",
+            json.dumps(settings),
+        ]
         command += ["--model", chain.results / "merge/tiny/prom_core_all/adamw/seed3"]
         command += ["--test", chain.results / "prepare/prom_core_all/test.jsonl"]
         command += ["--predictions", folder / "predictions.tsv", "--metrics", folder / "metrics.json"]
