@@ -195,6 +195,6 @@ def test_the_kernels_of_attention_are_compared_and_those_that_are_not_there_told
     found = {row[0]: row[1:] for row in rows}
     for way in ("SDPA, as dnatune calls it", "SDPA, math"):
         once, first, later = (float(cell.split()[0]) for cell in found[way])
-        assert 0 < once < first and 0 < later
+        assert 0 < once < first and later > 0
     if not torch.cuda.is_available():
         assert "CPU" in found["flex_attention"][0] and "backend" in found["SDPA, cuDNN"][0]
