@@ -1,6 +1,7 @@
 """Ranks start, meet and fail with the message of the first to fail."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -73,6 +74,11 @@ def test_a_launcher_that_is_told_to_end_takes_its_ranks_along(tmp_path):
     assert ended(process)
 
 
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
 def number_in(path):
     """Return the process number that is written to a file, once it is there."""
     deadline = time.monotonic() + 60
@@ -141,11 +147,28 @@ def test_every_rank_runs_with_its_place(tmp_path):
     assert sorted(path.name for path in tmp_path.glob("*-of-*")) == ["0-of-3", "1-of-3", "2-of-3"]
 
 
-def test_a_process_that_nobody_launched_is_told_how(monkeypatch):
-    monkeypatch.delenv("RANK", raising=False)
+def test_a_process_that_another_launcher_started_is_told_how(monkeypatch):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "DNATUNE_LAUNCHER": "1"}.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(RunError, match="not started as a rank") as caught:
         ranks.join(10)
     assert "launch.py" in caught.value.fix
+
+
+def test_variables_of_another_launcher_neither_divide_the_work_nor_take_the_message(monkeypatch, tmp_path, capsys):
+    foreign = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    taken = tmp_path / "taken.json"
+    for name, value in {**foreign, "TORCHELASTIC_ERROR_FILE": taken, "DNATUNE_OUTCOME_FILE": taken}.items():
+        monkeypatch.setenv(name, str(value))
+    assert ranks.join_scorers() == ranks.Rank(0, 1, ranks.join_scorers().device)
+    assert ranks.is_first()
+
+    def fails():
+        raise ModelError("the model is odd")
+
+    with pytest.raises(SystemExit):
+        errors.run_script(fails)
+    assert "the model is odd" in capsys.readouterr().err and not taken.exists()
 
 
 @pytest.mark.parametrize(
@@ -187,24 +210,19 @@ def test_the_ranks_of_a_job_share_its_cores(monkeypatch, tmp_path, cpus):
     assert [(tmp_path / f"found{rank}").read_text() for rank in (0, 1)] == [f"{each} {each}"] * 2
 
 
-def test_ranks_that_have_not_met_are_told_what_meets(monkeypatch):
-    """The interface of the ranks' traffic has no part in it."""
-    from torch.distributed.elastic.rendezvous import RendezvousError
-    from torch.distributed.launcher import api
-
-    def fails(config, entrypoint):
-        def start(*arguments):
-            raise RendezvousError("timed out")
-
-        return start
-
-    monkeypatch.setattr(api, "elastic_launch", fails)
-    node = launching.Node(0, 2, "10.0.0.1", "10.0.0.1", 12077, "77")
-    with pytest.raises(RunError, match="the ranks of 2 nodes have not met: timed out") as caught:
-        launching.start_ranks(["script.py"], 1, 1, node)
-    assert caught.value.where == "10.0.0.1:12077"
-    assert "NodeAddr" in caught.value.fix and "12000 to 29999" in caught.value.fix
-    assert "network_interface" not in caught.value.fix
+def test_ranks_that_have_not_met_are_told_what_meets(tmp_path, monkeypatch):
+    """Nobody listens at the address; the interface of the ranks' traffic has no part in it."""
+    body = """
+from dnatune import ranks
+ranks._MEETING_SECONDS = 1
+run_script(ranks.join_scorers)
+"""
+    node = launching.Node(1, 2, "127.0.0.1", "127.0.0.1", free_port(), "77")
+    monkeypatch.setenv(ranks.MEETING_SECRET, "secret")
+    with pytest.raises(RunError, match="rank 1 of 2 has not met the others") as caught:
+        launching.start_ranks([str(script(tmp_path, body))], 1, 1, node)
+    assert caught.value.where == f"127.0.0.1:{node.port}"
+    assert "NodeAddr" in caught.value.fix and "network_interface" not in caught.value.fix
 
 
 @pytest.mark.parametrize("refusals", [0, 2, 9])

@@ -1,4 +1,4 @@
-"""finetune: one LoRA run of the grid on a DeepSpeed engine, started by torchrun on every rank.
+"""finetune: one LoRA run of the grid on a DeepSpeed engine, started by the launcher on every rank.
 
 Inputs:  download/models/{model}/, prepare/{task}/{train,dev}.jsonl;
          with `tuning` tuning/{model}/{task}/{optimizer}/choice.json

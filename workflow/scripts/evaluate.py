@@ -7,7 +7,6 @@ By hand:  python workflow/scripts/evaluate.py --settings '{"task": "mine", "labe
 """
 
 import argparse
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -32,10 +31,10 @@ def main() -> None:
         parser.error("--card needs --base")
     settings = read_settings(options.settings)
 
-    from dnatune import metrics
+    from dnatune import metrics, ranks
     from dnatune.predictions import write_predictions
 
-    first = os.environ.get("RANK", "0") == "0"
+    first = ranks.is_first()
     made = options.model / "run.json"
     if made.is_file() and read_json(made)["status"] == "diverged":
         if first:

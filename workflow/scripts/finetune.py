@@ -55,7 +55,7 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
     from dnatune.packing import Rows
     from dnatune.prompts import encode_examples
     from dnatune.provenance import cpu_model, software
-    from dnatune.ranks import all_say, devices, report_interruption
+    from dnatune.ranks import all_say, devices, first_says, report_interruption
     from dnatune.records import read_records
     from dnatune.training import Trainer
 
@@ -68,12 +68,10 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
     versions = software(Path(__file__).resolve())
     resumable = _identity(settings, inputs, rank.world, precision, versions)
     state = options.checkpoints / resumable
-    checkpoints = Checkpoints(state, training["save_total_limit"], rank.first)
+    checkpoints = Checkpoints(state, training["save_total_limit"], rank)
     # Another job may have made this run while this one waited for its lock. One rank looks: on a shared file system
     # the others may see it later.
-    made = [_made(options, resumable, versions["code"]) if rank.first else None]
-    distributed.broadcast_object_list(made, src=0)
-    if made[0]:
+    if first_says(rank.first and _made(options, resumable, versions["code"]), rank):
         logging.info("this very run is complete in %s and left as it is; to train again, remove it", options.adapter)
         if rank.first:
             checkpoints.clear()

@@ -42,7 +42,7 @@ def main() -> None:
         try:
             launching.start_ranks(command, options.ranks, options.cpus, node)
         except Interrupted as saved:
-            launching.leave_word(options.state, saved)
+            launching.leave_outcome(options.state, saved)
         return
     try:
         with runlock.held(options.state, _patience()) if options.state else contextlib.nullcontext():

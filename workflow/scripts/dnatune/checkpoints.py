@@ -11,6 +11,7 @@ from torch import distributed
 
 from dnatune.errors import DataError
 from dnatune.files import folder_hashes, read_json, write_json
+from dnatune.ranks import Rank, first_says
 
 _LOG = logging.getLogger(__name__)
 _PARTIAL = ".partial"
@@ -22,11 +23,11 @@ class Checkpoints:
     Args:
         folder: `checkpoints/<digest>`; the digest stands for everything that a resumed run must share.
         limit: how many of the newest are kept.
-        first_rank: whether this process is the one that renames and deletes.
+        rank: this process; the first one renames and deletes.
     """
 
-    def __init__(self, folder: Path, limit: int, first_rank: bool):
-        self.folder, self.limit, self.first_rank = folder, limit, first_rank
+    def __init__(self, folder: Path, limit: int, rank: Rank):
+        self.folder, self.limit, self.rank = folder, limit, rank
 
     def save(self, engine: Any, step: int, state: dict[str, Any]) -> None:
         """Save all ranks' state as `step-<n>`; called by every rank.
@@ -35,7 +36,7 @@ class Checkpoints:
         """
         name = f"step-{step:08d}"
         partial = self.folder / f"{name}{_PARTIAL}"
-        if self.first_rank:
+        if self.rank.first:
             shutil.rmtree(partial, ignore_errors=True)
             self.folder.mkdir(parents=True, exist_ok=True)
         distributed.barrier()
@@ -47,7 +48,7 @@ class Checkpoints:
             exclude_frozen_parameters=True,
         )
         distributed.barrier()
-        if self.first_rank:
+        if self.rank.first:
             write_json(partial / "manifest.json", {"files": folder_hashes(partial)})
             shutil.rmtree(self.folder / name, ignore_errors=True)
             partial.replace(self.folder / name)
@@ -61,14 +62,16 @@ class Checkpoints:
         Returns:
             The state given to `save`, or None where there is no checkpoint. One that is damaged is passed over.
         """
-        chosen = [next((path.name for path in reversed(self._complete()) if _intact(path)), None)]
-        distributed.broadcast_object_list(chosen, src=0)
-        if chosen[0] is None:
+        own = (
+            next((path.name for path in reversed(self._complete()) if _intact(path)), None) if self.rank.first else None
+        )
+        chosen = first_says(own, self.rank)
+        if chosen is None:
             return None
         _, state = engine.load_checkpoint(
-            str(self.folder), tag=chosen[0], load_module_strict=False, load_lr_scheduler_states=False
+            str(self.folder), tag=chosen, load_module_strict=False, load_lr_scheduler_states=False
         )
-        _LOG.info("continuing from checkpoint %s", chosen[0])
+        _LOG.info("continuing from checkpoint %s", chosen)
         return state
 
     def clear(self) -> None:

@@ -1,11 +1,8 @@
 """One family of errors: each says what was wrong, where, and what to do about it."""
 
 import errno
-import json
-import os
 import re
 import sys
-import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -81,9 +78,18 @@ class RunError(DnatuneError):
 
 
 class Interrupted(DnatuneError):  # noqa: N818, for it is none
-    """A run that was saved before its end because its job was about to end; started again, it goes on."""
+    """A run that was saved before its end because its job was about to end; started again, it goes on.
+
+    Args:
+        what, where, fix: as of every error.
+        step: the last step that the saved run has done.
+    """
 
     exit_status = 85
+
+    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None, step: int | None = None):
+        super().__init__(what, where=where, fix=fix)
+        self.step = step
 
 
 def would_repeat(log: str) -> bool:
@@ -106,6 +112,8 @@ def run_script(main: Callable[[], None]) -> None:
 
     A rank that the launcher started hands its message to the launcher instead, which prints that of the first to fail.
     """
+    from dnatune import outcomes
+
     # What libraries announce about their own future is not the reader's business.
     warnings.simplefilter("ignore", FutureWarning)
     try:
@@ -117,12 +125,8 @@ def run_script(main: Callable[[], None]) -> None:
         failure = _exhausted(error)
         if failure is None:
             raise
-    message = f"dnatune: {type(failure).__name__}: {failure}"
-    report = os.environ.get("TORCHELASTIC_ERROR_FILE")
-    if report:
-        Path(report).write_text(json.dumps({"message": message, "timestamp": str(int(time.time()))}), "utf-8")
-    else:
-        print(f"\n{message}", file=sys.stderr, flush=True)
+    if not outcomes.leave_for_launcher(failure):
+        print(f"\ndnatune: {type(failure).__name__}: {failure}", file=sys.stderr, flush=True)
     sys.exit(failure.exit_status)
 
 

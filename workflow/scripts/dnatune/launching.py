@@ -1,28 +1,31 @@
 """How ranks meet: start them, on this machine or on the nodes of a Slurm job, wait for them, tell what broke."""
 
+import contextlib
 import dataclasses
 import logging
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dnatune import errors
+from dnatune import outcomes
 from dnatune.errors import DnatuneError, Interrupted, RunError
-from dnatune.files import publish_file
-from dnatune.ranks import INTERRUPTED_FILE, LAUNCHER, end_with
+from dnatune.ranks import MEETING_ADDRESS, MEETING_FILE, MEETING_SECRET, end_with
 
 _LOG = logging.getLogger(__name__)
-#: File by which the launcher of one node tells that of all the same.
-_WORD = "interrupted"
+#: File by which the launcher of one node tells that of all how it ended.
+_OUTCOME = "outcome.json"
 #: Ports of rendezvous over several nodes, below those that systems hand out by themselves.
 _FIRST_PORT, _PORTS = 12000, 18000
-#: How long the first node may keep the others waiting.
-_MEETING_SECONDS = 600
+#: Name of the loopback interface.
+_LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+#: How often the launcher looks after its ranks, and how long they may take to end when they are told to.
+_POLL_SECONDS, _END_SECONDS = 0.1, 10
 #: glibc gives large blocks back to the system when they are freed, and takes them again, zeroed page by page, for the
 #: next step's logits and gradients. A rank keeps what it has had.
 _MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**26)}
@@ -63,7 +66,7 @@ def start_nodes(arguments: Sequence[str], nodes: int, cpus: int, state: Path) ->
         arguments: the command line of launch.py for one node.
         nodes: number of nodes.
         cpus: cores of each node.
-        state: folder that all nodes see, for `leave_word`.
+        state: folder that all nodes see; each node's launcher leaves its outcome there.
 
     Raises:
         RunError: not inside an allocation, or a launcher failed; its exit status is that of the launcher.
@@ -85,22 +88,23 @@ def start_nodes(arguments: Sequence[str], nodes: int, cpus: int, state: Path) ->
         sys.executable,
         *arguments,
     ]
-    word = state / _WORD
-    word.unlink(missing_ok=True)
+    outcome = state / _OUTCOME
+    outcome.unlink(missing_ok=True)
+    # Slurm hands the environment to the nodes, and shows it to nobody else.
+    os.environ[MEETING_SECRET] = secrets.token_hex()
     launcher = os.getpid()
     status = subprocess.run(command, check=False, preexec_fn=lambda: end_with(launcher, signal.SIGTERM)).returncode
-    if word.exists():
-        told = word.read_text("utf-8")
-        word.unlink()
-        if not status:
-            raise Interrupted(told, fix="nothing: it goes on when started again")
+    told = outcomes.read(outcome)
+    outcome.unlink(missing_ok=True)
+    if told and isinstance(told[0], Interrupted) and not status:
+        raise told[0]
     if status:
         failure = RunError(f"a node's launcher ended with exit status {status}", fix="its message stands above")
         failure.exit_status = status if 0 < status < 128 else RunError.exit_status
         raise failure
 
 
-def leave_word(state: Path, saved: Interrupted) -> None:
+def leave_outcome(state: Path, saved: Interrupted) -> None:
     """Tell the launcher of all nodes, from that of one, that the run was saved before its end.
 
     An exit status would not do: srun ends the others at once, which may not have come so far.
@@ -109,8 +113,7 @@ def leave_word(state: Path, saved: Interrupted) -> None:
         state: folder that all nodes see.
         saved: what a node's launcher found.
     """
-    with publish_file(state / _WORD) as scratch:
-        scratch.write_text(saved.what, "utf-8")
+    outcomes.write(state / _OUTCOME, saved)
 
 
 def node_of_step(nodes: int) -> Node:
@@ -158,7 +161,8 @@ def _cores() -> int:
 def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, node: Node | None = None) -> None:
     """Run a Python script on `ranks` processes of this machine and wait for all of them.
 
-    On one node the rendezvous takes a free port of its own, so runs side by side do not meet.
+    On one machine the ranks meet by a file that nobody else can read and talk over the loopback interface, so nothing
+    listens to another machine. Over several nodes the first rank listens at the address of its node.
 
     Args:
         command: path of the script and its arguments.
@@ -170,60 +174,121 @@ def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, nod
         RunError: a rank failed; the message is that of the first to fail, the exit status is its own.
         Interrupted: the ranks wrote a checkpoint and ended because the job was about to.
     """
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.elastic.rendezvous import RendezvousError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    nodes = node.count if node else 1
-    config = LaunchConfig(
-        min_nodes=nodes,
-        max_nodes=nodes,
-        nproc_per_node=ranks,
-        run_id=f"dnatune-{node.job if node else os.getpid()}",
-        rdzv_backend="c10d",
-        rdzv_endpoint=f"{node.address}:{node.port}" if node else "localhost:0",
-        # A node whose file system is slow to give it torch comes minutes after the others.
-        rdzv_configs={"is_host": node.index == 0, "read_timeout": _MEETING_SECONDS} if node else {},
-        local_addr=node.own_address if node else None,
-        max_restarts=0,
-        monitor_interval=0.1,
-        shutdown_timeout=10,
-    )
-    # Snakemake sets these to the cores of the whole job, for each of its processes.
-    threads = str(max(1, (cpus or _cores()) // ranks))
-    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads))
-    for name, value in _MEMORY.items():
-        os.environ.setdefault(name, value)
-    os.environ["DNATUNE_WORLD_SIZE"] = str(nodes * ranks)
-    os.environ[LAUNCHER] = str(os.getpid())
-    with tempfile.TemporaryDirectory(prefix="dnatune-") as folder:
-        os.environ[INTERRUPTED_FILE] = status = str(Path(folder) / "interrupted")
-        try:
-            elastic_launch(config, sys.executable)(*command)
-        except RendezvousError as error:
+    # Only its owner may enter a folder that mkdtemp has made.
+    with tempfile.TemporaryDirectory(prefix="dnatune-") as name:
+        folder = Path(name)
+        shared = {**_threads((cpus or _cores()) // ranks), **_meeting(folder, ranks, node)}
+        first = node.index * ranks if node else 0
+        told = [folder / f"rank{first + local}.json" for local in range(ranks)]
+        with _signals() as received:
+            processes = []
+            try:
+                for local in range(ranks):
+                    own = {"RANK": first + local, "LOCAL_RANK": local, outcomes.OUTCOME_FILE: told[local]}
+                    processes.append(_start(command, {**shared, **{key: str(value) for key, value in own.items()}}))
+                _wait(processes, received)
+            finally:
+                codes = [process.poll() for process in processes]
+                _end(processes)
+        if received:
             raise RunError(
-                f"the ranks of {nodes} nodes have not met: {error}",
-                where=config.rdzv_endpoint,
-                fix="see that all nodes started and reach this address and port: it is the node's NodeAddr"
-                f" (`scontrol show node`), and no firewall may close ports {_FIRST_PORT} to {_FIRST_PORT + _PORTS - 1}",
-            ) from None
-        except ChildFailedError as error:
-            index, failure = error.get_first_failure()
-            raise _explain(index, failure.exitcode, failure.message) from None
-        except SignalException as ended:
-            raise RunError(
-                f"told to end by signal {ended.sigval}, and its ranks with it",
+                f"told to end by signal {received[0]}, and its ranks with it",
                 fix="nothing is lost that a checkpoint holds: start it again",
-            ) from None
-        finally:
-            # Whatever this process starts later is no rank.
-            del os.environ[LAUNCHER]
-        if Path(status).exists():
-            raise Interrupted(
-                f"the job was about to end; the run is saved at step {Path(status).read_text('utf-8')}",
-                fix="nothing: a job that is started again goes on from there",
             )
+        _raise_first([(first + local, codes[local], outcomes.read(told[local])) for local in range(ranks)])
+
+
+def _threads(each: int) -> dict[str, str]:
+    """Return a rank's share of the cores, of which Snakemake gives each process all, and how it keeps its memory."""
+    counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(max(1, each)))
+    return {**{name: os.environ.get(name, value) for name, value in _MEMORY.items()}, **counts}
+
+
+def _meeting(folder: Path, ranks: int, node: Node | None) -> dict[str, str]:
+    """Return the environment by which ranks find each other."""
+    world = {"WORLD_SIZE": str(ranks * (node.count if node else 1)), outcomes.LAUNCHER: str(os.getpid())}
+    if node is None:
+        loopback = {"GLOO_SOCKET_IFNAME": _LOOPBACK, "NCCL_SOCKET_IFNAME": f"={_LOOPBACK}"}
+        return {**world, **loopback, MEETING_FILE: str(folder / "meeting")}
+    return {**world, MEETING_ADDRESS: f"{node.address}:{node.port}"}
+
+
+def _start(command: Sequence[str], own: dict[str, str]) -> subprocess.Popen:
+    """Start a rank in a session of its own, so that what it has started can be ended with it."""
+    launcher = os.getpid()
+    environment = {name: value for name, value in os.environ.items() if name != MEETING_FILE}
+    return subprocess.Popen(
+        [sys.executable, *command],
+        env={**environment, **own},
+        start_new_session=True,
+        preexec_fn=lambda: end_with(launcher, signal.SIGKILL),
+    )
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Yield the list that the signals go to by which this process is asked to end."""
+    received: list[int] = []
+    asked = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in asked}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait(processes: Sequence[subprocess.Popen], received: Sequence[int]) -> None:
+    """Return when all processes have ended, one has failed, or this one was asked to end."""
+    while not received:
+        codes = [process.poll() for process in processes]
+        if None not in codes or any(codes):
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+def _end(processes: Sequence[subprocess.Popen]) -> None:
+    """End processes and whatever they have started, by force where they do not end by themselves."""
+    for number, seconds in ((signal.SIGTERM, _END_SECONDS), (signal.SIGKILL, _END_SECONDS)):
+        for process in processes:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)
+        deadline = time.monotonic() + seconds
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+
+
+def _raise_first(ended: Sequence[tuple[int, int | None, tuple[DnatuneError, float] | None]]) -> None:
+    """Raise the failure that came first, or the interruption; return where all ranks have done their work.
+
+    A rank that tells its failure is believed before one that a signal ended, and that before one that merely stopped,
+    as ranks do that have lost another.
+
+    Args:
+        ended: rank, exit status (None: it was still running) and outcome of each.
+    """
+    failed = [(rank, code, told) for rank, code, told in ended if code]
+    if failed:
+        rank, code, told = min(failed, key=lambda each: (each[2] is None, each[2][1] if each[2] else each[1] > 0))
+        raise _explain(rank, code, told[0] if told else None)
+    saved = [told[0] for _, _, told in ended if told]
+    if saved:
+        raise saved[0]
+
+
+def _explain(rank: int, code: int, told: DnatuneError | None) -> DnatuneError:
+    if told:
+        return told
+    if code < 0:
+        return RunError(
+            f"rank {rank} was ended by signal {-code}",
+            fix="signal 9 is often the system's answer to too little memory: lower training.micro_batch_size",
+        )
+    failure = RunError(f"rank {rank} ended with exit status {code}", fix="its last lines stand above")
+    failure.exit_status = code
+    return failure
 
 
 def requeue() -> None:
@@ -253,18 +318,3 @@ def requeue() -> None:
             return
         said = done.stderr.strip() or f"nothing, with exit status {done.returncode}"
         _LOG.warning("`%s` says: %s", " ".join(command), said)
-
-
-def _explain(rank: int, exit_code: int, message: str) -> DnatuneError:
-    if message.startswith("dnatune: "):
-        _, name, text = message.split(": ", 2)
-        explained = getattr(errors, name, RunError)(text)
-    elif exit_code < 0:
-        explained = RunError(
-            f"rank {rank} was ended by signal {-exit_code}",
-            fix="signal 9 is often the system's answer to too little memory: lower training.micro_batch_size",
-        )
-    else:
-        explained = RunError(f"rank {rank} ended with exit status {exit_code}", fix="its last lines stand above")
-    explained.exit_status = exit_code if 0 < exit_code < 128 else RunError.exit_status
-    return explained

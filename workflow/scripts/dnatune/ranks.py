@@ -1,22 +1,29 @@
-"""Inside a rank: which one it is, on which device, and what ranks tell each other and their launcher."""
+"""Inside a rank: which one it is, on which device, how it meets the others, and what ranks tell each other.
+
+Nothing that another process could have written is unpickled. Ranks exchange tensors; texts travel as JSON in tensors of
+bytes.
+"""
 
 import ctypes
 import dataclasses
 import datetime
+import json
 import os
-import signal
 import socket
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from dnatune.errors import RunError
+from dnatune import outcomes
+from dnatune.errors import Interrupted, RunError
 
-#: Environment variable that names the file in which ranks tell their launcher that they were interrupted.
-INTERRUPTED_FILE = "DNATUNE_INTERRUPTED_FILE"
-#: Environment variable with the process number of a rank's launcher.
-LAUNCHER = "DNATUNE_LAUNCHER"
+#: Environment variable with the path of the file by which the ranks of one machine meet.
+MEETING_FILE = "DNATUNE_MEETING_FILE"
+#: Environment variables with `address:port` of the store by which the ranks of several nodes meet, and with a prefix of
+#: its keys that only they know.
+MEETING_ADDRESS, MEETING_SECRET = "DNATUNE_MEETING_ADDRESS", "DNATUNE_MEETING_SECRET"
+#: How long ranks wait for each other at the start. A node with a slow file system needs minutes to load torch.
+_MEETING_SECONDS = 600
 #: Option of Linux' prctl: the signal that a process gets when the one that started it ends (linux/prctl.h).
 _DEATH_SIGNAL = 1
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
@@ -43,12 +50,17 @@ class Rank:
 
 
 def report_interruption(step: int) -> None:
-    """Tell the launcher, from a rank, that the run was saved before its end.
+    """Tell the launcher, from a rank, that the run was saved at a step before its end.
 
-    An exit status would not do: torchrun turns those of its ranks into its own.
+    The rank then exits with status 0, because its launcher ends the others as soon as one of them fails.
     """
-    if INTERRUPTED_FILE in os.environ:
-        Path(os.environ[INTERRUPTED_FILE]).write_text(str(step), "utf-8")
+    outcomes.leave_for_launcher(
+        Interrupted(
+            f"the job was about to end; the run is saved at step {step}",
+            fix="nothing: a job that is started again goes on from there",
+            step=step,
+        )
+    )
 
 
 def end_with(parent: int, number: int) -> None:
@@ -68,49 +80,34 @@ def end_with(parent: int, number: int) -> None:
         os.kill(os.getpid(), number)
 
 
-def _end_with_launcher() -> None:
-    """End this process with its launcher; nothing where no launcher started it."""
-    if os.environ.get(LAUNCHER):
-        end_with(int(os.environ[LAUNCHER]), signal.SIGKILL)
-
-
 def devices(rank: Rank) -> list[str]:
     """Return `node:number` of the device that the system handed to each rank; where it hands out none, `node:cpu`.
 
     All ranks call this together. The number is the scheduler's, which `CUDA_VISIBLE_DEVICES` holds.
     """
-    from torch import distributed
-
     node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
     local = int(os.environ["LOCAL_RANK"])
     numbers = list(filter(None, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")))
     own = numbers[local] if local < len(numbers) else "cpu" if rank.device == "cpu" else str(local)
-    found: list[str] = [""] * rank.world
-    distributed.all_gather_object(found, f"{node}:{own}")
-    return found
+    return exchange(f"{node}:{own}", rank)
 
 
 def join(timeout_seconds: int) -> Rank:
-    """Join the process group that the launcher's environment describes and return this process's rank.
+    """Join the process group of the launcher's ranks, with DeepSpeed on top of it, and return this process's rank.
 
     DeepSpeed's compiled shared-memory collective is left out: it needs a compiler, certain processors and one common
     memory, and gloo serves without it.
 
+    Args:
+        timeout_seconds: how long a rank waits for the others in one collective operation.
+
     Raises:
-        RunError: the process was not started by the launcher.
+        RunError: the process was not started by the launcher, or the ranks have not met.
     """
-    _end_with_launcher()
-    missing = [name for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR") if name not in os.environ]
-    if missing:
+    if not outcomes.launched():
         raise RunError(
-            f"not started as a rank: {', '.join(missing)} not set",
+            "not started as a rank by dnatune's launcher",
             fix="start it as `python workflow/scripts/launch.py --ranks N finetune …`",
-        )
-    expected = os.environ.get("DNATUNE_WORLD_SIZE", os.environ["WORLD_SIZE"])
-    if os.environ["WORLD_SIZE"] != expected:
-        raise RunError(
-            f"{os.environ['WORLD_SIZE']} ranks have met, and {expected} were to",
-            fix="see whether another job uses the same rendezvous",
         )
     on_gpu = sees_gpu()
     if not on_gpu:
@@ -119,28 +116,134 @@ def join(timeout_seconds: int) -> Rank:
     import deepspeed.ops
 
     deepspeed.ops.__compatible_ops__ = {}
-    device = _own_device()
-    deepspeed.init_distributed(
-        dist_backend="nccl" if on_gpu else "gloo",
-        timeout=datetime.timedelta(seconds=timeout_seconds),
-        verbose=False,
-    )
-    return Rank(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device)
+    rank = _own_rank()
+    backend = "nccl" if on_gpu else "gloo"
+    timeout = datetime.timedelta(seconds=timeout_seconds)
+    _meet(rank, backend, timeout)
+    deepspeed.init_distributed(dist_backend=backend, timeout=timeout, verbose=False)
+    return rank
 
 
 def join_scorers() -> Rank:
     """Return this process's place among those that score one test set together; alone where no launcher started it.
 
     They exchange results alone, so gloo serves on GPUs too.
-    """
-    _end_with_launcher()
-    rank = Rank(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)), _own_device())
-    if rank.world > 1:
-        from torch import distributed
 
+    Raises:
+        RunError: the ranks have not met.
+    """
+    rank = _own_rank()
+    if rank.world > 1:
         # One may be done long before another; whoever dies ends the others by the launcher.
-        distributed.init_process_group("gloo", timeout=datetime.timedelta(days=7))
+        _meet(rank, "gloo", datetime.timedelta(days=7))
     return rank
+
+
+def is_first() -> bool:
+    """Tell whether this process is the one that writes, before it joins the others."""
+    return not outcomes.launched() or os.environ["RANK"] == "0"
+
+
+def _own_rank() -> Rank:
+    """Return this process's rank; what another launcher has set in the environment does not count."""
+    if not outcomes.launched():
+        return Rank(0, 1, _own_device(0))
+    index, world, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    return Rank(index, world, _own_device(local))
+
+
+def _meet(rank: Rank, backend: str, timeout: datetime.timedelta) -> None:
+    """Make torch's default process group.
+
+    The ranks of one machine meet by a file that only its user can read, and talk over the loopback interface (the
+    launcher sets it). Those of several nodes meet by a store of the first rank that listens at one address of its
+    node. The store has no authentication, so nothing that is read from it may be unpickled.
+
+    Raises:
+        RunError: the ranks have not met.
+    """
+    import torch
+    from torch import distributed
+
+    _refuse_pickles()
+    try:
+        store = _file_store(rank) if MEETING_FILE in os.environ else _network_store(rank)
+        store.set_timeout(datetime.timedelta(seconds=_MEETING_SECONDS))
+        # DeepSpeed binds the ranks of nccl to their devices likewise (comm/torch.py).
+        bound = {"device_id": torch.device(rank.device)} if backend == "nccl" and rank.world > 1 else {}
+        distributed.init_process_group(
+            backend, store=store, rank=rank.index, world_size=rank.world, timeout=timeout, **bound
+        )
+    except (distributed.DistError, OSError) as error:
+        raise RunError(
+            f"rank {rank.index} of {rank.world} has not met the others: {str(error).splitlines()[0]}",
+            where=os.environ.get(MEETING_ADDRESS),
+            fix="see that all nodes started and reach this address and port: it is the first node's NodeAddr "
+            "(`scontrol show node`), and no firewall between the nodes may close it",
+        ) from None
+
+
+def _file_store(rank: Rank) -> Any:
+    from torch.distributed import FileStore
+
+    return FileStore(os.environ[MEETING_FILE], rank.world)
+
+
+def _network_store(rank: Rank) -> Any:
+    """Return the store of several nodes; the first rank serves it.
+
+    torch itself would listen on every interface of the node, so the socket is bound here and handed over.
+    """
+    from torch.distributed import PrefixStore, TCPStore
+
+    host, port = os.environ[MEETING_ADDRESS].rsplit(":", 1)
+    family, *_, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+    served: dict[str, Any] = {}
+    if rank.first:
+        listening = socket.create_server(address[:2], family=family, backlog=1024)
+        served = {"is_master": True, "master_listen_fd": listening.detach()}
+    wait = datetime.timedelta(seconds=_MEETING_SECONDS)
+    store = TCPStore(address[0], int(port), rank.world, timeout=wait, **served)
+    return PrefixStore(os.environ[MEETING_SECRET], store)
+
+
+def _refuse_pickles() -> None:
+    """Make torch's collective operations on Python objects raise, since they unpickle what other processes send."""
+    from torch.distributed import distributed_c10d
+
+    def refuse(*_: Any) -> Any:
+        raise RunError("a library tried to unpickle what another process sent", fix="report this: it is a fault")
+
+    if not hasattr(distributed_c10d, "_tensor_to_object"):
+        raise RunError(
+            "this torch has no torch.distributed.distributed_c10d._tensor_to_object, by which dnatune refuses pickles",
+            fix="install the torch of envs/requirements.lock",
+        )
+    distributed_c10d._tensor_to_object = refuse
+
+
+def exchange(value: Any, rank: Rank) -> list[Any]:
+    """Return the JSON-like values of all ranks, by rank; all ranks call this together."""
+    import torch
+    from torch import distributed
+
+    if rank.world == 1:
+        return [value]
+    device = torch.device(rank.device if distributed.get_backend() == "nccl" else "cpu")
+    text = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+    lengths = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(rank.world)]
+    distributed.all_gather(lengths, torch.tensor([len(text)], device=device))
+    longest = int(max(lengths))
+    own = torch.zeros(longest, dtype=torch.uint8, device=device)
+    own[: len(text)] = text
+    parts = [torch.empty_like(own) for _ in range(rank.world)]
+    distributed.all_gather(parts, own)
+    return [json.loads(bytes(part[: int(length)].cpu().numpy())) for part, length in zip(parts, lengths, strict=True)]
+
+
+def first_says(value: Any, rank: Rank) -> Any:
+    """Return the JSON-like value of the first rank, whatever the others give; all ranks call this together."""
+    return exchange(value if rank.first else None, rank)[0]
 
 
 def all_say(answer: bool, rank: Rank) -> bool:
@@ -162,18 +265,16 @@ def share(count: int, batch_size: int, rank: Rank) -> list[int]:
 def gather(indices: Sequence[int], results: Sequence[Any], rank: Rank) -> list[Any] | None:
     """Return all ranks' results in the order of their indices on the first rank, None on the others.
 
-    All ranks call this together, and part then.
+    Results are JSON-like values or arrays. All ranks call this together, and part then.
     """
-    own = list(zip(indices, results, strict=True))
-    if rank.world == 1:
-        return [result for _, result in own]
-    from torch import distributed
+    plain = [result.tolist() if hasattr(result, "tolist") else result for result in results]
+    parts = exchange(list(zip(indices, plain, strict=True)), rank)
+    if rank.world > 1:
+        from torch import distributed
 
-    parts: list[Any] | None = [None] * rank.world if rank.first else None
-    distributed.gather_object(own, parts)
-    distributed.barrier()
-    distributed.destroy_process_group()
-    if parts is None:
+        distributed.barrier()
+        distributed.destroy_process_group()
+    if not rank.first:
         return None
     return [result for _, result in sorted((pair for part in parts for pair in part), key=lambda pair: pair[0])]
 
@@ -198,13 +299,12 @@ def sees_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def _own_device() -> str:
-    """Return the torch device of this process, and make it the one that torch uses."""
+def _own_device(local: int) -> str:
+    """Return the torch device of the process with this number on its machine, and make it the one that torch uses."""
     import torch
 
     if not sees_gpu():
         return "cpu"
-    local = int(os.environ.get("LOCAL_RANK", 0))
     if local >= torch.cuda.device_count():
         raise RunError(
             f"rank {local} of this machine has no GPU: {torch.cuda.device_count()} visible",
