@@ -1,6 +1,10 @@
 """The digest of a stage's code: what belongs to it, and what does not."""
 
+import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,8 +35,175 @@ def scripts(tmp_path, monkeypatch):
 def test_only_code_that_a_stage_runs_changes_its_digest(scripts, file, belongs):
     before = provenance.code_digest(scripts / "finetune.py")
     assert provenance.code_digest(scripts / "finetune.py") == before
-    (scripts / file).write_text((scripts / file).read_text("utf-8") + "\n# Changed.\n", "utf-8")
+    (scripts / file).write_text((scripts / file).read_text("utf-8") + "\nCHANGED = 1\n", "utf-8")
     assert (provenance.code_digest(scripts / "finetune.py") != before) == belongs
+
+
+def test_a_module_of_messages_and_what_it_alone_imports_stay_out(scripts):
+    def digest():
+        return provenance.code_digest(scripts / "finetune.py")
+
+    (scripts / "dnatune/words.py").write_text("LONG = 1\n", "utf-8")
+    messages = scripts / "dnatune/messages.py"
+    messages.write_text("from dnatune import words\n\nTEXT = 'No.'\n", "utf-8")
+    training = scripts / "dnatune/training.py"
+    training.write_text(training.read_text("utf-8") + "\nfrom dnatune import messages\n", "utf-8")
+    before = digest()
+    messages.write_text("from dnatune import words\n\nTEXT = 'Not so.'\n", "utf-8")
+    (scripts / "dnatune/words.py").write_text("LONG = 2\n", "utf-8")
+    assert digest() == before
+    # That a stage reads it is code.
+    training.write_text(training.read_text("utf-8").replace("import messages", "import messages as m"), "utf-8")
+    assert digest() != before
+
+
+SAMPLE = '''"""Says what ä module is."""
+
+import logging
+
+_LOG = logging.getLogger(__name__)
+#: Ä prompt.
+PROMPT = (
+    "Which class? "
+    "One word.\\n"
+)
+LONG = """kept,
+  # kept too
+"""
+
+
+class Wrong(ValueError):
+    """An error."""
+
+
+def half(x, share=0.5):  # why
+    """Return part of x."""
+    if not x:
+        raise Wrong(f"{x!r} is no number", where="ä", fix="give one") from None
+    _LOG.warning("half of %s", name(x, "ä"))
+    logging.info(f"käse {x:.{3}f} {'a'}" " more")
+    return f"{x * share:>{8}}" + f"""{
+        x}"""
+'''
+#: As every version of Python must read it.
+ESSENCE = [
+    *("import", "logging", "\n", "_LOG", "=", "logging", ".", "getLogger", "(", "__name__", ")", "\n"),
+    *("PROMPT", "=", "(", '"Which class? "', '"One word.\\n"', ")", "\n"),
+    *("LONG", "=", '"""kept,\n  # kept too\n"""', "\n"),
+    *("class", "Wrong", "(", "ValueError", ")", ":", "\n", " >", "pass", "\n", " <"),
+    *("def", "half", "(", "x", ",", "share", "=", "0.5", ")", ":", "\n", " >"),
+    *("if", "not", "x", ":", "\n", " >", "raise", "Wrong", "(", " message", ","),
+    *("where", "=", " message", ",", "fix", "=", " message", ")", "from", "None", "\n", " <"),
+    *("_LOG", ".", "warning", "(", " message", ",", "name", "(", "x", ",", " message", ")", ")", "\n"),
+    *("logging", ".", "info", "(", " message", ")", "\n"),
+    *("return", 'f"{x * share:>{8}}"', "+", 'f"""{\n        x}"""', "\n", " <"),
+]
+
+
+def essence(text: str) -> list[str]:
+    return provenance.essence(text.encode())
+
+
+def changed(*replacements: tuple[str, str]) -> str:
+    text = SAMPLE
+    for old, new in replacements:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    return text
+
+
+def test_the_essence_of_a_module():
+    assert essence(SAMPLE) == ESSENCE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        changed(("Says what ä module is.", "Other words,\n\non three lines.\n")),
+        changed(('"""Says what ä module is."""\n', "")),
+        changed(('    """Return part of x."""\n', "")),
+        changed(('"""Return part of x."""', "r'Return ü.'  # why not")),
+        changed(('"""An error."""', "pass")),
+        changed(('"""An error."""\n', '\n    """An error,\n    a bad one."""  # or so\n')),
+        changed(("  # why", "")),
+        changed(("#: Ä prompt.\n", "")),
+        changed(("    if not x", "\n  # ünder another indentation\n\n    if not x")),
+        changed(("import logging", "# before\nimport logging  # beside")),
+        changed(('"Which class? "', '"Which class? "  # in brackets')),
+        changed(("name(x, ", "name(\n  # why\n x, "), ('"ä"))', '"ä",\n),\n)')),
+        changed(("{x!r} is no number", "ö {x} {x + 1} {'{'} is not"), ("give one", "give two")),
+        changed(('f"{x!r} is no number"', '"no"'), ('fix="give one")', 'fix="give"\n  f" {x} now",\n)')),
+        changed(("half of %s", "ein Halbes von %s"), ("käse", "cheese")),
+        SAMPLE.replace("\n", "\r\n"),
+        SAMPLE.replace("x:\n", "x:  \t\n").replace("\n\n\n", "\n  \n\n\n\n"),
+        SAMPLE.rstrip("\n"),
+        "\ufeff" + SAMPLE,
+    ],
+)
+def test_what_is_for_people_is_no_part_of_it(text):
+    assert text != SAMPLE
+    compile(text.removeprefix("\ufeff"), "sample", "exec")
+    assert essence(text) == ESSENCE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        changed(("share=0.5", "share=0.25")),
+        changed(("x * share", "x / share")),
+        changed((">{8}", ">{9}")),
+        changed(("if not x", "if x")),
+        changed(("Which class?", "What class?")),
+        changed(("  # kept too", "")),
+        changed(("kept,\n", "kept, \n")),
+        changed(("raise Wrong", "raise ValueError")),
+        changed(("name(x, ", "name(-x, ")),
+        changed((" from None", "")),
+        changed(("    _LOG.warning", "        _LOG.warning")),
+        changed(("_LOG.warning(", "warn(")),
+        SAMPLE + "half(1)\n",
+        SAMPLE + "'no docstring'\n",
+    ],
+)
+def test_what_the_machine_does_is(text):
+    compile(text, "sample", "exec")
+    assert essence(text) != ESSENCE
+
+
+@pytest.mark.parametrize(("left", "right"), [("x = (1,)", "x = (1)"), ("x[1,]", "x[1]"), ("x = 1,", "x = 1")])
+def test_a_comma_that_makes_a_tuple_stays(left, right):
+    assert essence(left) != essence(right)
+
+
+@pytest.mark.parametrize(("left", "right"), [("f(a, b)", "f(\n    a,  # why\n    b,\n)"), ("[1]", "[\n1, # one\n]")])
+def test_a_comma_that_a_comment_brings_does_not(left, right):
+    assert essence(left) == essence(right)
+
+
+def _other_pythons() -> list[Path]:
+    """Return an interpreter of each other minor version from 3.11 that this machine has in a usual place."""
+    places = [
+        *(Path.home() / ".pyenv/versions").glob("3.[1-9][0-9].*/bin/python3.[1-9][0-9]"),
+        *(path for folder in ("/usr/bin", "/usr/local/bin") for path in Path(folder).glob("python3.[1-9][0-9]")),
+    ]
+    found = {int(path.name.partition(".")[2]): path for path in places}
+    return [path for minor, path in sorted(found.items()) if minor >= 11 and minor != sys.version_info.minor]
+
+
+def test_every_version_of_python_finds_the_same_digests():
+    pythons = _other_pythons()
+    if not pythons:
+        pytest.skip("this machine has no other Python from 3.11")
+    program = (
+        "import json, pathlib, sys; sys.path.insert(0, sys.argv[1]); from dnatune import provenance;"
+        "print(json.dumps({f.name: provenance.code_digest(f) for f in pathlib.Path(sys.argv[1]).glob('*.py')}))"
+    )
+    stages = ROOT / "workflow/scripts"
+    own = {file.name: provenance.code_digest(file) for file in stages.glob("*.py")}
+    for python in pythons:
+        command = [python, "-B", "-W", "ignore", "-c", program, stages]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+        assert json.loads(done.stdout) == own, python
 
 
 def test_the_processor_has_a_name(monkeypatch, tmp_path):
