@@ -14,6 +14,7 @@ from slurm_runs import SlurmWorkplace
 from workflow_runs import ROOT, Workplace, small
 
 from dnatune.files import read_json, read_json_lines
+from open_ports import listening
 
 RUN = "finetune/tiny/prom_core_all/adamw/seed3"
 #: A rate at which rounding, which the number of ranks changes, does not grow over the run.
@@ -180,6 +181,19 @@ def test_two_workflows_at_once_do_not_meet(new_place, cluster, configuration, lo
     for place, process in zip(places, running, strict=True):
         assert process.wait(300) == 0, place.said()
         assert_trained_on(place, cluster, job_of(place.said()), 2, losses(local))
+
+
+def test_a_run_over_two_nodes_listens_at_the_address_of_its_nodes_alone(tmp_path, cluster, local):
+    """Slurm reaches the test's nodes at 127.0.0.1; torch by itself would listen on every interface."""
+    workplace = SlurmWorkplace(tmp_path, cluster, slurm={"signal_seconds": 30, "network_interface": "lo"})
+    give_prepared(local, workplace)
+    job, process, _ = started(workplace, cluster, "--set-resources", "finetune:nodes=2")
+    port = 12000 + int(job["id"]) % 18000
+    found = set().union(*(listening(rank) for rank in ranks_of(workplace, 4)))
+    cluster.run("scancel", job["id"])
+    process.wait(300)
+    assert ("127.0.0.1", port) in found
+    assert {address for address, _ in found} == {"127.0.0.1"}
 
 
 def as_uncut(uncut, nodes):
