@@ -8,13 +8,15 @@ CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Where a checkout has the library.
+LIBRARY := PYTHONPATH=workflow
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --rerun-incomplete
 
 .PHONY: demo test test-slurm test-long bench doctor lint lock docs clean setup
 
 demo: $(READY)
 	$(SNAKEMAKE) --configfile config/demo.yaml
-	@$(BIN)/python workflow/scripts/stage_times.py logs/demo/benchmarks
+	@$(LIBRARY) $(BIN)/python tools/stage_times.py logs/demo/benchmarks
 	@echo "Report: results/demo/report.html"
 
 # Two processes share the tests, by file; with a thread each they do not fight for two cores.
@@ -33,7 +35,7 @@ test-long: $(READY)
 	$(PYTEST) -m "slow and not gpu"
 
 doctor: $(READY)
-	$(BIN)/python workflow/scripts/doctor.py
+	$(LIBRARY) $(BIN)/python -m dnatune doctor
 
 bench: $(READY)
 	$(SNAKEMAKE) benchmark --configfile config/benchmark.yaml
@@ -41,6 +43,7 @@ bench: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(LIBRARY) $(BIN)/lint-imports --no-cache
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
 
@@ -67,9 +70,10 @@ lock:
 # The tables of config/README.md from the schemas, and the figures of docs/ from the demo.
 docs: $(READY)
 	$(BIN)/python docs/make_tables.py
-	$(SNAKEMAKE) --configfile config/demo.yaml results/demo/compare/loss.svg results/demo/compare/stability.svg
+	$(SNAKEMAKE) --configfile config/demo.yaml results/demo/compare/loss.svg
 	mkdir -p docs/figures
-	cp results/demo/compare/loss.svg results/demo/compare/stability.svg docs/figures/
+	cp results/demo/compare/loss.svg docs/figures/
+	$(LIBRARY) $(BIN)/python tools/stability.py --figure docs/figures/stability.svg
 
 clean:
 	rm -rf $(VENV)

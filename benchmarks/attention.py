@@ -18,18 +18,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow/scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-from dnatune.accounting import now
-from dnatune.attention import attend_in_groups, shared_prefix_attention
+from dnatune.data.prompts import EncodedExamples
 from dnatune.errors import RunError, run_script
-from dnatune.packing import PackedBatch, pack_training
-from dnatune.prompts import EncodedExamples
-from dnatune.ranks import sees_gpu
+from dnatune.launch.process_group import sees_gpu
+from dnatune.model.flops import now
+from dnatune.model.shared_prefix.attention import attend_in_groups, shared_prefix_attention
+from dnatune.model.shared_prefix.packing import PackedBatch, pack_training
 
 #: Root mean square by which a way may differ from fp32, relatively: rounding of the format, and of sums in it.
 _TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 4e-3}

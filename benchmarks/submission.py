@@ -21,15 +21,14 @@ import psutil
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / folder) for folder in ("tests/slurm", "tests/workflow", "workflow/scripts")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("tests/support", "workflow")]
 
 
 from cluster import Cluster, Shape  # noqa: E402
-from slurm_runs import SITE, SlurmWorkplace  # noqa: E402
-from workflow_runs import small  # noqa: E402
-
 from dnatune.errors import RunError, run_script  # noqa: E402
 from dnatune.files import read_json  # noqa: E402
+from slurm_runs import SITE, SlurmWorkplace  # noqa: E402
+from workflow_runs import small  # noqa: E402
 
 
 def main() -> None:

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
+sys.path.insert(0, str(ROOT / "workflow"))
 
-from dnatune import validation  # noqa: E402
+from dnatune.settings import validation  # noqa: E402
 
 
 def main() -> None:

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from dnatune.records import instruction_records, read_csv, write_records
+from dnatune.data.records import instruction_records, read_csv, write_records
 from samples import ROOT, TASK, make_tiny_model
+
+# Processes that tests start find the library where the tests do.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "workflow"), os.environ.get("PYTHONPATH")]))
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +32,7 @@ def gue_rows(shared: Path) -> list[tuple[str, int]]:
 @pytest.fixture(scope="session")
 def simulated_rows() -> list[tuple[str, int]]:
     """A few hundred simulated promoters."""
-    from dnatune.simulate import SimulationSettings, simulate
+    from dnatune.data.simulation import SimulationSettings, simulate
 
     settings = SimulationSettings.from_mapping({"train_size": 600, "dev_size": 50, "test_size": 50})
     return simulate(settings)["train"]

@@ -4,14 +4,13 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path += [str(TESTS), str(TESTS / "unit"), str(TESTS.parent / "workflow" / "scripts")]
+sys.path += [str(TESTS / "support"), str(TESTS.parent / "workflow")]
 
+from contamination_found import FOUND  # noqa: E402
+from dnatune.comparison import references  # noqa: E402
+from report_pages import base_of, render  # noqa: E402
+from searches import searched  # noqa: E402
 from synthetic_results import PROMOTERS, SPLICE, Results  # noqa: E402
-from test_controls import FOUND  # noqa: E402
-from test_report import base_of, render  # noqa: E402
-from test_tuning import searched  # noqa: E402
-
-from dnatune import controls  # noqa: E402
 
 SKILLS = {"adamw": 1.3, "rk4_adam": 1.28, "sgd": 0.7, "rk4": 0.9, "rkc": 0.95, "rk4_single_gradient": 0.72}
 #: Dev loss of each trial, lowest rate first; None where it diverged. One search ends at its edge, one diverged wholly.
@@ -40,7 +39,7 @@ def one_task(folder: Path) -> str:
         made.add_baseline(name, skill)
     made.audits = [made.add_audit(leaked=[3, 4, 7])]
     published = [
-        controls.Published("prom_core_all", name, {"mcc": 0.6, "accuracy": 0.8}, "a preprint") for name in THEIRS
+        references.Published("prom_core_all", name, {"mcc": 0.6, "accuracy": 0.8}, "a preprint") for name in THEIRS
     ]
     choices = [searched(name, losses, stages=4 if name == "rk4" else 1) for name, losses in LOSSES.items()]
     return render(made, FOUND, choices=choices, zero_shots=[base_of(made)], published=published)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pages
 import pytest
 
-from dnatune import report
+from dnatune.report import page as report
 
 HERE = Path(__file__).parent
 WIDTHS, SCHEMES = (1440, 390), ("light", "dark")

@@ -8,9 +8,9 @@ import sys
 import pytest
 import torch
 
-from dnatune import configuration
 from dnatune.files import read_json, read_json_lines
-from samples import LORA, ROOT, TASK
+from dnatune.settings import experiment
+from samples import LORA, TASK
 
 pytestmark = [
     pytest.mark.gpu,
@@ -20,7 +20,7 @@ pytestmark = [
 
 def finetune(tmp_path, model, prepared, method, precision, zero_stage):
     """Train 30 steps on one GPU; return run.json and the lines of training.jsonl."""
-    training = configuration.resolve(
+    training = experiment.resolve(
         {
             "name": "gpu",
             "models": {"tiny": {"source": "tiny"}},
@@ -37,9 +37,9 @@ def finetune(tmp_path, model, prepared, method, precision, zero_stage):
                 "gradient_checkpointing": False if zero_stage == 3 else "auto",
             },
         }
-    ).finetune_settings(configuration.Run("tiny", TASK.name, method, 0))
+    ).finetune_settings(experiment.Run("tiny", TASK.name, method, 0))
     (tmp_path / "settings.json").write_text(json.dumps(training))
-    command = [sys.executable, ROOT / "workflow/scripts/launch.py", "--ranks", "1", "--cpus", "2", "finetune"]
+    command = [sys.executable, "-m", "dnatune", "launch", "--ranks", "1", "--cpus", "2", "finetune"]
     command += ["--settings", f"@{tmp_path}/settings.json", "--model", model, "--train", prepared / "train.jsonl"]
     command += ["--dev", prepared / "dev.jsonl", "--adapter", tmp_path / "adapter", "--log", tmp_path / "log.jsonl"]
     command += ["--checkpoints", tmp_path / "checkpoints"]

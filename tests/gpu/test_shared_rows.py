@@ -5,11 +5,12 @@ import pytest
 import torch
 from torch import distributed
 
-from dnatune import exactness, memory, models
-from dnatune.packing import chunks, pack_training
-from dnatune.prompts import encode_examples
-from dnatune.records import read_records
-from dnatune.scoring import label_log_probabilities
+from dnatune.data.prompts import encode_examples
+from dnatune.data.records import read_records
+from dnatune.model import base_models, micro_batch
+from dnatune.model.scoring import label_log_probabilities
+from dnatune.model.shared_prefix import exactness
+from dnatune.model.shared_prefix.packing import chunks, pack_training
 from samples import LORA, TASK, make_tiny_model
 
 pytestmark = [
@@ -26,13 +27,13 @@ def folder(request, tmp_path_factory, simulated_rows):
 
 
 def encode(folder, prepared):
-    tokenizer = models.load_tokenizer(folder)
+    tokenizer = base_models.load_tokenizer(folder)
     records = read_records(prepared / "train.jsonl")
     return tokenizer, encode_examples(tokenizer, records, TASK.labels, 512, "train.jsonl")
 
 
 def trainable_model(folder, tokenizer, dtype=torch.float32):
-    model = models.add_lora(models.load_model(folder, tokenizer, dtype), LORA, seed=1)
+    model = base_models.add_lora(base_models.load_model(folder, tokenizer, dtype), LORA, seed=1)
     # LoRA's B starts at zero, which would hide errors in A's gradient.
     torch.manual_seed(0)
     for name, parameter in model.named_parameters():
@@ -43,7 +44,7 @@ def trainable_model(folder, tokenizer, dtype=torch.float32):
 
 def gradients_of(model, examples, count, per_row, shared=True):
     model.zero_grad()
-    likelihood = models.LabelLikelihood(model)
+    likelihood = base_models.LabelLikelihood(model)
     for part in chunks(range(count), per_row):
         (-likelihood(pack_training(examples, part, shared).to(torch.device(DEVICE))).sum() / count).backward()
     return {name: p.grad.double() for name, p in model.named_parameters() if p.requires_grad}
@@ -68,15 +69,15 @@ def test_gradients_equal_ordinary_training(folder, prepared, per_row):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_every_format_gets_shared_rows(folder, prepared, dtype):
     tokenizer, examples = encode(folder, prepared)
-    assert exactness.shared_rows(models.load_model(folder, tokenizer, dtype).to(DEVICE), [examples])
+    assert exactness.shared_rows(base_models.load_model(folder, tokenizer, dtype).to(DEVICE), [examples])
 
 
 def test_scores_are_those_of_the_processor(folder, prepared):
     tokenizer, examples = encode(folder, prepared)
-    model = models.load_model(folder, tokenizer, torch.float32).eval()
+    model = base_models.load_model(folder, tokenizer, torch.float32).eval()
     scores = {
         device: label_log_probabilities(
-            models.LabelLikelihood(model.to(device)), examples, range(COUNT), 32, True, device
+            base_models.LabelLikelihood(model.to(device)), examples, range(COUNT), 32, True, device
         )
         for device in ("cpu", DEVICE)
     }
@@ -117,10 +118,10 @@ def test_where_memory_ends_the_micro_batch_is_halved_and_the_gradient_the_same(
     torch.cuda.empty_cache()
     # What the optimizer will take is left free too: no copies here, so the gradient twice.
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    scarce(idle + memory.later_bytes(trained, 1, 1, 0) + needed // 3)
+    scarce(idle + micro_batch.later_bytes(trained, 1, 1, 0) + needed // 3)
     training = {"micro_batch_size": "auto", "gradient_checkpointing": False, "global_batch_size": count}
-    likelihood = models.LabelLikelihood(model)
-    fit = memory.fit({**training, "zero_stage": 1}, model, likelihood, examples, True, DEVICE, 1, 0)
+    likelihood = base_models.LabelLikelihood(model)
+    fit = micro_batch.choose_micro_batch({**training, "zero_stage": 1}, model, likelihood, examples, True, DEVICE, 1, 0)
     assert 1 < fit.micro_batch_size <= count // 2
     assert not fit.checkpointing
     halved = gradients_of(model, examples, count, fit.micro_batch_size)
@@ -133,7 +134,7 @@ def test_where_memory_ends_the_scored_batch_is_halved_and_the_scores_the_same(
 ):
     folder = make_tiny_model(tmp_path / "tiny", simulated_rows, hidden_size=512, intermediate_size=2048)
     tokenizer, examples = encode(folder, prepared)
-    likelihood = models.LabelLikelihood(models.load_model(folder, tokenizer, torch.float32).to(DEVICE).eval())
+    likelihood = base_models.LabelLikelihood(base_models.load_model(folder, tokenizer, torch.float32).to(DEVICE).eval())
     count = len(examples)
 
     def score():

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from cluster import Cluster, Shape, missing_requirements
 
 

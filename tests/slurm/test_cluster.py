@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, Shape
 
+from cluster import ROOT, Cluster, Shape
 from dnatune.errors import ConfigurationError, RunError
 
 PLAIN = Shape(accounting=False)
@@ -245,7 +245,7 @@ def test_a_folder_that_slurm_cannot_use_is_refused(tmp_path):
 
 def test_the_command_line_starts_and_stops(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
-    command = [sys.executable, str(Path(__file__).with_name("cluster.py"))]
+    command = [sys.executable, str(ROOT / "tests/support/cluster.py")]
     options = ["--folder", str(folder), "--no-accounting", "--nodes", "1"]
     started = subprocess.run([*command, "start", *options], check=True, capture_output=True, text=True, timeout=60)
     try:

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from cluster import ROOT, Cluster, Shape
 
-from dnatune import sites
+from cluster import ROOT, Cluster, Shape
+from dnatune.settings import site as sites
 
 HEALTHY = Shape(partitions={"gpu": {"MaxTime": "1:30:00"}, "last": {"Nodes": "n3"}})
 #: Without accounting, without GPUs, with whole nodes, with a controller that soon forgets and jobs that cancel others.
@@ -40,9 +40,8 @@ def run_doctor(cuda_torch, tmp_path):
     """Return a function that runs the script on a cluster, and the folder that it writes to."""
 
     def run(cluster: Cluster, *options: str) -> subprocess.CompletedProcess:
-        script = ROOT / "workflow" / "scripts" / "doctor.py"
-        environment = {**cluster.environment, "PYTHONPATH": str(cuda_torch)}
-        command = [sys.executable, script, "--write", tmp_path / "site", *options]
+        environment = {**cluster.environment, "PYTHONPATH": f"{ROOT / 'workflow'}:{cuda_torch}"}
+        command = [sys.executable, "-m", "dnatune", "doctor", "--write", tmp_path / "site", *options]
         done = cluster.run(*command, env=environment)
         assert "Traceback" not in done.stderr
         return done
@@ -151,8 +150,7 @@ def test_a_controller_that_does_not_answer_is_found(make_cluster, run_doctor, tm
     (tmp_path / "gres.conf").touch()
     # Straight to the clients of the system: the cluster's own know their configuration by themselves.
     path = cluster.environment["PATH"].split(":", 1)[1]
-    script = ROOT / "workflow" / "scripts" / "doctor.py"
     environment = {**cluster.environment, "PATH": path, "SLURM_CONF": str(elsewhere)}
-    done = cluster.run(sys.executable, script, "--write", tmp_path / "site", env=environment)
+    done = cluster.run(sys.executable, "-m", "dnatune", "doctor", "--write", tmp_path / "site", env=environment)
     assert (done.returncode, done.stderr, levels(done)["controller"]) == (1, "", "PROBLEM")
     assert not (tmp_path / "site").exists()

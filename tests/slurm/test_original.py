@@ -4,10 +4,10 @@ import re
 
 import pytest
 import yaml
-from cluster import ROOT, Shape
-from slurm_runs import SlurmWorkplace
 
+from cluster import ROOT, Shape
 from dnatune.files import read_json
+from slurm_runs import SlurmWorkplace
 
 #: Nodes of 8 GPUs, 36 cores and a little more memory than a job of the document takes.
 TAIWANIA = Shape(
@@ -108,5 +108,5 @@ def test_a_small_copy_of_the_original_runs_through(tmp_path, taiwania):
     run = "DNA-LLaMA3_prom_core_all"
     scored = [f"rule_evaluate_{run}_{optimizer}_0_evaluate_merge" for optimizer in ("AdamW", "RK4")]
     asked = [f"rule_{rule}_wildcards_{run}" for rule in ("evaluate_base", "probe")]
-    groups = ["rule_prepare_evaluate_baseline_prepare", *asked, *scored, "rule_compare_compare_stability"]
+    groups = ["rule_prepare_evaluate_baseline_prepare", *asked, *scored, "rule_compare"]
     assert sorted(row["Comment"] for row in jobs) == sorted([*rows, *groups])

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from slurm_runs import SlurmWorkplace
-from workflow_runs import ROOT, Workplace, small
 
 from dnatune.files import read_json, read_json_lines
 from open_ports import listening
+from slurm_runs import SlurmWorkplace
+from workflow_runs import ROOT, Workplace, small
 
 RUN = "finetune/tiny/prom_core_all/adamw/seed3"
 #: A rate at which rounding, which the number of ranks changes, does not grow over the run.
@@ -232,7 +232,7 @@ def test_a_killed_rank_ends_its_job_at_once_and_the_retry_is_right(new_place, cl
 
 
 def ranks_of(workplace, count=2):
-    """Return the processes of finetune.py that write below a workplace."""
+    """Return the processes of `dnatune finetune` that write below a workplace."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -240,7 +240,7 @@ def ranks_of(workplace, count=2):
             place = (folder / "cwd").readlink()
         except OSError:
             continue
-        if any(word.endswith("finetune.py") for word in words[1:3]) and place == workplace.folder:
+        if words[1:4] == ["-m", "dnatune", "finetune"] and place == workplace.folder:
             found.append(int(folder.name))
     assert len(found) == count, found
     return sorted(found)

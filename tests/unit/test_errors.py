@@ -16,7 +16,7 @@ def end_of(tmp_path, body):
     script = tmp_path / "script.py"
     script.write_text(f"{_BEGIN}{body}\nrun_script(main)\nprint('went on')\n", "utf-8")
     command = [sys.executable, script]
-    environment = {"PYTHONPATH": str(ROOT / "workflow/scripts")}
+    environment = {"PYTHONPATH": str(ROOT / "workflow")}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
@@ -96,10 +96,10 @@ def test_another_error_keeps_its_traceback(tmp_path, raised):
 
 
 def test_where_memory_ended_is_told(tmp_path):
-    body = "import torch; from dnatune import accounting; accounting._PEAK_SIDE = {'cpu': 2**27}; "
+    body = "import torch; from dnatune.model import flops as accounting; accounting._PEAK_SIDE = {'cpu': 2**27}; "
     done = end_of(tmp_path, body + "accounting.matmul_peak('cpu', torch.float32)")
     assert done.returncode == 6
-    assert "where: dnatune/accounting.py, line " in done.stderr
+    assert "where: dnatune/model/flops.py, line " in done.stderr
 
 
 def test_a_script_without_an_error_goes_on(tmp_path):

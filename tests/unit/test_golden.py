@@ -23,14 +23,14 @@ from typing import Any
 import pytest
 import torch
 
-from dnatune.configuration import Configuration, Run, resolve
+from dnatune.data.records import instruction_records, write_records
+from dnatune.data.simulation import SimulationSettings, simulate
 from dnatune.files import read_json, read_json_lines, write_json
-from dnatune.records import instruction_records, write_records
-from dnatune.simulate import SimulationSettings, simulate
+from dnatune.settings.experiment import Configuration, Run, resolve
 from samples import LORA, ROOT, TASK, make_tiny_model
 
 GOLDEN = Path(__file__).with_name("golden")
-SCRIPTS = ROOT / "workflow/scripts"
+SCRIPTS = ROOT / "workflow"
 #: Another instruction set on one machine moved no number by more than 1.3e-6; what must be seen is 1e-3.
 RTOL = 1e-4
 #: Rows and steps are few, so the learning rates are large: each step moves the loss, and RK4 leaves SGD's path.
@@ -101,14 +101,14 @@ def measure(optimizer: str, inputs: Path, folder: Path) -> dict[str, Any]:
     run = Run("tiny", TASK.name, optimizer, 3)
     state, adapter, log = folder / "checkpoints", folder / "adapter", folder / "training.jsonl"
     model, merged, predictions = inputs / "tiny", folder / "merged", folder / "predictions.tsv"
-    launch = (SCRIPTS / "launch.py", "--nodes", "1", "--ranks", "1", "--cpus", "1", "--state", state, "finetune")
+    launch = ("-m", "dnatune", "launch", "--nodes", "1", "--ranks", "1", "--cpus", "1", "--state", state, "finetune")
     training = ("--model", model, "--train", inputs / "train.jsonl", "--dev", inputs / "dev.jsonl")
     outputs = ("--adapter", adapter, "--log", log, "--checkpoints", state)
     call(*launch, "--settings", json.dumps(settings.finetune_settings(run)), *training, *outputs)
-    call(SCRIPTS / "merge.py", "--model", model, "--adapter", adapter, "--folder", merged)
+    call("-m", "dnatune", "merge", "--model", model, "--adapter", adapter, "--folder", merged)
     scoring = ("--settings", json.dumps(settings.evaluate_settings(TASK.name)), "--model", merged)
     scores = ("--test", inputs / "test.jsonl", "--predictions", predictions, "--metrics", folder / "metrics.json")
-    call(SCRIPTS / "evaluate.py", *scoring, *scores)
+    call("-m", "dnatune", "evaluate", *scoring, *scores)
     record, rows = read_json(adapter / "run.json"), read_json_lines(log)
     with predictions.open(encoding="utf-8", newline="") as stream:
         scored = list(csv.DictReader(stream, delimiter="\t"))

@@ -13,44 +13,46 @@ from samples import ROOT
 
 
 @pytest.fixture
-def scripts(tmp_path, monkeypatch):
-    shutil.copytree(ROOT / "workflow/scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(provenance, "_LIBRARY", tmp_path / "scripts/dnatune")
-    return tmp_path / "scripts"
+def library(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "workflow/dnatune", tmp_path / "dnatune", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "_LIBRARY", tmp_path / "dnatune")
+    return tmp_path / "dnatune"
 
 
 @pytest.mark.parametrize(
     ("file", "belongs"),
     [
-        ("finetune.py", True),
-        ("dnatune/training.py", True),
-        ("dnatune/attention.py", True),
+        ("commands/finetune.py", True),
+        ("training/loop.py", True),
+        ("model/shared_prefix/attention.py", True),
         # Imported by name, when a method asks for it.
-        ("dnatune/optimizers/runge_kutta.py", True),
-        ("dnatune/report/words.py", False),
-        ("dnatune/hub/transfer.py", False),
-        ("evaluate.py", False),
+        ("optimizers/runge_kutta.py", True),
+        ("report/formatting.py", False),
+        ("data/hub/transfer.py", False),
+        ("commands/evaluate.py", False),
+        # Beside what training reads.
+        ("data/leakage.py", False),
     ],
 )
-def test_only_code_that_a_stage_runs_changes_its_digest(scripts, file, belongs):
-    before = provenance.code_digest(scripts / "finetune.py")
-    assert provenance.code_digest(scripts / "finetune.py") == before
-    (scripts / file).write_text((scripts / file).read_text("utf-8") + "\nCHANGED = 1\n", "utf-8")
-    assert (provenance.code_digest(scripts / "finetune.py") != before) == belongs
+def test_only_code_that_a_stage_runs_changes_its_digest(library, file, belongs):
+    before = provenance.code_digest(library / "commands/finetune.py")
+    assert provenance.code_digest(library / "commands/finetune.py") == before
+    (library / file).write_text((library / file).read_text("utf-8") + "\nCHANGED = 1\n", "utf-8")
+    assert (provenance.code_digest(library / "commands/finetune.py") != before) == belongs
 
 
-def test_a_module_of_messages_and_what_it_alone_imports_stay_out(scripts):
+def test_a_module_of_messages_and_what_it_alone_imports_stay_out(library):
     def digest():
-        return provenance.code_digest(scripts / "finetune.py")
+        return provenance.code_digest(library / "commands/finetune.py")
 
-    (scripts / "dnatune/words.py").write_text("LONG = 1\n", "utf-8")
-    messages = scripts / "dnatune/messages.py"
+    (library / "words.py").write_text("LONG = 1\n", "utf-8")
+    messages = library / "messages.py"
     messages.write_text("from dnatune import words\n\nTEXT = 'No.'\n", "utf-8")
-    training = scripts / "dnatune/training.py"
+    training = library / "training/loop.py"
     training.write_text(training.read_text("utf-8") + "\nfrom dnatune import messages\n", "utf-8")
     before = digest()
     messages.write_text("from dnatune import words\n\nTEXT = 'Not so.'\n", "utf-8")
-    (scripts / "dnatune/words.py").write_text("LONG = 2\n", "utf-8")
+    (library / "words.py").write_text("LONG = 2\n", "utf-8")
     assert digest() == before
     # That a stage reads it is code.
     training.write_text(training.read_text("utf-8").replace("import messages", "import messages as m"), "utf-8")
@@ -198,7 +200,7 @@ def test_every_version_of_python_finds_the_same_digests():
         "import json, pathlib, sys; sys.path.insert(0, sys.argv[1]); from dnatune import provenance;"
         "print(json.dumps({f.name: provenance.code_digest(f) for f in pathlib.Path(sys.argv[1]).glob('*.py')}))"
     )
-    stages = ROOT / "workflow/scripts"
+    stages = ROOT / "workflow"
     own = {file.name: provenance.code_digest(file) for file in stages.glob("*.py")}
     for python in pythons:
         command = [python, "-B", "-W", "ignore", "-c", program, stages]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from workflow_runs import PYTHON, RUN, SCRIPTS, Workplace, copied, merged, small
 
 from dnatune.files import read_json
+from workflow_runs import PYTHON, RUN, Workplace, copied, merged, small
 
 #: What tells the classes of the task `sites` apart.
 _MARKS = ("", "GTAAGT", "TTTCAG")
@@ -66,7 +66,7 @@ def start_training(chain) -> Callable[..., subprocess.Popen]:
 
     def start(folder: Path, ranks: int = 1, job: str | None = None, **changes) -> subprocess.Popen:
         state = folder / "checkpoints"
-        command = [PYTHON, SCRIPTS / "launch.py", "--ranks", str(ranks), "--cpus", str(ranks)]
+        command = [PYTHON, "-m", "dnatune", "launch", "--ranks", str(ranks), "--cpus", str(ranks)]
         command += ["--state", state, "finetune"]
         command += ["--settings", json.dumps(merged(settings, changes))]
         command += ["--model", chain.results / "download/models/tiny", "--checkpoints", state]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from workflow_runs import PYTHON, SCRIPTS, Finished, Workplace, files_below, run, small
+
+from workflow_runs import PYTHON, Finished, Workplace, files_below, run, small
 
 AUDIT = json.dumps({"on_leak": "report", "similarity": 0.5})
 TASK = {"name": "mine", "labels": ["no", "yes"], "instruction": "Is it one?"}
@@ -90,7 +91,9 @@ def test_prepare_leaves_earlier_records_as_they_were(tmp_path):
 def prepare(source: Path, folder: Path) -> Finished:
     command = [
         PYTHON,
-        SCRIPTS / "prepare.py",
+        "-m",
+        "dnatune",
+        "prepare",
         "--settings",
         json.dumps(TASK),
         "--audit",
@@ -189,7 +192,7 @@ TOLD = {
     "pickled": ["no safetensors weights", "never loaded", "save_pretrained"],
 }
 
-# Configuration: tests/unit/test_configuration.py has the other mistakes
+# Configuration: tests/unit/settings/test_experiment.py has the other mistakes
 
 BAD_CONFIGURATIONS = {
     "misspelled key": (small(trainin={}), ["unknown key 'trainin'", "did you mean 'training'?"]),

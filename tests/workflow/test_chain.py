@@ -9,9 +9,9 @@ import zipfile
 
 import pytest
 import yaml
-from workflow_runs import PYTHON, ROOT, SCRIPTS, Workplace, files_below, run, small
 
-from dnatune.tasks import GUE
+from dnatune.data.tasks import GUE
+from workflow_runs import PYTHON, ROOT, Workplace, files_below, run, small
 
 CONTRACTS = (ROOT / "docs" / "contracts.md").read_text("utf-8")
 COMPLETED = "tiny/prom_core_all/adamw/seed3"
@@ -424,7 +424,7 @@ def test_all_of_gue_with_six_optimizers_and_five_seeds_is_planned_quickly(tmp_pa
 @pytest.mark.parametrize("mode", ["labels", pytest.param("generate", marks=pytest.mark.slow)])
 def test_ranks_that_share_a_test_set_predict_what_one_predicts(mode, chain, tmp_path):
     """Batches of 7 of the 60 items: uneven shares, and a last batch that is not full."""
-    from dnatune.configuration import resolve
+    from dnatune.settings.experiment import resolve
 
     settings = {**resolve(small()).evaluate_settings("prom_core_all"), "mode": mode, "batch_size": 7}
     rows = {}
@@ -433,7 +433,9 @@ def test_ranks_that_share_a_test_set_predict_what_one_predicts(mode, chain, tmp_
         folder.mkdir()
         command = [
             PYTHON,
-            SCRIPTS / "launch.py",
+            "-m",
+            "dnatune",
+            "launch",
             "--ranks",
             str(ranks),
             "--cpus",

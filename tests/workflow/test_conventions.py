@@ -4,6 +4,7 @@ import re
 
 import pytest
 import yaml
+
 from workflow_runs import ROOT, Workplace
 
 RULES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))

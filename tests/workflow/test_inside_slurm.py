@@ -2,9 +2,9 @@
 
 import pytest
 import yaml
-from workflow_runs import Workplace, run, small
 
 from dnatune import errors
+from workflow_runs import Workplace, run, small
 
 DATA, RECORDS = (f"results/small/{place}" for place in ("download/data/prom_core_all", "prepare/prom_core_all"))
 #: As bash hands a function on: a `module` that knows those of one name.

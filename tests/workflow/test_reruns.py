@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from workflow_runs import Workplace, small
 
-from unit.hub_server import Repository, serve
+from hub_server import Repository, serve
+from workflow_runs import Workplace, small
 
 TASK = "prom_core_all"
 INSTRUCTION = "Is this a core promoter? Answer Non-promoter or promoter."

@@ -6,10 +6,10 @@ import shutil
 import time
 
 import pytest
-from workflow_runs import RUN, said
 
-import finetune
+from dnatune.commands import finetune
 from dnatune.files import read_json, read_json_lines
+from workflow_runs import RUN, said
 
 
 def contents(folder):
@@ -48,7 +48,7 @@ def is_made(chain, tmp_path):
     def tell(trial=False, code=record["software"]["code"]):
         folder = tmp_path / "run"
         options = argparse.Namespace(adapter=folder / "adapter", log=folder / "training.jsonl", trial=trial)
-        return finetune._made(options, identity, code)
+        return finetune.is_complete(options, identity, code)
 
     return tell, tmp_path / "run"
 

@@ -1,9 +1,9 @@
 """Training as finetune.py sets it up: dropout in every step, ranks that have nothing to do."""
 
 import pytest
-from workflow_runs import said
 
 from dnatune.files import read_json_lines
+from workflow_runs import said
 
 
 def test_scoring_the_dev_split_changes_no_step_and_dropout_acts_from_the_first(start_training, tmp_path):

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from test_chain import contract, json_lines, json_of, matcher, table
+
 from workflow_runs import ROOT, Workplace, copied, files_below, small
 
 TUNED = small(

@@ -28,7 +28,7 @@ rule benchmark:
         ENVIRONMENT
     threads: SITE.benchmark_cores
     resources:
-        **placed("benchmark", mem_mb=SITE.mem_mb, runtime="2h"),
+        **resources_of("benchmark", mem_mb=SITE.mem_mb, runtime="2h"),
     params:
         settings=as_text(CONFIG.benchmark_settings()),
     shell:

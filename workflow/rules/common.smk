@@ -13,15 +13,18 @@ from pathlib import Path
 
 from snakemake.jobs import GroupJob, Job
 
-SCRIPTS = Path(workflow.current_basedir).parent / "scripts"
-sys.path.insert(0, str(SCRIPTS))
+LIBRARY = Path(workflow.current_basedir).parent
+sys.path.insert(0, str(LIBRARY))
 
-from dnatune import configuration, downloads, errors, origins, runlock, sites
+from dnatune import errors
+from dnatune.data import manifests, sources
+from dnatune.launch import run_lock
+from dnatune.settings import experiment, site
 from dnatune.errors import DnatuneError
-from dnatune.tasks import SPLITS
+from dnatune.data.tasks import SPLITS
 
 
-def _or_stop(function, *arguments):
+def report_errors(function, *arguments):
     """Return the function's value; a mistake of the user's ends in its message, not in a traceback."""
     try:
         return function(*arguments)
@@ -29,16 +32,16 @@ def _or_stop(function, *arguments):
         raise WorkflowError(f"{type(error).__name__}: {error}") from None
 
 
-CONFIG = _or_stop(configuration.resolve, configuration.read_scalars(config, workflow.config_settings.config))
-SITE = _or_stop(sites.load, Path(workflow.current_basedir).parents[1], os.environ)
-_or_stop(sites.refuse_overrides, workflow.resource_settings.overwrite_resources)
+CONFIG = report_errors(experiment.resolve, experiment.read_scalars(config, workflow.config_settings.config))
+SITE = report_errors(site.load, Path(workflow.current_basedir).parents[1], os.environ)
+report_errors(site.refuse_overrides, workflow.resource_settings.overwrite_resources)
 # What `--set-resources finetune:nodes=…` asks for: tasks and the launcher follow from it.
 NODES = workflow.resource_settings.overwrite_resources.get("finetune", {}).get("nodes")
 if NODES is not None:
     # An expression that Snakemake would evaluate job by job is no number of nodes.
     NODES = NODES.raw if NODES.is_evaluable() else NODES.value
 for optimizer in CONFIG.settings["optimizers"]:
-    _or_stop(SITE.layout, optimizer, NODES)
+    report_errors(SITE.layout, optimizer, NODES)
 RESULTS = f"results/{CONFIG.settings['name']}"
 LOGS = f"logs/{CONFIG.settings['name']}"
 RUNS = CONFIG.runs()
@@ -65,14 +68,14 @@ NO_MODULE = (
     "\n  where: the site, key 'slurm.modules'"
     "\n  to do: name one that `module avail` lists on a compute node; what `module` said is in the job's log\n"
 )
-# In a rule, `dnatune STAGE …` runs workflow/scripts/STAGE.py with the interpreter that runs Snakemake, unless a conda
+# In a rule, `dnatune STAGE …` runs `python -m dnatune STAGE …` with the interpreter that runs Snakemake, unless a conda
 # environment brings its own. Defined here, the two paths are no part of a rule: a checkout that moves reruns nothing.
 PYTHON = "python" if workflow.deployment_settings.deployment_method else shlex.quote(sys.executable)
 shell.prefix(
     in_slurm_job()
     + f'set -euo pipefail; dnatune() {{{{ [ -z "${{{{absent:-}}}}" ] || {{{{ printf {shlex.quote(NO_MODULE)} "$absent" >&2; '
-    + f'exit {errors.ConfigurationError.exit_status}; }}}}; local script="$1"; shift; '
-    + f'{PYTHON} {shlex.quote(str(SCRIPTS))}/"$script".py "$@"; }}}}; '
+    + f'exit {errors.ConfigurationError.exit_status}; }}}}; {PYTHON} -P -m dnatune "$@"; }}}}; '
+    + f'export PYTHONPATH={shlex.quote(str(LIBRARY))}"${{{{PYTHONPATH:+:$PYTHONPATH}}}}"; '
 )
 
 
@@ -109,7 +112,7 @@ def _retries(job):
         return 0
     if job in _NUMBERS:
         # A lost node, a preemption and a time limit have states of their own.
-        if runlock.job_state(_NUMBERS[job]) == "CANCELLED":
+        if run_lock.job_state(_NUMBERS[job]) == "CANCELLED":
             return 0
         saved = {Path(log).stat().st_mtime_ns for log, text in logs.items() if errors.was_interrupted(text)}
         _SAVED.setdefault(job, set()).update(saved)
@@ -124,15 +127,15 @@ GroupJob.restart_times = property(lambda group: min(job.restart_times for job in
 
 def _refuse_left_over():
     """Stop where jobs that an earlier Snakemake left in the queue would make the same files after this one's."""
-    runlock.refuse_pending(
+    run_lock.refuse_pending(
         {number for job in workflow.dag.needrun_jobs() for number in workflow.persistence.external_jobids(job)}
     )
 
 
 onstart:
     if workflow.executor_plugin.name == "slurm":
-        _or_stop(SITE.require_slurm)
-        _or_stop(_refuse_left_over)
+        report_errors(SITE.require_slurm)
+        report_errors(_refuse_left_over)
 
 
 wildcard_constraints:
@@ -144,7 +147,7 @@ wildcard_constraints:
     baseline="[a-z]+",
 
 
-def placed(name, mem_mb, runtime):
+def resources_of(name, mem_mb, runtime):
     """Return a rule's resources: memory and time as it asks for them, and what the site makes of it."""
 
     def part(key):
@@ -155,7 +158,7 @@ def placed(name, mem_mb, runtime):
 
     if name == "finetune":
         asked = [_asked(optimizer) for optimizer in CONFIG.settings["optimizers"]]
-        keys = [key for key in sites.RESOURCES if any(key in resources for resources in asked)]
+        keys = [key for key in site.RESOURCES if any(key in resources for resources in asked)]
         return {key: part(key) for key in keys}
     return SITE.resources(name, None, None, mem_mb, runtime)
 
@@ -176,7 +179,7 @@ def as_text(settings):
 
 def run_of(wildcards):
     """Return the cell of the grid that the wildcards name."""
-    return configuration.Run(wildcards.model, wildcards.task, wildcards.optimizer, int(wildcards.seed))
+    return experiment.Run(wildcards.model, wildcards.task, wildcards.optimizer, int(wildcards.seed))
 
 
 def files_of_directory(wildcards):
@@ -184,7 +187,7 @@ def files_of_directory(wildcards):
     settings = CONFIG.data_settings(wildcards.task)
     if settings["source"] != "directory":
         return []
-    folder = downloads.task_folder(settings)
+    folder = sources.task_folder(settings)
     return [str(path) for split in SPLITS if (path := folder / f"{split}.csv").is_file()]
 
 
@@ -208,7 +211,7 @@ def model_settings(wildcards):
     return settings
 
 
-def identity(settings_of, folder):
+def compared_settings(settings_of, folder):
     """Return the function of wildcards that gives a download's settings as text, for Snakemake to compare.
 
     A branch of the hub and the commit that it meant when it was downloaded are the same text.
@@ -220,10 +223,10 @@ def identity(settings_of, folder):
     return named
 
 
-def request(settings_of, folder):
+def passed_settings(settings_of, folder):
     """Return the function that gives a download's settings as configured, as text, for the script.
 
-    It takes `output`, so that Snakemake does not compare its value: `identity` is what reruns the download.
+    It takes `output`, so that Snakemake does not compare its value: `compared_settings` is what reruns the download.
     """
 
     def asked(wildcards, output):
@@ -235,7 +238,7 @@ def request(settings_of, folder):
 
 
 def _at_download(settings_of, folder, wildcards):
-    return origins.name_at_download(settings_of(wildcards), Path(folder.format(**wildcards)) / "manifest.json")
+    return manifests.name_at_download(settings_of(wildcards), Path(folder.format(**wildcards)) / "manifest.json")
 
 
 def evaluate_command(wildcards, resources, threads):

@@ -5,7 +5,7 @@ Inputs:  manifest.json of every base model and task; metrics.json and prediction
          test.jsonl of every task; with `tuning` every choice.json
 Outputs: compare/comparison.tsv, compare/tests.tsv, compare/segments.tsv, compare/loss.svg, compare/configuration.yaml,
          compare/figures/, compare/Snakefile, ro-crate-metadata.json, report.html; with `tuning` compare/tuning.tsv and
-         compare/tuning.svg; compare/stability.svg follows from the methods alone
+         compare/tuning.svg
 Config:  name, tasks (labels, metric), comparison, tuning; all of it but keep_merged, which changes no result, is written down
 """
 
@@ -57,12 +57,10 @@ rule compare:
         f"{LOGS}/compare.log",
     benchmark:
         f"{LOGS}/benchmarks/compare.tsv"
-    group:
-        grouped("compare")
     conda:
         ENVIRONMENT
     resources:
-        **placed("compare", mem_mb=4000, runtime="30m"),
+        **resources_of("compare", mem_mb=4000, runtime="30m"),
     params:
         settings=as_text(CONFIG.compare_settings()),
         configuration=as_text(CONFIG.result_settings()),
@@ -79,20 +77,3 @@ rule compare:
         " --workflow-file {output.workflow:q} --crate {output.crate:q} --figures {output.figures:q}"
         " --comparison {output.comparison:q} --tests {output.tests:q} --loss-figure {output.loss:q}"
         " --report {output.page:q} {params.tuning} 2> {log:q}"
-
-
-rule stability:
-    output:
-        report(f"{RESULTS}/compare/stability.svg", caption="../report/stability.rst", category="finetune"),
-    log:
-        f"{LOGS}/stability.log",
-    benchmark:
-        f"{LOGS}/benchmarks/stability.tsv"
-    group:
-        grouped("compare")
-    conda:
-        ENVIRONMENT
-    resources:
-        **placed("stability", mem_mb=2000, runtime="10m"),
-    shell:
-        "dnatune stability --figure {output:q} 2> {log:q}"

@@ -25,10 +25,10 @@ rule download_data:
     conda:
         ENVIRONMENT
     resources:
-        **placed("download_data", mem_mb=4000, runtime="2h"),
+        **resources_of("download_data", mem_mb=4000, runtime="2h"),
     params:
-        settings=request(data_settings, f"{RESULTS}/download/data/{{task}}"),
-        identity=identity(data_settings, f"{RESULTS}/download/data/{{task}}"),
+        settings=passed_settings(data_settings, f"{RESULTS}/download/data/{{task}}"),
+        identity=compared_settings(data_settings, f"{RESULTS}/download/data/{{task}}"),
         folder=subpath(output.manifest, parent=True),
     shell:
         "dnatune download data --settings {params.settings:q} --folder {params.folder:q} 2> {log:q}"
@@ -46,10 +46,10 @@ rule download_model:
     conda:
         ENVIRONMENT
     resources:
-        **placed("download_model", mem_mb=8000, runtime="8h"),
+        **resources_of("download_model", mem_mb=8000, runtime="8h"),
     params:
-        settings=request(model_settings, f"{RESULTS}/download/models/{{model}}"),
-        identity=identity(model_settings, f"{RESULTS}/download/models/{{model}}"),
+        settings=passed_settings(model_settings, f"{RESULTS}/download/models/{{model}}"),
+        identity=compared_settings(model_settings, f"{RESULTS}/download/models/{{model}}"),
         train=lambda wildcards, input: f"--train {shlex.quote(str(input[0]))}" if input else "",
     shell:
         "dnatune download model --settings {params.settings:q} {params.train} --folder {output:q} 2> {log:q}"

@@ -32,7 +32,7 @@ rule evaluate:
         ENVIRONMENT
     threads: SITE.scoring_cores
     resources:
-        **placed("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
+        **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
         settings=lambda wildcards: as_text(CONFIG.evaluate_settings(wildcards.task)),
         start=evaluate_command,
@@ -57,7 +57,7 @@ rule evaluate_base:
         ENVIRONMENT
     threads: SITE.scoring_cores
     resources:
-        **placed("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
+        **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
         settings=lambda wildcards: as_text(CONFIG.evaluate_settings(wildcards.task)),
         start=evaluate_command,
@@ -83,7 +83,7 @@ rule probe:
         ENVIRONMENT
     threads: SITE.scoring_cores
     resources:
-        **placed("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
+        **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
         settings=lambda wildcards: as_text(CONFIG.probe_settings(wildcards.model, wildcards.task)),
         manifest=lambda wildcards, input: f"--manifest {shlex.quote(input.manifest)}" if input.manifest else "",
@@ -108,7 +108,7 @@ rule evaluate_baseline:
     conda:
         ENVIRONMENT
     resources:
-        **placed("evaluate_baseline", mem_mb=8000, runtime="1h"),
+        **resources_of("evaluate_baseline", mem_mb=8000, runtime="1h"),
     params:
         settings=lambda wildcards: as_text(CONFIG.baseline_settings(wildcards.task, wildcards.baseline)),
     shell:

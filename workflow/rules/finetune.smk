@@ -29,7 +29,7 @@ rule finetune:
         ENVIRONMENT
     threads: lambda wildcards: SITE.layout(wildcards.optimizer, NODES)[1] * SITE.cpus_per_rank
     resources:
-        **placed("finetune", mem_mb=SITE.mem_mb, runtime=SITE.runtime),
+        **resources_of("finetune", mem_mb=SITE.mem_mb, runtime=SITE.runtime),
     params:
         settings=lambda wildcards: as_text(CONFIG.finetune_settings(run_of(wildcards))),
         checkpoints=lambda wildcards: f"{FINETUNED}/checkpoints".format(**dict(wildcards.items())),

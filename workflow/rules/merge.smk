@@ -23,6 +23,6 @@ rule merge:
     conda:
         ENVIRONMENT
     resources:
-        **placed("merge", mem_mb=SITE.mem_mb, runtime="2h"),
+        **resources_of("merge", mem_mb=SITE.mem_mb, runtime="2h"),
     shell:
         "dnatune merge --model {input.model:q} --adapter {input.adapter:q} --folder {output:q} 2> {log:q}"

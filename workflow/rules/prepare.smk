@@ -21,7 +21,7 @@ rule prepare:
     conda:
         ENVIRONMENT
     resources:
-        **placed("prepare", mem_mb=4000, runtime="30m"),
+        **resources_of("prepare", mem_mb=4000, runtime="30m"),
     params:
         settings=lambda wildcards: as_text(CONFIG.prepare_settings(wildcards.task)),
         audit=as_text(CONFIG.settings["audit"]),

@@ -52,7 +52,7 @@ rule choose:
     conda:
         ENVIRONMENT
     resources:
-        **placed("choose", mem_mb=2000, runtime="10m"),
+        **resources_of("choose", mem_mb=2000, runtime="10m"),
     params:
         settings=lambda wildcards: as_text(CONFIG.choose_settings(wildcards.model, wildcards.task, wildcards.optimizer)),
     shell:

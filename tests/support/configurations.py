@@ -1,0 +1,20 @@
+"""A configuration with some keys changed."""
+
+import copy
+
+import yaml
+
+from samples import ROOT
+
+DEMO = {**yaml.safe_load((ROOT / "config/demo.yaml").read_text()), "budget": {"epochs": 1}}
+
+
+def changed(path, value):
+    """The demo with one key set; a path such as 'models.tiny.source'."""
+    config = copy.deepcopy(DEMO)
+    *above, last = path.split(".")
+    part = config
+    for key in above:
+        part = part.setdefault(key, {})
+    part[last] = value
+    return config

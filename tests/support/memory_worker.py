@@ -1,0 +1,51 @@
+"""Find a micro-batch on the ranks of one launch, where one rank has less memory than the others; for test_memory.py."""
+
+import argparse
+import json
+from pathlib import Path
+
+from dnatune.errors import run_script
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--limits", type=json.loads, required=True, help="most rows of a forward pass, by rank")
+    parser.add_argument("--folder", type=Path, required=True)
+    options = parser.parse_args()
+
+    from dnatune.launch.process_group import join
+
+    rank = join(60)
+    import torch
+    from torch import distributed, nn
+
+    from dnatune.data.prompts import EncodedExamples
+    from dnatune.model import micro_batch
+
+    class Limited(nn.Module):
+        """A model whose memory ends: torch's own error, at the size where it would come."""
+
+        def __init__(self, limit: int):
+            super().__init__()
+            self.weight, self.limit = nn.Parameter(torch.ones(())), limit
+            self.sizes: list[int] = []
+
+        def forward(self, batch):
+            self.sizes.append(len(batch))
+            if len(batch) > self.limit:
+                raise torch.OutOfMemoryError("no memory is left")
+            return self.weight * torch.ones(len(batch.targets))
+
+    likelihood = Limited(options.limits[rank.index])
+    train = EncodedExamples([], [[4] * (1 + i % 3) for i in range(100)], [0] * 100, [[5, 2]])
+    longest = sorted(range(100), key=lambda i: len(train.examples[i]), reverse=True)
+    found = micro_batch.largest_that_fits(likelihood, train, longest, False, 50, 1, rank.device, 1000)
+    (options.folder / f"rank{rank.index}.json").write_text(
+        json.dumps({"found": found, "sizes": likelihood.sizes, "gradient": likelihood.weight.grad is not None})
+    )
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    run_script(main)

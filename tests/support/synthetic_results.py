@@ -1,0 +1,262 @@
+"""A results folder as the stages before `compare` leave it, made from random numbers in place of models."""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from dnatune.comparison.results import tasks_by_name
+from dnatune.evaluation import metrics
+from dnatune.evaluation.predictions import write_answers, write_predictions
+from dnatune.files import read_json, write_json, write_json_lines
+
+PROMOTERS = {
+    "name": "prom_core_all",
+    "labels": ["Non-promoter", "promoter"],
+    "instruction": "Is it one?",
+    "metric": "mcc",
+}
+SPLICE = {
+    "name": "splice",
+    "labels": ["Non-Splice Sites", "Acceptor Sites", "Donor Sites"],
+    "instruction": "Which is it?",
+    "metric": "f1_macro",
+}
+
+
+class Results:
+    """Folders of runs and baselines below `root`, added one by one.
+
+    Args:
+        root: folder to fill.
+        tasks: tasks as in the settings of the script.
+        items: test items of every task.
+    """
+
+    def __init__(self, root: Path, tasks=(PROMOTERS,), items: int = 600, simulated: bool = False):
+        self.root, self.items = root, items
+        self.settings = {
+            "name": "synthetic",
+            "tasks": list(tasks),
+            "simulated": simulated,
+            "comparison": {"equivalence_margin": 0.01, "level": 0.95},
+        }
+        self.tasks = tasks_by_name(self.settings)
+        self.evaluations, self.adapters, self.logs, self.baselines = [], [], [], []
+        self.models: list[Path] = []
+        self.data = [self.add_origin("data", task["name"], "simulated", "dnatune.data.simulation") for task in tasks]
+        self.records = [self._records(task) for task in tasks]
+        self.audits = [self.add_audit(task["name"]) for task in tasks]
+
+    def add_run(
+        self, optimizer, seed=0, *, task="prom_core_all", model="tiny", skill=1.0, steps=60, stages=1, batch=128,
+        code="aaaa", diverged_at=None, generate=False, dev=True, learning_rate=1e-3, constant=False,
+        gpu=False,
+    ):  # fmt: skip
+        """Write one run; `skill` is how far the right class is lifted, in nats; `constant` answers class 0 always."""
+        place = f"{model}/{task}/{optimizer}/seed{seed}"
+        evaluation, finetuned = self.root / "evaluate" / place, self.root / "finetune" / place
+        self.evaluations.append(evaluation)
+        self.adapters.append(finetuned / "adapter")
+        self.logs.append(finetuned / "training.jsonl")
+        if self.root / "download" / "models" / model not in self.models:
+            self.models.append(self.add_origin("models", model, "tiny", "dnatune.model.sources.make_tiny").parent)
+        rng = np.random.default_rng([zlib.crc32(place.encode()), seed])
+        done = diverged_at or steps
+        write_json_lines(self.logs[-1], curve(rng, done, stages, skill, diverged_at is not None, dev))
+        end = {"step": done, "loss": None, "gradient_norm": 81234.5, "reason": "the loss is not finite"}
+        record = {
+            "status": "diverged" if diverged_at else "completed",
+            "diverged": end if diverged_at else None,
+            "model": model,
+            "task": task,
+            "optimizer": optimizer,
+            "seed": seed,
+            "settings": {
+                "model": model,
+                "task": {key: value for key, value in vars(self.tasks[task]).items() if key in ("name", "instruction")},
+                "seed": seed,
+                "optimizer": {
+                    "name": optimizer,
+                    "method": optimizer,
+                    "hyperparameters": {"learning_rate": learning_rate},
+                },
+                "budget": {"epochs": 1},
+                "lora": {"rank": 8, "alpha": 32, "target_modules": ["q_proj", "v_proj"]},
+                "training": {"global_batch_size": batch, "precision": "auto", "deepspeed": {}, "packing": True},
+            },
+            "steps": done,
+            "gradient_evaluations": done * stages,
+            "epochs": 1.0,
+            "global_batch_size": batch,
+            "micro_batch_size": 16,
+            "shared_prefix": True,
+            "gradient_checkpointing": False,
+            "accumulation": 4,
+            "devices": ["n1:0", "n1:1"],
+            "ranks": 2,
+            "trainable_parameters": 312_832,
+            "total_parameters": 1_412_352,
+            "precision": "fp32",
+            "device": "cpu",
+            "cpu": "Processor 9000",
+            "matmul_peak": 1.9e11,
+            "wall_seconds": 0.7 * done * stages + seed,
+            "gpu_seconds": 2 * (0.7 * done * stages + seed) if gpu else 0.0,
+            "final_loss": None if diverged_at else 0.42 - 0.01 * skill,
+            "inputs": {"model": "0123456789abcdef", "train": f"{zlib.crc32(task.encode()):064x}"},
+            "software": {"python": "3.11.7", "torch": "2.13.0", "git_commit": "f" * 40, "code": code},
+        }
+        write_json(self.adapters[-1] / "run.json", record)
+        if diverged_at:
+            write_predictions(evaluation / "predictions.tsv", [], [], len(self.tasks[task].labels))
+            write_json(evaluation / "metrics.json", {**metrics.diverged(), "seconds": 0.0})
+        else:
+            self._score(evaluation, task, rng, skill, generate, constant)
+
+    def add_audit(self, task="prom_core_all", leaked=()):
+        """Write a task's audit; `leaked` are test rows that are in train."""
+        path = self.root / "prepare" / task / "audit.json"
+        none = {"copies": [], "reverse_complements": [], "near_copies": []}
+        found = {**none, "copies": list(leaked), "near_copies": list(leaked)}
+        report = {
+            "rows": {"train": 4800, "dev": self.items, "test": self.items},
+            "repeats": {"train": 14, "dev": 0, "test": 0},
+            "contradicting": 6,
+            "shared": {"dev": {"train": none}, "test": {"train": found, "dev": none}},
+            "similarity": 0.5,
+            "near_copies_withheld": None,
+            "twins": {"rows": [2, 5], "pairs": 3, "opposite": 2 / 3},
+            "on_leak": "report",
+            "dropped": {"train": 0, "dev": 0},
+            "leaked": {"dev": [], "test": list(leaked)},
+            "classes": {split: self._class_counts(task) for split in ("train", "dev", "test")},
+        }
+        write_json(path, report)
+        return path
+
+    def add_origin(self, kind, name, source, origin, requested=None, revision=None):
+        """Write the manifest of a base model or a task's data; `kind` is `models` or `data`."""
+        path = self.root / "download" / kind / name / "manifest.json"
+        files = {"config.json" if kind == "models" else "train.csv": f"{zlib.crc32(name.encode()):064x}"}
+        write_json(
+            path,
+            {
+                "source": source,
+                "origin": origin,
+                "requested": requested,
+                "revision": revision,
+                "settings": {},
+                "files": files,
+            },
+        )
+        return path
+
+    def configuration(self):
+        """Return the configuration that the manifests belong to."""
+        models = {folder.name: self._configured(read_json(folder / "manifest.json")) for folder in self.models}
+        data = [self._configured(read_json(path)) for path in self.data]
+        return {**self.settings, "models": models, "data": {key: part[key] for part in data for key in part}}
+
+    def _configured(self, manifest):
+        source = manifest["source"]
+        return {"source": source, source: {"repo": manifest["origin"]} if source == "hub" else {}}
+
+    def _class_counts(self, task):
+        labels = self.tasks[task].labels
+        return dict(zip(labels, np.bincount(self.truth(task), minlength=len(labels)).tolist(), strict=True))
+
+    def add_baseline(self, name, skill, task="prom_core_all"):
+        """Write one baseline."""
+        folder = self.root / "evaluate" / "baselines" / task / name
+        self.baselines.append(folder)
+        self._score(folder, task, np.random.default_rng(zlib.crc32(name.encode())), skill, False)
+
+    def _score(self, folder, task, rng, skill, generate, constant=False):
+        classes = len(self.tasks[task].labels)
+        truth = self.truth(task)
+        odds = rng.normal(size=(self.items, classes)) + skill * np.eye(classes)[truth]
+        if constant:
+            odds[:, 0] = odds.max() + 1
+        scores = odds - np.log(np.exp(odds).sum(axis=1, keepdims=True)) - 1e-4
+        if generate:
+            guesses = [None if i % 7 == 0 else int(row.argmax()) for i, row in enumerate(scores)]
+            texts = ['dnon-"promoter\tx' if guess is None else str(guess) for guess in guesses]
+            write_answers(folder / "predictions.tsv", truth.tolist(), guesses, texts)
+            result = metrics.from_predictions(truth.tolist(), guesses, classes)
+        else:
+            write_predictions(folder / "predictions.tsv", truth.tolist(), scores, classes)
+            result = metrics.from_log_probabilities(truth.tolist(), scores)
+        write_json(folder / "metrics.json", {**result, "seconds": 1.5})
+
+    def _records(self, task):
+        """Write the test split of a task: sequences of 40 bp whose GC content varies."""
+        path, rng = self.root / "prepare" / task["name"] / "test.jsonl", np.random.default_rng(1)
+        rows = []
+        for label in self.truth(task["name"]):
+            gc = rng.uniform(0.2, 0.8)
+            letters = rng.choice(list("ACGT"), size=40, p=[(1 - gc) / 2, gc / 2, gc / 2, (1 - gc) / 2])
+            rows.append(
+                {"instruction": task["instruction"], "input": "".join(letters), "output": task["labels"][label]}
+            )
+        write_json_lines(path, rows)
+        return path
+
+    def truth(self, task):
+        """Return the class of every test item, the same for all runs and baselines of a task."""
+        classes = len(self.tasks[task].labels)
+        return np.random.default_rng(zlib.crc32(task.encode())).integers(classes, size=self.items)
+
+    def arguments(self, out: Path) -> list[str]:
+        """Return the script's command line, outputs in `out`."""
+        return [
+            f"--settings={json.dumps(self.settings)}",
+            *("--runs", *map(str, self.evaluations)),
+            *("--adapters", *map(str, self.adapters)),
+            *("--logs", *map(str, self.logs)),
+            *("--audits", *map(str, self.audits)),
+            *("--test-records", *map(str, self.records)),
+            *("--models", *map(str, self.models)),
+            *("--data", *map(str, self.data)),
+            f"--configuration={json.dumps(self.configuration())}",
+            *("--baselines", *map(str, self.baselines)),
+            *("--comparison", str(out / "compare" / "comparison.tsv")),
+            *("--tests", str(out / "compare" / "tests.tsv")),
+            *("--segments", str(out / "compare" / "segments.tsv")),
+            *("--configuration-file", str(out / "compare" / "configuration.yaml")),
+            *("--figures", str(out / "compare" / "figures")),
+            *("--workflow-file", str(out / "compare" / "Snakefile")),
+            *("--crate", str(self.root.parent / "ro-crate-metadata.json")),
+            *("--loss-figure", str(out / "compare" / "loss.svg")),
+            *("--report", str(out / "report.html")),
+        ]
+
+
+def curve(rng, steps: int, stages: int, skill: float, diverges: bool, dev: bool) -> list[dict]:
+    """Return the lines of a training.jsonl: a loss that decays with noise, and ends in a blow-up if it diverges."""
+    rows = []
+    for step in range(1, steps + 1):
+        decay = 1.8 * np.exp(-step * skill / (0.08 * steps)) - 0.1 * skill
+        loss = 0.45 + decay + 0.03 * rng.standard_normal()
+        if diverges:
+            loss = 0.7 + 0.3 * step + np.exp(min(20.0, 0.9 * step))
+        row = {
+            "step": step,
+            "gradient_evaluations": step * stages,
+            "epoch": step / steps,
+            "loss": None if diverges and step == steps else float(loss),
+            "learning_rate": 1e-3,
+            "gradient_norm": 0.8,
+            "samples_per_second": 900.0 + step,
+            "tokens_per_second": 21000.0,
+            "gradient_evaluations_per_second": 7.0,
+            "executed_flops": 5.0e12,
+            "floor_flops": 4.0e12,
+            "model_flop_utilisation": 0.32,
+            "seconds": 0.7 * step,
+        }
+        if dev and step % max(1, steps // 8) == 0 and not diverges:
+            row |= {"dev_loss": float(0.5 + decay), "dev_accuracy": float(0.75 - 0.1 * decay)}
+        rows.append(row)
+    return rows

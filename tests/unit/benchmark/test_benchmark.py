@@ -1,0 +1,201 @@
+"""The benchmark takes turns, sums up what it measured, and its script runs from end to end."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+
+from dnatune import benchmark
+from dnatune.benchmark import tables, timing
+from dnatune.errors import ConfigurationError, DataError
+from dnatune.launch.process_group import Rank
+from dnatune.settings import experiment
+from samples import ROOT
+
+SMALL = {
+    "hidden_size": 32,
+    "layers": 1,
+    "heads": 4,
+    "key_value_heads": 2,
+    "intermediate_size": 64,
+    "examples": 48,
+    "slow_examples": 16,
+    "scoring_examples": 6,
+    "repeats": 2,
+    "patience": 0,
+}
+
+
+def settings_of(**changes) -> dict:
+    config = yaml.safe_load((ROOT / "config/benchmark.yaml").read_text())
+    return experiment.resolve({**config, "benchmark": {**SMALL, **changes}}).benchmark_settings()
+
+
+def test_tasks_take_turns_and_each_is_told_as_it_ends(caplog):
+    order = []
+    tasks = {name: lambda name=name: order.append(name) or len(order) for name in "ab"}
+    with caplog.at_level("INFO"):
+        assert timing.by_turns(tasks, 3, timing.Neighbours(0)) == {"a": [1, 3, 5], "b": [2, 4, 6]}
+    assert order == list("ababab")
+    assert caplog.messages[3] == "round 2 of 3: b: 4"
+
+
+class Counted(timing.Neighbours):
+    """Neighbours that use so many cores in each look, of one second each."""
+
+    def __init__(self, patience, cores):
+        super().__init__(patience)
+        self.cores = iter(cores)
+
+    def _observe(self, task):
+        return task(), next(self.cores), 1.0
+
+
+@pytest.mark.parametrize(
+    ("patience", "cores", "times", "repeated"),
+    [
+        # Waits two looks, is disturbed, waits one look, is disturbed, then is left alone.
+        (100, [1.5, 0.5, 0.0, 0.8, 0.3, 0.0, 0.4, 0.0, 0.05], 3, 2),
+        # Patience ends while waiting, and what comes is taken as it is.
+        (2, [1.5, 1.5, 1.2], 1, 0),
+        (0, [0.9], 1, 0),
+        (100, [None, None], 1, 0),
+    ],
+)
+def test_disturbed_timings_are_repeated_while_patience_lasts(monkeypatch, patience, cores, times, repeated):
+    monkeypatch.setattr(timing.time, "sleep", lambda _: None)
+    done = []
+    neighbours = Counted(patience, cores)
+    assert neighbours.undisturbed(lambda: done.append(1) or "result") == "result"
+    assert (len(done), neighbours.repeated) == (times, repeated)
+    assert next(neighbours.cores, "all used") == "all used"
+    assert neighbours.seen == ([] if cores[-1] is None else [cores[-1]])
+
+
+def test_own_work_and_waiting_are_no_neighbours(monkeypatch, tmp_path):
+    counters = tmp_path / "stat"
+    # user 900, nice 10, system 200, idle 5000, waiting for disks 70, interrupts 3 and 4, stolen 30, a guest's 800
+    counters.write_text("cpu  900 10 200 5000 70 3 4 30 800 0\ncpu0 1 2 3 4 5 6 7 8 9 0\n")
+    monkeypatch.setattr(timing.Neighbours, "_COUNTERS", counters)
+    own = SimpleNamespace(ru_utime=2.0, ru_stime=0.5)
+    monkeypatch.setattr(timing.resource, "getrusage", lambda _: own)
+    ticks = os.sysconf("SC_CLK_TCK")
+    assert timing.Neighbours(0).busy() == pytest.approx((900 + 10 + 200 + 3 + 4 + 30) / ticks - 2.5)
+    monkeypatch.setattr(timing.Neighbours, "_COUNTERS", tmp_path / "none")
+    assert timing.Neighbours(0).busy() is None
+
+
+def test_speedup_is_a_ratio_of_medians_and_its_range_is_that_of_rounds():
+    seconds = {"slow": [8.0, 9.0, 20.0], "fast": [1.0, 3.0, 2.0]}
+    assert timing.speedups(seconds, "fast") == {"slow": {"median": 4.5, "least": 3.0, "greatest": 10.0}}
+
+
+def test_too_few_records_are_refused(tiny_model):
+    from dnatune.data.prompts import EncodedExamples
+    from dnatune.model.base_models import load_tokenizer
+
+    few = EncodedExamples([5], [[6]] * 6, [0] * 6, [[7, 2], [8, 2]])
+    with pytest.raises(DataError, match="6 records for 48 examples"):
+        benchmark.Bench(settings_of(), Rank(0, 1, "cpu"), load_tokenizer(tiny_model), few, few)
+
+
+def test_a_width_that_does_not_divide_is_refused():
+    with pytest.raises(ConfigurationError) as refused:
+        settings_of(hidden_size=34)
+    assert refused.value.where == "config key 'benchmark.hidden_size'"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_model, prepared):
+    """The script's output on a very small model: (benchmark.json, the tables, the figure)."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    command = [sys.executable, "-m", "dnatune", "launch", "--ranks", "1", "--cpus", "1", "benchmark"]
+    options = {
+        "settings": json.dumps(settings_of()),
+        "tokenizer": tiny_model,
+        "train": prepared / "train.jsonl",
+        "test": prepared / "test.jsonl",
+        "result": folder / "benchmark.json",
+        "figure": folder / "speed.svg",
+    }
+    arguments = [str(word) for key, value in options.items() for word in (f"--{key}", value)]
+    # One thread: matrices this small gain nothing from a second, and on a busy machine it waits for the first.
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "benchmark.json").read_text()), done.stdout, (folder / "speed.svg").read_text()
+
+
+def test_the_result_says_what_was_measured_on_what(finished):
+    result, _, _ = finished
+    assert result["precision"] == "fp32" and result["machine"]["device"] == "cpu"
+    assert result["machine"]["cores"] >= 1 and result["machine"]["cpu"] and result["matmul_peak"] > 1e8
+    assert result["settings"]["benchmark"] == SMALL
+    assert result["software"]["torch"]
+    for row in result["training"]["agreement"].values():
+        assert row["gradient_error"] < 1e-4
+    assert set(result["training"]["constancy"]["part_over_whole"]) == {
+        "original",
+        "common practice",
+        "label-only logits",
+    }
+
+
+def test_figures_follow_from_the_raw_timings(finished):
+    result, _, _ = finished
+    training = result["training"]
+    steps = {}
+    for name, row in training["recipes"].items():
+        scale = 48 / row["later_rounds_examples"]
+        rounds = [(row["first_round"], 1.0), *((times, scale) for times in row["later_rounds"])]
+        steps[name] = [times["gradient"] * factor + times["optimizer"] for times, factor in rounds]
+        assert row["step_seconds"]["median"] == pytest.approx(statistics.median(steps[name]))
+    faster = statistics.median(steps["original"]) / statistics.median(steps["shared prefix"])
+    assert training["speedup_step"]["original"]["median"] == pytest.approx(faster)
+    shared = training["recipes"]["shared prefix"]
+    assert shared["later_rounds_examples"] == 48
+    work = shared["executed_flops"] / training["recipes"]["original"]["executed_flops"]
+    assert work < 0.5
+    use = shared["floor_flops"] / statistics.median(steps["shared prefix"]) / result["matmul_peak"]
+    assert shared["model_flop_utilisation"] == pytest.approx(use)
+    assert [row["examples"] for row in training["rows"]] == [48, 24, 12]
+    assert [row["examples"] for row in result["scoring"]["rows"]] == [6]
+    assert len(result["optimizer_steps"]["rk4_step_seconds"]) == 2
+
+
+def test_tables_and_figure_show_every_recipe(finished):
+    result, printed, figure = finished
+    names = {*result["training"]["recipes"], *result["scoring"]["recipes"]}
+    assert len(names) == 5
+    text = "".join(ElementTree.fromstring(figure).itertext())  # noqa: S314
+    for name in names:
+        assert f"| {name} |" in printed
+        assert name in text
+    assert "An rk4 step costs" in printed
+    # Where a part of the batch stands for the whole, the table says so.
+    training = {**result["training"], "constancy": {**result["training"]["constancy"], "part_used": True}}
+    told = "After the first round the recipes other than dnatune's took"
+    assert told in tables.table({**result, "training": training})
+    training["constancy"]["part_used"] = False
+    assert told not in tables.table({**result, "training": training})
+
+
+@pytest.mark.slow
+def test_the_kernels_of_attention_are_compared_and_those_that_are_not_there_told():
+    command = [sys.executable, ROOT / "benchmarks/attention.py", "--examples", "6", "--heads", "2", "--width", "8"]
+    done = subprocess.run([*command, "--repeats", "2"], capture_output=True, text=True, check=True)
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")][1:]
+    assert [row[0] for row in rows][:2] == ["SDPA, as dnatune calls it", "SDPA, memory-efficient"]
+    found = {row[0]: row[1:] for row in rows}
+    for way in ("SDPA, as dnatune calls it", "SDPA, math"):
+        once, first, later = (float(cell.split()[0]) for cell in found[way])
+        assert 0 < once < first and later > 0
+    if not torch.cuda.is_available():
+        assert "CPU" in found["flex_attention"][0] and "backend" in found["SDPA, cuDNN"][0]

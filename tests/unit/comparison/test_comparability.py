@@ -1,0 +1,65 @@
+"""Whether runs are said to be made at equal terms, from their records alone."""
+
+import copy
+
+import pytest
+
+from dnatune.comparison import comparability
+
+RECORD = {
+    "steps": 94,
+    "gradient_evaluations": 94,
+    "global_batch_size": 32,
+    "precision": "fp32",
+    "settings": {
+        "training": {
+            "schedule": "cosine",
+            "warmup_ratio": 0.03,
+            "max_grad_norm": 1.0,
+            "divergence_loss": 100.0,
+            "dev_examples": 128,
+            "save_steps": 10,
+        }
+    },
+    "inputs": {"model": "a", "train": "b"},
+    "software": {"code": "c"},
+}
+
+
+def other(**changes):
+    """Return a record that differs in some keys, those of `training` by their own names."""
+    record = copy.deepcopy(RECORD)
+    for key, value in changes.items():
+        place = record if key in record else record["settings"]["training"]
+        place[key] = value
+    return record
+
+
+@pytest.mark.parametrize(
+    ("changes", "flags"),
+    [
+        ({}, []),
+        # Four stages do not divide 94 evaluations: the rest is less than a step.
+        ({"steps": 23, "gradient_evaluations": 92}, []),
+        ({"steps": 22, "gradient_evaluations": 88}, ["unequal_budget"]),
+        ({"gradient_evaluations": 93, "steps": 93}, ["unequal_budget"]),
+        ({"global_batch_size": 64}, ["unequal_batch"]),
+        ({"schedule": "constant"}, ["unequal_training"]),
+        ({"max_grad_norm": 0.0}, ["unequal_training"]),
+        ({"precision": "bf16"}, ["unequal_training"]),
+        ({"deepspeed": {"optimizer": {}}}, ["unequal_training"]),
+        # The one is cut where the other goes on; or dev scores are of other items.
+        ({"divergence_loss": 50.0}, ["unequal_training"]),
+        ({"dev_examples": 512}, ["unequal_training"]),
+        ({"save_steps": 20}, []),
+        ({"inputs": {"model": "a", "train": "d"}}, ["unequal_inputs"]),
+        ({"software": {"code": "d"}}, ["mixed_code"]),
+    ],
+)
+def test_what_differs_is_named(changes, flags):
+    records = [RECORD, other(**changes)]
+    assert comparability.unequal(records, records) == flags
+
+
+def test_a_diverged_run_has_no_budget_to_compare():
+    assert comparability.unequal([RECORD, other(gradient_evaluations=3, steps=3)], [RECORD]) == []

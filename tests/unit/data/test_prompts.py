@@ -1,0 +1,97 @@
+"""Text becomes ids in one place; what is scored is what was trained on."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnatune.data.prompts import common_prefix_length, encode_examples, encode_labels, render
+from dnatune.data.records import instruction_records, read_csv
+from dnatune.errors import DataError, ModelError
+from dnatune.model import base_models
+from dnatune.model.shared_prefix.packing import pack_scoring, pack_training
+from samples import TASK, make_tiny_model
+
+
+@pytest.fixture(scope="module", params=["tiny", "dnahl-llama"])
+def tokenizer(request, tmp_path_factory, simulated_rows):
+    if request.param == "tiny":
+        return base_models.load_tokenizer(make_tiny_model(tmp_path_factory.mktemp("prompts") / "tiny", simulated_rows))
+    return base_models.load_tokenizer(request.getfixturevalue("shared") / "tokenizers/dnahl-llama")
+
+
+def sequences_of_row(batch):
+    """The root-to-leaf token sequence of each token of a shared row, read back from ids, positions and masks alone."""
+    ids, positions = batch.input_ids[0].tolist(), batch.position_ids[0].tolist()
+    prefix = start = batch.groups[0].prefix
+    found = [[(positions[j], ids[j]) for j in range(i + 1)] for i in range(prefix)]
+    for group in batch.groups:
+        place = {slot: start + number for number, slot in enumerate(group.slots.tolist())}
+        start += len(place)
+        for slot in place:
+            example, row = divmod(slot, group.own)
+            seen = group.mask[example, 0, row].nonzero()[:, 0].tolist()
+            places = [j if j < prefix else place[example * group.own + j - prefix] for j in seen]
+            found.append([(positions[j], ids[j]) for j in places])
+    return found
+
+
+def test_ids_scored_are_ids_trained_on(tokenizer, simulated_rows):
+    records = instruction_records(simulated_rows[:9], TASK)
+    examples = encode_examples(tokenizer, records, TASK.labels, 512, "rows")
+    trained, scored = (pack(examples, range(9), True) for pack in (pack_training, pack_scoring))
+    for number, record in enumerate(records):
+        # The oracle is the tokenizer itself on the whole text's two parts.
+        prompt = tokenizer(render(record)).input_ids
+        answer = [*tokenizer(record["output"], add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+        assert examples.prompt(number) == prompt
+        assert examples.answer(number) == answer
+        for batch, owner in ((trained, number), (scored, number * 2 + TASK.labels.index(record["output"]))):
+            places = (batch.owners == owner).nonzero()[:, 0]
+            assert batch.targets[places].tolist() == answer
+            seen = sequences_of_row(batch)[batch.columns[places[-1]]]
+            assert [token for _, token in seen] == prompt + answer[:-1]
+            assert [position for position, _ in seen] == list(range(len(prompt) + len(answer) - 1))
+
+
+def test_real_tokenizer_has_the_lengths_measured_elsewhere(shared):
+    tokenizer = base_models.load_tokenizer(shared / "tokenizers/dnahl-llama")
+    rows = read_csv(shared / "GUE/GUE/prom_core_all/test.csv", 2)
+    examples = encode_examples(tokenizer, instruction_records(rows, TASK), TASK.labels, 512, "rows")
+    assert len(examples.prefix) == 60
+    # "\n", "\n", "##", "#", "Response", ":", " " follow the DNA.
+    lengths = [len(example) - 7 for example in examples.examples]
+    assert sum(lengths) / len(lengths) == pytest.approx(13.5, abs=1)
+    assert sorted(map(len, examples.labels)) == [3, 5]
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=6))
+def test_common_prefix_by_brute_force(sequences):
+    length = common_prefix_length(sequences)
+    assert all(s[:length] == sequences[0][:length] and len(s) > length for s in sequences)
+    longer = [s[: length + 1] for s in sequences]
+    assert any(len(s) == length + 1 for s in sequences) or any(s != longer[0] for s in longer)
+
+
+def test_label_that_does_not_fit_is_named(tokenizer, simulated_rows):
+    records = instruction_records([("ACG", 0), ("ACGT" * 60, 1)], TASK)
+    fits = len(tokenizer(render(records[0])).input_ids) + 5
+    with pytest.raises(DataError) as caught:
+        encode_examples(tokenizer, records, TASK.labels, fits, "train.jsonl")
+    assert "does not fit" in caught.value.what and "train.jsonl, record 1" in caught.value.where
+    assert "max_seq_length" in caught.value.fix
+
+
+def test_foreign_answer_is_named(tokenizer):
+    record = {"instruction": "i", "input": "ACG", "output": "dnon-promoter"}
+    with pytest.raises(DataError, match="no label of the task"):
+        encode_examples(tokenizer, [record], TASK.labels, 512, "train.jsonl")
+
+
+def test_labels_of_equal_tokens_are_refused(tokenizer):
+    with pytest.raises(ModelError, match="same token ids"):
+        encode_labels(tokenizer, ["site", "other", "site"])
+
+
+def test_label_that_begins_another_is_told_apart_by_its_end(tokenizer):
+    short, long = encode_labels(tokenizer, ["promoter", "promoter promoter"])
+    assert long[: len(short) - 1] == short[:-1] and long != short and short[-1] == tokenizer.eos_token_id

@@ -1,0 +1,296 @@
+"""A base model that was trained on the test set is flagged, one that was not is not."""
+
+import hashlib
+import itertools
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from sklearn import metrics as reference
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from dnatune.data.prompts import render
+from dnatune.data.records import instruction_records, write_records
+from dnatune.data.simulation import SimulationSettings, simulate
+from dnatune.errors import DataError
+from dnatune.evaluation import contamination
+from dnatune.evaluation.contamination import Answers
+from samples import TASK, make_tiny_model
+
+MOST_EPOCHS = 40
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory):
+    """A folder with train, dev and test records of simulated promoters, and the rows."""
+    settings = SimulationSettings.from_mapping({"train_size": 2000, "dev_size": 300, "test_size": 200})
+    folder = tmp_path_factory.mktemp("splits")
+    rows = simulate(settings)
+    for split, found in rows.items():
+        write_records(folder / f"{split}.jsonl", instruction_records(found, TASK))
+    return folder, rows
+
+
+@pytest.fixture(scope="module")
+def clean(splits, tmp_path_factory):
+    return make_tiny_model(tmp_path_factory.mktemp("base") / "clean", splits[1]["train"], hidden_size=64)
+
+
+@pytest.fixture(scope="module")
+def contaminated(splits, clean, tmp_path_factory):
+    """The same model after full training on the test split, as an earlier instruction tuning would do it."""
+    folder = tmp_path_factory.mktemp("base") / "contaminated"
+    tokenizer, model = AutoTokenizer.from_pretrained(clean), AutoModelForCausalLM.from_pretrained(clean)
+    torch.manual_seed(0)
+    texts = [
+        (tokenizer(render(record)).input_ids, tokenizer(record["output"], add_special_tokens=False).input_ids)
+        for record in instruction_records(splits[1]["test"], TASK)
+    ]
+    rows = [(prompt + answer + [tokenizer.eos_token_id], len(prompt)) for prompt, answer in texts]
+    width = max(len(ids) for ids, _ in rows)
+    ids = torch.tensor([ids + [tokenizer.eos_token_id] * (width - len(ids)) for ids, _ in rows])
+    seen = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in rows])
+    labels = ids.masked_fill(seen == 0, -100)
+    for row, (_, prompt) in enumerate(rows):
+        labels[row, :prompt] = -100
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(MOST_EPOCHS):
+        losses = []
+        for part in torch.randperm(len(rows)).split(50):
+            loss = model(input_ids=ids[part], attention_mask=seen[part], labels=labels[part]).loss
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(float(loss.detach()))
+        if np.mean(losses) < 0.05:
+            break
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def probe(model, folder, result, *arguments):
+    settings = {
+        "model": "base",
+        "task": TASK.name,
+        "labels": list(TASK.labels),
+        "items": 2000,
+        "batch_size": 64,
+        "max_seq_length": 512,
+    }
+    command = [sys.executable, "-m", "dnatune", "probe", "--settings", json.dumps(settings)]
+    command += ["--model", model, "--result", result, *arguments]
+    for split in ("train", "dev", "test"):
+        command += [f"--{split}", folder / f"{split}.jsonl"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return contamination.read(result)
+
+
+def test_a_base_trained_on_the_test_set_is_flagged(contaminated, splits, tmp_path):
+    manifest = tmp_path / "manifest.txt"
+    digests = [hashlib.sha256(splits[1]["test"][row][0].encode()).hexdigest() for row in (3, 7)]
+    manifest.write_text("\n".join(["# earlier training data", *digests, "", "0" * 64]) + "\n")
+    found = probe(contaminated, splits[0], tmp_path / "found.json", "--manifest", manifest)
+    assert set(found["signs"]) >= {"as_good_as_trained", "better_than_on_dev", "in_manifest"}
+    assert found["mcc"] > 0.8 > found["control_mcc"]
+    # Two words: in the other order every right answer is wrong.
+    assert found["permuted_words_mcc"] == pytest.approx(-found["mcc"])
+    assert (found["in_manifest"], found["manifest_items"]) == ([3, 7], 3)
+
+
+def test_a_base_that_was_not_is_not(clean, splits, tmp_path):
+    found = probe(clean, splits[0], tmp_path / "found.json")
+    assert found["signs"] == []
+    assert (found["in_manifest"], found["manifest_items"]) == ([], None)
+
+
+def test_sequences_are_hashed_in_upper_case_without_blanks():
+    assert contamination.digest_of(" acgt\n") == hashlib.sha256(b"ACGT").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"ACGT\n", "line 1"), (b"# nothing\n", "no digest"), (b"\xff\xfe", "not a text"), (None, "not found")],
+)
+def test_a_manifest_of_something_else_is_refused(content, told, tmp_path):
+    path = tmp_path / "manifest.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        contamination.read_manifest(path)
+    assert told in str(caught.value)
+
+
+def answers(seed, items=200, classes=2, right=0.6):
+    generator = np.random.default_rng(seed)
+    truth = generator.integers(classes, size=items)
+    other = generator.integers(classes, size=items)
+    return Answers(truth, np.where(generator.random(items) < right, truth, other))
+
+
+@pytest.mark.parametrize("right", [0.0, 0.1, 0.2])
+def test_the_chance_of_an_mcc_is_that_of_fisher_s_exact_test(right):
+    found = answers(5, right=right)
+    table = reference.confusion_matrix(found.truth, found.predicted)
+    expected = stats.fisher_exact(table, alternative="greater").pvalue
+    # 9,999 permutations: standard error 0.005 at the most.
+    assert contamination.permutation_p(found) == pytest.approx(expected, abs=0.02)
+
+
+def test_constant_answers_are_chance():
+    assert contamination.permutation_p(Answers(np.array([0, 1] * 50), np.zeros(100, int))) == 1
+
+
+def test_other_orders_of_the_words_are_tried_all():
+    found = answers(1, classes=3)
+    others = [
+        reference.matthews_corrcoef(found.truth, np.array(order)[found.predicted])
+        for order in itertools.permutations(range(3))
+        if order != (0, 1, 2)
+    ]
+    assert contamination.permuted_words_mcc(found, 3) == pytest.approx(max(others))
+    # Of nine words only some orders are tried.
+    many = answers(1, classes=9)
+    assert -1 <= contamination.permuted_words_mcc(many, 9) < many.mcc
+
+
+@pytest.mark.parametrize("right", [0.0, 0.1, 0.2])
+def test_the_chance_of_an_inverted_mcc_is_that_of_the_other_tail(right):
+    found = answers(5, right=right)
+    inverted = Answers(found.truth, 1 - found.predicted)
+    # The same answers counted from the other side: 9,999 permutations, standard error 0.005 at the most.
+    assert contamination.permuted_words_p(inverted, 2) == pytest.approx(contamination.permutation_p(found), abs=0.02)
+
+
+def test_the_best_of_several_orders_is_compared_with_the_best_of_as_many(monkeypatch):
+    monkeypatch.setattr(contamination, "_PERMUTATIONS", 199)
+    found = answers(4, items=60, classes=3, right=0.1)
+    generator, labels, reached = np.random.default_rng(0), found.truth.copy(), 0
+    observed = contamination.permuted_words_mcc(found, 3)
+    for _ in range(199):
+        generator.shuffle(labels)
+        # Equal tables may differ in their last bits.
+        reached += contamination.permuted_words_mcc(Answers(labels, found.predicted), 3) >= observed - 1e-12
+    assert 0.05 < contamination.permuted_words_p(found, 3) == (reached + 1) / 200 < 0.95
+    turned = Answers(found.truth, (found.truth + 1) % 3)
+    assert contamination.permuted_words_p(turned, 3) == 1 / 200
+
+
+def test_constant_answers_are_chance_in_any_order():
+    assert contamination.permuted_words_p(Answers(np.array([0, 1, 2] * 30), np.zeros(90, int)), 3) == 1
+
+
+def test_a_preference_for_a_word_is_taken_out():
+    scores = np.array([[-1.0, -9.0], [-1.0, -8.0], [-1.0, -9.5], [-1.0, -7.0]])
+    assert scores.argmax(axis=1).tolist() == [0, 0, 0, 0]
+    assert contamination.preferred(scores, scores).tolist() == [0, 1, 0, 1]
+
+
+def test_a_changed_item_differs_in_one_base_of_twenty():
+    generator = np.random.default_rng(0)
+    for sequence in ("ACGTN" * 20, "A" * 5, "ACGT" * 17 + "AC"):
+        other = contamination.changed(sequence, generator)
+        different = sum(a != b for a, b in zip(sequence, other, strict=True))
+        assert different == max(1, round(0.05 * len(sequence)))
+        assert set(other) <= set("ACGTN")
+
+
+def test_losing_as_much_as_the_control_is_no_sign():
+    before, after = answers(1, right=0.8), answers(2, right=0.3)
+    same = contamination.excess_loss((before, after), (before, after))
+    assert same == (0.0, 1.0)
+    truth = before.truth
+    control = Answers(truth, answers(3).predicted), Answers(truth, answers(3).predicted)
+    more = contamination.excess_loss((Answers(truth, truth), Answers(truth, 1 - truth)), control)
+    assert more == (1.0, 0.0)
+
+
+def test_a_handful_of_dev_items_is_no_sign():
+    test, few = answers(0, items=500, right=0.9), answers(1, items=3, right=0.0)
+    assert contamination.dev_gap((test, few), (answers(2, items=500), answers(3, items=3, right=1.0)))[1] == 1
+
+
+def test_a_harder_split_is_no_sign():
+    truth = np.array([0, 1] * 100)
+    test, dev = Answers(truth, truth), Answers(truth, np.where(np.arange(200) < 80, 1 - truth, truth))
+    assert contamination.dev_gap((test, dev), (test, dev)) == (0.0, 1.0)
+    gap, p = contamination.dev_gap((test, dev), (dev, dev))
+    # Gained on the control: 80 of 200 items on test, none on dev.
+    assert gap == pytest.approx(0.4)
+    assert p < 1e-10
+
+
+BASE = {
+    "mcc": 0.1, "mcc_p": 0.5, "control_mcc": 0.5, "excess_loss": 0.0, "excess_loss_p": 0.5, "dev_gap": 0.0,
+    "dev_gap_p": 0.5, "in_manifest": [], "permuted_words_mcc": -0.1, "permuted_words_p": 0.9,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "signs"),
+    [
+        ({}, []),
+        ({"mcc_p": 0.001}, []),
+        ({"mcc_p": 0.001, "mcc": 0.5}, ["as_good_as_trained"]),
+        ({"mcc_p": 0.02, "mcc": 0.5}, []),
+        ({"mcc_p": 0.001, "excess_loss": 0.06, "excess_loss_p": 0.001}, ["knows_the_items"]),
+        ({"mcc_p": 0.001, "excess_loss": 0.04, "excess_loss_p": 0.001}, []),
+        ({"mcc_p": 0.001, "dev_gap": 0.06, "dev_gap_p": 0.001}, ["better_than_on_dev"]),
+        ({"mcc_p": 0.5, "dev_gap": 0.06, "dev_gap_p": 0.001}, []),
+        ({"permuted_words_p": 0.001, "permuted_words_mcc": 0.5}, ["as_good_in_another_order"]),
+        ({"permuted_words_p": 0.001, "permuted_words_mcc": 0.4}, []),
+        ({"permuted_words_p": 0.02, "permuted_words_mcc": 0.5}, []),
+        ({"in_manifest": [1]}, ["in_manifest"]),
+    ],
+)
+def test_a_sign_needs_size_and_certainty(changes, signs):
+    assert contamination.contamination_signs({**BASE, **changes}) == signs
+
+
+def records(rows):
+    return instruction_records(rows, TASK)
+
+
+@pytest.mark.parametrize("where", ["train", "dev", "test"])
+def test_a_split_of_one_class_is_examined_like_any_other(where):
+    generator = np.random.default_rng(0)
+
+    def split(name):
+        sequences = ("".join(generator.choice(list("ACGT"), 30)) for _ in range(40))
+        return records([(sequence, 0 if name == where else n % 2) for n, sequence in enumerate(sequences)])
+
+    def score(found):
+        return generator.normal(size=(len(found), 2))
+
+    found = contamination.examine(split("train"), split("dev"), split("test"), TASK.labels, 30, score)
+    assert (found["items"], found["dev_items"]) == (30, 30)
+    undefined = [key for key, value in found.items() if value is None]
+    assert undefined == (["mcc", "control_mcc", "permuted_words_mcc"] if where == "test" else [])
+    assert all(np.isfinite(value) for value in found.values() if value is not None)
+    assert contamination.contamination_signs({**found, "in_manifest": []}) == []
+
+
+def test_a_base_that_names_each_class_by_the_other_s_word_is_flagged():
+    generator = np.random.default_rng(0)
+    rows = records([("".join(generator.choice(list("ACGT"), 30)), n % 2) for n in range(120)])
+    other = np.eye(2)[[1, 0]]
+    known = {record["input"]: other[TASK.labels.index(record["output"])] for record in rows[80:]}
+
+    def score(found):
+        return np.array([known.get(record["input"], np.zeros(2)) for record in found])
+
+    found = contamination.examine(rows[:40], rows[40:80], rows[80:], TASK.labels, 100, score)
+    assert (found["mcc"], found["permuted_words_mcc"]) == (-1.0, 1.0)
+    assert contamination.contamination_signs({**found, "in_manifest": []}) == ["as_good_in_another_order"]
+
+
+def test_answers_that_do_not_depend_on_the_sequence_are_no_sign():
+    rows = records([("ACGTACGTAC", 0), ("TTGACCATGG", 1)] * 30)
+    found = contamination.examine(rows, rows, rows, TASK.labels, 100, lambda part: np.zeros((len(part), 2)))
+    assert (found["mcc"], found["mcc_p"]) == (0.0, 1.0)
+    assert contamination.contamination_signs({**found, "in_manifest": []}) == []

@@ -1,0 +1,109 @@
+"""Metrics against their textbook formulas, worked out here without scikit-learn."""
+
+import math
+
+import numpy as np
+import pytest
+
+from dnatune import inference
+from dnatune.evaluation import metrics
+from dnatune.evaluation.predictions import write_answers, write_predictions
+
+
+def draw(classes, n=400, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, n)
+    logits = rng.normal(size=(n, classes)) + 1.2 * np.eye(classes)[labels]
+    # 10 % of the mass lies on answers that are no label.
+    return labels, logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)) + math.log(0.9)
+
+
+def brute_auc(truth, score):
+    above = [(a > b) + 0.5 * (a == b) for a in score[truth] for b in score[~truth]]
+    return sum(above) / len(above)
+
+
+def test_two_classes_by_the_formulas():
+    labels, scores = draw(2)
+    got = metrics.from_log_probabilities(labels.tolist(), scores)
+    guess = scores.argmax(axis=1)
+    tp, tn = ((guess == 1) & (labels == 1)).sum(), ((guess == 0) & (labels == 0)).sum()
+    fp, fn = ((guess == 1) & (labels == 0)).sum(), ((guess == 0) & (labels == 1)).sum()
+    p1 = np.exp(scores[:, 1]) / np.exp(scores).sum(axis=1)
+    expected = {
+        "accuracy": (tp + tn) / len(labels),
+        "mcc": (tp * tn - fp * fn) / math.sqrt(float((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))),
+        "f1_macro": (2 * tp / (2 * tp + fp + fn) + 2 * tn / (2 * tn + fp + fn)) / 2,
+        "precision_macro": (tp / (tp + fp) + tn / (tn + fn)) / 2,
+        "recall_macro": (tp / (tp + fn) + tn / (tn + fp)) / 2,
+        "auroc": brute_auc(labels == 1, p1),
+        "brier": 2 * ((p1 - labels) ** 2).mean(),
+        "off_label_mass": 0.1,
+    }
+    assert {key: got[key] for key in expected} == pytest.approx(expected, abs=1e-12)
+    assert got["confusion"] == [[tn, fp], [fn, tp]]
+    assert got["n"] == 400 and got["unparsable"] == 0 and got["status"] == "completed"
+
+
+def test_three_classes_are_macro_averaged():
+    labels, scores = draw(3)
+    got = metrics.from_log_probabilities(labels.tolist(), scores)
+    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    areas = [brute_auc(labels == c, probabilities[:, c]) for c in range(3)]
+    assert got["auroc"] == pytest.approx(np.mean(areas), abs=1e-12)
+    # Gorodkin 2004: MCC as a correlation of indicator matrices.
+    x, y = np.eye(3)[labels], np.eye(3)[scores.argmax(axis=1)]
+    covariance = lambda a, b: ((a - a.mean(0)) * (b - b.mean(0))).sum()  # noqa: E731
+    mcc = covariance(x, y) / math.sqrt(covariance(x, x) * covariance(y, y))
+    assert got["mcc"] == pytest.approx(mcc, abs=1e-12)
+
+
+def test_a_class_that_no_item_has_is_in_no_mean():
+    got = metrics.from_predictions([0, 0, 1, 1], [0, 0, 1, 1], 3)
+    assert [got[key] for key in ("f1_macro", "precision_macro", "recall_macro")] == [1, 1, 1]
+    truth, guess = [0, 0, 1, 1, 1], [0, 2, 1, 1, 0]
+    paired = inference.differences_and_covariance(np.array([guess]), np.array([truth]), np.array(truth), "f1_macro")
+    assert metrics.from_predictions(truth, guess, 3)["f1_macro"] - 1 == pytest.approx(paired[0][0], abs=1e-12)
+
+
+def test_calibration_error_by_hand():
+    confidence = np.array([0.95, 0.97, 0.55, 0.56])
+    correct = np.array([True, False, True, True])
+    # One bin from 14/15 up: accuracy .5, confidence .96. One from 8/15 up: accuracy 1, confidence .555.
+    expected = 0.5 * abs(0.5 - 0.96) + 0.5 * abs(1 - 0.555)
+    assert metrics.expected_calibration_error(confidence, correct) == pytest.approx(expected)
+
+
+def test_an_unparsable_answer_is_wrong_and_no_class():
+    got = metrics.from_predictions([0, 0, 1, 1], [0, None, 1, None], 2)
+    assert got["accuracy"] == 0.5 and got["unparsable"] == 2
+    assert got["confusion"] == [[1, 0], [0, 1]]
+    assert got["recall_macro"] == 0.5 and got["precision_macro"] == 1.0
+    assert got["auroc"] is None and got["brier"] is None
+    # Counted as "non-promoter", as the original did, the second item would have been right.
+    assert got["accuracy"] < metrics.from_predictions([0, 0, 1, 1], [0, 0, 1, 0], 2)["accuracy"]
+
+
+def test_one_class_in_the_labels_withholds_ranking_metrics():
+    got = metrics.from_log_probabilities([1, 1, 1], np.log(np.full((3, 2), 0.5)))
+    assert got["auroc"] is None and got["auprc"] is None
+    # 0 ÷ 0: no score that could be ranked with others.
+    assert got["mcc"] is None
+    assert got["accuracy"] == 0.0 and got["f1_macro"] == 0.0
+    assert metrics.from_confusion(np.array([[3, 1], [0, 0]]))["mcc"] is None
+    assert metrics.from_confusion(np.array([[3, 0], [1, 0]]))["mcc"] == 0.0
+
+
+def test_a_diverged_run_has_no_metric():
+    assert all(metrics.diverged()[key] is None for key in metrics.METRICS)
+
+
+def test_predictions_files(tmp_path):
+    write_predictions(tmp_path / "p.tsv", [1, 0], np.array([[-2.0, -0.5], [-0.25, -3.0]]), 2)
+    assert (tmp_path / "p.tsv").read_text().splitlines() == [
+        "id\tlabel\tpredicted\tlogp_0\tlogp_1",
+        "0\t1\t1\t-2\t-0.5",
+        "1\t0\t0\t-0.25\t-3",
+    ]
+    write_answers(tmp_path / "a.tsv", [1, 0], [None, 0], ["dnon-\tpromoter\n", "Non-promoter"])
+    assert (tmp_path / "a.tsv").read_text().splitlines()[1:] == ["0\t1\t\tdnon- promoter", "1\t0\t0\tNon-promoter"]

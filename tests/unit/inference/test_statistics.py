@@ -1,0 +1,401 @@
+"""Intervals, tests and verdicts against independent implementations, and against truths that are known."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics
+
+import interval_calibration
+from dnatune import inference
+from dnatune.errors import ConfigurationError
+
+SCORES = {
+    "mcc": metrics.matthews_corrcoef,
+    "f1_macro": lambda truth, guess, **options: metrics.f1_score(truth, guess, average="macro", **options),
+    "auroc": metrics.roc_auc_score,
+}
+
+
+def labelled(classes=3, seeds=3, items=60, seed=0):
+    """Draw the classes of items and two methods' noisy answers [seeds, items]."""
+    generator = np.random.default_rng(seed)
+    # Class 0 is twice as frequent as the others: with even classes some terms of the derivatives vanish.
+    truth = np.arange(items) % (classes + 1) % classes
+    wrong = generator.random((2, seeds, items)) < [[[0.25]], [[0.4]]]
+    first, second = np.where(wrong, generator.integers(0, classes, (2, seeds, items)), truth)
+    return first, second, truth
+
+
+def scored(seeds=3, items=60, seed=0):
+    """Draw the classes of items and two methods' scores with ties [seeds, items]."""
+    generator = np.random.default_rng(seed)
+    truth = np.arange(items) % 3 // 2
+    first, second = np.round(generator.normal(size=(2, seeds, items)) + truth, 1)
+    return first, second, truth
+
+
+def known(estimate, seed_variance, item_variance, seeds=5, items=5920, metric="mcc"):
+    """Return a comparison with chosen numbers, as if it had been measured."""
+    interval = inference.Interval(estimate, None, None, 0.95)
+    blank = inference.PairedDifference(metric, seeds, items, (), interval, 1.0, seed_variance, item_variance)
+    return inference.PairedDifference(
+        metric, seeds, items, (), blank.interval_at(0.95), 1.0, seed_variance, item_variance
+    )
+
+
+def test_interval_over_seeds_is_student_s():
+    values = [0.61, 0.66, 0.58, 0.63]
+    oracle = stats.ttest_1samp(values, 0).confidence_interval(0.9)
+    got = inference.seed_interval(values, 0.9)
+    assert (got.estimate, got.low, got.high) == pytest.approx((0.62, oracle.low, oracle.high), abs=1e-12)
+    assert got.level == 0.9 and got.reason is None
+
+
+@pytest.mark.parametrize(
+    ("values", "reason", "estimate"),
+    [
+        ([], "there are none", None),
+        ([0.5], "there is 1", 0.5),
+        ([0.5, 0.6], "there are 2", 0.55),
+        ([0.5, 0.6, math.nan], "not a finite number", None),
+        ([0.5, 0.6, math.inf], "not a finite number", None),
+        ([0.7, 0.7, 0.7], "all 3 seeds give the same value", 0.7),
+        # 0.1 + 0.2 is not 0.3 in binary, and a width of 1e-16 would be a pretence.
+        ([0.3, 0.1 + 0.2, 0.3], "all 3 seeds give the same value", 0.3),
+        ([[0.5, 0.6], [0.7, 0.8]], "one value a seed", None),
+    ],
+)
+def test_interval_over_seeds_is_refused_with_a_reason(values, reason, estimate):
+    got = inference.seed_interval(values)
+    assert reason in got.reason and got.low is None and got.high is None
+    assert got.estimate == (None if estimate is None else pytest.approx(estimate))
+
+
+@pytest.mark.parametrize("metric", inference.DIFFERENCE_METRICS)
+def test_differences_are_those_of_scikit_learn(metric):
+    first, second, truth = scored() if metric == "auroc" else labelled()
+    got = inference.paired_difference(first, second, truth, metric)
+    score = SCORES[metric]
+    expected = [score(truth, a) - score(truth, b) for a, b in zip(first, second, strict=True)]
+    assert got.differences == pytest.approx(expected, abs=1e-12)
+    assert got.interval.estimate == pytest.approx(np.mean(expected), abs=1e-12)
+    assert (got.seeds, got.items) == (3, 60)
+
+
+def test_an_unreadable_answer_is_a_class_of_its_own():
+    first, second, truth = labelled(classes=2)
+    first[0, :5] = 2
+    expected = metrics.matthews_corrcoef(truth, first[0]) - metrics.matthews_corrcoef(truth, second[0])
+    assert inference.paired_difference(first, second, truth).differences[0] == pytest.approx(expected, abs=1e-12)
+    # Macro F1 is the mean over the classes that there are, not over the one that stands for no answer.
+    score = [metrics.f1_score(truth, x[0], average="macro", labels=[0, 1]) for x in (first, second)]
+    got = inference.paired_difference(first, second, truth, "f1_macro").differences[0]
+    assert got == pytest.approx(score[0] - score[1], abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["mcc", "f1_macro"])
+def test_item_covariance_is_that_of_scikit_learn_s_derivatives(metric):
+    """An item's influence is the derivative of the metric by its weight, times the number of items."""
+    first, second, truth = labelled(classes=3, seeds=2)
+    items, step = len(truth), 1e-4
+    influence = np.empty((2, items))
+    for seed, item in itertools.product(range(2), range(items)):
+        slopes = []
+        for labels in (first[seed], second[seed]):
+            weights = np.ones((2, items))
+            weights[:, item] += (step, -step)
+            up, down = (SCORES[metric](truth, labels, sample_weight=row) for row in weights)
+            slopes.append((up - down) / (2 * step) * items)
+        influence[seed, item] = slopes[0] - slopes[1]
+    _, got, reason = inference.differences_and_covariance(first, second, truth, metric)
+    # Central differences of step h err by h², here 1e-8.
+    assert reason is None and got == pytest.approx(np.cov(influence) / items, rel=1e-5)
+
+
+@pytest.mark.parametrize("metric", inference.DIFFERENCE_METRICS)
+def test_item_covariance_agrees_with_the_jackknife(metric):
+    first, second, truth = scored(items=300) if metric == "auroc" else labelled(items=300)
+    items = len(truth)
+    left_out = np.empty((3, items))
+    for item in range(items):
+        kept = np.arange(items) != item
+        left_out[:, item] = inference.differences_and_covariance(first[:, kept], second[:, kept], truth[kept], metric)[
+            0
+        ]
+    jackknife = np.cov(left_out) * (items - 1) ** 2 / items
+    _, got, _ = inference.differences_and_covariance(first, second, truth, metric)
+    # The two differ by terms of the order 1/items of the variance.
+    assert got == pytest.approx(jackknife, abs=3 / items * jackknife.max())
+
+
+def test_auroc_covariance_is_delong_s_by_brute_force():
+    first, second, truth = scored(seeds=2)
+
+    def placements(scores):
+        wins = [[(p > q) + (p == q) / 2 for q in scores[truth == 0]] for p in scores[truth == 1]]
+        return np.mean(wins, axis=1), np.mean(wins, axis=0)
+
+    gaps = [
+        [x - y for x, y in zip(placements(a), placements(b), strict=True)] for a, b in zip(first, second, strict=True)
+    ]
+    positive, negative = (np.stack([gap[part] for gap in gaps]) for part in (0, 1))
+    expected = np.cov(positive) / positive.shape[1] + np.cov(negative) / negative.shape[1]
+    _, got, _ = inference.differences_and_covariance(first, second, truth, "auroc")
+    assert got == pytest.approx(expected, rel=1e-12)
+
+
+def test_auroc_variance_is_that_of_another_implementation():
+    index = np.arange(40)
+    truth = (index * 7 % 10 < 4).astype(int)
+    first, second = truth + index * 13 % 17 / 10, truth * 0.8 + index * 11 % 19 / 12
+    difference, covariance, _ = inference.differences_and_covariance(first[None], second[None], truth, "auroc")
+    # Delong_test of MLstatkit 0.1.91 on these scores: AUCs 0.96484375 and 0.83072917, |z| and variance as below.
+    assert difference[0] == pytest.approx(0.96484375 - 0.8307291666666665, abs=1e-12)
+    assert covariance[0, 0] == pytest.approx(0.003689874965403583, rel=1e-12)
+    assert difference[0] / math.sqrt(covariance[0, 0]) == pytest.approx(2.2078531282309957, rel=1e-12)
+
+
+def test_log_probabilities_stand_for_labels_and_scores():
+    generator = np.random.default_rng(1)
+    raw = generator.normal(size=(2, 3, 80, 2))
+    truth = np.arange(80) % 2
+    raw[..., 1] += 2 * truth - 1
+    labels, score = raw.argmax(axis=3), 1 / (1 + np.exp(raw[..., 0] - raw[..., 1]))
+    for metric, plain in (("mcc", labels), ("auroc", score)):
+        got, expected = (inference.paired_difference(*x, truth, metric) for x in (raw, plain))
+        assert got.differences == pytest.approx(expected.differences, abs=1e-12)
+        assert got.item_variance == pytest.approx(expected.item_variance, rel=1e-9)
+
+
+def test_without_shared_item_noise_it_is_the_paired_t_test():
+    # Errors drawn anew for each seed have no covariance; in this draw its estimate is below 0, and counts as 0.
+    first, second, truth = labelled(classes=2, seeds=5, items=400, seed=1)
+    got = inference.paired_difference(first, second, truth)
+    assert got.item_variance == 0
+    scores = [[metrics.matthews_corrcoef(truth, row) for row in method] for method in (first, second)]
+    oracle = stats.ttest_rel(*scores)
+    limits = oracle.confidence_interval(0.95)
+    assert got.p_value == pytest.approx(oracle.pvalue, rel=1e-9)
+    assert (got.interval.low, got.interval.high) == pytest.approx((limits.low, limits.high), rel=1e-9)
+
+
+def test_without_seed_noise_it_is_the_test_over_items():
+    assert inference.half_width(0.0, 4e-4, 5, 613, 0.05) == pytest.approx(stats.t.isf(0.025, 612) * 0.02, rel=1e-12)
+
+
+def test_p_value_and_interval_say_the_same():
+    first, second, truth = interval_calibration.simulate(
+        interval_calibration.Cell("mcc", 0.05, 613, "high", 5, 0.02), np.random.default_rng(3)
+    )
+    got = inference.paired_difference(first, second, truth)
+    assert got.item_variance > 0
+    touching = got.interval_at(1 - got.p_value)
+    assert touching.low == pytest.approx(0, abs=1e-9)
+
+
+def test_swapping_methods_and_shuffling_items_change_nothing_else():
+    first, second, truth = labelled(seeds=4)
+    order = np.random.default_rng(0).permutation(len(truth))
+    there = inference.paired_difference(first, second, truth)
+    back = inference.paired_difference(second[:, order], first[:, order], truth[order])
+    assert back.p_value == pytest.approx(there.p_value, rel=1e-9)
+    assert (back.interval.low, back.interval.high) == pytest.approx((-there.interval.high, -there.interval.low))
+
+
+def test_items_are_counted_once():
+    """The variance of the mean difference over repeated experiments is what the components add up to."""
+    cell = interval_calibration.Cell("mcc", 0.0, 613, "moderate", 3, 0.005)
+    generator = np.random.default_rng(0)
+    found = [
+        inference.differences_and_covariance(*interval_calibration.simulate(cell, generator), "mcc")
+        for _ in range(2_000)
+    ]
+    differences, covariance = np.stack([d for d, _, _ in found]), np.stack([c for _, c, _ in found])
+    actual = differences.mean(axis=1).var()
+    of_seeds, of_items = inference.variance_components(differences, covariance)
+    # A variance from 2,000 draws has a relative standard error of √(2/2000) = 3.2 %; this is three of them.
+    assert (of_seeds / 3 + of_items).mean() == pytest.approx(actual, rel=0.1)
+    # Adding the items' whole variance would count twice what they do to each seed apart.
+    assert (of_seeds / 3 + covariance.mean(axis=(1, 2))).mean() > 1.25 * actual
+
+
+@pytest.mark.parametrize(
+    ("metric", "base", "prevalence"),
+    [("mcc", 0.65, 0.5), ("mcc", 0.65, 0.1), ("auroc", 0.85, 0.1), ("f1_macro", 0.8, 0.5)],
+)
+def test_simulated_runs_have_the_metric_they_are_said_to_have(metric, base, prevalence):
+    cell = interval_calibration.Cell(metric, 0.05, 200_000, "high", 3, 0.0, base, prevalence)
+    first, second, truth = interval_calibration.simulate(cell, np.random.default_rng(0))
+    score = SCORES[metric]
+    values = [[score(truth, row) for row in method] for method in (first, second)]
+    # Items give the mean difference a standard error of .002 at most, and seeds give each mean one of .01/√3.
+    assert np.mean(values[0]) - np.mean(values[1]) == pytest.approx(0.05, abs=0.006)
+    assert np.mean(values) == pytest.approx(base, abs=0.02)
+
+
+def test_tables_print_what_was_counted():
+    cell = interval_calibration.Cell("mcc", 0.05, 613, "high", 5, 0.02)
+    coverage = dict.fromkeys(interval_calibration.CONSTRUCTIONS, 0.9) | {"combined": 0.96}
+    outcome = interval_calibration.Outcome(
+        cell, 2_000, 3, coverage, dict.fromkeys(interval_calibration.CONSTRUCTIONS, 0.1), 0.62, 0.63
+    )
+    assert (
+        interval_calibration.overview([outcome]).splitlines()[-1] == "| 0.05 | 613 | high | 5 | 0.960 (0.620, 0.630) |"
+    )
+    # Of 200 true 95 % intervals, each counted over 2,000 replications, one stays below .937.
+    assert "| paired t | 0.900 | 0.900 | 1 of 1 | 1.00 |" in interval_calibration.summary([outcome])
+    assert "cells below 0.937" in interval_calibration.summary([outcome])
+    assert interval_calibration.table([outcome]).endswith("| 0.1000 | 0.620 | 0.630 | 3 |")
+
+
+NULL_CELLS = [
+    interval_calibration.Cell("mcc", 0.0, 613, "high", 3, 0.0),
+    interval_calibration.Cell("mcc", 0.0, 613, "moderate", 5, 0.05),
+    interval_calibration.Cell("mcc", 0.0, 5920, "high", 3, 0.005),
+    interval_calibration.Cell("auroc", 0.0, 613, "moderate", 5, 0.02, base=0.85),
+    interval_calibration.Cell("f1_macro", 0.0, 613, "high", 3, 0.005, base=0.8),
+]
+
+
+@pytest.mark.parametrize("cell", NULL_CELLS, ids=lambda cell: f"{cell.metric}-{cell.items}-{cell.seeds}-{cell.seed_sd}")
+def test_intervals_hold_the_truth_as_often_as_they_say(cell):
+    outcome = interval_calibration.run_cell(cell, 600, np.random.default_rng(7))
+    assert outcome.refused == 0
+    least = interval_calibration.lowest_expected(600)
+    assert outcome.coverage["combined"] >= least
+    # Without a difference, covering 0 and not rejecting are the same.
+    assert outcome.found == pytest.approx(1 - outcome.coverage["combined"], abs=1e-12)
+    # Five seeds cannot be resampled into their own uncertainty.
+    assert outcome.coverage["bootstrap seeds"] < least
+
+
+@pytest.mark.parametrize("seed_sd", [0.005, 0.05])
+def test_one_of_two_equal_methods_is_called_better_in_one_comparison_of_twenty_at_most(seed_sd):
+    """A thousand comparisons with little seed noise and a thousand with much, by their verdicts."""
+    cell, generator = interval_calibration.Cell("mcc", 0.0, 613, "high", 5, seed_sd), np.random.default_rng(13)
+    decided = 0
+    for _ in range(1_000):
+        found = inference.paired_difference(*interval_calibration.simulate(cell, generator), "mcc")
+        decided += inference.verdict(found, 0.01, found.p_value).word in ("better", "worse")
+    # The 99.9 % bound of a share of 1,000 that is .05 in truth.
+    assert decided / 1_000 <= 0.05 + 3.1 * math.sqrt(0.05 * 0.95 / 1_000)
+
+
+def test_seeds_alone_or_items_alone_do_not_do():
+    """Each of the simpler constructions fails where the noise that it leaves out is the larger."""
+    least = interval_calibration.lowest_expected(600)
+    items_rule = interval_calibration.Cell("mcc", 0.0, 613, "moderate", 10, 0.0)
+    assert interval_calibration.run_cell(items_rule, 600, np.random.default_rng(8)).coverage["paired t"] < least
+    seeds_rule = interval_calibration.Cell("mcc", 0.0, 613, "high", 5, 0.05)
+    assert interval_calibration.run_cell(seeds_rule, 600, np.random.default_rng(9)).coverage["items"] < least
+
+
+def test_the_quantile_of_one_t_covers_too_little_with_three_seeds():
+    """Normal data with items' variance a fifth of the seeds': Satterthwaite's degrees of freedom against the bound."""
+    generator, size, seeds = np.random.default_rng(0), 40_000, 3
+    item_variance = 0.2 / seeds
+    mean = generator.normal(size=size) * math.sqrt(1 / seeds + item_variance)
+    seed_variance = generator.chisquare(seeds - 1, size) / (seeds - 1)
+    total = seed_variance / seeds + item_variance
+    degrees = total**2 / ((seed_variance / seeds) ** 2 / (seeds - 1))
+    usual = np.mean(np.abs(mean) <= stats.t.isf(0.025, degrees) * np.sqrt(total))
+    bound = np.mean(np.abs(mean) <= inference.half_width(seed_variance, item_variance, seeds, 100_000, 0.05))
+    # The standard error of a coverage of .95 is .0011 here.
+    assert usual < 0.935 and bound > 0.95
+
+
+def test_power_agrees_with_simulation():
+    cell = interval_calibration.Cell("mcc", 0.05, 5920, "moderate", 5, 0.05)
+    outcome = interval_calibration.run_cell(cell, 600, np.random.default_rng(11))
+    assert 0.2 < outcome.predicted < 0.8
+    # The 99 % bound of a share of 600.
+    allowed = 2.58 * math.sqrt(outcome.predicted * (1 - outcome.predicted) / 600)
+    assert outcome.found == pytest.approx(outcome.predicted, abs=allowed)
+
+
+def test_power_without_items_is_that_of_the_t_test():
+    shift = 0.05 / math.sqrt(0.03**2 / 5)
+    limit = stats.t.isf(0.025, 4)
+    oracle = stats.nct.sf(limit, 4, shift) + stats.nct.cdf(-limit, 4, shift)
+    # The average over 2,000 equally likely variances errs by less than their share of 5e-4 each.
+    assert inference.power_of_difference(0.05, 0.03**2, 0.0, 5, 5920) == pytest.approx(oracle, abs=1e-4)
+    assert inference.power_of_difference(0.0, 0.03**2, 0.0, 5, 5920) == pytest.approx(0.05, abs=1e-4)
+    # The normal distribution against the quantile of t with 5,919 degrees of freedom.
+    assert inference.power_of_difference(0.0, 0.0, 1e-4, 5, 5920) == pytest.approx(0.05, abs=1e-4)
+
+
+def degenerate():
+    first, second, truth = labelled(classes=2, seeds=3, items=60)
+    scores_a, scores_b, score_truth = scored()
+    constant, missing = first.copy(), scores_a.copy()
+    constant[1] = 1
+    missing[0, 0] = math.nan
+    return {
+        "one seed": (first[:1], second[:1], truth, "mcc", "there is 1"),
+        "no seed": (first[:0], second[:0], truth, "mcc", "no runs"),
+        "no items": (first[:, :0], second[:, :0], truth[:0], "mcc", "one class"),
+        "other seeds": (first, second[:2], truth, "mcc", "cannot be paired"),
+        "other items": (first, second[:, :50], truth, "mcc", "do not fit"),
+        "one row": (first[0], second[0], truth, "mcc", "are not [seeds, items]"),
+        "constant labels": (constant, second, truth, "mcc", "run 2 of the first method answers every item alike"),
+        "constant labels, f1": (second, constant, truth, "f1_macro", "run 2 of the second method"),
+        "constant scores": (np.zeros((3, 60)), scores_b, score_truth, "auroc", "run 1 of the first method"),
+        "one class": (first, second, np.zeros(60), "mcc", "one class"),
+        "one class, scores": (scores_a, scores_b, np.ones(60), "auroc", "one class"),
+        "one positive": (scores_a, scores_b, np.arange(60) == 7, "auroc", "two test items of each class"),
+        "three classes": (scores_a, scores_b, np.arange(60) % 3, "auroc", "two classes"),
+        "three scores": (np.zeros((3, 60, 3)), np.zeros((3, 60, 3)), truth, "auroc", "two classes, not 3"),
+        "NaN": (missing, scores_b, score_truth, "auroc", "not a number"),
+        "infinite": (np.full((3, 60, 2), -math.inf), np.zeros((3, 60, 2)), truth, "auroc", "finite log-probability"),
+        "one log-probability": (np.zeros((3, 60, 1)), np.zeros((3, 60, 1)), truth, "mcc", "only one class"),
+        "text": (np.full((3, 60), "yes"), second, truth, "mcc", "not a number"),
+        "scores for labels": (scores_a, scores_b, score_truth, "mcc", "class labels, not scores"),
+        "a method with itself": (first, first, truth, "mcc", "all 3 seeds give the same value"),
+        "one run thrice": (first[[0, 0, 0]], second[[0, 0, 0]], truth, "mcc", "all 3 seeds give the same value"),
+    }
+
+
+@pytest.mark.parametrize("case", degenerate())
+@pytest.mark.filterwarnings("error")
+def test_degenerate_input_gets_a_reason_and_no_verdict(case):
+    *arrays, metric, reason = degenerate()[case]
+    got = inference.paired_difference(*arrays, metric)
+    assert reason in got.interval.reason
+    assert (got.interval.low, got.interval.high, got.p_value) == (None, None, None)
+    assert got.interval_at(0.9).low is None
+    result = inference.verdict(got, 0.01, got.p_value)
+    assert result.word == "inconclusive" and reason in result.sentence
+    # A p-value from elsewhere does not make up for it.
+    assert inference.verdict(got, 0.01, 0.001).word == "inconclusive"
+    needed = inference.seeds_needed(got, 0.02)
+    assert needed.seeds is None and reason in needed.sentence
+
+
+def test_a_lost_run_still_counts_in_the_estimate():
+    first, second, truth, metric, _ = degenerate()["constant labels"]
+    got = inference.paired_difference(first, second, truth, metric)
+    expected = [
+        metrics.matthews_corrcoef(truth, a) - metrics.matthews_corrcoef(truth, b)
+        for a, b in zip(first, second, strict=True)
+    ]
+    assert got.interval.estimate == pytest.approx(np.mean(expected), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: inference.seed_interval([1, 2, 3], 95), "confidence level of 95"),
+        (lambda: inference.effect_size([1, 2, 3], [1, 2, 4], 0.4), "confidence level of 0.4"),
+        (lambda: inference.paired_difference([[1]], [[1]], [1], "recall"), "mcc, f1_macro, auroc"),
+        (lambda: inference.verdict(known(0, 1, 1), 0, 1), "equivalence margin of 0"),
+        (lambda: inference.seeds_needed(known(0, 1, 1), 0), "true difference of 0"),
+        (lambda: inference.seeds_needed(known(0, 1, 1), 0.1, 80), "power of 80"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_errors(call, words):
+    with pytest.raises(ConfigurationError) as error:
+        call()
+    assert words in str(error.value)

@@ -1,0 +1,263 @@
+"""Ranks start, meet and fail with the message of the first to fail."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dnatune import errors
+from dnatune.errors import ModelError, RunError
+from dnatune.launch import launcher as launching
+from dnatune.launch import process_group
+from samples import ROOT
+
+PREAMBLE = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT / "workflow")!r})
+from dnatune.errors import ModelError, run_script
+rank = int(os.environ["RANK"])
+"""
+
+#: A rank writes down its process number, ended by a full stop, and waits.
+NOTED = "import time\nwith open({}, 'w') as file:\n    file.write(str(os.getpid()) + '.')\ntime.sleep(60)\n"
+
+
+def script(tmp_path, body):
+    path = tmp_path / "rank.py"
+    path.write_text(PREAMBLE + body)
+    return path
+
+
+def launch(path, ranks):
+    command = [sys.executable, "-m", "dnatune", "launch", "--ranks", str(ranks), path]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_the_first_failure_is_told_once_with_its_exit_status(tmp_path):
+    done = launch(
+        script(
+            tmp_path,
+            """
+def main():
+    if rank == 1:
+        raise ModelError("the model is odd", where="model/", fix="take another")
+    import time
+    time.sleep(60)
+run_script(main)
+""",
+        ),
+        2,
+    )
+    assert done.returncode == ModelError.exit_status
+    assert done.stderr.count("the model is odd") == 1
+    assert "where: model/" in done.stderr and "to do: take another" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_killed_rank_is_told(tmp_path):
+    done = launch(script(tmp_path, "import signal\nos.kill(os.getpid(), signal.SIGKILL)\n"), 1)
+    assert done.returncode == RunError.exit_status
+    assert "ended by signal 9" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_launcher_that_is_told_to_end_takes_its_ranks_along(tmp_path):
+    body = NOTED.format(repr(str(tmp_path / "pid")))
+    command = [sys.executable, "-m", "dnatune", "launch", "--ranks", "1", script(tmp_path, body)]
+    launcher = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = number_in(tmp_path / "pid")
+    launcher.terminate()
+    said = launcher.communicate(timeout=60)[1]
+    assert launcher.returncode == RunError.exit_status
+    assert "told to end by signal 15" in said and "Traceback" not in said
+    assert ended(process)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def number_in(path):
+    """Return the process number that is written to a file, once it is there."""
+    deadline = time.monotonic() + 60
+    while not (path.exists() and path.read_text().endswith(".")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return int(path.read_text().rstrip("."))
+
+
+def ended(process):
+    """Tell whether a process has ended; nobody may have asked for its exit status yet."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def assert_ends(process):
+    deadline = time.monotonic() + 5
+    while not ended(process):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends them")
+def test_ranks_end_with_a_launcher_that_is_killed(tmp_path):
+    """Its lock counts as free from then on."""
+    body = "from dnatune.launch import process_group as ranks\nranks.join_scorers()\n" + NOTED.format(
+        repr(str(tmp_path / "pid"))
+    )
+    command = [sys.executable, "-m", "dnatune", "launch", "--ranks", "1", script(tmp_path, body)]
+    launcher = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = number_in(tmp_path / "pid")
+    launcher.kill()
+    launcher.wait()
+    assert_ends(process)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends it")
+def test_srun_ends_with_a_launcher_that_is_killed(tmp_path, monkeypatch):
+    program(tmp_path, monkeypatch, "srun", f"printf '%s.' $$ > {tmp_path}/pid\nexec sleep 60")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    command = [sys.executable, "-m", "dnatune", "launch", "--nodes", "2", "--ranks", "1"]
+    launcher = subprocess.Popen([*command, "--state", tmp_path / "state", "finetune"], stderr=subprocess.DEVNULL)
+    process = number_in(tmp_path / "pid")
+    launcher.kill()
+    launcher.wait()
+    assert_ends(process)
+
+
+def program(tmp_path, monkeypatch, name, body):
+    """Put a shell script in the place of one of Slurm's programs."""
+    path = tmp_path / "bin" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
+
+
+def test_an_exit_status_is_passed_on(tmp_path):
+    done = launch(script(tmp_path, "sys.exit(77)\n"), 1)
+    assert done.returncode == 77
+
+
+def test_every_rank_runs_with_its_place(tmp_path):
+    body = f"open({str(tmp_path)!r} + f'/{{rank}}-of-' + os.environ['WORLD_SIZE'], 'w').close()\n"
+    assert launch(script(tmp_path, body), 3).returncode == 0
+    assert sorted(path.name for path in tmp_path.glob("*-of-*")) == ["0-of-3", "1-of-3", "2-of-3"]
+
+
+def test_a_process_that_another_launcher_started_is_told_how(monkeypatch):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "DNATUNE_LAUNCHER": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RunError, match="not started as a rank") as caught:
+        process_group.join(10)
+    assert "dnatune launch" in caught.value.fix
+
+
+def test_variables_of_another_launcher_neither_divide_the_work_nor_take_the_message(monkeypatch, tmp_path, capsys):
+    foreign = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    taken = tmp_path / "taken.json"
+    for name, value in {**foreign, "TORCHELASTIC_ERROR_FILE": taken, "DNATUNE_OUTCOME_FILE": taken}.items():
+        monkeypatch.setenv(name, str(value))
+    assert process_group.join_scorers() == process_group.Rank(0, 1, process_group.join_scorers().device)
+    assert process_group.is_first()
+
+    def fails():
+        raise ModelError("the model is odd")
+
+    with pytest.raises(SystemExit):
+        errors.run_script(fails)
+    assert "the model is odd" in capsys.readouterr().err and not taken.exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"CUDA_VISIBLE_DEVICES": "0,1"}, None),
+        ({"CUDA_VISIBLE_DEVICES": "1"}, None),
+        ({"CUDA_VISIBLE_DEVICES": "0", "DNATUNE_DEVICE": "cpu"}, False),
+        ({"CUDA_VISIBLE_DEVICES": ""}, False),
+        ({"CUDA_VISIBLE_DEVICES": "-1"}, False),
+    ],
+)
+def test_gpus_that_torch_cannot_use_are_not_passed_over(monkeypatch, environment, expected):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("CUDA_VISIBLE_DEVICES", "DNATUNE_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if expected is None:
+        with pytest.raises(RunError, match=r"given the GPUs [01,]+(?s:.*)TORCH_INDEX"):
+            process_group.sees_gpu()
+    else:
+        assert process_group.sees_gpu() is expected
+
+
+@pytest.mark.parametrize("cpus", [None, 8])
+def test_the_ranks_of_a_job_share_its_cores(monkeypatch, tmp_path, cpus):
+    """Snakemake gives each process of a job the threads of all."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"{PREAMBLE}\nopen(sys.argv[1] + str(rank), 'w').write(' '.join(os.environ[n] for n in "
+        "('OMP_NUM_THREADS', 'MKL_NUM_THREADS')))\n"
+    )
+    launching.start_ranks([str(script), str(tmp_path / "found")], 2, cpus)
+    each = str(max(1, (cpus or len(os.sched_getaffinity(0))) // 2))
+    assert [(tmp_path / f"found{rank}").read_text() for rank in (0, 1)] == [f"{each} {each}"] * 2
+
+
+def test_ranks_that_have_not_met_are_told_what_meets(tmp_path, monkeypatch):
+    """Nobody listens at the address; the interface of the ranks' traffic has no part in it."""
+    body = """
+from dnatune.launch import process_group as ranks
+ranks._MEETING_SECONDS = 1
+run_script(ranks.join_scorers)
+"""
+    node = launching.Node(1, 2, "127.0.0.1", "127.0.0.1", free_port(), "77")
+    monkeypatch.setenv(process_group.MEETING_SECRET, "secret")
+    with pytest.raises(RunError, match="rank 1 of 2 has not met the others") as caught:
+        launching.start_ranks([str(script(tmp_path, body))], 1, 1, node)
+    assert caught.value.where == f"127.0.0.1:{node.port}"
+    assert "NodeAddr" in caught.value.fix and "network_interface" not in caught.value.fix
+
+
+@pytest.mark.parametrize("refusals", [0, 2, 9])
+def test_a_requeue_that_is_refused_is_tried_again_and_told(tmp_path, monkeypatch, caplog, refusals):
+    count = tmp_path / "count"
+    count.touch()
+    body = (
+        f'echo "$@" >> {count}\n[ $(wc -l < {count}) -gt {refusals} ] || {{ echo "controller is busy" >&2; exit 1; }}'
+    )
+    program(tmp_path, monkeypatch, "scontrol", body)
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    slept = []
+    monkeypatch.setattr(launching.time, "sleep", slept.append)
+    launching.requeue()
+    tries = min(refusals + 1, 3)
+    assert count.read_text() == "requeue 77\n" * tries
+    assert caplog.text.count("`scontrol requeue 77` says: controller is busy") == min(refusals, 3)
+    # Slurm gets time to end the job only where it said that it would.
+    assert (launching._REQUEUE_SECONDS in slept) == (refusals < 3)
+    # Waiting for the program to answer is made of shorter ones.
+    assert [seconds for seconds in slept if 1 < seconds < launching._REQUEUE_SECONDS] == [20] * (tries - 1)
+
+
+@pytest.mark.parametrize(
+    ("log", "interrupted"),
+    [
+        ("launcher …\n\ndnatune: Interrupted: the run is saved at step 7\n  to do: nothing\n", True),
+        ("dnatune: Interrupted: saved\n…\ndnatune: RunError: rank 0 ended\n", False),
+        ("it says dnatune: Interrupted: of another\n", False),
+        ("", False),
+    ],
+)
+def test_a_log_tells_a_run_that_was_saved(log, interrupted):
+    assert errors.was_interrupted(log) is interrupted

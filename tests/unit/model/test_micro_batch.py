@@ -1,0 +1,137 @@
+"""The micro-batch that fits: the same on all ranks, whichever of them has least memory."""
+
+import json
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from dnatune.data.prompts import EncodedExamples
+from dnatune.errors import ConfigurationError, RunError
+from dnatune.model import micro_batch
+from dnatune.model.shared_prefix.packing import Rows
+from samples import ROOT
+
+TRAIN = EncodedExamples([], [[4]] * 40, [0] * 40, [[5, 2]])
+TRAINING = {
+    "micro_batch_size": "auto",
+    "gradient_checkpointing": "auto",
+    "global_batch_size": 128,
+    "zero_stage": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("limits", "found", "sizes"),
+    [([60, 60], 50, [50]), ([60, 20], 13, [50, 25, 13]), ([1, 60], 1, [50, 25, 13, 7, 4, 2, 1]), ([0, 60], 0, None)],
+)
+def test_it_halves_until_every_rank_has_room(tmp_path, limits, found, sizes):
+    worker = ROOT / "tests/support/memory_worker.py"
+    command = [
+        sys.executable,
+        "-m",
+        "dnatune",
+        "launch",
+        "--ranks",
+        "2",
+        worker,
+        "--limits",
+        json.dumps(limits),
+        "--folder",
+        tmp_path,
+    ]
+    subprocess.run(list(map(str, command)), check=True, timeout=120, env=_environment())
+    measured = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
+    assert [m["found"] for m in measured] == [found, found]
+    assert measured[0]["sizes"] == measured[1]["sizes"]
+    assert sizes is None or measured[0]["sizes"] == sizes
+    # Trying leaves nothing behind that the first step would add to.
+    assert not any(m["gradient"] for m in measured)
+
+
+def _environment():
+    import os
+
+    return {**os.environ, "PYTHONPATH": str(ROOT / "workflow")}
+
+
+def fit(device="cpu", world=2, train=TRAIN, shared=True, **changes):
+    return micro_batch.choose_micro_batch(
+        {**TRAINING, **changes}, None, nn.Linear(1, 1), train, shared, device, world, 4
+    )
+
+
+class Room(nn.Module):
+    """A model that has memory for so many examples with their activations, and for any number without them."""
+
+    def __init__(self, limit):
+        super().__init__()
+        self.weight, self.limit, self.recomputing = nn.Parameter(torch.ones(())), limit, False
+
+    def get_base_model(self):
+        return self
+
+    def activation_checkpointing_enable(self, _):
+        self.recomputing = True
+
+    def activation_checkpointing_disable(self):
+        self.recomputing = False
+
+    def forward(self, batch):
+        if len(batch) > self.limit and not self.recomputing:
+            raise torch.OutOfMemoryError("no memory is left")
+        return self.weight * torch.ones(len(batch.targets))
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(20, (16, False)), (8, (8, False)), (7, (64, True))])
+def test_activations_are_recomputed_where_a_row_would_be_too_short_without(limit, expected, monkeypatch):
+    """A prefix of 40 tokens behind which 10 stand for each example: 8 examples execute half as much again as many."""
+    monkeypatch.setattr(micro_batch.distributed, "all_reduce", lambda *_, **__: None)
+    monkeypatch.setattr(micro_batch.torch.cuda, "empty_cache", lambda: None)
+    # A device that is no CPU, and holds nothing.
+    train = EncodedExamples([7] * 40, [[4] * 9] * 64, [0] * 64, [[5, 2]])
+    monkeypatch.setattr(micro_batch, "largest_that_fits", partial(_on_cpu, micro_batch.largest_that_fits))
+    room = Room(limit)
+    found = micro_batch.choose_micro_batch({**TRAINING, "zero_stage": 2}, room, room, train, True, "meta", 1, 4)
+    assert (found.micro_batch_size, found.checkpointing) == expected
+
+
+def _on_cpu(search, *arguments):
+    *most, _, reserve = arguments
+    return search(*most, "cpu", reserve)
+
+
+def test_on_a_cpu_auto_is_a_number_and_keeps_activations():
+    assert fit() == micro_batch.Fit(20, checkpointing=False)
+    assert fit(world=1) == micro_batch.Fit(40, checkpointing=False)
+    long = EncodedExamples([7] * 50, [[4] * 98] * 200, [0] * 200, [[5, 2]])
+    assert fit(world=1, train=long) == micro_batch.Fit(40, checkpointing=False)
+    assert fit(world=1, train=long, shared=False) == micro_batch.Fit(27, checkpointing=False)
+    assert fit(micro_batch_size=7, gradient_checkpointing=True) == micro_batch.Fit(7, checkpointing=True)
+
+
+def test_zero_3_on_gpus_needs_numbers():
+    with pytest.raises(ConfigurationError, match="ZeRO 3"):
+        fit(device="cuda:0", zero_stage=3)
+    given = {"micro_batch_size": 3, "gradient_checkpointing": False}
+    assert fit(device="cuda:0", zero_stage=3, **given) == micro_batch.Fit(3, checkpointing=False)
+
+
+def test_zero_shares_what_comes_later_out_over_the_ranks():
+    """An 8B model's adapter and two vocabulary matrices, Adam, eight ranks: of 13 GB three are left on each."""
+    trained = 1_070_000_000
+    assert micro_batch.later_bytes(trained, 0, 8, 2) == trained * (4 + 4 * 3)
+    assert micro_batch.later_bytes(trained, 2, 8, 2) == trained * 4 + -(-trained // 8) * 4 * 3
+    assert micro_batch.later_bytes(trained, 1, 1, None) == trained * (4 + 4 * 6)
+
+
+def test_memory_that_ends_in_training_is_told():
+    with (
+        pytest.raises(RunError, match="32 examples at once") as told,
+        micro_batch.explain_out_of_memory(Rows(True, 32)),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    assert "training.micro_batch_size" in told.value.fix

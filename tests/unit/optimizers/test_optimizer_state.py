@@ -1,0 +1,233 @@
+"""Stages, state and memory of the optimizers, and their clipping."""
+
+import concurrent.futures
+import io
+import math
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dnatune import optimizers
+from dnatune.optimizers import EULER, RK4, TABLEAUX
+from dnatune.optimizers.runge_kutta import RungeKutta
+from optimizer_flow import ALL, SIZE, STAGED, START, build, drive, parameter, reference_runge_kutta, slope, stages_of
+
+# Stages, state, memory
+
+
+@pytest.mark.parametrize("method, hyperparameters", ALL)
+def test_state_is_as_large_as_declared(method, hyperparameters):
+    parameters = [parameter(np.ones(SIZE)), nn.Parameter(torch.ones(4, 5, dtype=torch.float64))]
+    optimizer = build(method, parameters, **hyperparameters)
+    chosen = optimizers.validate(method, {"learning_rate": 0.1, **hyperparameters})
+    declared = optimizers.state_copies(method, chosen) * 8 * (SIZE + 20)
+    for steps in (1, 2):
+        drive(optimizer, parameters, steps * stages_of(method, hyperparameters), lambda point: point)
+        # torch's Adam counts its steps in a 0-d tensor.
+        held = [t for s in optimizer.state.values() for t in s.values() if torch.is_tensor(t) and t.dim()]
+        assert sum(t.numel() * t.element_size() for t in held) == declared
+
+
+def test_heun_and_rk4_keep_two_copies():
+    for method in ("heun", "rk4"):
+        assert optimizers.METHODS[method].state_copies == 2
+
+
+@pytest.mark.parametrize("method, hyperparameters", STAGED)
+def test_state_is_allocated_once(method, hyperparameters):
+    """DeepSpeed keeps views of the state tensors, so new ones would cost memory twice."""
+    theta = parameter()
+    optimizer = build(method, [theta], **hyperparameters)
+    drive(optimizer, [theta], 1)
+    first = dict(optimizer.state[theta])
+    drive(optimizer, [theta], 3 * stages_of(method, hyperparameters))
+    assert optimizer.state[theta].keys() == first.keys()
+    assert all(optimizer.state[theta][name] is tensor for name, tensor in first.items())
+
+
+@pytest.mark.parametrize("method, hyperparameters", STAGED)
+def test_a_step_is_exactly_its_stages(method, hyperparameters):
+    theta = parameter()
+    optimizer = build(method, [theta], **hyperparameters)
+    stages = stages_of(method, hyperparameters)
+    assert optimizer.stages == stages > 1
+    for step in (1, 2, 3):
+        before = optimizer.last_update_norm
+        for stage in range(1, stages):
+            drive(optimizer, [theta], 1)
+            assert optimizer.stage == stage
+            assert optimizer.last_update_norm == before
+        drive(optimizer, [theta], 1)
+        assert optimizer.stage == 0
+        assert optimizer.last_update_norm != before
+        assert optimizer.param_groups[0]["step"] == step
+
+
+@pytest.mark.parametrize("method, hyperparameters", ALL)
+def test_specification_and_class_agree(method, hyperparameters):
+    spec = optimizers.specification(method)
+    chosen = optimizers.validate(method, {"learning_rate": 0.1, **hyperparameters})
+    optimizer = optimizers.build(method, [parameter()], chosen)
+    assert optimizers.stages(method, chosen) == getattr(optimizer, "stages", 1)
+    assert (spec.clipping == "update") == (optimizers.stages(method, chosen) > 1)
+    assert optimizers.engine_clipping(method, 1.5) == (0.0 if spec.clipping == "update" else 1.5)
+    if hasattr(optimizer, "weight_decay_style"):
+        assert spec.weight_decay_style == optimizer.weight_decay_style
+        assert optimizers.state_copies(method, chosen) == optimizer.state_copies
+    assert spec.experimental == (method == "rk4_adam")
+
+
+@pytest.mark.parametrize("method, hyperparameters", ALL)
+def test_declared_weight_decay_style_is_what_happens(method, hyperparameters):
+    """With zero gradients, decoupled decay scales by 1 − hw; coupled decay integrates dθ/dt = −wθ instead."""
+    theta = parameter()
+    optimizer = build(method, [theta], weight_decay=0.5, **hyperparameters)
+    drive(optimizer, [theta], stages_of(method, hyperparameters), torch.zeros_like)
+    if optimizers.specification(method).weight_decay_style == "decoupled" or method.startswith("sgd"):
+        factor = 1 - 0.1 * 0.5
+    else:
+        factor = optimizers.stability_polynomial(method, -0.1 * 0.5, **hyperparameters)
+    np.testing.assert_allclose(theta.detach().numpy(), factor * START, rtol=1e-14)
+
+
+@pytest.mark.parametrize("method, hyperparameters", STAGED)
+def test_flat_shards_step_like_separate_tensors(method, hyperparameters):
+    flat = parameter()
+    separate = [nn.Parameter(flat.detach()[:4].clone().view(2, 2)), nn.Parameter(flat.detach()[4:].clone())]
+    calls = 3 * stages_of(method, hyperparameters)
+    settings = {"weight_decay": 0.1, **hyperparameters}
+    drive(build(method, [flat], 0.4, **settings), [flat], calls)
+    drive(build(method, separate, 0.4, **settings), separate, calls)
+    joined = torch.cat([p.detach().flatten() for p in separate])
+    # The norm adds its terms in another order; one bit of it is all that may differ.
+    torch.testing.assert_close(joined, flat.detach(), rtol=1e-14, atol=1e-15)
+
+
+@pytest.mark.parametrize("method, hyperparameters", STAGED)
+def test_state_at_a_boundary_is_not_read(method, hyperparameters):
+    thetas = [parameter(), parameter()]
+    built = [build(method, [theta], **hyperparameters) for theta in thetas]
+    stages = stages_of(method, hyperparameters)
+    for optimizer, theta in zip(built, thetas, strict=True):
+        drive(optimizer, [theta], stages)
+    for name, tensor in built[1].state[thetas[1]].items():
+        if name != "second_moment":
+            tensor.fill_(math.nan)
+    for optimizer, theta in zip(built, thetas, strict=True):
+        drive(optimizer, [theta], stages)
+    assert torch.equal(*thetas)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("method, hyperparameters", STAGED)
+def test_a_resumed_step_is_bitwise_the_uninterrupted_one(method, hyperparameters, dtype):
+    stages = stages_of(method, hyperparameters)
+    whole = parameter(dtype=dtype)
+    settings = {"weight_decay": 0.1, **hyperparameters}
+    drive(build(method, [whole], 1.0, **settings), [whole], 3 * stages)
+    for cut in range(stages, 2 * stages + 1):
+        first = parameter(dtype=dtype)
+        optimizer = build(method, [first], 1.0, **settings)
+        drive(optimizer, [first], cut)
+        stream = io.BytesIO()
+        torch.save({"theta": first.detach(), "optimizer": optimizer.state_dict()}, stream)
+        stream.seek(0)
+        saved = torch.load(stream)
+        second = parameter(saved["theta"].numpy(), dtype)
+        # Other numbers at construction must give way to the saved ones.
+        resumed = build(method, [second], 0.0, **{**settings, "learning_rate": 0.7, "weight_decay": 0.9})
+        resumed.load_state_dict(saved["optimizer"])
+        assert resumed.stage == cut % stages
+        drive(resumed, [second], 3 * stages - cut)
+        assert torch.equal(second, whole), f"cut after {cut} calls"
+
+
+def test_a_missing_gradient_counts_as_zero():
+    pairs = []
+    for missing in (True, False):
+        used, unused = parameter(), parameter()
+        optimizer = RungeKutta([used, unused], 0.1, weight_decay=0.2)
+        for _ in range(4):
+            used.grad = slope(used.detach())
+            unused.grad = None if missing else torch.zeros_like(unused)
+            optimizer.step()
+        pairs.append((used, unused, optimizer.last_update_norm))
+    assert torch.equal(pairs[0][0], pairs[1][0]) and torch.equal(pairs[0][1], pairs[1][1])
+    assert pairs[0][2] == pairs[1][2]
+    assert not torch.equal(pairs[0][1], parameter())
+
+
+# Clipping
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+@pytest.mark.parametrize("method", ["heun", "rk4", "rk4_38"])
+def test_clipping_acts_on_the_combined_update(method, weight_decay):
+    theta, tableau = parameter(), TABLEAUX[method]
+    optimizer = build(method, [theta], 0.25, weight_decay=weight_decay)
+    drive(optimizer, [theta], tableau.stages)
+    unclipped, combined = reference_runge_kutta(START, 0.1, tableau.a, tableau.b, lambda x: slope(x) + weight_decay * x)
+    norm = np.linalg.norm(combined)
+    assert norm > 0.5  # or nothing would be clipped
+    expected = START + (unclipped - START) * 0.25 / (norm + 1e-6)
+    np.testing.assert_allclose(theta.detach().numpy(), expected, rtol=0, atol=1e-13)
+    assert optimizer.last_update_norm == pytest.approx(norm, rel=1e-13)
+    assert np.linalg.norm((START - theta.detach().numpy()) / 0.1) == pytest.approx(0.25, rel=1e-5)
+
+
+def test_one_stage_is_clipped_as_torch_clips_a_gradient():
+    ours, theirs = parameter(), parameter()
+    optimizer, oracle = RungeKutta([ours], 0.1, EULER, max_norm=0.3), torch.optim.SGD([theirs], lr=0.1)
+    for _ in range(3):
+        drive(optimizer, [ours], 1)
+        theirs.grad = slope(theirs.detach())
+        norm = nn.utils.clip_grad_norm_([theirs], 0.3)
+        oracle.step()
+        assert optimizer.last_update_norm == pytest.approx(norm.item(), rel=1e-14)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-14)
+
+
+def test_a_wide_bound_clips_nothing():
+    thetas = [parameter(), parameter(), parameter()]
+    for theta, bound in zip(thetas, (0.0, 1e6, None), strict=True):
+        drive(RungeKutta([theta], 0.1, RK4, max_norm=bound), [theta], 8)
+    assert torch.equal(thetas[0], thetas[1]) and torch.equal(thetas[0], thetas[2])
+
+
+@pytest.mark.parametrize("method, hyperparameters", STAGED)
+def test_shards_with_a_reduced_norm_step_like_the_whole(method, hyperparameters):
+    """Two threads in place of two ranks under ZeRO, and a list behind a barrier in place of the all-reduce."""
+    stages, steps = stages_of(method, hyperparameters), 2
+    whole = parameter()
+    reference = build(method, [whole], 0.25, **hyperparameters)
+    drive(reference, [whole], steps * stages)
+
+    shards = [parameter(START[:4]), parameter(START[4:])]
+    ranks = [build(method, [shard], 0.25, **hyperparameters) for shard in shards]
+    squares, meet = [], threading.Barrier(2, timeout=30)
+
+    def reduce(square):
+        assert square.dtype == torch.float64 and square.dim() == 0
+        squares.append(square)
+        meet.wait()
+        return squares[-1] + squares[-2]
+
+    def run(rank):
+        ranks[rank].norm_reduce = reduce
+        for _ in range(steps * stages):
+            point = torch.cat([shard.detach() for shard in shards])
+            meet.wait()
+            shards[rank].grad = slope(point).split([4, SIZE - 4])[rank].clone()
+            ranks[rank].step()
+            meet.wait()
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        list(pool.map(run, range(2)))
+    assert len(squares) == 2 * steps
+    joined = torch.cat([shard.detach() for shard in shards])
+    torch.testing.assert_close(joined, whole.detach(), rtol=0, atol=1e-14)
+    for rank in ranks:
+        assert rank.last_update_norm == pytest.approx(reference.last_update_norm, rel=1e-13)

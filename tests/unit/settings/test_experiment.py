@@ -1,0 +1,167 @@
+"""A configuration is understood whole or refused with the key, the reason and what to do."""
+
+import dataclasses
+
+import pytest
+import yaml
+
+from configurations import DEMO, changed
+from dnatune.data.simulation import SimulationSettings
+from dnatune.errors import ConfigurationError
+from dnatune.settings import experiment, validation
+from samples import ROOT
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "where", "told"),
+    [
+        ("trainng", {}, "trainng", "did you mean 'training'?"),
+        ("training.global_batchsize", 8, "training.global_batchsize", "did you mean 'global_batch_size'?"),
+        ("training.global_batch_size", "128", "training.global_batch_size", "it must be of type integer"),
+        ("training.global_batch_size", 0, "training.global_batch_size", "at least 1"),
+        ("training.warmup_ratio", 3, "training.warmup_ratio", "at most 1"),
+        ("training.schedule", "cosin", "training.schedule", "one of cosine"),
+        ("training.precision", "fp8", "training.precision", "one of auto, fp32, bf16, fp16"),
+        ("budget", {"epochs": 1, "steps": 5}, "budget", "exactly one of epochs, steps, gradient_evaluations"),
+        ("budget", {}, "budget", "nothing given"),
+        ("budget.epochs", 0, "budget.epochs", "more than 0"),
+        ("seeds", [0, 0], "seeds", "twice"),
+        ("seeds", [], "seeds", "empty"),
+        ("name", "a/b", "name", "must match"),
+        ("tasks", ["prom_core_al"], "prom_core_al", "did you mean 'prom_core_all'?"),
+        ("tasks", ["prom_core_all", "prom_core_all"], "tasks", "named twice"),
+        ("tasks", [{"name": "mine", "labels": ["a", "b"]}], "mine", "instruction"),
+        ("tasks", [{"name": "mine", "labels": ["a", "a"], "instruction": "i"}], "mine", "labels repeat"),
+        ("tasks", ["splice_reconstructed"], "data.source", "2 classes"),
+        ("data.source", "web", "data.source", "one of simulated, hub, directory"),
+        ("data.source", "directory", "data.directory", "missing"),
+        ("data.simulated", {"tran_size": 5}, "data.simulated.tran_size", "did you mean 'train_size'?"),
+        ("models.tiny.source", "hub", "models.tiny.hub", "missing"),
+        ("models.tiny.tiny", {"heads": 3}, "models.tiny.tiny.hidden_size", "multiple"),
+        ("models", {}, "models", "at least one"),
+        ("optimizers.adamw.learning_rate", -1.0, "optimizers.adamw.learning_rate", "not a number > 0"),
+        ("optimizers.adamw", {"weight_decay": 0.0}, "optimizers.adamw.learning_rate", "missing"),
+        ("optimizers.adamw.learning_rte", 1.0, "optimizers.adamw.learning_rte", "did you mean 'learning_rate'?"),
+        ("optimizers.adamw.warmup_ratoi", 0.1, "optimizers.adamw.warmup_ratoi", "did you mean 'warmup_ratio'?"),
+        ("optimizers.adamw.warmup_ratio", 2, "optimizers.adamw.warmup_ratio", "at most 1"),
+        ("optimizers.adamw.budget", {"steps": 1, "epochs": 1}, "optimizers.adamw.budget", "exactly one"),
+        ("optimizers.adamv", {"learning_rate": 0.1}, "optimizers.adamv", "adamw"),
+        ("optimizers.long", {"method": "rk5", "learning_rate": 0.1}, "optimizers.long", "rk4"),
+        ("lora.rank", 2.5, "lora.rank", "of type integer"),
+        ("evaluation.mode", "guess", "evaluation.mode", "one of labels, generate"),
+    ],
+)
+def test_a_mistake_is_named(path, value, where, told):
+    with pytest.raises(ConfigurationError) as caught:
+        experiment.resolve(changed(path, value))
+    assert where in caught.value.where
+    assert told in str(caught.value)
+
+
+def test_a_missing_key_is_named():
+    config = {key: value for key, value in DEMO.items() if key != "models"}
+    with pytest.raises(ConfigurationError, match="'models' is missing"):
+        experiment.resolve(config)
+
+
+def test_defaults_are_the_original_procedure():
+    settings = experiment.resolve(yaml.safe_load((ROOT / "config/config.yaml").read_text())).settings
+    assert settings["lora"] == {
+        "rank": 8,
+        "alpha": 32,
+        "dropout": 0.06,
+        "target_modules": ["q_proj", "v_proj", "k_proj", "o_proj", "gate_proj", "down_proj", "up_proj"],
+        "modules_to_save": ["embed_tokens", "lm_head"],
+    }
+    training = settings["training"]
+    original = {
+        "global_batch_size": 2 * 8 * 8,
+        "max_seq_length": 512,
+        "schedule": "cosine",
+        "warmup_ratio": 0.03,
+        "logging_steps": 10,
+        "evaluation_steps": 20,
+        "save_steps": 2000,
+        "save_total_limit": 3,
+        "zero_stage": 2,
+        "ddp_timeout": 30000,
+    }
+    assert {key: training[key] for key in original} == original
+    adamw = settings["optimizers"]["adamw"]
+    assert (adamw["learning_rate"], adamw["weight_decay"]) == (1e-4, 0.01)
+
+
+def test_an_entry_set_to_null_is_dropped():
+    config = changed("optimizers.second", {"method": "adamw", "learning_rate": 0.1})
+    config["optimizers"] = {name: config["optimizers"][name] for name in ("adamw", "second")}
+    assert list(experiment.resolve(config).settings["optimizers"]) == ["adamw", "second"]
+    config["optimizers"]["adamw"] = None
+    assert list(experiment.resolve(config).settings["optimizers"]) == ["second"]
+
+
+def test_an_optimizer_overrides_training_and_budget_for_itself_alone():
+    config = changed("optimizers.long", {"method": "adamw", "learning_rate": 0.1, "warmup_ratio": 0.5})
+    config["optimizers"]["long"]["budget"] = {"steps": 7}
+    resolved = experiment.resolve(config)
+    one, other = (
+        resolved.finetune_settings(experiment.Run("tiny", "prom_core_all", name, 0)) for name in ("adamw", "long")
+    )
+    assert (one["training"]["warmup_ratio"], other["training"]["warmup_ratio"]) == (0.03, 0.5)
+    assert (one["budget"], other["budget"]) == ({"epochs": 1}, {"steps": 7})
+    assert "warmup_ratio" not in other["optimizer"]["hyperparameters"]
+
+
+def test_the_grid_is_the_product():
+    config = changed("seeds", [0, 3])
+    config["optimizers"]["sgd"] = {"learning_rate": 0.1}
+    runs = experiment.resolve(config).runs()
+    names = list(config["optimizers"])
+    assert [(run.optimizer, run.seed) for run in runs] == [(name, seed) for name in names for seed in (0, 3)]
+    assert runs[0].path == f"tiny/prom_core_all/{names[0]}/seed0"
+
+
+def test_the_schema_agrees_with_the_simulator():
+    properties = validation.load_schema("config")["properties"]["data"]["properties"]["simulated"]["properties"]
+    assert {key: part["default"] for key, part in properties.items()} == dataclasses.asdict(SimulationSettings())
+
+
+def test_every_key_has_unit_and_meaning():
+    for name in ("config", "site"):
+        for key, _, unit, _, meaning in validation.schema_rows(validation.load_schema(name)):
+            assert unit and meaning, f"{name} key {key}"
+
+
+def test_the_page_shows_every_key():
+    page = (ROOT / "config/README.md").read_text()
+    for name in ("config", "site"):
+        for row in validation.schema_rows(validation.load_schema(name)):
+            assert validation.markdown_row(row) in page, f"`make docs` writes the tables anew: {row[0]}"
+
+
+def test_shipped_configurations_are_valid():
+    for file in (ROOT / "config").glob("*.yaml"):
+        assert experiment.resolve(yaml.safe_load(file.read_text())).runs()
+
+
+def test_what_is_written_down_of_a_configuration_configures_the_same():
+    """So that configuration.yaml among the results can be run again."""
+    for file in (ROOT / "config").glob("*.yaml"):
+        settings = experiment.resolve(yaml.safe_load(file.read_text())).settings
+        written = yaml.safe_load(yaml.safe_dump(settings))
+        assert experiment.resolve(written).settings == settings, file.name
+
+
+def test_scalars_of_the_command_line_are_read_and_text_of_files_is_not():
+    config = {"lora": {"dropout": "0.5", "note": "7"}, "seeds": ["0", "1"], "budget": {"epochs": "null", "steps": "3"}}
+    given = {"lora": {"dropout": "0.5"}, "seeds": ["0", "1"], "budget": {"epochs": "null", "steps": "3"}}
+    assert experiment.read_scalars(config, given) == {
+        "lora": {"dropout": 0.5, "note": "7"},
+        "seeds": [0, 1],
+        "budget": {"epochs": None, "steps": 3},
+    }
+    rates = {"optimizers": {"a": {"learning_rate": "1e-4", "nesterov": "true", "method": "sgd"}}}
+    assert experiment.read_scalars(rates, rates) == {
+        "optimizers": {"a": {"learning_rate": 1e-4, "nesterov": True, "method": "sgd"}}
+    }
+    words = {"tasks": [{"instruction": "Which: this?", "labels": ["Non-e", "e"]}]}
+    assert experiment.read_scalars(words, words) == words

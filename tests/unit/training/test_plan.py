@@ -1,0 +1,53 @@
+"""Steps, batches and rates: the same for every optimizer and every number of ranks."""
+
+import math
+
+import pytest
+
+from dnatune.errors import ConfigurationError
+from dnatune.training.plan import BatchOrder, learning_rates, plan
+
+
+@pytest.mark.parametrize(
+    ("budget", "stages", "steps"),
+    [
+        ({"epochs": 1}, 1, 4),
+        ({"epochs": 2.5}, 4, 10),
+        ({"steps": 7}, 4, 7),
+        ({"gradient_evaluations": 11}, 4, 2),
+        ({"gradient_evaluations": 11}, 1, 11),
+    ],
+)
+def test_budgets(budget, stages, steps):
+    made = plan(budget, examples=50, batch=16, stages=stages)
+    assert (made.steps, made.steps_per_epoch, made.stages) == (steps, 4, stages)
+
+
+def test_a_budget_below_one_step_is_refused():
+    with pytest.raises(ConfigurationError, match="less than one step of 4"):
+        plan({"gradient_evaluations": 3}, 50, 16, 4)
+
+
+def test_every_epoch_sees_every_example_once():
+    order = BatchOrder(50, 16, seed=3)
+    epochs = [[i for step in range(4 * e, 4 * e + 4) for i in order.indices(step)] for e in range(2)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(50))
+    assert epochs[0] != epochs[1]
+    assert [len(order.indices(step)) for step in range(4)] == [16, 16, 16, 2]
+    assert BatchOrder(50, 16, seed=4).indices(0) != order.indices(0)
+
+
+def test_cosine_by_its_formula():
+    steps, warmup, peak = 100, 3, 0.2
+    rates = learning_rates("cosine", peak, 0.03, steps)
+    for index, rate in enumerate(rates, start=1):
+        progress = (index - warmup) / (steps + 1 - warmup)
+        expected = index / warmup if index < warmup else 0.5 * (1 + math.cos(math.pi * progress))
+        assert rate == pytest.approx(peak * expected, rel=1e-12)
+    assert min(rates) > 0 and max(rates) == peak
+
+
+@pytest.mark.parametrize("schedule", ["linear", "constant", "constant_with_warmup", "inverse_sqrt"])
+def test_no_step_has_rate_zero(schedule):
+    rates = learning_rates(schedule, 0.1, 0.1, 20)
+    assert len(rates) == 20 and min(rates) > 0 and max(rates) <= 0.1

@@ -1,0 +1,557 @@
+"""Training a tiny Llama with LoRA under DeepSpeed's ZeRO, against a reference in float64 that knows nothing of it.
+
+Errors are measured against the displacement ‖θ₂₀ − θ₀‖, for in ‖θ‖ alone even SGD would pass for RK4. The learning
+rate and the initial weights are chosen so that methods of one order are told apart, see `ground`.
+"""
+
+import dataclasses
+import functools
+import itertools
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from scipy.integrate import solve_ivp
+from torch import Tensor
+
+import float64_reference
+from dnatune import optimizers
+from dnatune.data.prompts import EncodedExamples, encode_examples
+from dnatune.data.records import instruction_records, write_records
+from dnatune.errors import ConfigurationError
+from dnatune.model import base_models
+from dnatune.training import plan as schedules
+from dnatune.training.engine import check_pair
+from samples import LORA, ROOT, TASK
+
+SEED = 3
+#: 20 steps of 13 are two and a half epochs of these; the last batch of an epoch has 9.
+EXAMPLES = 100
+#: Measured: 5.6e-7 and less, as is plain fp32 training in one process without DeepSpeed, whatever the order of the
+#: examples. It is the rounding of θ itself: 20 additions, each off by up to 2⁻²⁴ of θ, come to √(20/3) · 2⁻²⁴ ‖θ‖ or
+#: less, which is 1.3e-6 of a displacement of 0.115 ‖θ‖.
+FP32_BOUND = 1e-5
+#: Measured: 2.1e-3; plain training in bf16 with fp32 weights behind it, without DeepSpeed: 2.0e-3. Gradients are those
+#: of weights rounded to bf16, and are rounded to bf16 themselves, by up to 2⁻⁹ of each number; as much again is for the
+#: activations, and twice all that for chance.
+BF16_BOUND = 2.0**-7
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One run of the worker.
+
+    Attributes:
+        method, ranks, zero, micro: optimizer, number of ranks, ZeRO stage, micro-batch size.
+        slow: whether only `make test-long` asks for it.
+        overflows: attempts at a stage, counted over the run, in which a rank's gradients are infinite.
+        tag: tells apart what is equal in name.
+    """
+
+    method: str
+    ranks: int
+    zero: int
+    micro: int
+    slow: bool = False
+    precision: str = "fp32"
+    steps: int = 20
+    batch: int = 13
+    rate: float = 0.3
+    schedule: str = "cosine"
+    hyperparameters: tuple[tuple[str, Any], ...] = ()
+    max_norm: float = 0.0
+    dropout: float = 0.0
+    overflows: tuple[int, ...] = ()
+    pretend_fp16: bool = False
+    save_steps: int = 1000
+    tag: str = ""
+
+    @property
+    def name(self) -> str:
+        tag = f"-{self.tag}" if self.tag else ""
+        return f"{self.method}-ranks{self.ranks}-zero{self.zero}-micro{self.micro}-{self.precision}{tag}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return optimizers.validate(self.method, {"learning_rate": self.rate, **dict(self.hyperparameters)})
+
+    @property
+    def stages(self) -> int:
+        return optimizers.stages(self.method, self.settings)
+
+    @property
+    def batches(self) -> list[list[int]]:
+        order = schedules.BatchOrder(EXAMPLES, self.batch, SEED)
+        return [order.indices(step) for step in range(self.steps)]
+
+    @property
+    def pieces(self) -> list[int]:
+        """Return the micro-batches of each step; every rank has as many."""
+        return [math.ceil(math.ceil(len(batch) / self.ranks) / self.micro) for batch in self.batches]
+
+    def for_worker(self, folder: Path) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "hyperparameters": {"learning_rate": self.rate, **dict(self.hyperparameters)},
+            "precision": self.precision,
+            "steps": self.steps,
+            "schedule": self.schedule,
+            "dropout": self.dropout,
+            "overflows": self.overflows,
+            "pretend_fp16": self.pretend_fp16,
+            "folder": str(folder),
+            "training": {
+                "global_batch_size": self.batch,
+                "micro_batch_size": self.micro,
+                "max_grad_norm": self.max_norm,
+                "zero_stage": self.zero,
+                "deepspeed": {},
+                "save_steps": self.save_steps,
+                "evaluation_steps": 1000,
+                "logging_steps": 1000,
+                "divergence_loss": 50.0,
+            },
+        }
+
+
+# Micro-batch sizes that make one and three micro-batches of 13 examples. Two ranks share them as 7 and 6, so that the
+# third micro-batch of the second rank is padding.
+SIZES = {1: (13, 5), 2: (7, 3)}
+_ALL = {
+    (method, ranks, zero, micro)
+    for method, ranks, zero in itertools.product(("sgd", "heun", "rk4"), SIZES, range(4))
+    for micro in SIZES[ranks]
+}
+_FAST = {
+    ("rk4", 1, 0, 13),
+    ("heun", 1, 0, 13),
+    ("rk4", 1, 2, 5),
+    ("rk4", 2, 0, 3),
+    ("rk4", 2, 2, 3),
+    ("heun", 2, 2, 7),
+    ("sgd", 2, 2, 7),
+}
+EXACT = [Case(*key, slow=key not in _FAST) for key in sorted(_ALL)]
+IMPOSTORS = [Case("rk4_38", n, z, SIZES[n][0], slow=(n, z) != (2, 2)) for n in SIZES for z in range(4)]
+BF16 = [Case("rk4", n, z, SIZES[n][0], slow=True, precision="bf16") for n in SIZES for z in (1, 2, 3)]
+BF16_IMPOSTOR = Case("sgd", 2, 2, 7, slow=True, precision="bf16")
+RKC = [
+    Case("rkc", 2, 2, 3, steps=3, hyperparameters=(("stages", 5),)),
+    Case("rkc", 1, 3, 5, slow=True, steps=3, hyperparameters=(("stages", 3), ("order", 2))),
+]
+DROPOUT = [Case("rk4", 2, z, 3, slow=z != 2, steps=3, dropout=0.5, tag="dropout") for z in (0, 2, 3)]
+# In fifteen attempts at three steps: the first stage, a middle one twice, and the last.
+# The rate is constant, for the optimizer itself refuses a new one in mid-step.
+_OVERFLOW = Case(
+    "rk4",
+    2,
+    2,
+    3,
+    steps=3,
+    dropout=0.5,
+    schedule="constant",
+    overflows=(0, 6, 7, 14),
+    pretend_fp16=True,
+    tag="overflow",
+)
+OVERFLOW = [dataclasses.replace(_OVERFLOW, zero=z, slow=z != 2) for z in (1, 2, 3)]
+CALM = [dataclasses.replace(case, overflows=(), tag="calm") for case in OVERFLOW]
+INFINITE = [
+    Case("rk4", 2, z, 7, slow=z != 2, steps=3, schedule="constant", overflows=(6,), tag="infinite") for z in (1, 2, 3)
+]
+CLIPPED = [
+    Case("rk4", n, z, SIZES[n][0], slow=(n, z) not in {(1, 0), (2, 0), (2, 2)}, steps=5, max_norm=0.5, tag="clipped")
+    for n in SIZES
+    for z in range(4)
+]
+CURVES = [
+    Case(method, n, 2, 5, slow=n == 3, steps=10, batch=16, rate=rate, max_norm=1.0, tag="curve")
+    for method, rate in (("rk4", 0.3), ("adamw", 0.01))
+    for n in (1, 2, 3)
+]
+WHOLE = [
+    Case(method, 2, 2, 3, slow=True, steps=8, rate=rate, dropout=0.1, save_steps=5, tag="whole")
+    for method, rate in (("rk4", 0.3), ("adamw", 0.01))
+]
+CASES = [
+    *(EXACT + IMPOSTORS + BF16 + [BF16_IMPOSTOR] + RKC + DROPOUT),
+    *(OVERFLOW + CALM + INFINITE + CLIPPED + CURVES + WHOLE),
+]
+
+
+def over(cases: Iterable[Case]) -> Any:
+    """Parametrize a test by cases, with the slow ones marked."""
+    marks = {True: [pytest.mark.slow], False: []}
+    return pytest.mark.parametrize("case", [pytest.param(c, id=c.name, marks=marks[c.slow]) for c in cases])
+
+
+@dataclasses.dataclass(frozen=True)
+class Ground:
+    """What all runs begin with: files for the worker, and the reference on the same numbers."""
+
+    folder: Path
+    initial: dict[str, Tensor]
+    examples: EncodedExamples
+    model: torch.nn.Module
+
+    @property
+    def parameters(self) -> int:
+        return sum(tensor.numel() for tensor in self.initial.values())
+
+    @functools.lru_cache  # noqa: B019 — one object a session
+    def reference(self, method: str, steps: int, max_norm: float) -> float64_reference.Trained:
+        case = Case(method, 1, 0, 1, steps=steps)
+        rates = schedules.learning_rates(case.schedule, case.rate, 0.1, steps)
+        return float64_reference.train(self.model, self.examples, case.batches, rates, method, max_norm)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory, tiny_model, simulated_rows) -> Ground:
+    """The tiny model, its first trainable weights and the training split.
+
+    A fresh Llama's embeddings are so small that RMSNorm blows up their gradients: where RK4 and the 3/8 rule differ by
+    more than rounding, training is chaotic, and where it is not, they do not differ. Ten times as large, at learning
+    rate 0.3, they end 3e-4 of the displacement apart and rounding is 5e-7. LoRA's B is zero in a fresh adapter, and the
+    gradient of A with it. All weights are numbers of bf16, so that runs in bf16 begin at the same point.
+    """
+    folder = tmp_path_factory.mktemp("zero")
+    tokenizer = base_models.load_tokenizer(tiny_model)
+    base = base_models.load_model(tiny_model, tokenizer, torch.float32)
+    with torch.no_grad():
+        for parameter in base.parameters():
+            parameter.copy_(parameter.bfloat16())
+    base.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    generator = torch.Generator().manual_seed(SEED)
+    initial = {}
+    for name, parameter in base_models.add_lora(base, LORA, SEED).named_parameters():
+        if parameter.requires_grad:
+            weight = parameter.detach().clone()
+            if "lora_B" in name:
+                weight.normal_(0, 0.02, generator=generator)
+            elif "embed_tokens" in name:
+                weight *= 10
+            initial[name] = weight.bfloat16().float()
+    save_file(initial, folder / "initial.safetensors")
+    records = instruction_records(simulated_rows[:EXAMPLES], TASK)
+    write_records(folder / "train.jsonl", records)
+    examples = encode_examples(tokenizer, records, TASK.labels, 512, "train.jsonl")
+    model = float64_reference.load(folder / "model", LORA, initial)
+    return Ground(folder, initial, examples, model)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a run left: its trained weights, and what each rank measured."""
+
+    weights: dict[str, Tensor]
+    ranks: list[dict[str, Any]]
+
+    @property
+    def losses(self) -> list[float]:
+        return [row["loss"] for row in self.ranks[0]["log"]]
+
+    @property
+    def norms(self) -> list[float]:
+        return [row["gradient_norm"] for row in self.ranks[0]["log"]]
+
+
+class Runs:
+    """Results of cases; all fast or all slow ones of a number of ranks are run by the launch that the first needs."""
+
+    def __init__(self, ground: Ground, folder: Path):
+        self.ground, self.folder = ground, folder
+        self.launches: dict[tuple[int, bool], str] = {}
+
+    def __call__(self, case: Case) -> Result:
+        launch = case.ranks, case.slow
+        if launch not in self.launches:
+            cases = [other for other in CASES if (other.ranks, other.slow) == launch]
+            self.launches[launch] = self.start(cases, self.folder)
+        if self.launches[launch]:
+            pytest.fail(f"the launch on {case.ranks} ranks failed:\n{self.launches[launch]}")
+        return self.read(case, self.folder)
+
+    def read(self, case: Case, folder: Path) -> Result:
+        place = folder / case.name
+        ranks = [json.loads((place / f"rank{rank}.json").read_text("utf-8")) for rank in range(case.ranks)]
+        return Result(load_file(place / "weights.safetensors"), ranks)
+
+    def start(self, cases: Sequence[Case], folder: Path) -> str:
+        """Run cases of one number of ranks; return the last words of a launch that failed."""
+        for case in cases:
+            (folder / case.name).mkdir(parents=True, exist_ok=True)
+        plan = {
+            "model": str(self.ground.folder / "model"),
+            "initial": str(self.ground.folder / "initial.safetensors"),
+            "records": str(self.ground.folder / "train.jsonl"),
+            "labels": TASK.labels,
+            "lora": LORA,
+            "seed": SEED,
+            "cases": [case.for_worker(folder / case.name) for case in cases],
+        }
+        (folder / "plan.json").write_text(json.dumps(plan), "utf-8")
+        worker = [str(ROOT / "tests/support/zero_worker.py"), "--plan", str(folder / "plan.json")]
+        ranks = str(cases[0].ranks)
+        launcher = ["-m", "dnatune", "launch", "--ranks", ranks, "--cpus", ranks]
+        # A thread a rank: more would spin against each other, and change the order of sums.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "workflow")}
+        with (folder / "launch.log").open("w+", encoding="utf-8") as log:
+            process = subprocess.Popen(
+                [sys.executable, *launcher, *worker], env=environment, stdout=log, stderr=subprocess.STDOUT
+            )
+            try:
+                status = process.wait(3600)
+            finally:
+                # The launcher takes its ranks down with it when asked to end, not when it is killed.
+                process.terminate()
+                process.wait(60)
+            log.seek(0)
+            return log.read()[-3000:] if status else ""
+
+
+@pytest.fixture(scope="module")
+def runs(ground, tmp_path_factory) -> Runs:
+    return Runs(ground, tmp_path_factory.mktemp("runs"))
+
+
+def distance(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> float:
+    assert left.keys() == right.keys()
+    return math.sqrt(sum(float((left[name].double() - right[name].double()).square().sum()) for name in left))
+
+
+def relative_error(weights: dict[str, Tensor], reference: dict[str, Tensor], start: dict[str, Tensor]) -> float:
+    return distance(weights, reference) / distance(reference, start)
+
+
+def check(error: float, bound: float) -> None:
+    assert error <= bound, f"error ÷ displacement is {error:.2e}, above {bound:.0e}"
+
+
+# The reference itself
+
+
+def test_reference_rk4_gives_the_published_numbers():
+    """Burden and Faires, Numerical Analysis, chapter 5.4: y' = y − t² + 1, y(0) = ½, in steps of 0.2."""
+    y = np.array([0.0, 0.5])
+    for published in (0.8292933, 1.2140762, 1.6489220, 2.1272027, 2.6408227):
+        y = y + 0.2 * float64_reference.rk4_direction(lambda y: np.array([1.0, y[1] - y[0] ** 2 + 1]), y, 0.2)
+        assert y[1] == pytest.approx(published, abs=5e-8)
+
+
+@pytest.mark.parametrize(("method", "order"), [("sgd", 1), ("heun", 2), ("rk4", 4), ("rk4_38", 4)])
+def test_reference_methods_have_their_order(method, order):
+    """Halving the step divides the error of one step by 2^(order+1), against scipy's."""
+
+    def flow(y):
+        return np.array([y[1] * y[0], -np.sin(y[0]) + y[1] ** 2 / 3, y[0] - y[2] ** 3])
+
+    start = np.array([0.7, -0.4, 0.9])
+
+    def error(h):
+        exact = solve_ivp(lambda _, y: flow(y), (0, h), start, method="DOP853", rtol=1e-13, atol=1e-15).y[:, -1]
+        return np.linalg.norm(start + h * float64_reference.DIRECTIONS[method](flow, start, h) - exact)
+
+    assert math.log2(error(0.1) / error(0.05)) == pytest.approx(order + 1, abs=0.15)
+
+
+def test_reference_gradients_are_exact_to_float64(ground):
+    """A difference quotient shows fp32 anywhere in the forward pass as an error of 1e-3."""
+    batch = list(range(3))
+    parameters = [p for p in ground.model.parameters() if p.requires_grad]
+    start = torch.nn.utils.parameters_to_vector(parameters).detach()
+    direction = torch.randn(len(start), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    direction /= direction.norm()
+
+    def loss(y):
+        torch.nn.utils.vector_to_parameters(y, parameters)
+        return float64_reference.mean_negative_log_likelihood(ground.model, ground.examples, batch)
+
+    gradient = torch.nn.utils.parameters_to_vector(torch.autograd.grad(loss(start), parameters))
+    step = 1e-4
+    with torch.no_grad():
+        slope = float(loss(start + step * direction) - loss(start - step * direction)) / (2 * step)
+        loss(start)
+    assert float(gradient @ direction) == pytest.approx(slope, rel=1e-6)
+
+
+# Exactness
+
+
+@over(EXACT)
+def test_training_follows_the_float64_reference(case, runs, ground, record_property):
+    reference = ground.reference(case.method, case.steps, 0.0)
+    result = runs(case)
+    error = relative_error(result.weights, reference.weights, ground.initial)
+    record_property("error_over_displacement", error)
+    check(error, FP32_BOUND)
+    assert result.losses == pytest.approx(reference.losses, abs=1e-5)
+
+
+@over([*IMPOSTORS, *(case for case in EXACT if case.method == "sgd")])
+def test_another_method_does_not_pass_for_rk4(case, runs, ground, record_property):
+    reference = ground.reference("rk4", case.steps, 0.0)
+    error = relative_error(runs(case).weights, reference.weights, ground.initial)
+    record_property("error_over_displacement", error)
+    with pytest.raises(AssertionError, match="error ÷ displacement"):
+        check(error, FP32_BOUND)
+
+
+@over(BF16)
+def test_bf16_follows_within_its_rounding(case, runs, ground, record_property):
+    error = relative_error(runs(case).weights, ground.reference("rk4", case.steps, 0.0).weights, ground.initial)
+    record_property("error_over_displacement", error)
+    check(error, BF16_BOUND)
+    # Were it closer, it would not have been bf16.
+    assert error > 10 * FP32_BOUND
+
+
+@over([BF16_IMPOSTOR])
+def test_sgd_in_bf16_does_not_pass_for_rk4(case, runs, ground, record_property):
+    error = relative_error(runs(case).weights, ground.reference("rk4", case.steps, 0.0).weights, ground.initial)
+    record_property("error_over_displacement", error)
+    with pytest.raises(AssertionError, match="error ÷ displacement"):
+        check(error, BF16_BOUND)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_stages_in_half_precision_without_zero_are_refused(precision):
+    with pytest.raises(ConfigurationError, match="4 stages is not exact"):
+        check_pair("rk4", 4, precision, 0)
+    check_pair("rk4", 4, precision, 1)
+    check_pair("rk4", 4, "fp32", 0)
+    check_pair("sgd", 1, precision, 0)
+
+
+# Cost
+
+
+@over([*EXACT, *IMPOSTORS, *RKC, *BF16, *CURVES])
+def test_optimizer_state_is_what_is_declared_and_sharded(case, runs, ground):
+    """State beside θ itself: `state_copies` in fp32, each rank holding its shard and nothing more."""
+    copies = optimizers.state_copies(case.method, case.settings)
+    if case.method in {"heun", "rk4", "adamw"}:
+        assert copies == 2
+    result, n = runs(case), case.ranks
+    held = [rank["state_bytes"] / (4 * copies) if copies else rank["state_bytes"] for rank in result.ranks]
+    if copies == 0:
+        shard = 0
+    elif case.zero == 0:
+        shard = ground.parameters
+    elif case.zero < 3:
+        # One flat vector, padded to a multiple of 2 for each rank (nccl_start_alignment_factor).
+        shard = math.ceil(ground.parameters / (2 * n)) * 2
+    else:
+        # Each tensor is shared out by itself.
+        shard = sum(math.ceil(tensor.numel() / n) for tensor in ground.initial.values())
+    assert held == [shard] * n
+    if copies and case.zero:
+        padding = sum(held) - ground.parameters
+        assert 0 <= padding <= (2 * n - 1 if case.zero < 3 else (n - 1) * len(ground.initial))
+
+
+@over([*EXACT, *IMPOSTORS, *RKC])
+def test_gradient_evaluations_counted_at_the_model(case, runs):
+    """Exactly s forward passes of each micro-batch a step: 4 for rk4, s for rkc, and no other."""
+    expected = {"sgd": 1, "heun": 2, "rk4": 4, "rk4_38": 4, "rkc": dict(case.hyperparameters).get("stages")}
+    result = runs(case)
+    assert len(result.losses) == case.steps
+    for rank in result.ranks:
+        assert rank["forward_passes"] == expected[case.method] * sum(case.pieces)
+    assert result.ranks[0]["log"][-1]["gradient_evaluations"] == expected[case.method] * case.steps
+
+
+# What the loop promises
+
+
+@over(DROPOUT)
+def test_dropout_is_the_same_in_all_stages_of_a_step(case, runs):
+    assert case.pieces == [3] * case.steps
+    beginnings = set()
+    for rank in runs(case).ranks:
+        assert rank["dropped"] == pytest.approx(case.dropout, abs=0.02)
+        masks = [tuple(mask) for mask in rank["masks"]]
+        assert len(masks) == case.steps * case.stages * 3
+        for step in range(case.steps):
+            first, *others = (masks[(step * case.stages + s) * 3 :][:3] for s in range(case.stages))
+            assert others == [first] * 3
+            beginnings.update(beginning for _, beginning in first)
+    # Every step, micro-batch and rank has its own.
+    assert len(beginnings) == case.steps * 3 * case.ranks
+
+
+@over(OVERFLOW)
+def test_a_stage_skipped_by_overflow_is_repeated_as_it_was(case, runs):
+    disturbed, calm = runs(case), runs(dataclasses.replace(case, overflows=(), tag="calm"))
+    for rank, quiet in zip(disturbed.ranks, calm.ranks, strict=True):
+        assert (rank["skipped_steps"], quiet["skipped_steps"]) == (len(case.overflows), 0)
+        assert rank["forward_passes"] == quiet["forward_passes"] + 3 * len(case.overflows)
+    assert disturbed.losses == calm.losses
+    assert disturbed.norms == calm.norms
+    assert all(torch.equal(disturbed.weights[name], weight) for name, weight in calm.weights.items())
+
+
+@over(INFINITE)
+def test_a_stage_skipped_without_loss_scaling_ends_the_run(case, runs):
+    """An infinite gradient in the second stage of the second step: DeepSpeed skips it silently, the loop must not."""
+    result = runs(case)
+    for rank in result.ranks:
+        assert rank["skipped_steps"] == 1
+        assert rank["diverged"] is not None
+        assert (rank["diverged"]["step"], rank["diverged"]["reason"]) == (2, "the gradient is not finite")
+
+
+@over(CLIPPED)
+def test_clipping_bounds_the_combined_update_over_all_shards(case, runs, ground, record_property):
+    reference = ground.reference("rk4", case.steps, case.max_norm)
+    assert min(reference.norms) > 2 * case.max_norm
+    result = runs(case)
+    assert result.norms == pytest.approx(reference.norms, rel=1e-5)
+    one_rank = runs(next(other for other in CLIPPED if (other.ranks, other.zero) == (1, 0)))
+    assert result.norms == pytest.approx(one_rank.norms, rel=1e-5)
+    # A step of length h · max_norm is so short that θ's rounding is a larger part of it; measured: 1.9e-6.
+    error = relative_error(result.weights, reference.weights, ground.initial)
+    record_property("error_over_displacement", error)
+    check(error, FP32_BOUND)
+    unclipped = ground.reference("rk4", case.steps, 0.0)
+    with pytest.raises(AssertionError, match="error ÷ displacement"):
+        check(relative_error(result.weights, unclipped.weights, ground.initial), FP32_BOUND)
+
+
+@over(case for case in CURVES if case.ranks > 1)
+def test_the_number_of_ranks_does_not_change_training(case, runs, record_property):
+    """16 examples on 2 and on 3 ranks, of which 3 cannot have equal shares; the configuration is one."""
+    alone, shared = (runs(c) for c in (next(c for c in CURVES if (c.method, c.ranks) == (case.method, 1)), case))
+    apart = max(abs(a - b) for a, b in zip(alone.losses, shared.losses, strict=True))
+    record_property("largest_difference_of_losses", apart)
+    assert apart <= 1e-4
+    assert shared.norms == pytest.approx(alone.norms, rel=1e-3)
+    assert alone.losses[-1] < 0.7 * alone.losses[0]
+
+
+@over(WHOLE)
+def test_a_run_continued_in_new_processes_ends_like_an_uninterrupted_one(case, runs, ground, tmp_path):
+    whole = runs(case)
+    shutil.copytree(runs.folder / case.name / "state", tmp_path / case.name / "state")
+    shutil.copy(runs.folder / case.name / "log.jsonl", tmp_path / case.name)
+    failure = runs.start([case], tmp_path)
+    assert not failure, failure
+    continued = runs.read(case, tmp_path)
+    for rank in continued.ranks:
+        assert rank["forward_passes"] == case.stages * sum(case.pieces[case.save_steps :])
+    assert [row["step"] for row in continued.ranks[0]["log"]] == list(range(1, case.steps + 1))
+    assert continued.losses == pytest.approx(whole.losses, abs=1e-6)
+    check(relative_error(continued.weights, whole.weights, ground.initial), 1e-6)

@@ -1,0 +1,5 @@
+"""Runs `python -m dnatune`."""
+
+from dnatune.cli import main
+
+main()

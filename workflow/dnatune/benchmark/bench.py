@@ -1,0 +1,96 @@
+"""What the measurements share: the batch, the model with random weights, the machine."""
+
+import os
+import platform
+from typing import Any
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from dnatune.benchmark import recipes, timing
+from dnatune.benchmark.recipes import TrainingRecipe
+from dnatune.data.prompts import EncodedExamples
+from dnatune.errors import DataError
+from dnatune.launch.process_group import Rank
+from dnatune.model import base_models, micro_batch
+from dnatune.provenance import cpu_model
+from dnatune.training import engine
+
+
+class Bench:
+    """What every measurement uses.
+
+    Args:
+        settings: what `Configuration.benchmark_settings` returns.
+        rank: this process, the only one.
+        tokenizer: of the model.
+        train: the encoded global batch.
+        test: the encoded examples to score.
+
+    Raises:
+        DataError: a split is too small.
+    """
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        rank: Rank,
+        tokenizer: PreTrainedTokenizerBase,
+        train: EncodedExamples,
+        test: EncodedExamples,
+    ):
+        self.settings, self.rank, self.tokenizer, self.train, self.test = settings, rank, tokenizer, train, test
+        self.own: dict[str, Any] = settings["benchmark"]
+        self.neighbours = timing.Neighbours(self.own["patience"])
+        for split, wanted, found in (
+            ("train", self.own["examples"], len(self.train)),
+            ("test", self.own["scoring_examples"], len(self.test)),
+        ):
+            if found < wanted:
+                raise DataError(
+                    f"{found} records for {wanted} examples",
+                    where=f"the {split} split of task {self.settings['task']['name']}",
+                    fix="lower 'benchmark.examples' or 'benchmark.scoring_examples', or take a larger task",
+                )
+        self.batch = range(self.own["examples"])
+        self.part = range(min(self.own["slow_examples"], self.own["examples"]))
+        self.scored = range(self.own["scoring_examples"])
+        self.precision = engine.resolve_precision(self.settings["training"]["precision"], self.rank.device)
+        self.dtype = engine.dtype_of(self.precision)
+
+    def base(self) -> LlamaForCausalLM:
+        """Return the model with random weights, in fp32 on the device."""
+        own, tokenizer = self.own, self.tokenizer
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=own["hidden_size"],
+            intermediate_size=own["intermediate_size"],
+            num_hidden_layers=own["layers"],
+            num_attention_heads=own["heads"],
+            num_key_value_heads=own["key_value_heads"],
+            max_position_embeddings=4096,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return LlamaForCausalLM(config).to(self.rank.device)
+
+    def adapted(self) -> Any:
+        """Return the model with a fresh adapter, in fp32 on the device."""
+        return base_models.add_lora(self.base(), self.settings["lora"], seed=0)
+
+    def recipes(self, fit: micro_batch.Fit) -> list[TrainingRecipe]:
+        """Return the compared training recipes, dnatune's last, which goes as far as memory allows."""
+        return recipes.training_recipes(min(fit.micro_batch_size, len(self.batch)), fit.checkpointing)
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Return what the numbers were measured on; no host name, no path."""
+    return {
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+        "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else "cpu",
+    }

@@ -1,0 +1,287 @@
+"""Ways to do the same training and the same scoring: the original's, common practice's and dnatune's.
+
+All of them compute one loss, and one score for each label, of the same examples; they differ in what they compute
+besides. dnatune's own way is its own functions, called as training and scoring call them.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from peft import PeftModel
+from torch import nn
+from transformers import PreTrainedModel
+
+from dnatune.data.prompts import EncodedExamples
+from dnatune.model.base_models import LabelLikelihood, causal_model, log_probabilities, logits_at
+from dnatune.model.flops import Work, executed, padded_work
+from dnatune.model.micro_batch import checkpointed
+from dnatune.model.shared_prefix.packing import FEWEST_LOGITS, PackedBatch, chunks, pack_training
+
+#: What transformers' loss leaves out.
+_IGNORED = -100
+#: Rows of a micro-batch: the original's, and what is common where memory allows it.
+ORIGINAL_ROWS, COMMON_ROWS = 2, 16
+#: Tokens that the original decoded for an answer.
+ORIGINAL_NEW_TOKENS = 8
+#: What a recipe's rows are; see `TrainingRecipe`.
+ALL_LOGITS, LABEL_LOGITS, SHARED = "padded, all logits", "padded, logits of answers", "shared"
+
+
+@dataclasses.dataclass(frozen=True)
+class PaddedBatch:
+    """Ordinary rows, padded on the right to one length.
+
+    Attributes:
+        input_ids: token ids of prompt and answer [rows, length].
+        attention_mask: 1 on tokens, 0 on padding [rows, length].
+        labels: the token ids of the answers, -100 everywhere else [rows, length].
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    labels: torch.Tensor
+
+    def to(self, device: torch.device) -> "PaddedBatch":
+        """Return the batch on another device."""
+        return PaddedBatch(*(getattr(self, field.name).to(device) for field in dataclasses.fields(self)))
+
+
+def pad_rows(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> PaddedBatch:
+    """Put each prompt and its answer into a row of its own."""
+    length = max(len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True))
+    batch = PaddedBatch(
+        torch.zeros(len(prompts), length, dtype=torch.long),
+        torch.zeros(len(prompts), length, dtype=torch.long),
+        torch.full((len(prompts), length), _IGNORED),
+    )
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        used = len(prompt) + len(answer)
+        batch.input_ids[row, :used] = torch.tensor([*prompt, *answer])
+        batch.attention_mask[row, :used] = 1
+        batch.labels[row, len(prompt) : used] = torch.tensor(answer)
+    return batch
+
+
+class RecipeLoss(nn.Module):
+    """The loss of either kind of batch, so that all recipes can train the same model in the same engine."""
+
+    def __init__(self, model: PreTrainedModel | PeftModel):
+        super().__init__()
+        self.likelihood = LabelLikelihood(model)
+
+    def forward(self, batch: PaddedBatch | PackedBatch, tokens: int) -> torch.Tensor:
+        """Return the batch's part of a loss: Σ negative log-likelihood of its answers ÷ `tokens`.
+
+        Args:
+            batch: rows. `PaddedBatch` goes the whole way through transformers: logits of every token, and its own loss.
+            tokens: answer tokens of the global batch.
+        """
+        if isinstance(batch, PackedBatch):
+            chosen = self.likelihood(batch) if batch.groups else self._at_labels(batch)
+            return -chosen.sum() / tokens
+        return self.likelihood.model(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            labels=batch.labels,
+            use_cache=False,
+            # A tensor, as transformers' own trainer gives it.
+            num_items_in_batch=torch.tensor(tokens, device=batch.labels.device),
+        ).loss
+
+    def _at_labels(self, batch: PackedBatch) -> torch.Tensor:
+        """Return log p of the targets of ordinary rows, logits computed there alone."""
+        causal = causal_model(self.likelihood.model)
+        decoder = causal.get_decoder()
+        hidden = decoder(input_ids=batch.input_ids, attention_mask=batch.mask, use_cache=False).last_hidden_state
+        return log_probabilities(logits_at(causal, hidden, batch), batch.targets)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingRecipe:
+    """One way to compute the gradient of a global batch.
+
+    Attributes:
+        name: what it is called in tables.
+        micro_batch_size: examples of one forward pass.
+        checkpointing: whether activations are recomputed in the backward pass.
+        rows: `ALL_LOGITS` or `LABEL_LOGITS`: a padded row an example, with all its logits or those of its answer;
+            `SHARED`: one row a micro-batch.
+    """
+
+    name: str
+    micro_batch_size: int
+    checkpointing: bool
+    rows: str
+
+    def micro_batches(self, examples: EncodedExamples, indices: Sequence[int]) -> list[PaddedBatch | PackedBatch]:
+        """Return some examples as this recipe's rows."""
+        return [self._rows(examples, part) for part in chunks(indices, self.micro_batch_size)]
+
+    def _rows(self, examples: EncodedExamples, part: Sequence[int]) -> PaddedBatch | PackedBatch:
+        if self.rows == ALL_LOGITS:
+            return pad_rows([examples.prompt(i) for i in part], [examples.answer(i) for i in part])
+        return pack_training(examples, part, shared=self.rows == SHARED)
+
+
+def training_recipes(micro_batch_size: int, checkpointing: bool) -> list[TrainingRecipe]:
+    """Return the compared recipes, each with one waste less than the one before it.
+
+    Args:
+        micro_batch_size: dnatune's.
+        checkpointing: whether dnatune has to recompute activations.
+    """
+    return [
+        TrainingRecipe("original", ORIGINAL_ROWS, True, ALL_LOGITS),
+        TrainingRecipe("common practice", COMMON_ROWS, False, ALL_LOGITS),
+        TrainingRecipe("label-only logits", COMMON_ROWS, False, LABEL_LOGITS),
+        TrainingRecipe("shared prefix", micro_batch_size, checkpointing, SHARED),
+    ]
+
+
+def work_of(batches: Sequence[PaddedBatch | PackedBatch]) -> Work:
+    """Return what the device executes for some rows."""
+    total = Work(0, 0, 0)
+    for batch in batches:
+        if isinstance(batch, PackedBatch):
+            total += dataclasses.replace(executed(batch), logits=max(FEWEST_LOGITS, len(batch.targets)))
+        else:
+            total += padded_work(*batch.input_ids.shape, batch.input_ids.numel())
+    return total
+
+
+def answer_tokens(examples: EncodedExamples, indices: Sequence[int]) -> int:
+    """Return the tokens of some examples' true answers, by which their loss is divided."""
+    return sum(len(examples.answer(i)) for i in indices)
+
+
+def gradient(
+    model: PeftModel, recipe: TrainingRecipe, examples: EncodedExamples, indices: Sequence[int]
+) -> tuple[float, dict[str, torch.Tensor]]:
+    """Return loss and gradient {name: tensor} of some examples, without dropout, outside any engine."""
+    loss = RecipeLoss(model).train()
+    tokens = answer_tokens(examples, indices)
+    device = next(model.parameters()).device
+    total = 0.0
+    with _without_dropout(model), checkpointed(model, recipe.checkpointing):
+        for batch in recipe.micro_batches(examples, indices):
+            part = loss(batch.to(device), tokens)
+            part.backward()
+            total += float(part.detach())
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad(set_to_none=True)
+    return total, gradients
+
+
+@contextlib.contextmanager
+def _without_dropout(model: nn.Module) -> Iterator[None]:
+    """Dropout draws once for a shared prefix and once a row elsewhere, so recipes agree only without it."""
+    drops = [(module, module.p) for module in model.modules() if isinstance(module, nn.Dropout)]
+    for module, _ in drops:
+        module.p = 0.0
+    try:
+        yield
+    finally:
+        for module, probability in drops:
+            module.p = probability
+
+
+@dataclasses.dataclass(frozen=True)
+class OneByOneScores:
+    """What the original learns of each example.
+
+    Attributes:
+        first: log p of the first token of each label [examples, labels].
+        answers: token ids decoded for each example.
+    """
+
+    first: np.ndarray
+    answers: list[list[int]]
+
+
+@torch.no_grad()
+def score_one_by_one(
+    model: PreTrainedModel,
+    examples: EncodedExamples,
+    indices: Sequence[int],
+    end: int,
+    new_tokens: Callable[[int], int],
+) -> OneByOneScores:
+    """Score as the original does: decode an answer, then run the prompt again for the labels' first tokens.
+
+    Args:
+        model: a causal model in evaluation mode.
+        examples: the encoded split.
+        indices: which of its examples.
+        end: end-of-sequence token.
+        new_tokens: most tokens to decode for an example.
+    """
+    heads = torch.tensor([label[0] for label in examples.labels], device=model.device)
+    first, answers = [], []
+    for index in indices:
+        prompt = torch.tensor([examples.prompt(index)], device=model.device)
+        seen = torch.ones_like(prompt)
+        output = model.generate(
+            input_ids=prompt,
+            attention_mask=seen,
+            max_new_tokens=new_tokens(index),
+            do_sample=False,
+            num_beams=1,
+            eos_token_id=end,
+            pad_token_id=end,
+        )
+        answers.append(output[0, prompt.shape[1] :].tolist())
+        logits = model(input_ids=prompt, attention_mask=seen).logits[0, -1].float()
+        first.append(logits.log_softmax(dim=-1)[heads].cpu().numpy())
+    return OneByOneScores(np.stack(first), answers)
+
+
+@torch.no_grad()
+def score_in_rows(model: PreTrainedModel, examples: EncodedExamples, indices: Sequence[int], rows: int) -> np.ndarray:
+    """Score as is common: each example with each label in a padded row, logits of every token.
+
+    Args:
+        model: a causal model in evaluation mode.
+        examples: the encoded split.
+        indices: which of its examples.
+        rows: rows of one forward pass.
+
+    Returns:
+        log p of each token of each label [examples, labels, tokens of the longest label]; 0 behind shorter labels.
+    """
+    pairs = [(index, label) for index in indices for label in examples.labels]
+    scores = np.zeros((len(pairs), max(map(len, examples.labels))))
+    done = 0
+    for part in chunks(pairs, rows):
+        batch = pad_rows([examples.prompt(i) for i, _ in part], [label for _, label in part]).to(model.device)
+        logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
+        log_p = logits[:, :-1].float().log_softmax(dim=-1)
+        targets = batch.labels[:, 1:]
+        chosen = log_p.gather(2, targets.clamp(min=0)[:, :, None])[:, :, 0].cpu().numpy()
+        for row, (index, label) in enumerate(part):
+            start = len(examples.prompt(index)) - 1
+            scores[done + row, : len(label)] = chosen[row, start : start + len(label)]
+        done += len(part)
+    return scores.reshape(len(indices), len(examples.labels), -1)
+
+
+def one_by_one_work(examples: EncodedExamples, indices: Sequence[int], new_tokens: Callable[[int], int]) -> Work:
+    """Return what `score_one_by_one` executes if every answer is as long as it may be."""
+    total = Work(0, 0, 0)
+    for index in indices:
+        prompt, new = len(examples.prompt(index)), new_tokens(index)
+        # The prompt, with logits of its last token; each new token but the last, before a growing past.
+        decoded = Work(prompt + new - 1, prompt**2 + sum(prompt + k for k in range(1, new)), new)
+        total += decoded + padded_work(1, prompt, prompt)
+    return total
+
+
+def in_rows_work(examples: EncodedExamples, indices: Sequence[int], rows: int) -> Work:
+    """Return what `score_in_rows` executes."""
+    lengths = [len(examples.prompt(i)) + len(label) for i in indices for label in examples.labels]
+    total = Work(0, 0, 0)
+    for part in chunks(lengths, rows):
+        total += padded_work(len(part), max(part), len(part) * max(part))
+    return total

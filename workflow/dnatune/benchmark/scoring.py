@@ -1,0 +1,93 @@
+"""Ways to score the same examples with the same model, timed by turns."""
+
+import contextlib
+import logging
+import statistics
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from dnatune.benchmark import recipes, timing
+from dnatune.benchmark.agreement import check_scores
+from dnatune.benchmark.bench import Bench
+from dnatune.benchmark.measures import floor_work, rates, time_rows, timed
+from dnatune.model import base_models, flops
+from dnatune.model.scoring import label_log_probabilities
+from dnatune.model.shared_prefix import packing
+
+
+def measure_scoring(bench: Bench, peak: float) -> dict[str, Any]:
+    """Compare ways to score the same examples with the same plain model."""
+    model, test, scored, end = bench.base().eval(), bench.test, bench.scored, bench.tokenizer.eos_token_id
+    batch_size = bench.settings["evaluation"]["batch_size"]
+    errors = check_scores(model, test, scored, end, batch_size)
+    model = model.to(bench.dtype)
+    dimensions = flops.dimensions(model)
+
+    def as_asked(_: int) -> int:
+        return recipes.ORIGINAL_NEW_TOKENS
+
+    def as_answered(index: int) -> int:
+        """A trained model ends its answer itself, and random weights do not."""
+        return len(test.answer(index))
+
+    def shared(size: int) -> Callable[[], Any]:
+        likelihood = base_models.LabelLikelihood(model)
+        return lambda: label_log_probabilities(likelihood, test, scored, size, True, bench.rank.device, halve=False)
+
+    ways: dict[str, Callable[[], Any]] = {
+        "original": lambda: recipes.score_one_by_one(model, test, scored, end, as_asked),
+        "original, ended answers": lambda: recipes.score_one_by_one(model, test, scored, end, as_answered),
+        "common practice": lambda: recipes.score_in_rows(model, test, scored, recipes.COMMON_ROWS),
+        "shared prefix": shared(batch_size),
+    }
+    packed = [packing.pack_scoring(test, part, shared=True) for part in packing.chunks(scored, batch_size)]
+    works = {
+        "original": recipes.one_by_one_work(test, scored, as_asked),
+        "original, ended answers": recipes.one_by_one_work(test, scored, as_answered),
+        "common practice": recipes.in_rows_work(test, scored, recipes.COMMON_ROWS),
+        "shared prefix": recipes.work_of(packed),
+    }
+    needed = flops.scoring_flops(dimensions, floor_work(packed))
+    with _quiet_generation():
+        timing.warm_up(ways)
+        seconds = timing.by_turns(
+            {name: timed(way, bench.rank.device) for name, way in ways.items()}, bench.own["repeats"], bench.neighbours
+        )
+    return {
+        "examples": len(scored),
+        "labels": len(test.labels),
+        "score_errors": errors,
+        "recipes": {
+            name: {
+                "seconds": times,
+                **timing.spread(times),
+                **rates(
+                    statistics.median(times),
+                    len(scored),
+                    flops.scoring_flops(dimensions, works[name]),
+                    needed,
+                    peak,
+                ),
+            }
+            for name, times in seconds.items()
+        },
+        "speedup": timing.speedups(seconds, "shared prefix"),
+        "rows": time_rows(
+            bench,
+            len(scored),
+            lambda size: packing.pack_scoring(test, scored[:size], shared=True),
+            lambda size: timed(shared(size), bench.rank.device),
+        ),
+    }
+
+
+@contextlib.contextmanager
+def _quiet_generation() -> Iterator[None]:
+    """Generation warns once for each call, which would fill the log."""
+    logger = logging.getLogger("transformers.generation")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

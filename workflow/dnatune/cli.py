@@ -1,0 +1,57 @@
+"""The command line: `python -m dnatune STAGE …` runs the stage's module of `dnatune.commands`.
+
+Nothing is imported before the stage is known; an older Python must be able to read this file, for `doctor` tells of it.
+"""
+
+import importlib
+import sys
+
+#: The stages, each with what it does.
+STAGES = {
+    "download": "fetch or make a task's data, or a base model",
+    "prepare": "turn a task's CSV files into records and audit its splits",
+    "launch": "start a stage or a script on several ranks",
+    "finetune": "fine-tune one (model, task, optimizer, seed); runs on every rank",
+    "choose": "choose an optimizer's learning rate among its trials",
+    "merge": "merge an adapter into its base model",
+    "evaluate": "score a model on a task's test split",
+    "evaluate_baseline": "score a baseline without a language model",
+    "probe": "look for signs that a base model has seen a test split",
+    "compare": "compare finished runs: tables, figures and the report",
+    "benchmark": "time the original recipe, common practice and dnatune's own",
+    "doctor": "say what will work on this machine or cluster",
+}
+
+
+def main() -> None:
+    """Run the stage that the command line names."""
+    words = sys.argv[1:]
+    if words[:1] in (["-h"], ["--help"]):
+        print(usage())
+        return
+    if not words or words[0] not in STAGES:
+        said = f"unknown stage '{words[0]}'" if words else "no stage named"
+        print(f"dnatune: {said}\n\n{usage()}", file=sys.stderr)
+        sys.exit(2)
+    stage = words[0]
+    sys.argv = [f"python -m dnatune {stage}", *words[1:]]
+    module = importlib.import_module(f"dnatune.commands.{stage}")
+
+    from dnatune.errors import run_script
+
+    run_script(module.main)
+
+
+def usage() -> str:
+    """Return how to call this, and what each stage does."""
+    width = max(map(len, STAGES))
+    lines = [f"  {name:{width}}  {said}" for name, said in STAGES.items()]
+    return "\n".join(
+        [
+            "usage: python -m dnatune STAGE …",
+            "",
+            *lines,
+            "",
+            "python -m dnatune STAGE --help tells a stage's arguments.",
+        ]
+    )

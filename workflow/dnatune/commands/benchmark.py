@@ -1,0 +1,58 @@
+"""Time the original recipe, common practice and dnatune's own on this machine, by turns in one process.
+
+By hand:  python -m dnatune launch --ranks 1 benchmark --settings @settings.json …
+"""
+
+import argparse
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+from dnatune.files import publish_file, write_json
+from dnatune.settings import read_settings
+
+
+def main() -> None:
+    """Parse the command line, measure, print the tables."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dnatune benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--settings", required=True, help="JSON text, or @file: what benchmark_settings returns")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
+    parser.add_argument("--train", type=Path, required=True, help="records of the training split")
+    parser.add_argument("--test", type=Path, required=True, help="records of the test split")
+    parser.add_argument("--result", type=Path, required=True, help="benchmark.json to write")
+    parser.add_argument("--figure", type=Path, required=True, help="figure to write, SVG")
+    options = parser.parse_args()
+    settings = read_settings(options.settings)
+
+    from dnatune.launch.process_group import join
+
+    rank = join(settings["training"]["ddp_timeout"])
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    warnings.simplefilter("ignore", FutureWarning)
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+
+    from torch import distributed
+
+    from dnatune import benchmark
+    from dnatune.benchmark import tables
+    from dnatune.data.prompts import encode_examples
+    from dnatune.data.records import read_records
+    from dnatune.model import base_models
+    from dnatune.provenance import software
+
+    own, task, length = settings["benchmark"], settings["task"], settings["training"]["max_seq_length"]
+    tokenizer = base_models.load_tokenizer(options.tokenizer)
+    train, test = (
+        encode_examples(tokenizer, read_records(path)[:count], task["labels"], length, str(path))
+        for path, count in ((options.train, own["examples"]), (options.test, own["scoring_examples"]))
+    )
+    bench = benchmark.Bench(settings, rank, tokenizer, train, test)
+    result = {**benchmark.run(bench), "software": software(Path(__file__).resolve())}
+    write_json(options.result, result)
+    with publish_file(options.figure) as scratch:
+        scratch.write_text(tables.figure(result), "utf-8")
+    print(tables.table(result), flush=True)
+    distributed.destroy_process_group()

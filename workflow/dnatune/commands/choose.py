@@ -1,0 +1,41 @@
+"""Choose an optimizer's learning rate among its trials, by their score on the dev split.
+
+By hand:  python -m dnatune choose --settings '{"model": "m", "task": "t", "optimizer": "adamw",
+          "labels": ["no", "yes"], "metric": "dev_loss", "dev_examples": 10000}'
+          --records rate0.001/record rate0.01/record --logs rate0.001/training.jsonl rate0.01/training.jsonl
+          --dev dev.jsonl --choice choice.json
+"""
+
+import argparse
+from pathlib import Path
+
+from dnatune.comparison import learning_rates
+from dnatune.data.records import read_records
+from dnatune.errors import ConfigurationError
+from dnatune.files import write_json
+from dnatune.settings import read_settings
+
+
+def main() -> None:
+    """Parse the command line and choose."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dnatune choose", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--settings", required=True, help="JSON text, or @file: what choose_settings returns")
+    parser.add_argument("--records", type=Path, nargs="+", required=True, help="folders with run.json, one a trial")
+    parser.add_argument(
+        "--logs", type=Path, nargs="+", required=True, help="training.jsonl files, in the order of --records"
+    )
+    parser.add_argument("--dev", type=Path, required=True, help="records of the dev split")
+    parser.add_argument("--choice", type=Path, required=True, help="choice.json to write")
+    options = parser.parse_args()
+    if len(options.records) != len(options.logs):
+        raise ConfigurationError(
+            f"{len(options.records)} records and {len(options.logs)} logs",
+            where="command line, --records and --logs",
+            fix="name one of each for every trial, in the same order",
+        )
+    settings = read_settings(options.settings)
+    trials = [learning_rates.read_trial(*place) for place in zip(options.records, options.logs, strict=True)]
+    scored = read_records(options.dev)[: settings.pop("dev_examples")]
+    write_json(options.choice, learning_rates.choose(trials, [record["output"] for record in scored], **settings))

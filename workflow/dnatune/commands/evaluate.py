@@ -1,0 +1,112 @@
+"""Score a merged model, or a base model as it came, on a task's test split.
+
+By hand:  python -m dnatune evaluate --settings '{"task": "mine", "labels": ["no", "yes"], "mode": "labels",
+          "batch_size": 64, "max_new_tokens": 8, "max_seq_length": 512}' --model merged --base download/models/m
+          --test test.jsonl …
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from dnatune.files import publish_file, read_json, write_json
+from dnatune.settings import read_settings
+
+
+def main() -> None:
+    """Parse the command line and score."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dnatune evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--settings", required=True, help="JSON text, or @file: what evaluate_settings returns")
+    parser.add_argument("--model", type=Path, required=True, help="folder of the model")
+    parser.add_argument("--test", type=Path, required=True, help="records of the test split")
+    parser.add_argument("--predictions", type=Path, required=True, help="predictions.tsv to write")
+    parser.add_argument("--metrics", type=Path, required=True, help="metrics.json to write")
+    parser.add_argument("--base", type=Path, help="of a merged model, the folder of its base, with manifest.json")
+    parser.add_argument("--card", type=Path, help="model card of a merged model to write, Markdown; goes with --base")
+    options = parser.parse_args()
+    if options.card and not options.base:
+        parser.error("--card needs --base")
+    settings = read_settings(options.settings)
+
+    from dnatune.evaluation import metrics
+    from dnatune.evaluation.predictions import write_predictions
+    from dnatune.launch import process_group
+
+    first = process_group.is_first()
+    made = options.model / "run.json"
+    if made.is_file() and read_json(made)["status"] == "diverged":
+        if first:
+            write_predictions(options.predictions, [], [], len(settings["labels"]))
+            write_json(options.metrics, {**metrics.diverged(), "seconds": 0.0})
+    else:
+        evaluate(options, settings)
+    if first and options.card:
+        write_card(options)
+
+
+def write_card(options: argparse.Namespace) -> None:
+    """Write the card of the merged model from its run.json, its metrics and where its base model came from."""
+    from dnatune.report.model_card import model_card
+
+    made = (options.model / "run.json", options.metrics, options.base / "manifest.json")
+    with publish_file(options.card) as scratch:
+        scratch.write_text(model_card(*map(read_json, made)), "utf-8")
+
+
+def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
+    """Score every test item and write predictions and metrics."""
+    import numpy as np
+
+    from dnatune.data.prompts import encode_examples
+    from dnatune.data.records import read_records
+    from dnatune.evaluation import metrics
+    from dnatune.evaluation.predictions import write_answers, write_predictions
+    from dnatune.launch import process_group
+    from dnatune.model import base_models, scoring
+    from dnatune.model.shared_prefix import exactness
+    from dnatune.training import engine
+
+    rank = process_group.join_scorers()
+    records, labels = read_records(options.test), settings["labels"]
+    tokenizer = base_models.load_tokenizer(options.model)
+    examples = encode_examples(tokenizer, records, labels, settings["max_seq_length"], str(options.test))
+    dtype = engine.dtype_of(engine.resolve_precision("auto", rank.device))
+    model = base_models.load_model(options.model, tokenizer, dtype).to(rank.device).eval()
+    own = process_group.own_indices(len(examples), settings["batch_size"], rank)
+    started = time.perf_counter()
+    with scoring.progress(len(own), shown=rank.first) as bar:
+        if settings["mode"] == "generate":
+            scored = scoring.generate_answers(
+                model,
+                tokenizer,
+                examples.subset(own),
+                settings["batch_size"],
+                settings["max_new_tokens"],
+                bar.update,
+            )
+        else:
+            scored = scoring.label_log_probabilities(
+                base_models.LabelLikelihood(model),
+                examples,
+                own,
+                settings["batch_size"],
+                exactness.shared_rows(model, [examples]),
+                rank.device,
+                bar.update,
+            )
+    scored = process_group.gather(own, scored, rank)
+    if scored is None:
+        return
+    seconds = time.perf_counter() - started
+    if settings["mode"] == "generate":
+        parsed = [scoring.parse_answer(text, labels) for text in scored]
+        write_answers(options.predictions, examples.answers, parsed, scored)
+        result = metrics.from_predictions(examples.answers, parsed, len(labels))
+    else:
+        scores = np.array(scored)
+        write_predictions(options.predictions, examples.answers, scores, len(labels))
+        result = metrics.from_log_probabilities(examples.answers, scores)
+    write_json(options.metrics, {**result, "seconds": seconds})

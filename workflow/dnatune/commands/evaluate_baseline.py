@@ -1,0 +1,49 @@
+"""Score a baseline without a language model on a task's test split.
+
+By hand:  python -m dnatune evaluate_baseline --settings '{"task": "mine", "labels": ["no", "yes"],
+          "baseline": "kmers"}' --train train.jsonl --test test.jsonl --predictions p.tsv --metrics m.json
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+from dnatune.files import write_json
+from dnatune.settings import read_settings
+
+
+def main() -> None:
+    """Parse the command line and score."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dnatune evaluate_baseline",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--settings", required=True, help="JSON text, or @file: what baseline_settings returns")
+    parser.add_argument("--train", type=Path, required=True, help="records of the training split")
+    parser.add_argument("--test", type=Path, required=True, help="records of the test split")
+    parser.add_argument("--predictions", type=Path, required=True, help="predictions.tsv to write")
+    parser.add_argument("--metrics", type=Path, required=True, help="metrics.json to write")
+    options = parser.parse_args()
+    settings = read_settings(options.settings)
+
+    from dnatune.data.records import read_records
+    from dnatune.evaluation import baselines, metrics
+    from dnatune.evaluation.predictions import write_predictions
+
+    labels = settings["labels"]
+    index_of = {label: index for index, label in enumerate(labels)}
+    train, test = read_records(options.train), read_records(options.test)
+    truth = [index_of[record["output"]] for record in test]
+    started = time.perf_counter()
+    scores = baselines.log_probabilities(
+        settings["baseline"],
+        [record["input"] for record in train],
+        [index_of[record["output"]] for record in train],
+        [record["input"] for record in test],
+        len(labels),
+        settings.get("simulated"),
+    )
+    seconds = time.perf_counter() - started
+    write_predictions(options.predictions, truth, scores, len(labels))
+    write_json(options.metrics, {**metrics.from_log_probabilities(truth, scores), "seconds": seconds})

@@ -1,0 +1,34 @@
+"""Turn a task's CSV files into instruction records, one JSON object a line, and say what the splits share.
+
+By hand:  python -m dnatune prepare --settings '{"name": "mine", "labels": ["no", "yes"], "instruction": "…"}'
+          --audit '{"on_leak": "report", "similarity": 0.5}' --source folder-of-csv --folder folder-of-jsonl
+"""
+
+import argparse
+from pathlib import Path
+
+from dnatune.data import leakage
+from dnatune.data.records import instruction_records, read_csv, write_records
+from dnatune.data.tasks import SPLITS, Task
+from dnatune.files import write_json
+from dnatune.settings import read_settings
+
+
+def main() -> None:
+    """Parse the command line and prepare; all splits are checked and audited before the first is written."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dnatune prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--settings", required=True, help="JSON text, or @file: name, labels, instruction")
+    parser.add_argument("--audit", required=True, help="JSON text, or @file: on_leak, similarity")
+    parser.add_argument("--source", type=Path, required=True, help="folder with train.csv, dev.csv and test.csv")
+    parser.add_argument("--folder", type=Path, required=True, help="folder for three .jsonl files and audit.json")
+    options = parser.parse_args()
+    settings = read_settings(options.settings)
+    task = Task(settings["name"], tuple(settings["labels"]), settings["instruction"])
+    splits = {split: read_csv(options.source / f"{split}.csv", len(task.labels)) for split in SPLITS}
+    rules = read_settings(options.audit)
+    splits, report = leakage.apply(rules["on_leak"], rules["similarity"], splits, task)
+    write_json(options.folder / "audit.json", report)
+    for split, rows in splits.items():
+        write_records(options.folder / f"{split}.jsonl", instruction_records(rows, task))

@@ -1,0 +1,79 @@
+"""Look for signs that a base model has seen a task's test split before.
+
+By hand:  python -m dnatune probe --settings '{"model": "m", "task": "mine", "labels": ["no", "yes"],
+          "items": 2000, "batch_size": 64, "max_seq_length": 512}' --model base --train train.jsonl --dev dev.jsonl
+          --test test.jsonl --result contamination.json
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dnatune.files import write_json
+from dnatune.settings import read_settings
+
+
+def main() -> None:
+    """Parse the command line and look."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dnatune probe", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--settings", required=True, help="JSON text, or @file: what probe_settings returns")
+    parser.add_argument("--model", type=Path, required=True, help="folder of the base model")
+    parser.add_argument("--train", type=Path, required=True, help="records of the training split, for the control")
+    parser.add_argument("--dev", type=Path, required=True, help="records of the dev split")
+    parser.add_argument("--test", type=Path, required=True, help="records of the test split")
+    parser.add_argument("--manifest", type=Path, help="SHA-256 of earlier training sequences, one a line")
+    parser.add_argument("--result", type=Path, required=True, help="contamination.json to write")
+    options = parser.parse_args()
+    write_json(options.result, probe(options, read_settings(options.settings)))
+
+
+def probe(options: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return contamination.json."""
+    from dnatune.data.records import read_records
+    from dnatune.evaluation import contamination
+
+    manifest = contamination.read_manifest(options.manifest) if options.manifest else None
+    train, dev, test = (read_records(path) for path in (options.train, options.dev, options.test))
+    score = base_scorer(options.model, settings)
+    found = contamination.examine(train, dev, test, settings["labels"], settings["items"], score)
+    listed = [] if manifest is None else contamination.in_manifest([record["input"] for record in test], manifest)
+    found |= {
+        "model": settings["model"],
+        "task": settings["task"],
+        "manifest_items": None if manifest is None else len(manifest),
+        "in_manifest": listed,
+    }
+    found["signs"] = contamination.contamination_signs(found)
+    return {key: found[key] for key in contamination.KEYS}
+
+
+def base_scorer(folder: Path, settings: dict[str, Any]) -> Callable[[Sequence[dict[str, str]]], Any]:
+    """Return a function that gives records the log-probability of each label [records, labels]."""
+    from dnatune.data.prompts import encode_examples
+    from dnatune.launch.process_group import sees_gpu
+    from dnatune.model import base_models, scoring
+    from dnatune.model.shared_prefix import exactness
+    from dnatune.training import engine
+
+    device = "cuda:0" if sees_gpu() else "cpu"
+    tokenizer = base_models.load_tokenizer(folder)
+    dtype = engine.dtype_of(engine.resolve_precision("auto", device))
+    model = base_models.load_model(folder, tokenizer, dtype).to(device).eval()
+
+    def score(records: Sequence[dict[str, str]]) -> Any:
+        examples = encode_examples(tokenizer, records, settings["labels"], settings["max_seq_length"], "a probe")
+        with scoring.progress(len(examples)) as bar:
+            return scoring.label_log_probabilities(
+                base_models.LabelLikelihood(model),
+                examples,
+                range(len(examples)),
+                settings["batch_size"],
+                exactness.shared_rows(model, [examples]),
+                device,
+                bar.update,
+            )
+
+    return score

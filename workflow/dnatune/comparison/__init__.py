@@ -1,0 +1,1 @@
+"""What finished runs say about each other."""

@@ -1,0 +1,244 @@
+"""The choice of a learning rate among trials on dev data, and what a search of another size would have found."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dnatune.comparison.summary import table_text
+from dnatune.errors import DataError
+from dnatune.files import read_json, read_json_lines
+
+#: The keys of choice.json.
+CHOICE_KEYS = ("model", "task", "optimizer", "metric", "learning_rate", "score", "dev_items", "warnings", "trials")
+#: What is known of a trial; the columns of tuning.tsv behind model, task and optimizer.
+TRIAL_KEYS = (
+    "learning_rate",
+    "status",
+    "chosen",
+    "dev_loss",
+    "dev_accuracy",
+    "dev_mcc",
+    "dev_f1_macro",
+    "steps",
+    "gradient_evaluations",
+    "wall_seconds",
+    "gpu_seconds",
+    "ended",
+)
+#: Fewer dev items than this are said to be few: an accuracy then has a standard error of .035 and more.
+FEWEST_DEV_ITEMS = 200
+_SCORES = ("dev_loss", "dev_accuracy", "dev_mcc", "dev_f1_macro")
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One learning rate, tried.
+
+    Attributes:
+        record: run.json.
+        scores: dev scores behind the last step, by name; empty when the trial diverged. The MCC is None where the dev
+            items are all of one class.
+    """
+
+    record: Mapping[str, Any]
+    scores: Mapping[str, float | None]
+
+    @property
+    def rate(self) -> float:
+        """Return the learning rate."""
+        return self.record["settings"]["optimizer"]["hyperparameters"]["learning_rate"]
+
+    @property
+    def diverged(self) -> bool:
+        """Return whether the trial ended in divergence."""
+        return self.record["status"] == "diverged"
+
+
+def read_trial(record: Path, log: Path) -> Trial:
+    """Read a trial.
+
+    Args:
+        record: folder with run.json.
+        log: training.jsonl.
+
+    Raises:
+        DataError: a file is missing, or the log of a completed trial does not end with dev scores.
+    """
+    run = read_json(record / "run.json")
+    if run["status"] == "diverged":
+        return Trial(run, {})
+    rows = read_json_lines(log)
+    last = rows[-1] if rows else {}
+    if any(key not in last or (last[key] is None and key != "dev_mcc") for key in _SCORES):
+        raise DataError(
+            "the last step has no scores on the dev split",
+            where=str(log),
+            fix="the dev split must have at least one row; then delete the trial's folder, it is made again",
+        )
+    return Trial(run, {key: last[key] for key in _SCORES})
+
+
+def choose(
+    trials: Sequence[Trial], answers: Sequence[str], model: str, task: str, optimizer: str, labels: Sequence[str],
+    metric: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Return choice.json: the trials and the rate with the best score.
+
+    Equal scores are told apart by the dev loss, then the lower rate is taken. Where every trial diverged, which is a
+    result, the rate that lasted longest is taken: the optimizer's runs then show it. Dev items of one class have no
+    MCC: the dev loss takes its place, and `metric` says so.
+
+    Args:
+        trials: one a learning rate.
+        answers: label words of the dev items that were scored.
+        model, task, optimizer: whose rate it is.
+        labels: the task's label words.
+        metric: `dev_loss`, or a metric of which more is better.
+
+    Raises:
+        DataError: a trial is of something else.
+    """
+    for trial in trials:
+        found = tuple(trial.record[key] for key in ("model", "task", "optimizer"))
+        if found != (model, task, optimizer):
+            raise DataError(
+                f"a trial of {'/'.join(found)} among those of {model}/{task}/{optimizer}",
+                where="command line, --records",
+                fix="name the trials of one optimizer",
+            )
+    # Of the items, so that all optimizers of a task are chosen by the same, whatever became of their trials.
+    undefined = metric == "dev_mcc" and len(set(answers)) == 1
+    metric = "dev_loss" if undefined else metric
+    completed = [trial for trial in trials if not trial.diverged]
+    if completed:
+
+        def order(trial: Trial) -> tuple[float, float, float]:
+            return -merit(trial.scores[metric], metric), trial.scores["dev_loss"], trial.rate
+
+        best = min(completed, key=order)
+    else:
+        best = min(trials, key=lambda trial: (-trial.record["steps"], trial.rate))
+    return {
+        "model": model,
+        "task": task,
+        "optimizer": optimizer,
+        "metric": metric,
+        "learning_rate": best.rate,
+        "score": best.scores.get(metric),
+        "dev_items": len(answers),
+        "warnings": [
+            *_warnings(trials, best, answers, labels, metric),
+            *(["undefined_metric"] if undefined else []),
+        ],
+        "trials": [_entry(trial, trial is best) for trial in sorted(trials, key=lambda trial: trial.rate)],
+    }
+
+
+def merit(score: float, metric: str) -> float:
+    """Return a score such that more is better."""
+    return -score if metric == "dev_loss" else score
+
+
+def _warnings(
+    trials: Sequence[Trial], best: Trial, answers: Sequence[str], labels: Sequence[str], metric: str
+) -> list[str]:
+    rates = [trial.rate for trial in trials]
+    scores = [trial.scores[metric] for trial in trials if not trial.diverged]
+    checks = {
+        "all_diverged": not scores,
+        "lowest_rate": bool(scores) and best.rate == min(rates),
+        "highest_rate": bool(scores) and best.rate == max(rates),
+        "some_diverged": 0 < len(scores) < len(trials),
+        "tied": scores.count(best.scores.get(metric)) > 1,
+        "few_dev_items": len(answers) < FEWEST_DEV_ITEMS,
+        "missing_dev_classes": len(set(answers)) < len(labels),
+    }
+    return [word for word, raised in checks.items() if raised]
+
+
+def _entry(trial: Trial, chosen: bool) -> dict[str, Any]:
+    record = trial.record
+    return {
+        "learning_rate": trial.rate,
+        "status": record["status"],
+        "chosen": chosen,
+        **{key: trial.scores.get(key) for key in _SCORES},
+        **{key: record[key] for key in ("steps", "gradient_evaluations", "wall_seconds", "gpu_seconds")},
+        "ended": None if record["diverged"] is None else record["diverged"]["reason"],
+    }
+
+
+def read_choice(path: Path) -> dict[str, Any]:
+    """Read choice.json.
+
+    Raises:
+        DataError: it lacks a key.
+    """
+    choice = read_json(path)
+    missing = [key for key in CHOICE_KEYS if key not in choice]
+    if missing:
+        raise DataError(f"{', '.join(missing)} missing", where=str(path), fix="delete it; it is made again")
+    return choice
+
+
+def expected_best(values: Sequence[float]) -> list[float]:
+    """Return the expected maximum of n draws with replacement from N values, for n = 1 … N.
+
+    This is the plug-in estimator of Dodge et al. 2019 (arXiv 1909.03004): Σ v · (P(V ≤ v)ⁿ − P(V < v)ⁿ) over the
+    observed values v. It takes trials for independent draws from one search; of a grid it says what that many of
+    its rates, drawn blindly, would have found.
+    """
+    ordered = np.sort(np.asarray(values, dtype=float))
+    below = np.arange(len(ordered) + 1) / len(ordered)
+    return [float(ordered @ np.diff(below**draws)) for draws in range(1, len(ordered) + 1)]
+
+
+def expected_curves(choices: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the expected best dev score of each optimizer of one model and task against the trials it costs.
+
+    A diverged trial has no score and counts as the worst score of any trial of these optimizers.
+
+    Args:
+        choices: choice.json of the optimizers of one model and task.
+
+    Returns:
+        Rows of `optimizer`, `trials`, `gradient_evaluations` (of that many trials, at their mean cost) and `score`; no
+        rows where every trial of every optimizer diverged.
+    """
+    merits = [[_merit_of(trial, choice["metric"]) for trial in choice["trials"]] for choice in choices]
+    known = [value for values in merits for value in values if value is not None]
+    rows = []
+    for choice, values in zip(choices, merits, strict=True):
+        if known:
+            cost = np.mean([trial["gradient_evaluations"] for trial in choice["trials"]])
+            filled = [min(known) if value is None else value for value in values]
+            for count, value in enumerate(expected_best(filled), start=1):
+                # `merit` is its own inverse.
+                score = merit(value, choice["metric"])
+                row = {"optimizer": choice["optimizer"], "trials": count}
+                rows.append({**row, "gradient_evaluations": float(cost * count), "score": score})
+    return rows
+
+
+def _merit_of(trial: Mapping[str, Any], metric: str) -> float | None:
+    return None if trial[metric] is None else merit(trial[metric], metric)
+
+
+def tuning_text(choices: Sequence[Mapping[str, Any]]) -> str:
+    """Return the text of tuning.tsv: a row a trial."""
+    place = ("model", "task", "optimizer")
+    rows = [
+        {**{key: choice[key] for key in place}, **trial, "chosen": "yes" if trial["chosen"] else "no"}
+        for choice in choices
+        for trial in choice["trials"]
+    ]
+    return table_text((*place, *TRIAL_KEYS), rows)
+
+
+def cost(choices: Sequence[Mapping[str, Any]]) -> float:
+    """Return the wall time of all trials, s."""
+    return math.fsum(trial["wall_seconds"] for choice in choices for trial in choice["trials"])

@@ -1,0 +1,338 @@
+"""What finished stages left, read and held against its contract: runs, baselines, audits."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dnatune.data.tasks import Task
+from dnatune.errors import ConfigurationError, DataError
+from dnatune.files import read_json, read_json_lines
+
+#: What is read of audit.json.
+AUDIT_KEYS = (
+    "rows",
+    "repeats",
+    "contradicting",
+    "shared",
+    "near_copies_withheld",
+    "twins",
+    "on_leak",
+    "dropped",
+    "leaked",
+    "classes",
+)
+#: Metrics that stand in the table.
+AVERAGED = ("accuracy", "mcc", "f1_macro", "auroc", "brier", "ece")
+_COUNTS = ("steps", "gradient_evaluations", "global_batch_size", "micro_batch_size", "accumulation", "ranks")
+_SIZES = ("trainable_parameters", "total_parameters", "wall_seconds", "gpu_seconds")
+_AGAIN = "delete its folder; the workflow makes it again"
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedRun:
+    """All that is known of one run of the grid.
+
+    Attributes:
+        record: run.json.
+        metrics: metrics.json.
+        predictions: predictions.tsv without the answers' text; no rows when the run diverged.
+        log: training.jsonl, one map a step.
+    """
+
+    record: dict[str, Any]
+    metrics: dict[str, Any]
+    predictions: pd.DataFrame
+    log: list[dict[str, Any]]
+
+    @property
+    def model(self) -> str:
+        """Return the model's name."""
+        return self.record["model"]
+
+    @property
+    def task(self) -> str:
+        """Return the task's name."""
+        return self.record["task"]
+
+    @property
+    def optimizer(self) -> str:
+        """Return the optimizer's name."""
+        return self.record["optimizer"]
+
+    @property
+    def seed(self) -> int:
+        """Return the seed."""
+        return self.record["seed"]
+
+    @property
+    def diverged(self) -> bool:
+        """Return whether training ended in divergence, so that there is no model and no metric."""
+        return self.record["status"] == "diverged"
+
+    def rate(self, key: str) -> float | None:
+        """Return the median over the steps of a rate in training.jsonl; None where a step lacks it."""
+        values = [row[key] for row in self.log]
+        return None if not values or None in values else float(np.median(values))
+
+    @property
+    def overhead(self) -> float | None:
+        """Return executed ÷ needed FLOPs over all steps; None where they are not counted."""
+        done, needed = ([row[key] for row in self.log] for key in ("executed_flops", "floor_flops"))
+        return None if not done or None in done else sum(done) / sum(needed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """A classifier without a language model, scored on the same test items."""
+
+    task: str
+    name: str
+    metrics: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The runs of one (model, task, optimizer), one a seed."""
+
+    model: str
+    task: str
+    optimizer: str
+    runs: tuple[FinishedRun, ...]
+
+    @property
+    def completed(self) -> list[FinishedRun]:
+        """Return the runs that have a model and metrics."""
+        return [run for run in self.runs if not run.diverged]
+
+    @property
+    def accountable(self) -> Sequence[FinishedRun]:
+        """Return the runs whose cost stands in the table; diverged ones, cut short, only if there are no others."""
+        return self.completed or self.runs
+
+    def values(self, metric: str) -> list[float]:
+        """Return a metric of the completed runs; empty where any of them lacks it."""
+        values = [run.metrics[metric] for run in self.completed]
+        return [] if None in values else values
+
+
+def tasks_by_name(settings: Mapping[str, Any]) -> dict[str, Task]:
+    """Return the tasks of what `Configuration.compare_settings` returns.
+
+    Raises:
+        ConfigurationError: a key is missing.
+    """
+    missing = [key for key in ("name", "tasks", "simulated", "comparison") if key not in settings]
+    if missing:
+        raise ConfigurationError(
+            f"missing: {', '.join(missing)}",
+            where="command line, --settings",
+            fix="see `python -m dnatune compare --help`",
+        )
+    try:
+        return {
+            entry["name"]: Task(entry["name"], tuple(entry["labels"]), entry["instruction"], entry["metric"])
+            for entry in settings["tasks"]
+        }
+    except (KeyError, TypeError) as error:
+        raise ConfigurationError(
+            f"no usable list of tasks: {error!r}",
+            where="command line, --settings, key 'tasks'",
+            fix="give each task name, labels, instruction and metric",
+        ) from None
+
+
+def read_run(evaluation: Path, adapter: Path, log: Path, tasks: Mapping[str, Task]) -> FinishedRun:
+    """Read one run from the three places where its stages left it.
+
+    Args:
+        evaluation: evaluate/<model>/<task>/<optimizer>/seed<k>, with metrics.json and predictions.tsv.
+        adapter: finetune/<model>/<task>/<optimizer>/seed<k>/adapter, with run.json.
+        log: training.jsonl beside the adapter.
+        tasks: the tasks by name.
+
+    Raises:
+        DataError: a file is missing or breaks its contract, or the three are not of one run.
+    """
+    path = adapter / "run.json"
+    record = read_json(path)
+    _require(record, ("status", "diverged", "model", "task", "optimizer", "seed", "settings", "final_loss"), path)
+    _require(record, (*_COUNTS, *_SIZES, "precision", "device", "devices", "inputs", "software"), path)
+    for key in ("seed", *_COUNTS, *_SIZES):
+        _require_number(record, key, path)
+    for key in ("settings", "inputs"):
+        _require(record[key], (), path)
+    _require(record["software"], ("code",), path)
+    place = (record["model"], record["task"], record["optimizer"], f"seed{record['seed']}")
+    for folder in (evaluation, log.parent):
+        if folder.parts[-4:] != place:
+            raise DataError(
+                f"run.json is of {'/'.join(place)}, and this is not",
+                where=str(folder),
+                fix=f"name folders of the same runs in the same order; run.json is {path}",
+            )
+    task = task_of(tasks, record["task"], path)
+    metrics = read_metrics(evaluation / "metrics.json", task)
+    diverged = record["status"] == "diverged"
+    if diverged:
+        _require(record["diverged"], ("step", "loss", "gradient_norm", "reason"), path)
+    if record["status"] != metrics["status"]:
+        raise DataError(
+            f"the run is {record['status']} and its metrics are {metrics['status']}",
+            where=str(evaluation / "metrics.json"),
+            fix=_AGAIN,
+        )
+    predictions = _read_predictions(evaluation / "predictions.tsv", metrics)
+    return FinishedRun(record, metrics, predictions, _read_log(log))
+
+
+def read_baseline(folder: Path, tasks: Mapping[str, Task]) -> Baseline:
+    """Read one baseline from evaluate/baselines/<task>/<baseline>.
+
+    Raises:
+        DataError: metrics.json is missing or breaks its contract, or the task is not compared.
+    """
+    task = task_of(tasks, folder.parent.name, folder)
+    path = folder / "metrics.json"
+    metrics = read_metrics(path, task)
+    if metrics["status"] != "completed":
+        raise DataError(f"a baseline cannot be {metrics['status']}", where=str(path), fix=_AGAIN)
+    return Baseline(task.name, folder.name, metrics)
+
+
+def task_of(tasks: Mapping[str, Task], name: str, where: Path) -> Task:
+    """Return a task by name.
+
+    Raises:
+        DataError: it is not compared; `where` says what names it.
+    """
+    if name not in tasks:
+        raise DataError(
+            f"'{name}' is not among the tasks compared: {', '.join(tasks)}",
+            where=str(where),
+            fix="add the task",
+        )
+    return tasks[name]
+
+
+def _require(record: Any, keys: Iterable[str], path: Path) -> None:
+    if not isinstance(record, dict):
+        raise DataError(f"{record!r} stands where a map is due", where=str(path), fix=_AGAIN)
+    missing = [key for key in keys if key not in record]
+    if missing:
+        raise DataError(f"missing: {', '.join(missing)}", where=str(path), fix=_AGAIN)
+
+
+def _require_number(record: Mapping[str, Any], key: str, path: Path) -> None:
+    value = record[key]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise DataError(f"'{key}' is {value!r}, and not a number", where=str(path), fix=_AGAIN)
+
+
+def read_metrics(path: Path, task: Task) -> dict[str, Any]:
+    """Read metrics.json of a task.
+
+    Raises:
+        DataError: it is missing or breaks its contract.
+    """
+    metrics = read_json(path)
+    _require(metrics, ("status", "n", "confusion", "unparsable", *AVERAGED), path)
+    if metrics["status"] not in ("completed", "diverged"):
+        raise DataError(f"status is {metrics['status']!r}", where=str(path), fix=_AGAIN)
+    if metrics["status"] == "diverged":
+        return metrics
+    for key in ("n", "unparsable", "accuracy", "f1_macro"):
+        _require_number(metrics, key, path)
+    # Without a second class in the labels there is no MCC and no AUROC, without probabilities no score of them.
+    for key in ("mcc", "auroc", "brier", "ece"):
+        if metrics[key] is not None:
+            _require_number(metrics, key, path)
+    if task.metric not in metrics:
+        raise DataError(f"missing: {task.metric}, the task's metric", where=str(path), fix=_AGAIN)
+    if np.shape(metrics["confusion"]) != (len(task.labels),) * 2:
+        raise DataError(
+            f"'confusion' has not the {len(task.labels)} classes of task '{task.name}'",
+            where=str(path),
+            fix=_AGAIN,
+        )
+    return metrics
+
+
+def _read_predictions(path: Path, metrics: Mapping[str, Any]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(
+            path,
+            sep="\t",
+            usecols=lambda column: column != "answer",
+            dtype=float,
+            keep_default_na=False,
+            na_values={"predicted": [""]},
+        )
+    except FileNotFoundError:
+        raise DataError("file not found", where=str(path), fix="run the stage that makes it first") from None
+    except (ValueError, pd.errors.ParserError) as error:
+        raise DataError(f"not a table: {error}", where=str(path), fix=_AGAIN) from None
+    missing = [column for column in ("id", "label", "predicted") if column not in table.columns]
+    if missing:
+        raise DataError(f"missing columns: {', '.join(missing)}", where=str(path), fix=_AGAIN)
+    if len(table) != metrics["n"]:
+        raise DataError(f"{len(table)} rows, and metrics.json counts {metrics['n']} items", where=str(path), fix=_AGAIN)
+    return table
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    try:
+        rows = read_json_lines(path)
+    except FileNotFoundError:
+        raise DataError("file not found", where=str(path), fix="run the stage that makes it first") from None
+    for number, row in enumerate(rows, start=1):
+        where = Path(f"{path}, line {number}")
+        _require(row, ("step", "gradient_evaluations", "loss"), where)
+        _require_number(row, "gradient_evaluations", where)
+        for key in ("loss", "dev_loss"):
+            if row.get(key) is not None:
+                _require_number(row, key, where)
+    return rows
+
+
+def group_runs(runs: Iterable[FinishedRun]) -> list[Group]:
+    """Return the runs grouped by (model, task, optimizer), in the order in which each first appears.
+
+    Raises:
+        DataError: a run is given twice.
+    """
+    groups: dict[tuple[str, str, str], dict[int, FinishedRun]] = {}
+    for run in runs:
+        seeds = groups.setdefault((run.model, run.task, run.optimizer), {})
+        if run.seed in seeds:
+            name = f"{run.model}/{run.task}/{run.optimizer}/seed{run.seed}"
+            raise DataError("a run is given twice", where=name, fix="name each run once")
+        seeds[run.seed] = run
+    return [Group(*key, tuple(seeds.values())) for key, seeds in groups.items()]
+
+
+def read_audits(paths: Sequence[Path], tasks: Mapping[str, Task]) -> dict[str, dict[str, Any]]:
+    """Return audit.json by task.
+
+    Args:
+        paths: one a task, in their order.
+        tasks: the tasks by name.
+
+    Raises:
+        ConfigurationError: not one file a task.
+        DataError: a file lacks a key.
+    """
+    if len(paths) != len(tasks):
+        raise ConfigurationError(
+            f"{len(paths)} audits of {len(tasks)} tasks", where="command line, --audits", fix="name one for every task"
+        )
+    audits = {task: read_json(path) for task, path in zip(tasks, paths, strict=True)}
+    for path, audit in zip(paths, audits.values(), strict=True):
+        missing = [key for key in AUDIT_KEYS if key not in audit]
+        if missing:
+            raise DataError(f"{', '.join(missing)} missing", where=str(path), fix="delete it and prepare again")
+    return audits

@@ -1,0 +1,143 @@
+"""Scores by segments of the test split: where a model is good, and where its mean hides that it is not."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dnatune.comparison.results import FinishedRun, Group
+from dnatune.comparison.summary import table_text
+from dnatune.data.records import read_records
+from dnatune.data.tasks import Task
+from dnatune.errors import ConfigurationError
+from dnatune.evaluation import metrics
+
+#: The columns of segments.tsv, in their order.
+SEGMENT_COLUMNS = ("model", "task", "optimizer", "segment", "items", "seeds", "metric", "score", "accuracy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """Some of a task's test items.
+
+    Attributes:
+        name: in words.
+        items: their ids.
+    """
+
+    name: str
+    items: np.ndarray
+
+
+def gc_content(sequence: str) -> float:
+    """Return the share of G and C among the A, C, G and T of a sequence; 0 where there are none."""
+    strong = sequence.count("G") + sequence.count("C")
+    known = strong + sequence.count("A") + sequence.count("T")
+    return strong / known if known else 0.0
+
+
+def segments_of(sequences: Sequence[str], labels: Sequence[str], leaked: Sequence[int], task: Task) -> list[Segment]:
+    """Return the segments of a test split that have items: thirds by GC content, classes, leaked and not.
+
+    Sequences of the same GC content stand in the same third, so that the thirds need not be of one size.
+
+    Args:
+        sequences: of the test items, in upper case, by id.
+        labels: words of their true classes.
+        leaked: ids of which an earlier split has a copy or near-copy.
+        task: for its labels.
+    """
+    share = np.array([gc_content(sequence) for sequence in sequences])
+    lower, upper = np.quantile(share, [1 / 3, 2 / 3]) if len(share) else (0.0, 0.0)
+    known, truth = np.isin(np.arange(len(sequences)), leaked), np.array(labels)
+    found = {
+        f"GC up to {lower:.0%}": share <= lower,
+        f"GC {lower:.0%} to {upper:.0%}": (share > lower) & (share <= upper),
+        f"GC above {upper:.0%}": share > upper,
+        **{f"class {label}": truth == label for label in task.labels},
+        **({"in an earlier split": known, "in no earlier split": ~known} if known.any() else {}),
+    }
+    return [Segment(name, np.flatnonzero(chosen)) for name, chosen in found.items() if chosen.any()]
+
+
+def read_segments(
+    paths: Sequence[Path], tasks: Mapping[str, Task], audits: Mapping[str, Mapping[str, Any]]
+) -> dict[str, list[Segment]]:
+    """Return the segments of each task's test split.
+
+    Args:
+        paths: test.jsonl, one a task, in their order.
+        tasks: the tasks by name.
+        audits: audit.json by task.
+
+    Raises:
+        ConfigurationError: not one file a task.
+        DataError: a file is missing or no records.
+    """
+    if len(paths) != len(tasks):
+        raise ConfigurationError(
+            f"{len(paths)} files of {len(tasks)} tasks",
+            where="command line, --test-records",
+            fix="name one for every task, in their order",
+        )
+    found = {}
+    for path, task in zip(paths, tasks.values(), strict=True):
+        records = read_records(path)
+        sequences, labels = ([record[key] for record in records] for key in ("input", "output"))
+        found[task.name] = segments_of(sequences, labels, audits[task.name]["leaked"]["test"], task)
+    return found
+
+
+def segments_text(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return the rows as the text of segments.tsv."""
+    return table_text(SEGMENT_COLUMNS, rows)
+
+
+def segment_rows(
+    groups: Sequence[Group], tasks: Mapping[str, Task], segments: Mapping[str, Sequence[Segment]]
+) -> list[dict[str, Any]]:
+    """Return the rows of segments.tsv: one a group and segment; None is an empty cell.
+
+    A score that is not defined is left empty: that of a segment whose items are all of one class.
+
+    Args:
+        groups: the runs.
+        tasks: the tasks by name.
+        segments: of each task's test split.
+    """
+    rows = []
+    for group in groups:
+        task = tasks[group.task]
+        for segment in segments[group.task]:
+            scored = [_score(run, segment, task) for run in group.completed]
+            values = [values for values in scored if values is not None]
+            whole = values and all(score is not None for score, _ in values)
+            rows.append(
+                {
+                    "model": group.model,
+                    "task": group.task,
+                    "optimizer": group.optimizer,
+                    "segment": segment.name,
+                    "items": len(segment.items),
+                    "seeds": len(values),
+                    "metric": task.metric,
+                    "score": float(np.mean([score for score, _ in values])) if whole else None,
+                    "accuracy": float(np.mean([accuracy for _, accuracy in values])) if values else None,
+                }
+            )
+    return rows
+
+
+def _score(run: FinishedRun, segment: Segment, task: Task) -> tuple[float | None, float] | None:
+    """Return the task's metric and the accuracy of a run on a segment; None where it has no item of it."""
+    part = run.predictions[run.predictions["id"].isin(segment.items)]
+    if part.empty:
+        return None
+    truth = part["label"].to_numpy(int).tolist()
+    predicted = [None if np.isnan(value) else int(value) for value in part["predicted"]]
+    if len(set(truth)) == 1:
+        return None, float(np.mean([guess == label for guess, label in zip(predicted, truth, strict=True)]))
+    found = metrics.from_predictions(truth, predicted, len(task.labels))
+    return found[task.metric], found["accuracy"]

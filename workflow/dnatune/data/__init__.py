@@ -1,0 +1,1 @@
+"""Tasks, their records and where they come from."""

@@ -1,0 +1,206 @@
+"""What the splits of a data set share: copies, copies on the other strand, near-copies, contradicting labels.
+
+A test item that was trained on says little about a model. `examine` finds such items, `without_copies` takes them out
+of the splits that are trained and chosen on; a test split is never changed.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from dnatune.data.positional_twins import twins
+from dnatune.data.tasks import Task
+from dnatune.errors import DataError
+
+#: Length of the words by which sequences are compared: of 16.8 million, two sequences hardly share one by chance.
+K = 12
+#: Pairs of equal words that a comparison may take; more, and the sequences are variants of one another as a whole.
+MOST_PAIRS = 2e10
+#: A split is compared with those that a model has seen before it is scored on the split.
+EARLIER = {"dev": ("train",), "test": ("train", "dev")}
+_CHUNK = 512
+_COMPLEMENT = str.maketrans("ACGT", "TGCA")
+#: Value of each base in a word; 4 for what is no base, such as N.
+_CODES = np.full(256, 4, np.uint8)
+_CODES[np.frombuffer(b"ACGT", np.uint8)] = range(4)
+
+Rows = Sequence[tuple[str, int]]
+
+
+def examine(splits: Mapping[str, Rows], similarity: float) -> dict[str, Any]:
+    """Return what audit.json says of the splits as they came (docs/contracts.md).
+
+    Args:
+        splits: rows of (sequence in upper case, class index) by split: train, dev and test.
+        similarity: a sequence is a near-copy of another where their sets of 12-base words, either strand's, have at
+            least this Jaccard index. One base changed in the middle of 70 leaves 0.66; half of such a sequence, 0.3.
+    """
+    sequences = {split: [sequence for sequence, _ in rows] for split, rows in splits.items()}
+    sets = {split: set(found) for split, found in sequences.items()}
+    labels = defaultdict(set)
+    for rows in splits.values():
+        for sequence, label in rows:
+            labels[sequence].add(label)
+    words = {split: _words(found) for split, found in sequences.items()}
+    near, reason = {}, None
+    copies: dict[str, dict[str, Any]] = {}
+    for split, others in EARLIER.items():
+        reverse = [_reverse_complement(sequence) for sequence in sequences[split]]
+        copies[split] = {
+            other: {
+                "copies": _ids(sequence in sets[other] for sequence in sequences[split]),
+                "reverse_complements": _ids(sequence in sets[other] for sequence in reverse),
+            }
+            for other in others
+        }
+        for other in others:
+            near[split, other], why = _near_copies(words[split], words[other], similarity)
+            reason = reason or why
+            copies[split][other]["near_copies"] = None if near[split, other] is None else near[split, other].tolist()
+    return {
+        "rows": {split: len(rows) for split, rows in splits.items()},
+        "repeats": {split: len(found) - len(sets[split]) for split, found in sequences.items()},
+        "contradicting": sum(len(found) > 1 for found in labels.values()),
+        "shared": copies,
+        "similarity": similarity,
+        "near_copies_withheld": reason,
+        "twins": twins(splits),
+    }
+
+
+def apply(
+    on_leak: str, similarity: float, splits: Mapping[str, Rows], task: Task
+) -> tuple[Mapping[str, Rows], dict[str, Any]]:
+    """Return the splits to prepare, and audit.json.
+
+    Args:
+        on_leak: `report` changes nothing; `drop` takes train and dev rows out of which a later split has a copy or
+            near-copy; `fail` stops there.
+        similarity: as `examine` takes it.
+        splits: rows by split.
+        task: for its labels, and the message.
+
+    Raises:
+        DataError: there are copies and they shall not be; or nothing is left of a split.
+    """
+    report = examine(splits, similarity)
+    kept, dropped = splits, {"train": 0, "dev": 0}
+    if on_leak == "fail":
+        _refuse_copies(report, task.name)
+    left = {split: leaked(report, split) for split in EARLIER}
+    if on_leak == "drop":
+        kept = without_copies(splits, similarity)
+        dropped = {split: len(splits[split]) - len(kept[split]) for split in dropped}
+        for split in dropped:
+            if not kept[split]:
+                raise DataError(
+                    f"every row of {split} is in a later split, or nearly",
+                    where=f"task {task.name}, audit.on_leak: drop",
+                    fix="use another split, or only report: audit.on_leak: report",
+                )
+        left = {split: [] for split in EARLIER}
+    classes = {split: _class_counts(rows, task.labels) for split, rows in kept.items()}
+    return kept, {**report, "on_leak": on_leak, "dropped": dropped, "leaked": left, "classes": classes}
+
+
+def _class_counts(rows: Rows, labels: Sequence[str]) -> dict[str, int]:
+    counts = np.bincount([label for _, label in rows], minlength=len(labels))
+    return dict(zip(labels, counts.tolist(), strict=True))
+
+
+def leaked(report: Mapping[str, Any], split: str) -> list[int]:
+    """Return the rows of a split of which a copy, either strand's, or a near-copy is in an earlier split."""
+    found: set[int] = set()
+    for kinds in report["shared"][split].values():
+        found.update(*(rows for rows in kinds.values() if rows is not None))
+    return sorted(found)
+
+
+def _refuse_copies(report: Mapping[str, Any], task: str) -> None:
+    """Stop where a dev or test item is, or is nearly, in an earlier split.
+
+    Raises:
+        DataError: how many, with the first rows.
+    """
+    found = {split: leaked(report, split) for split in EARLIER}
+    if not any(found.values()):
+        return
+    said = "; ".join(
+        f"{len(rows)} of {report['rows'][split]} {split} items, the first in row {rows[0]}"
+        for split, rows in found.items()
+        if rows
+    )
+    raise DataError(
+        f"items that are, or nearly are, in a split that is trained or chosen on: {said}",
+        where=f"task {task}, audit.on_leak: fail",
+        fix="take them out of the earlier split: audit.on_leak: drop; or only report them: audit.on_leak: report",
+    )
+
+
+def without_copies(splits: Mapping[str, Rows], similarity: float) -> dict[str, list[tuple[str, int]]]:
+    """Return the splits without those train and dev rows of which a later split has a copy or near-copy.
+
+    The test split stays as it is, so that scores stay comparable.
+
+    Args:
+        splits, similarity: as `examine` takes them.
+    """
+    kept = {split: list(rows) for split, rows in splits.items()}
+    for split in EARLIER:
+        later = [sequence for sequence, _ in splits[split]]
+        for other in EARLIER[split]:
+            same = {sequence for one in later for sequence in (one, _reverse_complement(one))}
+            rows = kept[other]
+            alike = _near_copies(_words([one for one, _ in rows]), _words(later), similarity)[0]
+            out = set() if alike is None else set(alike.tolist())
+            kept[other] = [row for number, row in enumerate(rows) if number not in out and row[0] not in same]
+    return kept
+
+
+def _reverse_complement(sequence: str) -> str:
+    return sequence.translate(_COMPLEMENT)[::-1]
+
+
+def _ids(hits) -> list[int]:
+    return [number for number, hit in enumerate(hits) if hit]
+
+
+def _words(sequences: Sequence[str]) -> sparse.csr_array:
+    """Return which words each sequence has: a row a sequence, a column a word; a word and its other strand are one."""
+    codes = [_CODES[np.frombuffer(sequence.encode("ascii"), np.uint8)] for sequence in sequences]
+    found = [_words_of(code) for code in codes]
+    starts = np.cumsum([0, *(len(words) for words in found)])
+    columns = np.concatenate([np.empty(0, np.int32), *found])
+    return sparse.csr_array((np.ones(len(columns), np.int32), columns, starts), shape=(len(sequences), 4**K))
+
+
+def _words_of(codes: np.ndarray) -> np.ndarray:
+    if len(codes) < K:
+        return np.empty(0, np.int32)
+    windows = np.lib.stride_tricks.sliding_window_view(codes, K)
+    windows = windows[(windows < 4).all(axis=1)].astype(np.int32)
+    powers = 4 ** np.arange(K, dtype=np.int32)
+    return np.unique(np.minimum(windows @ powers[::-1], (3 - windows) @ powers))
+
+
+def _near_copies(
+    first: sparse.csr_array, second: sparse.csr_array, similarity: float
+) -> tuple[np.ndarray | None, str | None]:
+    """Return the rows of `first` that have a near-copy in `second`; or None, and why that was not looked for."""
+    counts = [np.bincount(one.indices, minlength=4**K).astype(float) for one in (first, second)]
+    pairs = counts[0] @ counts[1]
+    if pairs > MOST_PAIRS:
+        return None, (
+            f"the sequences are variants of one another as a whole: they share words {pairs:.1e} times, and more than "
+            f"{MOST_PAIRS:.0e} are not compared"
+        )
+    sizes, others, transposed = np.diff(first.indptr), np.diff(second.indptr), second.T.tocsr()
+    found = []
+    for start in range(0, first.shape[0], _CHUNK):
+        shared = (first[start : start + _CHUNK] @ transposed).tocoo()
+        union = sizes[start + shared.row] + others[shared.col] - shared.data
+        found.append(start + np.unique(shared.row[shared.data >= similarity * union]))
+    return np.concatenate([np.empty(0, np.int64), *found]), None

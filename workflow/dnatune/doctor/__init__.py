@@ -1,0 +1,142 @@
+"""What will work on a machine or cluster and what will not, from what its programs say; and its first site file.
+
+Each check is a function of captured output. `examine` asks the programs and puts the checks together.
+"""
+
+import getpass
+import importlib.metadata
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dnatune.doctor.command import MISSING, Answer, Ask, ask
+from dnatune.doctor.findings import Finding, Level, counted
+from dnatune.doctor.machine import (
+    cuda_of,
+    folder_finding,
+    interface_finding,
+    interfaces,
+    python_finding,
+    read,
+    torch_finding,
+)
+from dnatune.doctor.site_draft import machine_site, slurm_site
+from dnatune.doctor.slurm import (
+    accounting_finding,
+    choose_account,
+    choose_partition,
+    configuration_finding,
+    gpus_finding,
+    memory_of_jobs_finding,
+    partition_finding,
+    preemption_finding,
+    requeue_finding,
+    sharing_finding,
+    version_finding,
+)
+from dnatune.doctor.slurm_output import members, nodes_of, partitions_of, settings_of
+
+#: What a program of Slurm says on a machine where it is installed and that belongs to no cluster.
+_NO_CLUSTER = "Could not establish a configuration source"
+_NEEDED = ("snakemake", "snakemake-executor-plugin-slurm", "torch", "transformers", "peft", "deepspeed")
+
+
+def examine(
+    root: Path, run: Ask = ask, partition: str | None = None, account: str | None = None
+) -> tuple[list[Finding], str | None]:
+    """Return the findings, and the text of a site file; None where something must be put right first.
+
+    Args:
+        root: the checkout.
+        run: asks a program.
+        partition: name of the one that jobs shall use.
+        account: name of the one that shall be charged.
+    """
+    version, driver, up = run("sinfo", "--version"), run("nvidia-smi"), interfaces()
+    slurm = version.status != MISSING and _NO_CLUSTER not in version.complaint
+    if slurm:
+        findings, gpus, content = _examine_slurm(run, version, partition, account, up)
+        folder = shlex.quote(str(root))
+        findmnt = run("findmnt", "--noheadings", "--output", "FSTYPE,SOURCE", "--target", str(root))
+        findings += [folder_finding(folder, findmnt, run("stat", "--file-system", "--format=%T", str(root)))]
+        findings += [interface_finding(up)]
+    else:
+        findings, gpus, content = _examine_alone(run, version, driver, partition or account)
+    findings.append(python_finding(sys.version_info, sys.executable, [name for name in _NEEDED if not _version(name)]))
+    if torch := _version("torch"):
+        source = Path(str(importlib.metadata.distribution("torch").locate_file("torch/version.py")))
+        findings.append(torch_finding(torch, cuda_of(read(source)), driver, gpus, slurm))
+    return findings, content
+
+
+def _examine_alone(
+    run: Ask, version: Answer, driver: Answer, asked: str | None
+) -> tuple[list[Finding], bool, str | None]:
+    """Return the findings of a machine without Slurm, whether it has GPUs, and its site file."""
+    gpus = run("nvidia-smi", "-L").output.count("GPU ") if driver.status == 0 else 0
+    here = version.status != MISSING
+    why = "its programs find no cluster" if here else "its programs are not on PATH"
+    fix = "set SLURM_CONF to the cluster's slurm.conf" if here else "put them on PATH, perhaps by a module"
+    if asked is not None:
+        fix += ", or leave out --partition and --account"
+        return [Finding(Level.PROBLEM, "Slurm", why, fix)], gpus > 0, None
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000
+    what = f"none, for {why}; runs use this machine, which has {counted(gpus, 'GPU')}"
+    return [Finding(Level.NOTE, "Slurm", what, f"if there is a cluster, {fix}")], gpus > 0, machine_site(gpus, memory)
+
+
+def _examine_slurm(
+    run: Ask, version: Answer, asked_partition: str | None, asked_account: str | None, up: Sequence[str]
+) -> tuple[list[Finding], bool, str | None]:
+    """Return the findings of a cluster, whether jobs will have GPUs, and its site file."""
+    findings = [version_finding(version), configuration_finding(os.environ.get("SLURM_CONF"))]
+    answers = []
+    for what in (("show", "config"), ("--oneliner", "show", "node"), ("--oneliner", "show", "partition")):
+        answers.append(run("scontrol", *what))
+        if answers[-1].status:
+            said = f"scontrol gets no answer ({answers[-1].reason})"
+            fix = "if the controller is down, wait; if SLURM_CONF is wrong, correct it"
+            return [*findings, Finding(Level.PROBLEM, "controller", said, fix)], False, None
+    config, node_list, partition_list = (answer.output for answer in answers)
+    settings, nodes, partitions = settings_of(config), nodes_of(node_list), partitions_of(partition_list)
+    sacct = run("sacct", "--noheader", "--allocations", "--parsable2", "--format=JobID")
+    user = _user()
+    where = [f"user={user}", f"cluster={settings.get('ClusterName', '')}"]
+    known = run("sacctmgr", "--noheader", "--parsable2", "show", "associations", *where, "format=account")
+    default = run("sacctmgr", "--noheader", "--parsable2", "show", "user", user, "format=defaultaccount")
+    qos = run("sacctmgr", "--noheader", "--parsable2", "show", "qos", "format=name,preempt,preemptmode")
+    account, account_finding = choose_account(settings, known, default, asked_account)
+    partition, choice = choose_partition(partitions, nodes, account, asked_partition)
+    findings += [
+        accounting_finding(settings, sacct, known),
+        memory_of_jobs_finding(settings, sacct),
+        sharing_finding(settings),
+        requeue_finding(settings),
+        preemption_finding(settings, partitions, nodes, partition, qos),
+        gpus_finding(settings, nodes),
+        *(partition_finding(one, nodes) for one in partitions),
+        account_finding,
+        choice,
+    ]
+    gpus = any(node.gpus for node in (members(partition, nodes) if partition else nodes))
+    if partition is None or account_finding.level is Level.PROBLEM:
+        return findings, gpus, None
+    fast = next((name for name in up if name.startswith("ib")), None)
+    return findings, gpus, slurm_site(partition, nodes, account, fast)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container whose user has no name.
+        return str(os.getuid())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

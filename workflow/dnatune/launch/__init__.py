@@ -1,0 +1,1 @@
+"""Starting ranks and keeping one writer to a run."""

@@ -1,0 +1,322 @@
+"""How ranks meet: start them, on this machine or on the nodes of a Slurm job, wait for them, tell what broke."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dnatune import outcomes
+from dnatune.errors import DnatuneError, Interrupted, RunError
+from dnatune.launch.process_group import MEETING_ADDRESS, MEETING_FILE, MEETING_SECRET, die_with_parent
+
+_LOG = logging.getLogger(__name__)
+#: File by which the launcher of one node tells that of all how it ended.
+_OUTCOME = "outcome.json"
+#: Ports of rendezvous over several nodes, below those that systems hand out by themselves.
+_FIRST_PORT, _PORTS = 12000, 18000
+#: Name of the loopback interface.
+_LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+#: How often the launcher looks after its ranks, and how long they may take to end when they are told to.
+_POLL_SECONDS, _END_SECONDS = 0.1, 10
+#: glibc gives large blocks back to the system when they are freed, and takes them again, zeroed page by page, for the
+#: next step's logits and gradients. A rank keeps what it has had.
+_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**26)}
+#: How long Slurm may take to end a job that it has put back into the queue.
+_REQUEUE_SECONDS = 120
+#: How often Slurm is asked to do so, how long it is given to answer, and the pause before it is asked again.
+_REQUEUE_TRIES, _ANSWER_SECONDS, _REQUEUE_PAUSE = 3, 20, 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """One node of a run that has several, as Slurm describes it to the launcher there.
+
+    Attributes:
+        index: from 0; node 0 has the rendezvous.
+        count: number of nodes.
+        address: of node 0.
+        own_address: of this node.
+        port: of the rendezvous; it follows from the job, so that jobs side by side do not meet.
+        job: Slurm's number.
+    """
+
+    index: int
+    count: int
+    address: str
+    own_address: str
+    port: int
+    job: str
+
+
+def start_nodes(arguments: Sequence[str], nodes: int, cpus: int, state: Path) -> None:
+    """Start this launcher once on each node of the allocation, by srun, and wait for all of them.
+
+    The Slurm plugin runs a job of several nodes outside any step, so that `srun` can spread it. One launcher that
+    fails ends the others.
+
+    Args:
+        arguments: the command line of `python -m dnatune launch` for one node, from `-m` on.
+        nodes: number of nodes.
+        cpus: cores of each node.
+        state: folder that all nodes see; each node's launcher leaves its outcome there.
+
+    Raises:
+        RunError: not inside an allocation, or a launcher failed; its exit status is that of the launcher.
+        Interrupted: the ranks wrote a checkpoint and ended because the job was about to.
+    """
+    if "SLURM_JOB_ID" not in os.environ:
+        raise RunError(
+            f"a run over {nodes} nodes needs a Slurm allocation",
+            fix="run the workflow with --profile slurm, or this command inside salloc or sbatch",
+        )
+    command = [
+        "srun",
+        f"--nodes={nodes}",
+        f"--ntasks={nodes}",
+        "--ntasks-per-node=1",
+        f"--cpus-per-task={cpus}",
+        "--kill-on-bad-exit=1",
+        "--export=ALL",
+        sys.executable,
+        *arguments,
+    ]
+    outcome = state / _OUTCOME
+    outcome.unlink(missing_ok=True)
+    # Slurm hands the environment to the nodes, and shows it to nobody else.
+    os.environ[MEETING_SECRET] = secrets.token_hex()
+    launcher = os.getpid()
+    status = subprocess.run(
+        command, check=False, preexec_fn=lambda: die_with_parent(launcher, signal.SIGTERM)
+    ).returncode
+    told = outcomes.read(outcome)
+    outcome.unlink(missing_ok=True)
+    if told and isinstance(told[0], Interrupted) and not status:
+        raise told[0]
+    if status:
+        failure = RunError(f"a node's launcher ended with exit status {status}", fix="its message stands above")
+        failure.exit_status = status if 0 < status < 128 else RunError.exit_status
+        raise failure
+
+
+def mark_interrupted(state: Path, saved: Interrupted) -> None:
+    """Tell the launcher of all nodes, from that of one, that the run was saved before its end.
+
+    An exit status would not do: srun ends the others at once, which may not have come so far.
+
+    Args:
+        state: folder that all nodes see.
+        saved: what a node's launcher found.
+    """
+    outcomes.write(state / _OUTCOME, saved)
+
+
+def node_of_step(nodes: int) -> Node:
+    """Return which node of the step this process is on.
+
+    Raises:
+        RunError: srun did not start this process on that many nodes.
+    """
+    names = ("SLURM_JOB_ID", "SLURM_PROCID", "SLURM_NNODES", "SLURM_STEP_NODELIST")
+    missing = [name for name in names if name not in os.environ]
+    if missing or int(os.environ["SLURM_NNODES"]) != nodes:
+        raise RunError(
+            f"not started by srun on {nodes} nodes: {', '.join(missing) or os.environ['SLURM_NNODES']}",
+            fix="start `python -m dnatune launch` without --member inside the allocation; it calls srun itself",
+        )
+    hosts = _scontrol("show", "hostnames", os.environ["SLURM_STEP_NODELIST"]).split()
+    index, job = int(os.environ["SLURM_PROCID"]), os.environ["SLURM_JOB_ID"]
+    port = _FIRST_PORT + int(job) % _PORTS
+    return Node(index, nodes, _address(hosts[0]), _address(hosts[index]), port, job)
+
+
+def _address(host: str) -> str:
+    """Return the address by which Slurm itself reaches a node, which need not be what its name resolves to."""
+    fields = dict(word.split("=", 1) for word in _scontrol("show", "node", host, "--oneliner").split() if "=" in word)
+    return fields.get("NodeAddr", host)
+
+
+def _scontrol(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["scontrol", *arguments], capture_output=True, text=True, check=False, timeout=60)
+    except subprocess.TimeoutExpired:
+        raise RunError("scontrol has not answered for a minute", fix="see whether slurmctld runs") from None
+    if done.returncode or not done.stdout.strip():
+        raise RunError(
+            f"`scontrol {' '.join(arguments)}` says: {(done.stderr or 'nothing').strip()}",
+            fix="try it inside a job on this cluster",
+        )
+    return done.stdout
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, node: Node | None = None) -> None:
+    """Run a Python script on `ranks` processes of this machine and wait for all of them.
+
+    On one machine the ranks meet by a file that nobody else can read and talk over the loopback interface, so nothing
+    listens to another machine. Over several nodes the first rank listens at the address of its node.
+
+    Args:
+        command: what the interpreter runs: the path of a script, or `-m` and a module, and its arguments.
+        ranks: number of processes on this machine.
+        cpus: cores of this machine that they share; None: all that this process may use.
+        node: of a run over several nodes, which one this is.
+
+    Raises:
+        RunError: a rank failed; the message is that of the first to fail, the exit status is its own.
+        Interrupted: the ranks wrote a checkpoint and ended because the job was about to.
+    """
+    # Only its owner may enter a folder that mkdtemp has made.
+    with tempfile.TemporaryDirectory(prefix="dnatune-") as name:
+        folder = Path(name)
+        shared = {**_threads((cpus or _cores()) // ranks), **_meeting(folder, ranks, node)}
+        first = node.index * ranks if node else 0
+        told = [folder / f"rank{first + local}.json" for local in range(ranks)]
+        with _signals() as received:
+            processes = []
+            try:
+                for local in range(ranks):
+                    own = {"RANK": first + local, "LOCAL_RANK": local, outcomes.OUTCOME_FILE: told[local]}
+                    processes.append(_start(command, {**shared, **{key: str(value) for key, value in own.items()}}))
+                _wait(processes, received)
+            finally:
+                codes = [process.poll() for process in processes]
+                _end(processes)
+        if received:
+            raise RunError(
+                f"told to end by signal {received[0]}, and its ranks with it",
+                fix="nothing is lost that a checkpoint holds: start it again",
+            )
+        _raise_first([(first + local, codes[local], outcomes.read(told[local])) for local in range(ranks)])
+
+
+def _threads(each: int) -> dict[str, str]:
+    """Return a rank's share of the cores, of which Snakemake gives each process all, and how it keeps its memory."""
+    counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(max(1, each)))
+    return {**{name: os.environ.get(name, value) for name, value in _MEMORY.items()}, **counts}
+
+
+def _meeting(folder: Path, ranks: int, node: Node | None) -> dict[str, str]:
+    """Return the environment by which ranks find each other."""
+    world = {"WORLD_SIZE": str(ranks * (node.count if node else 1)), outcomes.LAUNCHER: str(os.getpid())}
+    if node is None:
+        loopback = {"GLOO_SOCKET_IFNAME": _LOOPBACK, "NCCL_SOCKET_IFNAME": f"={_LOOPBACK}"}
+        return {**world, **loopback, MEETING_FILE: str(folder / "meeting")}
+    return {**world, MEETING_ADDRESS: f"{node.address}:{node.port}"}
+
+
+def _start(command: Sequence[str], own: dict[str, str]) -> subprocess.Popen:
+    """Start a rank in a session of its own, so that what it has started can be ended with it."""
+    launcher = os.getpid()
+    environment = {name: value for name, value in os.environ.items() if name != MEETING_FILE}
+    return subprocess.Popen(
+        [sys.executable, *command],
+        env={**environment, **own},
+        start_new_session=True,
+        preexec_fn=lambda: die_with_parent(launcher, signal.SIGKILL),
+    )
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Yield the list that the signals go to by which this process is asked to end."""
+    received: list[int] = []
+    asked = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in asked}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait(processes: Sequence[subprocess.Popen], received: Sequence[int]) -> None:
+    """Return when all processes have ended, one has failed, or this one was asked to end."""
+    while not received:
+        codes = [process.poll() for process in processes]
+        if None not in codes or any(codes):
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+def _end(processes: Sequence[subprocess.Popen]) -> None:
+    """End processes and whatever they have started, by force where they do not end by themselves."""
+    for number, seconds in ((signal.SIGTERM, _END_SECONDS), (signal.SIGKILL, _END_SECONDS)):
+        for process in processes:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)
+        deadline = time.monotonic() + seconds
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+
+
+def _raise_first(ended: Sequence[tuple[int, int | None, tuple[DnatuneError, float] | None]]) -> None:
+    """Raise the failure that came first, or the interruption; return where all ranks have done their work.
+
+    A rank that tells its failure is believed before one that a signal ended, and that before one that merely stopped,
+    as ranks do that have lost another.
+
+    Args:
+        ended: rank, exit status (None: it was still running) and outcome of each.
+    """
+    failed = [(rank, code, told) for rank, code, told in ended if code]
+    if failed:
+        rank, code, told = min(failed, key=lambda each: (each[2] is None, each[2][1] if each[2] else each[1] > 0))
+        raise _explain(rank, code, told[0] if told else None)
+    saved = [told[0] for _, _, told in ended if told]
+    if saved:
+        raise saved[0]
+
+
+def _explain(rank: int, code: int, told: DnatuneError | None) -> DnatuneError:
+    if told:
+        return told
+    if code < 0:
+        return RunError(
+            f"rank {rank} was ended by signal {-code}",
+            fix="signal 9 is often the system's answer to too little memory: lower training.micro_batch_size",
+        )
+    failure = RunError(f"rank {rank} ended with exit status {code}", fix="its last lines stand above")
+    failure.exit_status = code
+    return failure
+
+
+def requeue() -> None:
+    """Put this Slurm job back into the queue, where it waits to go on; return only if the cluster does not allow that.
+
+    A job that continues so is still the same to Snakemake. A controller that is busy or just changing over is asked
+    again; what it says is logged.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return
+    command = ["scontrol", "requeue", job]
+    for attempt in range(_REQUEUE_TRIES):
+        if attempt:
+            time.sleep(_REQUEUE_PAUSE)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_ANSWER_SECONDS)
+        except OSError as error:
+            _LOG.warning("`%s` cannot be started: %s", " ".join(command), error)
+            return
+        except subprocess.TimeoutExpired:
+            _LOG.warning("`%s` has not answered for %s s", " ".join(command), _ANSWER_SECONDS)
+            continue
+        if done.returncode == 0:
+            # Slurm ends this process along with the job's others.
+            time.sleep(_REQUEUE_SECONDS)
+            return
+        said = done.stderr.strip() or f"nothing, with exit status {done.returncode}"
+        _LOG.warning("`%s` says: %s", " ".join(command), said)

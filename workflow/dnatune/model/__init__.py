@@ -1,0 +1,1 @@
+"""Base models, how they are fed and what they cost."""

@@ -1,0 +1,227 @@
+"""Base models and adapters: load one, add LoRA, merge, save."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from dnatune.errors import ModelError, memory_ended
+from dnatune.model.shared_prefix import attention
+from dnatune.model.shared_prefix.packing import FEWEST_LOGITS, PackedBatch
+
+# A log file is no terminal: bars for loading a file say nothing there.
+logging.disable_progress_bar()
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load a folder's tokenizer.
+
+    Raises:
+        ModelError: transformers cannot make one of the files there.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(
+            f"the tokenizer cannot be loaded: {_first_line(error)}",
+            where=str(folder),
+            fix="check the tokenizer files of the model",
+        ) from None
+
+
+def load_model(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype) -> PreTrainedModel:
+    """Load a causal language model; its embeddings get a row for every token.
+
+    transformers lets it attend by SDPA where it has that for it, and else in the model's own way.
+
+    Raises:
+        ModelError: transformers cannot load it.
+    """
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        if memory_ended(error):
+            raise
+        raise ModelError(
+            f"the model cannot be loaded: {_first_line(error)}",
+            where=str(folder),
+            fix="it must be a causal language model that transformers itself can load",
+        ) from None
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer))
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def add_lora(model: PreTrainedModel, lora: dict[str, Any], seed: int) -> PeftModel:
+    """Wrap a model with a fresh adapter; only the adapter and the modules saved in full stay trainable.
+
+    Args:
+        model: the base model.
+        lora: the map `lora` of the configuration.
+        seed: decides the adapter's initial weights.
+
+    Raises:
+        ModelError: the model lacks a module that is named.
+    """
+    names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
+    for key in ("target_modules", "modules_to_save"):
+        missing = [name for name in lora[key] if name not in names]
+        if missing:
+            raise ModelError(
+                f"the model has no module named {', '.join(missing)}",
+                where=f"config key 'lora.{key}'",
+                fix=f"its modules are: {', '.join(sorted(name for name in names if name and not name.isdigit()))}",
+            )
+    if len(lora["modules_to_save"]) > 1:
+        untie_embeddings(model)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora["rank"],
+        lora_alpha=lora["alpha"],
+        lora_dropout=lora["dropout"],
+        target_modules=list(lora["target_modules"]),
+        modules_to_save=list(lora["modules_to_save"]) or None,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)
+
+
+def untie_embeddings(model: PreTrainedModel) -> None:
+    """Give a model with one matrix for input and output two equal ones, which training then moves apart."""
+    if not model.config.tie_word_embeddings:
+        return
+    head = model.get_output_embeddings()
+    head.weight = nn.Parameter(head.weight.detach().clone())
+    model.config.tie_word_embeddings = False
+
+
+def save_adapter(
+    model: PeftModel, weights: dict[str, torch.Tensor], tokenizer: PreTrainedTokenizerBase, folder: Path
+) -> None:
+    """Write an adapter and its tokenizer.
+
+    Args:
+        model: the trained model.
+        weights: its trainable weights by name, in full.
+        tokenizer: saved beside the adapter, for merging takes it from there.
+        folder: existing folder to write into.
+    """
+    # The base is given to every later stage by its folder; a path of this machine has no place in a result.
+    model.peft_config["default"].base_model_name_or_path = ""
+    model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
+    tokenizer.save_pretrained(folder)
+
+
+def load_adapter(base: Path, adapter: Path, dtype: torch.dtype) -> tuple[PeftModel, PreTrainedTokenizerBase]:
+    """Load a base model with a trained adapter over it, and the tokenizer saved with the adapter."""
+    tokenizer = load_tokenizer(adapter)
+    model = load_model(base, tokenizer, dtype)
+    if len(LoraConfig.from_pretrained(adapter).modules_to_save or []) > 1:
+        untie_embeddings(model)
+    return PeftModel.from_pretrained(model, adapter), tokenizer
+
+
+def merge(base: Path, adapter: Path, folder: Path) -> None:
+    """Write base + adapter as a plain transformers model folder with the adapter's tokenizer.
+
+    The sum is done in fp32 and stored in the base model's own format.
+    """
+    stored = AutoConfig.from_pretrained(base, local_files_only=True).dtype or torch.float32
+    model, tokenizer = load_adapter(base, adapter, torch.float32)
+    merged = model.merge_and_unload().to(stored)
+    merged.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+class LabelLikelihood(nn.Module):
+    """Log-probabilities of a packed batch's targets.
+
+    In a shared row logits are computed at those places only. Ordinary rows go the model's own way, logits of every
+    token included: what a model does to its logits besides is not left out then.
+    """
+
+    def __init__(self, model: PreTrainedModel | PeftModel):
+        super().__init__()
+        self.model = model
+        attention.prepare(causal_model(model))
+
+    def forward(self, batch: PackedBatch) -> torch.Tensor:
+        """Return log p(target | its past) [targets], in fp32."""
+        causal = causal_model(self.model)
+        if not batch.groups:
+            every = causal(input_ids=batch.input_ids, attention_mask=batch.mask, use_cache=False).logits
+            return log_probabilities(every[batch.rows, batch.columns], batch.targets)
+        hidden = causal.get_decoder()(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            # With four axes it is taken as it is. Without one transformers would infer packing from the positions.
+            attention_mask=batch.groups[0].mask,
+            groups=batch.groups,
+            use_cache=False,
+        ).last_hidden_state
+        return log_probabilities(logits_at(causal, hidden, batch), batch.targets)
+
+
+def causal_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """Return the causal language model itself, with or without an adapter inside it."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def logits_at(causal: PreTrainedModel, hidden: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
+    """Return the logits [targets, vocabulary] at a batch's places alone, of hidden states [rows, length, width]."""
+    places = hidden[batch.rows, batch.columns]
+    repeated = places[:1].expand(max(0, FEWEST_LOGITS - len(places)), -1)
+    return causal.get_output_embeddings()(torch.cat([places, repeated]))[: len(places)]
+
+
+def log_probabilities(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return log p of each target [targets], in fp32, from logits [targets, vocabulary]."""
+    return _LogProbability.apply(logits.float(), targets)
+
+
+class _LogProbability(torch.autograd.Function):
+    """A logit minus the log-sum-exp of its row.
+
+    torch's cross-entropy sums a row of 61,957 terms in an order that is off by 1e-4, and its log-sum-exp, which is not,
+    fills four tensors of the logits' size on its way back. This fills one.
+    """
+
+    @staticmethod
+    def forward(context: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        total = logits.logsumexp(dim=1, keepdim=True)
+        context.save_for_backward(logits, targets, total)
+        return (logits.gather(1, targets[:, None]) - total)[:, 0]
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        logits, targets, total = context.saved_tensors
+        share = (logits - total).exp_().mul_(-gradient[:, None])
+        return share.scatter_add_(1, targets[:, None], gradient[:, None]), None
+
+
+def parameter_counts(model: nn.Module) -> tuple[int, int]:
+    """Return the numbers of trainable and of all parameters (ZeRO-3's sharded ones in full)."""
+    sizes = [(getattr(p, "ds_numel", p.numel()), p.requires_grad) for p in model.parameters()]
+    return sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes)

@@ -1,0 +1,113 @@
+"""Score examples: the log-probability of every whole label, or a freely decoded answer."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from dnatune.data.prompts import EncodedExamples
+from dnatune.model.micro_batch import chunks_that_fit
+from dnatune.model.shared_prefix.packing import pack_scoring
+
+
+def progress(items: int, shown: bool = True) -> tqdm:
+    """Return a bar for so many items, which a log gets seldom."""
+    interval = 0.2 if sys.stderr.isatty() else 10
+    return tqdm(total=items, desc="scoring", unit="item", mininterval=interval, disable=not shown)
+
+
+@torch.no_grad()
+def label_log_probabilities(
+    likelihood: nn.Module,
+    examples: EncodedExamples,
+    indices: Sequence[int],
+    batch_size: int,
+    shared: bool,
+    device: str,
+    advance: Callable[[int], None] = lambda _: None,
+    halve: bool = True,
+) -> np.ndarray:
+    """Return log p(label | prompt) of each example and label, end-of-sequence included.
+
+    Args:
+        likelihood: a `base_models.LabelLikelihood` in evaluation mode.
+        examples: the encoded split.
+        indices: which of its examples.
+        batch_size: most examples in one forward pass.
+        shared: see `packing.Rows`.
+        device: torch device name.
+        advance: told how many examples have been scored since the last call.
+        halve: see `micro_batch.chunks_that_fit`.
+
+    Returns:
+        Natural logarithms [examples, labels], float64; no length normalisation.
+
+    Raises:
+        RunError: a GPU has not the memory for one example.
+    """
+    classes = len(examples.labels)
+
+    def score(part: Sequence[int]) -> np.ndarray:
+        batch = pack_scoring(examples, part, shared).to(torch.device(device))
+        tokens = likelihood(batch).double()
+        sums = torch.zeros(len(part) * classes, dtype=torch.float64, device=tokens.device)
+        sums.index_add_(0, batch.owners, tokens)
+        return sums.view(len(part), classes).cpu().numpy()
+
+    scores = [np.empty((0, classes))]
+    for scored in chunks_that_fit(score, indices, batch_size, halve):
+        scores.append(scored)
+        advance(len(scored))
+    return np.concatenate(scores)
+
+
+@torch.no_grad()
+def generate_answers(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: EncodedExamples,
+    batch_size: int,
+    max_new_tokens: int,
+    advance: Callable[[int], None] = lambda _: None,
+) -> list[str]:
+    """Decode an answer to each prompt greedily, padded on the left; return the texts without special tokens.
+
+    Raises:
+        RunError: a GPU has not the memory for one example.
+    """
+    end = tokenizer.eos_token_id
+
+    def generate(part: Sequence[int]) -> list[str]:
+        prompts = [examples.prompt(i) for i in part]
+        width = max(map(len, prompts))
+        ids = torch.tensor([[end] * (width - len(p)) + p for p in prompts], device=model.device)
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+        output = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            eos_token_id=end,
+            pad_token_id=end,
+        )
+        return tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
+
+    answers: list[str] = []
+    for texts in chunks_that_fit(generate, range(len(examples)), batch_size):
+        answers += texts
+        advance(len(texts))
+    return answers
+
+
+def parse_answer(text: str, labels: Sequence[str]) -> int | None:
+    """Return the class whose label the decoded text is, or None where it is no label.
+
+    Only blanks at the ends are forgiven: an answer such as `dnon-promoter` is no answer.
+    """
+    stripped = text.strip()
+    return next((index for index, label in enumerate(labels) if stripped == label), None)

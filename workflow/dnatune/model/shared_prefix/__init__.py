@@ -1,0 +1,1 @@
+"""Rows that share one prompt prefix, exactly."""

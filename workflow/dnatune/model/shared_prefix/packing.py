@@ -1,0 +1,270 @@
+"""Rows in which many examples share one prefix, exactly.
+
+All prompts of a task begin with the same tokens. A micro-batch is one row that holds them once, and examples behind:
+
+    [prefix] [example 1] [answer 1] [example 2] [answer 2] …          (training)
+    [prefix] [example 1] [label 1] [label 2] … [example 2] [label 1] …  (scoring)
+
+Each piece is a node of a tree: an example hangs on the prefix, a label on its example. A token sees the tokens of its
+own piece up to itself and all tokens of the pieces above, and its position is its distance from the root, so every
+token's hidden state is what it would be in a row of its own. `attention` computes what a token sees and little else:
+examples that are about equally long attend side by side, padded to the longest of them. So an example costs the same
+whatever stands beside it, and the row is as long as the micro-batch is large.
+
+A model that cannot be served exactly so (`exactness.why_not_shared` tells) gets ordinary rows: one prompt and one
+answer in each, padded on the right, without positions or mask of ours.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+
+from dnatune.data.prompts import EncodedExamples
+
+#: Fewest places that logits are computed at; the first is repeated where there are fewer. With less than 12 rows (and
+#: not 4 or 8) MKL sums a product over the vocabulary in another way, off by 3e-6 instead of 3e-7 at 61,957 pieces, and
+#: what is left of the hidden state's gradient after its large parts cancel was off by 1e-3.
+FEWEST_LOGITS = 12
+_NO_PARENT = -1
+#: Examples attend side by side while the longest has at most so many times, or at most so many more, tokens than the
+#: shortest; see benchmarks/README.md.
+_TIMES, _MORE = 1.5, 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """How examples are put before a model.
+
+    Attributes:
+        shared: whether the examples of a micro-batch share one row and its prefix; else each has an ordinary row.
+        micro_batch_size: most examples in one forward pass of a rank.
+        recomputed: whether activations are recomputed in the backward pass.
+    """
+
+    shared: bool
+    micro_batch_size: int
+    recomputed: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Examples of a shared row that attend side by side; their tokens stand together in the row.
+
+    Attributes:
+        mask: True where a token may look at the prefix and at its own example
+            [examples, 1, most own tokens, prefix + most own tokens].
+        slots: where each token stands in examples × most own tokens [tokens].
+        examples: which of the packed examples these are, counted in the order in which they were given [examples].
+    """
+
+    mask: torch.Tensor
+    slots: torch.Tensor
+    examples: torch.Tensor
+
+    @property
+    def own(self) -> int:
+        """Return the tokens of the longest example."""
+        return self.mask.shape[2]
+
+    @property
+    def prefix(self) -> int:
+        """Return the tokens of the prefix."""
+        return self.mask.shape[3] - self.own
+
+    @property
+    def owners(self) -> torch.Tensor:
+        """Return the example of each token [tokens]."""
+        return self.examples[self.slots // self.own]
+
+
+@dataclasses.dataclass(frozen=True)
+class PackedBatch:
+    """Rows ready for a model, and the places whose next token is scored.
+
+    Attributes:
+        input_ids: token ids [rows, length]; one row if it is shared, without padding. In ordinary rows padding is 0.
+        position_ids: distance from the root [1, length]; None in ordinary rows, where the model counts itself.
+        mask: in ordinary rows 1 on tokens and 0 on padding [rows, length]; None in a shared row.
+        groups: of a shared row, in the order of its tokens behind the prefix; none in ordinary rows.
+        rows, columns: place of the token that predicts each target [targets], in the order of their answers.
+        targets: token ids [targets].
+        owners: which answer each target belongs to, counting answers in the order they were given [targets].
+    """
+
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor | None
+    mask: torch.Tensor | None
+    groups: tuple[Group, ...]
+    rows: torch.Tensor
+    columns: torch.Tensor
+    targets: torch.Tensor
+    owners: torch.Tensor
+
+    def __len__(self) -> int:
+        """Return the number of examples in a shared row, or of ordinary rows."""
+        return sum(len(group.examples) for group in self.groups) or len(self.input_ids)
+
+    def to(self, device: torch.device) -> "PackedBatch":
+        """Return the batch on another device."""
+        return _moved(self, device)
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, tuple):
+        return tuple(_moved(item, device) for item in value)
+    if dataclasses.is_dataclass(value):
+        return type(value)(*(_moved(getattr(value, field.name), device) for field in dataclasses.fields(value)))
+    return value
+
+
+def pack_training(examples: EncodedExamples, indices: Sequence[int], shared: bool) -> PackedBatch:
+    """Pack examples with their true answers; answer k belongs to `indices[k]`. For `shared` see `Rows`."""
+    return _pack(examples, [(i, [examples.answers[i]]) for i in indices], shared)
+
+
+def pack_scoring(examples: EncodedExamples, indices: Sequence[int], shared: bool) -> PackedBatch:
+    """Pack examples with every label; answer k·classes + c is label c of `indices[k]`. For `shared` see `Rows`."""
+    every = list(range(len(examples.labels)))
+    return _pack(examples, [(i, every) for i in indices], shared)
+
+
+def _pack(examples: EncodedExamples, items: list[tuple[int, list[int]]], shared: bool) -> PackedBatch:
+    if not shared:
+        pairs = [(examples.prompt(index), examples.labels[label]) for index, labels in items for label in labels]
+        return _ordinary(pairs)
+    trees = [_tree(examples.examples[index], [examples.labels[label] for label in labels]) for index, labels in items]
+    first_answers = [0, *itertools.accumulate(tree.answers for tree in trees)]
+    prefix = len(examples.prefix)
+    ids, positions, places, groups = list(examples.prefix), list(range(prefix)), [], []
+    for members in side_by_side([len(tree.ids) for tree in trees]):
+        for number in members:
+            tree = trees[number]
+            owner = first_answers[number]
+            places += [(len(ids) + before, target, owner + answer) for before, target, answer in tree.targets]
+            ids += tree.ids
+            positions += [prefix + depth for depth in tree.depths]
+        groups.append(_group([trees[number] for number in members], members, prefix))
+    # In the order of their answers, whatever the order in the row.
+    places.sort(key=lambda place: place[2])
+    columns, targets, owners = torch.tensor(places, dtype=torch.long).unbind(dim=1)
+    return PackedBatch(
+        torch.tensor([ids]),
+        torch.tensor([positions]),
+        None,
+        tuple(groups),
+        torch.zeros_like(columns),
+        columns,
+        targets,
+        owners,
+    )
+
+
+def side_by_side(lengths: Sequence[int]) -> list[list[int]]:
+    """Return which examples attend side by side: all of them where they are about equally long, else by length.
+
+    Args:
+        lengths: tokens of each example.
+    """
+    groups: list[list[int]] = []
+    for number in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if not groups or lengths[number] > max(_TIMES * lengths[groups[-1][0]], _MORE + lengths[groups[-1][0]]):
+            groups.append([])
+        groups[-1].append(number)
+    # Within a group examples stay in the order in which they were given.
+    return [sorted(group) for group in groups]
+
+
+def _group(trees: "Sequence[_Tree]", members: Sequence[int], prefix: int) -> Group:
+    own = max(len(tree.ids) for tree in trees)
+    mask = torch.zeros(len(trees), 1, own, prefix + own, dtype=torch.bool)
+    slots: list[int] = []
+    for number, tree in enumerate(trees):
+        used = len(tree.ids)
+        slots += range(number * own, number * own + used)
+        mask[number, 0, :used, :prefix] = True
+        mask[number, 0, :used, prefix : prefix + used] = tree_mask(tuple(tree.pieces), tuple(tree.parents))
+    # An empty slot looks at itself: a softmax over nothing would be NaN.
+    mask[:, :, :, prefix:].diagonal(dim1=2, dim2=3).fill_(True)
+    return Group(mask, torch.tensor(slots), torch.tensor(members))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tree:
+    """An example and the answers that hang on it.
+
+    Attributes:
+        ids: token ids.
+        depths: distance of each token from the example's first.
+        pieces: the piece of each token: 0 the example, then one for each answer that needs tokens in the row.
+        parents: of each piece.
+        targets: (offset of the token before, token id, answer) of each token that is scored.
+        answers: number of answers.
+    """
+
+    ids: list[int]
+    depths: list[int]
+    pieces: list[int]
+    parents: list[int]
+    targets: list[tuple[int, int, int]]
+    answers: int
+
+
+def _tree(example: Sequence[int], answers: Sequence[Sequence[int]]) -> _Tree:
+    """Return an example, of at least one token, with its answers."""
+    tree = _Tree(list(example), list(range(len(example))), [0] * len(example), [_NO_PARENT], [], len(answers))
+    for number, answer in enumerate(answers):
+        start = len(tree.ids)
+        # The last token of an answer predicts nothing that is scored, so it need not be in the row.
+        tree.ids.extend(answer[:-1])
+        tree.depths.extend(range(len(example), len(example) + len(answer) - 1))
+        tree.pieces.extend([len(tree.parents)] * (len(answer) - 1))
+        tree.parents.append(0)
+        before = [len(example) - 1, *range(start, start + len(answer) - 1)]
+        tree.targets.extend((place, token, number) for place, token in zip(before, answer, strict=True))
+    return tree
+
+
+def _ordinary(pairs: list[tuple[list[int], list[int]]]) -> PackedBatch:
+    """Give each prompt and its answer a row; as in shared rows, an answer's last token is left out."""
+    length = max(len(prompt) + len(answer) - 1 for prompt, answer in pairs)
+    input_ids = torch.zeros(len(pairs), length, dtype=torch.long)
+    mask = torch.zeros(len(pairs), length, dtype=torch.long)
+    places = []
+    for row, (prompt, answer) in enumerate(pairs):
+        ids = [*prompt, *answer[:-1]]
+        input_ids[row, : len(ids)] = torch.tensor(ids)
+        mask[row, : len(ids)] = 1
+        places += [(row, len(prompt) - 1 + offset, target, row) for offset, target in enumerate(answer)]
+    row_of, column_of, targets, owners = torch.tensor(places, dtype=torch.long).unbind(dim=1)
+    return PackedBatch(input_ids, None, mask, (), row_of, column_of, targets, owners)
+
+
+@functools.lru_cache(maxsize=64)
+def tree_mask(pieces: tuple[int, ...], parents: tuple[int, ...]) -> torch.Tensor:
+    """Return which token sees which: [tokens, tokens], True where the column is in the row's past; not to be changed.
+
+    Args:
+        pieces: the piece of each token.
+        parents: the parent of each piece, -1 for a root.
+    """
+    above = torch.zeros(len(parents), len(parents), dtype=torch.bool)
+    for piece, parent in enumerate(parents):
+        if parent != _NO_PARENT:
+            above[piece] = above[parent]
+        above[piece, piece] = True
+    piece = torch.tensor(pieces)
+    # Compared and not cut by tril, which wakes every thread for each of these small masks.
+    place = torch.arange(len(piece))
+    return above[piece][:, piece] & (place[:, None] >= place)
+
+
+def chunks(indices: Sequence[int], size: int) -> Iterable[Sequence[int]]:
+    """Yield `indices` in consecutive chunks of at most `size`."""
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]

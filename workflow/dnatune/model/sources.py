@@ -1,0 +1,165 @@
+"""Base models from any source end up in the same folder, with a manifest: the tiny one made, the others checked."""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dnatune.data.manifests import write_manifest
+from dnatune.errors import DataError, ModelError
+from dnatune.files import is_lfs_pointer, publish_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+_START, _END = "<s>", "</s>"
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+
+def download_model(settings: dict[str, Any], train: Path | None, folder: Path) -> None:
+    """Write a base model, its tokenizer and manifest.json into `folder`, whole or not at all.
+
+    Args:
+        settings: what `Configuration.model_settings` returns; for `tiny` with the key `task` added, for `hub`
+            `requested` as in `download_data`.
+        train: training split that a `tiny` model's tokenizer is made from.
+        folder: download/models/<model>.
+
+    Raises:
+        ModelError: the folder configured is no model that can be loaded safely.
+        DownloadError: the hub cannot be reached or does not have it.
+    """
+    source = settings["source"]
+    if source == "hub":
+        from dnatune.data.hub import fetch_model
+
+        fetch_model(settings["repo"], settings["revision"], folder, requested=settings.get("requested"))
+        return
+    with publish_folder(folder) as scratch:
+        if source == "directory":
+            copy_folder(Path(settings["path"]).expanduser(), scratch)
+            origin, made_by = str(settings["path"]), {}
+        else:
+            made_by = {key: value for key, value in settings.items() if key != "source"}
+            origin = "dnatune.model.sources.make_tiny"
+            if train is None:
+                raise DataError("a tiny model needs a training split", where="--train", fix="give the CSV file")
+            _make_tiny(made_by, train, scratch)
+        write_manifest(scratch, source, origin, made_by)
+
+
+def _make_tiny(settings: dict[str, Any], train: Path, folder: Path) -> None:
+    from dnatune.data.prompts import render
+    from dnatune.data.records import read_csv
+
+    task = settings["task"]
+    sequences = [sequence for sequence, _ in read_csv(train, len(task["labels"]))]
+    prompt = render({"instruction": task["instruction"], "input": ""})
+    make_tiny(settings, sequences, [prompt + label for label in task["labels"]], folder)
+
+
+def make_tiny(settings: dict[str, Any], sequences: Sequence[str], prompts: Iterable[str], folder: Path) -> None:
+    """Write a small Llama with random weights and a BPE tokenizer made from the data.
+
+    Args:
+        settings: the map `models.<name>.tiny` of the configuration.
+        sequences: DNA of the training split.
+        prompts: texts of the template, so that its words become pieces of their own.
+        folder: existing folder to write into.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
+
+    # A log file is no terminal: bars for loading a file say nothing there.
+    logging.disable_progress_bar()
+    tokenizer = train_tokenizer(sequences, prompts, settings["vocabulary"])
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings["hidden_size"],
+        intermediate_size=settings["intermediate_size"],
+        num_hidden_layers=settings["layers"],
+        num_attention_heads=settings["heads"],
+        num_key_value_heads=settings["key_value_heads"],
+        max_position_embeddings=4096,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=settings["tied_embeddings"],
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings["seed"])
+        model = LlamaForCausalLM(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def train_tokenizer(sequences: Sequence[str], prompts: Iterable[str], vocabulary: int) -> "PreTrainedTokenizerFast":
+    """Train a byte-level BPE tokenizer (Sennrich et al. 2016, arXiv 1508.07909) on DNA and the prompt's words.
+
+    Any text can be encoded, for bytes are its alphabet. The prompts are repeated until their words outnumber every
+    DNA piece: each word then merges into one piece before the rest of the vocabulary goes to DNA.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[_START, _END],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    letters = sum(map(len, sequences))
+    corpus = [*sequences, *(text for text in prompts for _ in range(max(1, letters // 500)))]
+    tokenizer.train_from_iterator(corpus, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{_START} $A", special_tokens=[(_START, tokenizer.token_to_id(_START))]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=_START, eos_token=_END)
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a folder holds a model that can be loaded safely.
+
+    Raises:
+        ModelError: no folder, no config.json, no tokenizer, or weights that are not safetensors.
+    """
+    if not folder.is_dir():
+        raise ModelError(
+            "the model folder does not exist", where=str(folder), fix="check 'models.<name>.directory.path'"
+        )
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            "no config.json: this is no model folder", where=str(folder), fix="give the folder that has it"
+        )
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        raise ModelError(
+            "the model folder has no tokenizer",
+            where=str(folder),
+            fix=f"add the model's tokenizer files (one of {', '.join(_TOKENIZERS)} and tokenizer_config.json)",
+        )
+    if not any((folder / name).is_file() for name in _WEIGHTS):
+        raise ModelError(
+            "the model folder has no safetensors weights",
+            where=str(folder),
+            fix="pickled weights (*.bin, *.pt) are never loaded: convert them with "
+            "transformers' save_pretrained in a place where you trust them",
+        )
+    pointers = [file.name for file in sorted(folder.iterdir()) if file.is_file() and is_lfs_pointer(file)]
+    if pointers:
+        raise ModelError(
+            f"{', '.join(pointers)}: a git-lfs pointer, not the file itself",
+            where=str(folder),
+            fix="run `git lfs pull` in that repository",
+        )
+
+
+def copy_folder(source: Path, folder: Path) -> None:
+    """Copy the files of a model folder that transformers needs, after `check_folder`."""
+    check_folder(source)
+    for file in sorted(source.iterdir()):
+        if file.suffix in {".json", ".safetensors", ".model", ".txt", ".jinja", ".md"} or file.name == "LICENSE":
+            shutil.copyfile(file, folder / file.name)

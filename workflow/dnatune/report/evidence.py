@@ -1,0 +1,74 @@
+"""All that the page is made from."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from dnatune.comparison.references import Published, ZeroShot
+from dnatune.comparison.results import Baseline, Group
+from dnatune.data.manifests import Origins
+from dnatune.data.tasks import Task
+from dnatune.report import figures
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What the stages before left, read and checked.
+
+    Attributes:
+        settings: what `Configuration.compare_settings` returns.
+        tasks: the tasks by name.
+        groups: the runs, one group an optimizer of a model and task.
+        baselines: the baselines of all tasks.
+        rows: `comparison_rows` of the same groups and baselines.
+        tests: `pair_rows` of the same groups.
+        audits: audit.json by task.
+        segments: `segment_rows` of the same groups.
+        packages: version of each package of the environment that made the page.
+        command: what makes these results again.
+        choices: choice.json of every model, task and optimizer; none where learning rates were given.
+        zero_shots: the base models as they came, on every task.
+        published: figures of others for the tasks.
+        contaminations: contamination.json of every base model and task.
+        origins: where the base models and the tasks' data came from.
+    """
+
+    settings: Mapping[str, Any]
+    tasks: Mapping[str, Task]
+    groups: Sequence[Group]
+    baselines: Sequence[Baseline]
+    rows: Sequence[Mapping[str, Any]]
+    tests: Sequence[Mapping[str, Any]]
+    audits: Mapping[str, Mapping[str, Any]]
+    segments: Sequence[Mapping[str, Any]]
+    packages: Mapping[str, str]
+    command: str
+    choices: Sequence[Mapping[str, Any]] = ()
+    zero_shots: Sequence[ZeroShot] = ()
+    published: Sequence[Published] = ()
+    contaminations: Sequence[Mapping[str, Any]] = ()
+    origins: Origins = dataclasses.field(default_factory=Origins)
+
+    @property
+    def several_models(self) -> bool:
+        """Return whether a model must be named wherever an optimizer is."""
+        return len({group.model for group in self.groups}) > 1
+
+    @property
+    def looks(self) -> figures.Palette:
+        """Return colour, shape and dash of each optimizer."""
+        return figures.palette(self.groups)
+
+    def panels(self) -> Iterator[tuple[str, Task, list[Group]]]:
+        """Yield (title, task, groups) of every model and task, in the order in which each first appears."""
+        for (model, task), members in figures.panels(self.groups):
+            yield f"{task}, {model}" if self.several_models else task, self.tasks[task], members
+
+    def only_class(self, task: Task, split: str) -> str | None:
+        """Return the class that all items of a split are of; None where there are several."""
+        there = [label for label, rows in self.audits[task.name]["classes"][split].items() if rows]
+        return there[0] if len(there) == 1 else None
+
+    def baselines_of(self, task: Task) -> list[Baseline]:
+        """Return the baselines of one task."""
+        return [baseline for baseline in self.baselines if baseline.task == task.name]

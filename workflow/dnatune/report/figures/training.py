@@ -1,0 +1,179 @@
+"""Charts of training: a value of the log against what was spent to reach it."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from dnatune.comparison.results import FinishedRun, Group
+from dnatune.report.figures.base import WIDTH, Drawing, Palette, looks_of, marks, palette, panels, svg, time_unit
+
+#: Most points of one curve; longer ones are thinned.
+MOST_POINTS = 400
+#: Most points of all curves of a figure, so that a page of very many runs can still be opened.
+_MOST_TOGETHER = 40_000
+_SPACED = r"replace(format(datum.value, ','), /,/g, '\u202f')"
+
+
+@dataclasses.dataclass(frozen=True)
+class Spent:
+    """What a curve is drawn against.
+
+    Attributes:
+        name: column of the data.
+        title: of the axis.
+        of: returns it for a line of a run's log; None where it is not known.
+    """
+
+    name: str
+    title: str
+    of: Callable[[FinishedRun, Mapping[str, Any]], float | None]
+
+
+def gradient_evaluations() -> Spent:
+    """Return forward and backward passes over a global batch."""
+    return Spent("gradient_evaluations", "gradient evaluations", lambda _, row: row["gradient_evaluations"])
+
+
+def wall_time(groups: Sequence[Group]) -> Spent:
+    """Return wall time since training began, in the unit that suits the longest run."""
+    longest = max((row.get("seconds") or 0 for group in groups for run in group.runs for row in run.log), default=0)
+    unit, size = time_unit(longest)
+    return Spent(
+        f"wall_{unit}",
+        f"wall time, {unit}",
+        lambda _, row: None if row.get("seconds") is None else row["seconds"] / size,
+    )
+
+
+def gpu_hours() -> Spent:
+    """Return wall time × GPUs; of a run on a CPU None."""
+
+    def of(run: FinishedRun, row: Mapping[str, Any]) -> float | None:
+        seconds = row.get("seconds")
+        return None if seconds is None or not run.record["gpu_seconds"] else seconds * run.record["ranks"] / 3600
+
+    return Spent("gpu_hours", "GPU-hours", of)
+
+
+def loss_figure(groups: Sequence[Group]) -> str:
+    """Return the figure of training loss against gradient evaluations as SVG: a panel for each model and task."""
+    looks = palette(groups)
+    charts = [
+        drawing.chart.properties(title=f"{task}, {model}", width=WIDTH, height=260)
+        for (model, task), members in panels(groups)
+        if (drawing := curve_chart(members, "loss", gradient_evaluations(), looks)) is not None
+    ]
+    if not charts:
+        message = alt.InlineData([{"text": "No run recorded a loss."}])
+        charts = [alt.Chart(message, width=WIDTH).mark_text().encode(text="text:N")]
+    return svg(alt.concat(*charts, columns=2), "white")
+
+
+_TITLES = {"loss": "training loss, nats a token", "dev_loss": "dev loss, nats a token", "dev_accuracy": "dev accuracy"}
+
+
+def curve_chart(
+    groups: Sequence[Group], key: str, spent: Spent, looks: Palette, most_points: int = MOST_POINTS
+) -> Drawing | None:
+    """Return a value of the log against what was spent, one line a run; None where no run has it.
+
+    The training loss is drawn thin as it was and thick as its running mean; dev values, which are measured now and
+    then, with a mark at each measurement. Runs that diverged do not stretch the axis: their lines leave it.
+
+    Args:
+        groups: optimizers of one model and task.
+        key: `loss`, `dev_loss` or `dev_accuracy`.
+        spent: the horizontal axis.
+        looks: colour, shape and dash of each optimizer.
+        most_points: of one curve.
+    """
+    runs = [run for group in groups for run in group.runs]
+    curves = [(run, curve) for run in runs if len(curve := _curve(run, key, spent))]
+    if not curves:
+        return None
+    shown = [curve for run, curve in curves if not run.diverged] or [curve for _, curve in curves]
+    low = min(float(curve["value"].min()) for curve in shown)
+    high = max(float(curve["value"].max()) for curve in shown)
+    scale, note = alt.Scale(domain=[low, high], nice=True, zero=False), ""
+    ticks = alt.Axis(tickCount=6)
+    if key != "dev_accuracy" and low > 0 and high > 10 * low:
+        scale, note = alt.Scale(type="log", domain=[low, high], nice=False), ", log scale"
+        ticks = alt.Axis(values=_decades(low, high), format="~g")
+    thin, thick, crosses = [], [], []
+    for number, (run, curve) in enumerate(curves):
+        place = {"optimizer": run.optimizer, "run": number}
+        thin += [{**place, **row} for row in thinned(curve, most_points).to_dict("records")]
+        if key == "loss":
+            smooth = curve.assign(value=curve["value"].rolling(_window(curve), center=True, min_periods=1).mean())
+            step = -(-len(smooth) // (most_points // 2))
+            thick += [{**place, **row} for row in smooth.iloc[::step].to_dict("records")]
+        if run.diverged:
+            last = curve.iloc[-1]
+            crosses.append({**place, "x": float(last["x"]), "value": min(max(float(last["value"]), low), high)})
+    names = list(dict.fromkeys(run.optimizer for run, _ in curves))
+    symbols = alt.Legend(symbolOpacity=1, symbolStrokeWidth=2.2, symbolSize=500) if key == "loss" else alt.Legend()
+    encoding = {
+        "x": alt.X("x:Q", title=spent.title, axis=alt.Axis(tickCount=5, grid=False, labelExpr=_SPACED)),
+        "y": alt.Y("value:Q", title=f"{_TITLES[key]}{note}", scale=scale, axis=ticks),
+        "detail": alt.Detail("run:N"),
+        **looks_of(names, looks, "color", legend=symbols),
+    }
+    if key == "loss":
+        dash = looks_of(names, looks, "strokeDash", legend=symbols)
+        # Many raw lines over each other would hide the means.
+        faint = min(0.5, max(0.2, 3 / len(curves)))
+        layers = [
+            marks(thin).mark_line(strokeWidth=0.7, opacity=faint, clip=True).encode(**encoding),
+            marks(thick).mark_line(strokeWidth=2, clip=True).encode(**encoding, **dash),
+        ]
+    else:
+        shape = looks_of(names, looks, "shape", legend=symbols)
+        layers = [
+            marks(thin).mark_line(strokeWidth=1.6, clip=True).encode(**encoding),
+            marks(thin).mark_point(filled=True, size=45, opacity=1).encode(**encoding, **shape),
+        ]
+    for line, name in enumerate(dict.fromkeys(cross["optimizer"] for cross in crosses)):
+        ends = [cross for cross in crosses if cross["optimizer"] == name]
+        style = {"color": looks[name][0], "align": "left", "dx": -5, "dy": 8 + 16 * line, "fontWeight": "bold"}
+        for shown_marks, text in ((ends, "✕"), (ends[-1:], f"✕ {name} diverged")):
+            mark = marks(shown_marks).mark_text(text=text, fontSize=12, **style)
+            layers.append(mark.encode(x=encoding["x"], y=encoding["y"]))
+    seeds = [run.seed for run, _ in curves]
+    data = pd.DataFrame(
+        [{"optimizer": r["optimizer"], "seed": seeds[r["run"]], spent.name: r["x"], key: r["value"]} for r in thin]
+    )
+    return Drawing(alt.layer(*layers).properties(height=320), data)
+
+
+def points_each(groups: Sequence[Group]) -> int:
+    """Return how many points a curve may have, so that all runs together stay drawable."""
+    return max(40, min(MOST_POINTS, _MOST_TOGETHER // max(1, sum(len(group.runs) for group in groups))))
+
+
+def _curve(run: FinishedRun, key: str, spent: Spent) -> pd.DataFrame:
+    """Return columns x (what was spent) and value; steps without a finite value are left out."""
+    pairs = [(spent.of(run, row), row[key]) for row in run.log if row.get(key) is not None]
+    return pd.DataFrame([pair for pair in pairs if pair[0] is not None], columns=["x", "value"], dtype=float)
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """Return 1, 2, 5 and their decades between two values, as ticks of a logarithmic axis."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [step * 10.0**power for power in powers for step in (1, 2, 5) if low <= step * 10.0**power <= high]
+
+
+def _window(curve: pd.DataFrame) -> int:
+    return max(1, len(curve) // 20)
+
+
+def thinned(curve: pd.DataFrame, most_points: int = MOST_POINTS) -> pd.DataFrame:
+    """Return at most `most_points` points: of each stretch its lowest and its highest, so that no spike is lost."""
+    if len(curve) <= most_points:
+        return curve
+    stretch = pd.Series(range(len(curve)), index=curve.index) * (most_points // 2) // len(curve)
+    values = curve["value"].groupby(stretch)
+    return curve.loc[sorted({*values.idxmin(), *values.idxmax()})]

@@ -1,0 +1,41 @@
+"""What the audit of each data set found, and the scores without leaked items."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dnatune.comparison.results import Group
+from dnatune.data.tasks import Task
+from dnatune.report import formatting
+from dnatune.report.evidence import Evidence
+
+
+def audit(evidence: Evidence) -> Mapping[str, Any]:
+    """Return the section of what the splits of each task share."""
+    audits = [
+        _audit(task, evidence.audits[task.name], evidence.groups, evidence.rows) for task in evidence.tasks.values()
+    ]
+    return {"audits": audits}
+
+
+def _audit(
+    task: Task, audit: Mapping[str, Any], groups: Sequence[Group], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the counts of one task's audit, and each optimizer's score with and without leaked test items."""
+    pairs = [
+        {
+            "split": split,
+            "other": other,
+            **{kind: None if found is None else len(found) for kind, found in kinds.items()},
+        }
+        for split, others in audit["shared"].items()
+        for other, kinds in others.items()
+    ]
+    scores = [row for _, row in zip(groups, rows, strict=False) if row["task"] == task.name]
+    return {
+        **audit,
+        "task": task.name,
+        "metric": formatting.metric_name(task.metric),
+        "pairs": pairs,
+        "leaked_items": len(audit["leaked"]["test"]),
+        "scores": [row for row in scores if row["mean"] is not None and row["mean_without_leaked"] is not None],
+    }

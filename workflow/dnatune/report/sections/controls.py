@@ -1,0 +1,119 @@
+"""The base model as it came and published figures: rows of the leaderboard, lines of a figure, the section on both."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dnatune.comparison.references import ZERO_SHOT
+from dnatune.data.tasks import Task
+from dnatune.evaluation.contamination import LEVEL
+from dnatune.report import formatting
+from dnatune.report.evidence import Evidence
+
+#: What each sign means and what else could raise it, in plain words; a number is put in by its name.
+_SIGNS = {
+    "as_good_as_trained": "Without any training it reaches an MCC of {mcc:.3f}, as much as a classifier of composition"
+    " that was trained for the task ({control_mcc:.3f}). A model that was never shown the task cannot; one that was"
+    " trained on the task's training split, or on the same sequences from another source, can.",
+    "as_good_in_another_order": "With the label words in another order its answers reach an MCC of"
+    " {permuted_words_mcc:.3f}, as much as a classifier of composition that was trained for the task"
+    " ({control_mcc:.3f}). A model that was never shown the task cannot tell its classes apart so well; one that was"
+    " trained under other words on the task's training split, or on the same sequences from another source, can.",
+    "knows_the_items": "When one base in twenty of the test items is changed it loses {loss:.0f} points of accuracy"
+    " more than k-mers do, as a model that knows these sequences does; a trained model that depends on single bases far"
+    " more than k-mers do would lose as much.",
+    "better_than_on_dev": "Against k-mers it does {gap:.0f} points better on test items than on dev items, as a model"
+    " that has seen the former does; splits that differ in a way that k-mers do not see would show the same.",
+    "in_manifest": "{listed} of the test items are in the manifest of what it was trained on, and nothing else could"
+    " put them there.",
+}
+
+
+def leaderboard(task: Task, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return groups of rows that stand below a task's baselines: a title and rows each.
+
+    Args:
+        task: the task.
+        rows: those of comparison.tsv behind the runs.
+    """
+    own = [row for row in rows if row["task"] == task.name]
+    base = [{**row, "title": row["model"]} for row in own if row["optimizer"] == ZERO_SHOT]
+    others = [{**row, "title": row["optimizer"]} for row in own if row["model"] == "published"]
+
+    def by_mean(row: Mapping[str, Any]) -> float:
+        return float("inf") if row["mean"] is None else -row["mean"]
+
+    groups = [
+        {"title": "base models without fine-tuning", "rows": sorted(base, key=by_mean)},
+        {"title": "published figures, of other models and budgets", "rows": sorted(others, key=by_mean)},
+    ]
+    return [group for group in groups if group["rows"]]
+
+
+def lines(evidence: Evidence, task: Task, model: str) -> list[tuple[str, float]]:
+    """Return (name, value) of the reference lines of one model and task: its base, and the best published figure."""
+    base = [
+        ("base model", one.metrics[task.metric])
+        for one in evidence.zero_shots
+        if (one.model, one.task) == (model, task.name) and one.metrics[task.metric] is not None
+    ]
+    figures = [one for one in evidence.published if one.task == task.name and task.metric in one.scores]
+    best = max(figures, key=lambda one: one.scores[task.metric], default=None)
+    return base + ([] if best is None else [(f"{best.model}, published", best.scores[task.metric])])
+
+
+def contamination(evidence: Evidence) -> Mapping[str, Any] | None:
+    """Return the section on whether base models knew the test items."""
+    if not evidence.contaminations:
+        return None
+    sources = sorted({one.source for one in evidence.published})
+    return {"bases": [_base(one, evidence) for one in evidence.contaminations], "level": LEVEL, "sources": sources}
+
+
+def _base(found: Mapping[str, Any], evidence: Evidence) -> dict[str, Any]:
+    return {
+        **found,
+        "title": f"{found['task']}, {found['model']}" if evidence.several_models else found["task"],
+        "verdict": verdict(found),
+        "badge": "trained on the task" if _task_alone(found) else "seen before" if found["signs"] else "",
+        "reasons": reasons(found),
+    }
+
+
+def verdict(found: Mapping[str, Any]) -> str:
+    """Return in words what contamination.json says."""
+    if _task_alone(found):
+        return f"{found['model']} has probably been trained on {found['task']}, its test items perhaps among it."
+    if found["signs"]:
+        return f"{found['model']} has probably seen test items of {found['task']} before."
+    if found["mcc"] is None:
+        return (
+            f"Whether {found['model']} has seen test items of {found['task']} before cannot be told from its answers:"
+            " the items that it was asked are all of one class."
+        )
+    if found["mcc_p"] <= LEVEL:
+        return (
+            f"{found['model']} answers {found['task']} better than chance without training (MCC {found['mcc']:.3f}), as"
+            " a preference that follows composition can; there is no sign that it has seen the test items."
+        )
+    return f"There is no sign that {found['model']} has seen test items of {found['task']} before."
+
+
+def _task_alone(found: Mapping[str, Any]) -> bool:
+    """Return whether all signs are such as the task's training split raises as well as its test split."""
+    return bool(found["signs"]) and set(found["signs"]) <= {"as_good_as_trained", "as_good_in_another_order"}
+
+
+def reasons(found: Mapping[str, Any]) -> list[str]:
+    """Return one sentence a sign."""
+    numbers = {
+        **found,
+        "loss": 100 * found["excess_loss"],
+        "gap": 100 * found["dev_gap"],
+        "listed": formatting.count(len(found["in_manifest"])),
+    }
+    return [_SIGNS[sign].format(**numbers) for sign in found["signs"]]
+
+
+def cautions(evidence: Evidence) -> list[str]:
+    """Return what is to be read with care because of base models."""
+    return [f"{verdict(one)} {' '.join(reasons(one))}" for one in evidence.contaminations if one["signs"]]

@@ -1,0 +1,99 @@
+"""The section on learning-rate trials."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from dnatune.comparison import learning_rates as trials
+from dnatune.comparison.results import Group
+from dnatune.data.tasks import Task
+from dnatune.report import figures
+from dnatune.report import formatting as in_words
+from dnatune.report.evidence import Evidence
+from dnatune.report.figures import learning_rates
+from dnatune.report.sections import drawings
+
+_METRICS = {"dev_loss": "dev loss", "dev_mcc": "dev MCC", "dev_f1_macro": "dev macro F1"}
+
+
+def tuning(evidence: Evidence) -> Mapping[str, Any]:
+    """Return the section of the learning-rate trials; it has no panels where rates were given."""
+    choices = evidence.choices
+    if not choices:
+        return {"panels": []}
+    found = learning_rates.panels(choices)
+
+    def charts(draw: Callable[..., figures.Drawing | None]) -> Mapping[str, Callable[..., figures.Drawing | None]]:
+        def chart(task: Task, members: Sequence[Group]) -> figures.Drawing | None:
+            return draw(found[members[0].model, task.name], evidence.looks)
+
+        return {"": chart}
+
+    return {
+        "trials": len(choices[0]["trials"]),
+        "seconds": trials.cost(choices),
+        "of_trials": drawings.figure(evidence, "trials", charts(learning_rates.trials_chart)),
+        "of_expected": drawings.figure(evidence, "expected", charts(learning_rates.expected_chart)),
+        "panels": [
+            {
+                "title": f"{task}, {model}" if evidence.several_models else task,
+                "metric": _METRICS[members[0]["metric"]],
+                "dev_items": members[0]["dev_items"],
+                "choices": [{**choice, "key": choice["metric"], "words": words(choice)} for choice in members],
+                "cautions": [*unequal_cost(members), *_of_the_data(members[0])],
+            }
+            for (model, task), members in found.items()
+        ],
+        "table": trials.tuning_text(choices),
+    }
+
+
+def words(choice: Mapping[str, Any]) -> list[str]:
+    """Return what is to be said of an optimizer's choice, in plain words."""
+    rates = ", ".join(f"{trial['learning_rate']:g}" for trial in choice["trials"])
+    lost = ", ".join(f"{trial['learning_rate']:g}" for trial in choice["trials"] if trial["status"] == "diverged")
+    chosen = f"{choice['learning_rate']:g}"
+    sentences = {
+        "all_diverged": f"Every trial diverged ({rates}). The runs took {chosen}, which lasted longest; they say"
+        " nothing of the optimizer at a rate that suits it. Try lower rates.",
+        "lowest_rate": f"The best rate, {chosen}, is the lowest tried: a lower one may be better.",
+        "highest_rate": f"The best rate, {chosen}, is the highest tried: a higher one may be better.",
+        "some_diverged": f"Trials diverged: {lost}.",
+        "tied": f"Another rate scored the same as {chosen}; the dev loss, then the lower rate, decided.",
+    }
+    return [sentence for word, sentence in sentences.items() if word in choice["warnings"]]
+
+
+def unequal_cost(choices: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return that completed trials of different optimizers took different numbers of gradient evaluations, if so.
+
+    Less than a step apart is alike: a step of several stages may leave a rest of the budget.
+    """
+    completed = {
+        choice["optimizer"]: [trial for trial in choice["trials"] if trial["status"] == "completed"]
+        for choice in choices
+    }
+    each = {name: max(trial["gradient_evaluations"] for trial in found) for name, found in completed.items() if found}
+    stages = [trial["gradient_evaluations"] // trial["steps"] for found in completed.values() for trial in found]
+    if not each or max(each.values()) - min(each.values()) < max(stages):
+        return []
+    owners: dict[int, list[str]] = {}
+    for name, number in each.items():
+        owners.setdefault(number, []).append(name)
+    costs = [f"{in_words.count(number)} with {in_words.listed(owners[number])}" for number in sorted(owners)]
+    return [
+        "Trials were as many but not of equal cost. Gradient evaluations of one that completed:"
+        f" {'; '.join(costs)}. The more a trial costs, the more work went into the search for that rate;"
+        " tuning.budget in gradient_evaluations makes them alike."
+    ]
+
+
+def _of_the_data(choice: Mapping[str, Any]) -> list[str]:
+    sentences = {
+        "few_dev_items": f"The rates were chosen on {choice['dev_items']} dev items, which are few: the order of close"
+        " rates is mostly chance.",
+        "missing_dev_classes": "The dev items that were scored lack a class of the task, so that a metric of classes"
+        " tells little there.",
+        "undefined_metric": "They are all of one class, where MCC is not defined: the rates were chosen by the dev loss"
+        " in its place.",
+    }
+    return [sentence for word, sentence in sentences.items() if word in choice["warnings"]]

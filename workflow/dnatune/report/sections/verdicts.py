@@ -1,0 +1,197 @@
+"""What the runs say of the optimizers, in sentences."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dnatune.comparison.results import Baseline, Group
+from dnatune.data.tasks import Task
+from dnatune.report import formatting
+from dnatune.report.evidence import Evidence
+from dnatune.report.sections import controls, judgements
+
+_AXES = ("optimizer", "task", "model")
+_FLAGS = {
+    "unequal_budget": "the runs took different numbers of gradient evaluations",
+    "unequal_batch": "the runs used different batch sizes",
+    "unequal_training": "the runs differ in schedule, warm-up, clipping, DeepSpeed's settings, precision, the loss"
+    " that counts as divergence or the number of dev examples",
+    "unequal_inputs": "the runs began with different base models or training data",
+    "mixed_code": "the runs were made by different versions of dnatune's code",
+}
+
+#: What each split is called, and what follows where all its items are of one class.
+_LACKING = {
+    "train": ("training", "so there was nothing to tell apart"),
+    "dev": ("dev", "so there is no dev MCC, and dev loss and accuracy say how often that class is named"),
+    "test": ("test", "so MCC and AUROC say nothing there"),
+}
+
+
+def overview(groups: Sequence[Group]) -> str:
+    """Return what was compared; the cost of a run is named where all have the same."""
+    runs = [run for group in groups for run in group.runs]
+    parts = [formatting.some(list(dict.fromkeys(getattr(group, axis) for group in groups)), axis) for axis in _AXES]
+    parts.append(formatting.some(sorted({run.seed for run in runs}), "seed"))
+    budgets = {run.record["gradient_evaluations"] for run in runs if not run.diverged}
+    batches = {run.record["global_batch_size"] for run in runs}
+    cost = ""
+    if len(budgets) == len(batches) == 1:
+        cost = f" Each {'completed ' if any(run.diverged for run in runs) else ''}run took"
+        cost += (
+            f" {formatting.count(budgets.pop())} gradient evaluations"
+            f" over batches of {formatting.count(batches.pop())} examples."
+        )
+    return f"{formatting.plural(len(runs), 'run')}: {', '.join(parts)}.{cost}"
+
+
+def verdict(evidence: Evidence) -> Mapping[str, Any]:
+    """Return the section of the pairs of each model and task in words, those that are decided first."""
+    return {"boards": [{**board, "count": _count_of(board["pairs"])} for board in judgements.boards(evidence)]}
+
+
+def _count_of(pairs: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many pairs were decided, in words; empty where the list is short enough to be seen at a glance."""
+    if len(pairs) < 4:
+        return ""
+    found = [pair["verdict"] for pair in pairs]
+    decided = sum(word in ("better", "worse") for word in found)
+    counts = {
+        "show a difference": decided,
+        "are equivalent": found.count("equivalent"),
+        "are inconclusive": found.count("inconclusive"),
+    }
+    said = [f"{number} {word if number > 1 else _singular(word)}" for word, number in counts.items() if number]
+    return f"Of {len(pairs)} pairs, {formatting.listed(said)}."
+
+
+def _singular(phrase: str) -> str:
+    return {"show a difference": "shows a difference"}.get(phrase, phrase.replace("are ", "is "))
+
+
+def headline(evidence: Evidence) -> Mapping[str, Any]:
+    """Return the section of what was found in each task, and of what to read with care."""
+    return {"findings": _findings(evidence), "cautions": [*controls.cautions(evidence), *_cautions(evidence)]}
+
+
+def _findings(evidence: Evidence) -> list[dict[str, Any]]:
+    """Return one finding a task: its name and the sentences that say what was found."""
+    findings = []
+    for task in evidence.tasks.values():
+        members = [group for group in evidence.groups if group.task == task.name]
+        if members:
+            only = evidence.only_class(task, "test")
+            sentences = (
+                _sentences(task, members, evidence.baselines_of(task), evidence.several_models)
+                if only is None
+                else [f"Every test item is of class {only}: no score tells classes apart there, and nothing is ranked."]
+            )
+            findings.append({"task": task.name, "sentences": list(sentences)})
+    return findings
+
+
+def _sentences(
+    task: Task, groups: Sequence[Group], baselines: Sequence[Baseline], several_models: bool
+) -> Iterator[str]:
+    metric = formatting.metric_name(task.metric)
+    ranked = sorted(
+        ((float(np.mean(values)), group) for group in groups if (values := group.values(task.metric))),
+        key=lambda item: -item[0],
+    )
+    if not ranked:
+        yield "Every run diverged, so there is no model to compare."
+        return
+
+    def called(group: Group) -> str:
+        return f"{group.optimizer} on {group.model}" if several_models else group.optimizer
+
+    best, winner = ranked[0]
+    ties = [group for mean, group in ranked if math.isclose(mean, best, abs_tol=5e-4)]
+    amount = f"{formatting.score(best)} ({_seeds_in_words(winner, task.metric)})"
+    if len(groups) == 1:
+        yield f"{called(winner)} reached a mean {metric} of {amount}."
+    elif len(ranked) == 1:
+        yield f"{called(winner)} alone has a result: a mean {metric} of {amount}."
+    elif len(ties) > 1:
+        names = formatting.listed(map(called, ties))
+        yield f"{names} share the highest mean {metric} of {len(groups)} compared, {amount}."
+    else:
+        second, next_best = ranked[1]
+        yield (
+            f"{called(winner)} has the highest mean {metric} of {len(groups)} compared, {amount}; next is"
+            f" {called(next_best)}, {formatting.score(best - second)} lower at {formatting.score(second)}"
+            f" ({_seeds_in_words(next_best, task.metric)})."
+        )
+    controls = sorted((b for b in baselines if b.name != "bayes"), key=lambda b: b.metrics[task.metric])
+    below = [b for b in controls if b.metrics[task.metric] < best]
+    above = [b for b in controls if b.metrics[task.metric] >= best]
+    # Nothing tests these differences, so that the sentence says no more than which number is higher.
+    scores = {b.name: formatting.score(b.metrics[task.metric]) for b in controls}
+    places = [
+        f"{word} the baseline{'s' if len(part) > 1 else ''}"
+        f" {formatting.listed(f'{formatting.baseline_name(b.name)} ({scores[b.name]})' for b in part)}"
+        for word, part in (("above", below), ("not above", above))
+        if part
+    ]
+    if places:
+        yield f"The mean of {called(winner)} is {', but '.join(places)}, which is not tested."
+    ceiling = next((b.metrics[task.metric] for b in baselines if b.name == "bayes"), None)
+    if ceiling is not None and ceiling > 0:
+        yield (
+            f"The Bayes optimum, the most that any classifier can reach on average on these simulated data,"
+            f" is {formatting.score(ceiling)} on this test split; {called(winner)} reached"
+            f" {formatting.percent(best / ceiling)} of it."
+        )
+
+
+def _seeds_in_words(group: Group, metric: str) -> str:
+    values = group.values(metric)
+    if len(group.runs) == 1:
+        return "1 seed, so the spread is unknown"
+    number = f"{len(values)} of {len(group.runs)}" if len(values) < len(group.runs) else f"{len(values)}"
+    return f"{number} seeds" + (
+        f", {formatting.score(min(values))} to {formatting.score(max(values))}" if len(values) > 1 else ""
+    )
+
+
+def _cautions(evidence: Evidence) -> list[str]:
+    """Return in plain words what every flag and every divergence means."""
+
+    def place(task: str, model: str) -> str:
+        return f" on {task}, {model}" if evidence.several_models else f" on {task}"
+
+    raised = [(row, flag) for row in evidence.rows for flag in (row["flags"] or "").split() if flag in _FLAGS]
+    unequal = [
+        f"Not on equal terms{'' if flag == 'mixed_code' else place(row['task'], row['model'])}: {_FLAGS[flag]}."
+        for row, flag in raised
+    ]
+    lacking = [sentence for task in evidence.tasks.values() for sentence in _missing_classes(task, evidence)]
+    lost = [group for group in evidence.groups if len(group.completed) < len(group.runs)]
+    return [
+        *dict.fromkeys([*unequal, *lacking]),
+        *(_divergence(group, place(group.task, group.model)) for group in lost),
+    ]
+
+
+def _missing_classes(task: Task, evidence: Evidence) -> Iterator[str]:
+    """Yield what it means that splits lack classes of the task."""
+    for split, (name, meaning) in _LACKING.items():
+        only = evidence.only_class(task, split)
+        rows = evidence.audits[task.name]["classes"][split]
+        if only is not None:
+            yield f"One class: every {name} item of {task.name} is of class {only}, {meaning}."
+        elif missing := [label for label in task.labels if not rows[label]]:
+            yield f"Missing class: no {name} item of {task.name} is of class {' or '.join(missing)}."
+
+
+def _divergence(group: Group, place: str) -> str:
+    diverged = [(run.seed, run.record["diverged"]) for run in group.runs if run.diverged]
+    ends = "; ".join(
+        f"seed {seed} at step {formatting.count(end['step'])}, because {end['reason']} (loss"
+        f" {formatting.magnitude(end['loss'])}, gradient norm {formatting.magnitude(end['gradient_norm'])})"
+        for seed, end in diverged
+    )
+    count = f"{len(diverged)} of {formatting.plural(len(group.runs), 'seed')}"
+    return f"{group.optimizer} diverged{place} with {count}, which no mean counts: {ends}."

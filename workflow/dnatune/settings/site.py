@@ -1,0 +1,364 @@
+"""What a machine or cluster is like: the site file, found by name or path, and what a job asks for there."""
+
+import dataclasses
+import math
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dnatune.errors import ConfigurationError
+from dnatune.settings.validation import check, load_schema
+
+#: Rules whose jobs compute on a GPU where there is one; finetune on all that its ranks need, the others on one.
+_ON_GPU = ("finetune", "evaluate", "benchmark")
+#: Rules of which two follow each other in one job where every job must take a GPU (`group` in the rule files).
+_SHARING = ("prepare", "evaluate_baseline", "merge", "evaluate")
+#: Rules that `rules` may speak of, with those of which it may say how many ranks they have.
+_RULES = ("prepare", "finetune", "merge", "evaluate", "evaluate_baseline", "compare", "benchmark")
+_WITH_RANKS = ("finetune", "evaluate")
+#: Every key that `Site.resources` may return.
+RESOURCES = (
+    "nodes",
+    "tasks",
+    "mpi",
+    "ranks",
+    "mem_mb",
+    "runtime",
+    "gres",
+    "tasks_per_gpu",
+    "slurm_account",
+    "slurm_partition",
+    "qos",
+    "constraint",
+    "slurm_extra",
+)
+#: Of them, those that belong together: one alone, changed on the command line, would contradict the others.
+_BOUND = ("nodes", "tasks", "mpi", "ranks", "gres", "tasks_per_gpu", "slurm_extra")
+#: Seconds that a finetune job has before its signal, at the least. It starts, loads a model and takes steps, and Slurm
+#: may send the signal a minute early (sbatch(1), --signal).
+BEFORE_SIGNAL = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """This site's settings, every `auto` resolved.
+
+    Attributes:
+        nodes: nodes of a finetune run.
+        ranks: its processes on each node.
+        gpus: GPUs of a node; 0 on a machine without.
+        cpus_per_rank: cores of a rank.
+        mem_mb: memory of a job with a model in it, MB a node.
+        runtime: longest a job may take.
+        slurm: what jobs ask Slurm for, with defaults filled in; None where there is no Slurm.
+        rules, optimizers: overrides by rule and by optimizer.
+        path: the site file.
+    """
+
+    nodes: int
+    ranks: int
+    gpus: int
+    cpus_per_rank: int
+    mem_mb: int
+    runtime: str
+    slurm: Mapping[str, Any] | None
+    rules: Mapping[str, Mapping[str, Any]]
+    optimizers: Mapping[str, Mapping[str, Any]]
+    path: Path
+
+    def require_slurm(self) -> None:
+        """Check that jobs can be submitted: a site that says nothing of Slurm would train on CPUs without a word.
+
+        Raises:
+            ConfigurationError: the site has no key `slurm`.
+        """
+        if self.slurm is None:
+            raise ConfigurationError(
+                "jobs are to go to Slurm, and this site says nothing of it",
+                where=str(self.path),
+                fix="run `make doctor` on the log-in node, which writes a site file, or set DNATUNE_SITE to a site",
+            )
+
+    def layout(self, optimizer: str | None, nodes: int | None = None) -> tuple[int, int]:
+        """Return nodes and ranks a node of a finetune run.
+
+        Args:
+            optimizer: the run's, by name.
+            nodes: what the command line's `--set-resources finetune:nodes=…` asks for, if it does.
+
+        Raises:
+            ConfigurationError: fewer than one node; more ranks than GPUs; several nodes without Slurm.
+        """
+        own = {**self.rules.get("finetune", {}), **self.optimizers.get(optimizer or "", {})}
+        chosen = own.get("nodes", self.nodes) if nodes is None else nodes
+        ranks = own.get("ranks_per_node", self.ranks)
+        if not isinstance(chosen, int) or chosen < 1:
+            raise ConfigurationError(
+                f"{chosen} nodes", where="--set-resources finetune:nodes", fix="give a whole number of 1 or more"
+            )
+        if self.gpus and ranks > self.gpus:
+            raise ConfigurationError(
+                f"{ranks} ranks a node, and a node has {self.gpus} GPUs",
+                where=str(self.path),
+                fix="lower ranks_per_node, or correct gpus_per_node",
+            )
+        if chosen > 1 and self.slurm is None:
+            raise ConfigurationError(
+                f"{chosen} nodes need Slurm, and this site has none",
+                where=str(self.path),
+                fix="add the key 'slurm', or choose another site with DNATUNE_SITE",
+            )
+        return chosen, ranks
+
+    @property
+    def scoring_ranks(self) -> int:
+        """Return the ranks, each with a GPU where there are any, that score one test set."""
+        return self.rules.get("evaluate", {}).get("ranks_per_node", 1)
+
+    @property
+    def scoring_cores(self) -> int:
+        """Return the cores of a job that scores: on one machine with GPUs all, so that no two meet on its first GPU."""
+        alone = self.slurm is None and self.gpus
+        return self.ranks * self.cpus_per_rank if alone else self.scoring_ranks
+
+    @property
+    def benchmark_cores(self) -> int:
+        """Return the cores of the job that times one rank: on a cluster its GPU's share of a node, else all."""
+        return self.cpus_per_rank if self.slurm is not None and self.gpus else self.ranks * self.cpus_per_rank
+
+    @property
+    def _shares_jobs(self) -> bool:
+        return self.slurm is not None and self.slurm["every_job_needs_gpu"]
+
+    def resources(
+        self, rule: str, optimizer: str | None, nodes: int | None, mem_mb: int, runtime: str
+    ) -> dict[str, int | str]:
+        """Return what a job asks for: resources of Snakemake and of its Slurm plugin, the latter at sites with Slurm.
+
+        Args:
+            rule: name of the rule.
+            optimizer: of a finetune job.
+            nodes: see `layout`.
+            mem_mb: memory the rule itself asks for.
+            runtime: time the rule itself asks for.
+        """
+        own = {**self.rules.get(rule, {}), **(self.optimizers.get(optimizer or "", {}) if rule == "finetune" else {})}
+        # No job asks for more time than the longest: above a partition's limit it would wait for ever.
+        longest = own.get("runtime", min(runtime, self.runtime, key=_minutes))
+        if self._shares_jobs and rule in _SHARING and "runtime" not in own:
+            longest = min(longest, f"{_minutes(self.runtime) // 2}m", key=_minutes)
+        asked: dict[str, int | str] = {"mem_mb": own.get("mem_mb", mem_mb), "runtime": longest}
+        count, ranks = self.layout(optimizer, nodes) if rule == "finetune" else (1, 1)
+        if rule == "finetune":
+            asked |= {"nodes": count, "ranks": ranks}
+        if rule == "evaluate":
+            ranks = self.scoring_ranks
+            asked["ranks"] = ranks
+        if self.slurm is None:
+            return asked
+        if count > 1:
+            # One task a node: the launcher, which starts the node's ranks.
+            asked |= {"tasks": count, "mpi": "srun"}
+        gpus = ranks if rule in _ON_GPU else int(self._shares_jobs)
+        if rule == "merge" and self._shares_jobs:
+            # It is part of the job that scores its model.
+            gpus = self.scoring_ranks
+        asked |= _gpu_request(self.slurm, gpus if self.gpus else 0)
+        if rule == "finetune":
+            signal = f"--signal=USR1@{self.slurm['signal_seconds']}"
+            asked["slurm_extra"] = f"{asked['slurm_extra']} {signal}" if "slurm_extra" in asked else signal
+        names = {"account": "slurm_account", "partition": "slurm_partition", "qos": "qos", "constraint": "constraint"}
+        words = {**self.slurm, **({"partition": own["partition"]} if "partition" in own else {})}
+        return asked | {names[key]: words[key] for key in names if key in words}
+
+    def exports(self, offline: bool) -> dict[str, str]:
+        """Return the environment variables of a job inside Slurm.
+
+        Args:
+            offline: whether the hub is not to be asked, as on compute nodes.
+        """
+        if self.slurm is None:
+            return {}
+        found = {"HF_HUB_OFFLINE": "1"} if offline else {}
+        if "network_interface" in self.slurm:
+            found |= dict.fromkeys(("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"), self.slurm["network_interface"])
+        if "scratch" in self.slurm:
+            found["TMPDIR"] = self.slurm["scratch"]
+        return found
+
+
+def _minutes(runtime: str) -> int:
+    return int(runtime[:-1]) * {"m": 1, "h": 60, "d": 1440}[runtime[-1]]
+
+
+def _gpu_request(slurm: Mapping[str, Any], count: int) -> dict[str, int | str]:
+    """Return how a number of GPUs a node is asked for."""
+    if not count or slurm["gpu_request"] == "none":
+        return {}
+    amount = f"{slurm['gpu_type']}:{count}" if "gpu_type" in slurm else str(count)
+    # The plugin takes no other characters in a type of its own request.
+    if slurm["gpu_request"] == "gpus_per_node" or not re.fullmatch(r"[\w.]*", slurm.get("gpu_type", "")):
+        return {"slurm_extra": f"--gpus-per-node={amount}"}
+    # 0 keeps the plugin from adding --ntasks-per-gpu.
+    return {"gres": f"gpu:{amount}", "tasks_per_gpu": 0}
+
+
+def load(root: Path, environment: Mapping[str, str]) -> Site:
+    """Return the site: `DNATUNE_SITE` (name or path), else profiles/sites/local, else the generic one.
+
+    Args:
+        root: the checkout.
+        environment: environment variables.
+
+    Raises:
+        ConfigurationError: no such site, a key that its schema does not allow, keys that contradict each other, or a
+            scratch folder that is not there.
+    """
+    path = find(root / "profiles" / "sites", environment.get("DNATUNE_SITE"))
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"not valid YAML: {error}", where=str(path), fix="correct the file") from None
+    settings = check(content or {}, load_schema("site"), f"{path}:")
+    _check_rules(settings["rules"], path)
+    slurm = settings.get("slurm")
+    if slurm and "scratch" in slurm and not Path(slurm["scratch"]).is_dir():
+        raise ConfigurationError(
+            f"the folder {slurm['scratch']} does not exist", where=f"{path}: key 'slurm.scratch'", fix="correct it"
+        )
+    for key in ("gpus_per_node", "cpus_per_rank"):
+        if slurm is not None and settings[key] == "auto":
+            raise ConfigurationError(
+                "auto is what this machine has, and jobs run on others",
+                where=f"{path}: key '{key}'",
+                fix="give the number of a compute node; `make doctor` finds it",
+            )
+    gpus = settings["gpus_per_node"] if settings["gpus_per_node"] != "auto" else visible_gpus(environment)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    ranks = settings["ranks_per_node"] if settings["ranks_per_node"] != "auto" else gpus or min(2, cores)
+    per_rank = settings["cpus_per_rank"] if settings["cpus_per_rank"] != "auto" else max(1, cores // ranks)
+    site = Site(
+        settings["nodes"],
+        ranks,
+        gpus,
+        per_rank,
+        settings["mem_mb"],
+        settings["runtime"],
+        slurm,
+        settings["rules"],
+        settings["optimizers"],
+        path,
+    )
+    for optimizer in (None, *site.optimizers):
+        site.layout(optimizer)
+    if gpus and site.scoring_ranks > gpus:
+        raise ConfigurationError(
+            f"{site.scoring_ranks} ranks score a test set, and a node has {gpus} GPUs",
+            where=f"{path}: key 'rules.evaluate.ranks_per_node'",
+            fix="lower it, or correct gpus_per_node",
+        )
+    _check_jobs(site)
+    return site
+
+
+def _check_jobs(site: Site) -> None:
+    """Refuse what Slurm would take and no job could live with."""
+    if site.slurm is None:
+        return
+    if site.slurm["every_job_needs_gpu"]:
+        without = {"gpus_per_node": not site.gpus, "slurm.gpu_request": site.slurm["gpu_request"] == "none"}
+        for key, none in without.items():
+            if none:
+                raise ConfigurationError(
+                    "every job needs a GPU, and by this none asks for one",
+                    where=f"{site.path}: key '{key}'",
+                    fix="correct it, or remove slurm.every_job_needs_gpu",
+                )
+        if _minutes(site.runtime) < 2:
+            raise ConfigurationError(
+                f"{site.runtime} are too short for two stages that follow each other in one job",
+                where=f"{site.path}: key 'runtime'",
+                fix="give 2m or more",
+            )
+    least = math.ceil((site.slurm["signal_seconds"] + BEFORE_SIGNAL) / 60)
+    for optimizer in (None, *site.optimizers):
+        runtime = str(site.resources("finetune", optimizer, None, site.mem_mb, site.runtime)["runtime"])
+        if _minutes(runtime) < least:
+            raise ConfigurationError(
+                f"a finetune job of {runtime} would be told to end {site.slurm['signal_seconds']} s before that, "
+                "which leaves it less than five minutes",
+                where=f"{site.path}: keys 'runtime' and 'slurm.signal_seconds'",
+                fix=f"give it {least}m or more, in a partition that allows that, or lower slurm.signal_seconds",
+            )
+
+
+def _check_rules(rules: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Refuse what would be said in vain: of a rule that does not exist, or that has neither nodes nor ranks."""
+    for rule, own in rules.items():
+        if rule not in _RULES:
+            raise ConfigurationError(
+                f"unknown rule '{rule}'", where=f"{path}: key 'rules'", fix=f"name one of: {', '.join(_RULES)}"
+            )
+        vain = [key for key, knows in (("nodes", ("finetune",)), ("ranks_per_node", _WITH_RANKS)) if rule not in knows]
+        for key in set(vain) & own.keys():
+            raise ConfigurationError(
+                f"rule {rule} has no {key}", where=f"{path}: key 'rules.{rule}.{key}'", fix="remove it"
+            )
+
+
+def find(folder: Path, name: str | None) -> Path:
+    """Return the path of a site file.
+
+    Raises:
+        ConfigurationError: there is none of that name or path.
+    """
+    if name is None:
+        local = folder / "local" / "site.yaml"
+        return local if local.is_file() else folder / "generic" / "site.yaml"
+    candidates = [folder / name / "site.yaml", Path(name) / "site.yaml", Path(name)]
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None:
+        known = sorted(path.parent.name for path in folder.glob("*/site.yaml"))
+        raise ConfigurationError(
+            f"unknown site '{name}'",
+            where="environment variable DNATUNE_SITE",
+            fix=f"give a path, or one of: {', '.join(known)}",
+        )
+    return found
+
+
+def refuse_overrides(overrides: Mapping[str, Iterable[str]]) -> None:
+    """Refuse resources of the command line that would contradict what else a job asks for.
+
+    Args:
+        overrides: names of resources by rule, as `--set-resources` gives them.
+
+    Raises:
+        ConfigurationError: one of them follows from the site file.
+    """
+    for rule, names in overrides.items():
+        for name in names:
+            if name in _BOUND and (rule, name) != ("finetune", "nodes"):
+                raise ConfigurationError(
+                    f"the resource {name} of rule {rule} follows from the site file, with others that must fit it",
+                    where=f"--set-resources {rule}:{name}",
+                    fix="set nodes, ranks_per_node or the key slurm in a site file (profiles/sites/template); "
+                    "`--set-resources finetune:nodes=N` alone changes all that goes with it",
+                )
+
+
+def visible_gpus(environment: Mapping[str, str]) -> int:
+    """Return the number of NVIDIA GPUs a job started here would see, without loading torch."""
+    chosen = environment.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return len([device for device in chosen.split(",") if device.strip() not in ("", "-1")])
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines()) if listed.returncode == 0 else 0

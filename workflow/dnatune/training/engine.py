@@ -1,0 +1,230 @@
+"""The DeepSpeed engine: its configuration, its start, its weights in full precision."""
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed, nn
+
+from dnatune import optimizers
+from dnatune.errors import ConfigurationError
+from dnatune.files import read_json
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+#: Keys of a DeepSpeed configuration that follow from dnatune's own settings.
+OWNED = (
+    "train_batch_size",
+    "train_micro_batch_size_per_gpu",
+    "gradient_accumulation_steps",
+    "managed_gradient_accumulation",
+    "gradient_clipping",
+    "optimizer",
+    "scheduler",
+    "fp16.enabled",
+    "bf16.enabled",
+    "zero_optimization.stage",
+)
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """Return `fp32`, `bf16` or `fp16` for a device.
+
+    Raises:
+        ConfigurationError: the device cannot compute in the precision asked for.
+    """
+    on_gpu = device.startswith("cuda")
+    # Emulated bf16 passes torch's looser test on older GPUs, at a fraction of the speed.
+    bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "auto":
+        return ("bf16" if bf16 else "fp16") if on_gpu else "fp32"
+    if precision == "fp16" and not on_gpu:
+        raise ConfigurationError(
+            "fp16 needs a GPU", where="config key 'training.precision'", fix="use auto, fp32 or bf16"
+        )
+    if precision == "bf16" and on_gpu and not bf16:
+        raise ConfigurationError(
+            "this GPU has no bf16", where="config key 'training.precision'", fix="use auto, fp32 or fp16"
+        )
+    return precision
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """Return the torch type of a resolved precision."""
+    return _DTYPES[precision]
+
+
+def deepspeed_configuration(training: dict[str, Any], precision: str, world: int, clipping: float) -> dict[str, Any]:
+    """Return the engine's configuration: dnatune's keys, the user's laid over the rest.
+
+    The loop decides when a gradient is complete, so micro-batches may differ in number from step to step. Clipping is
+    written even when it is 0, for DeepSpeed's own default is 1.
+
+    Raises:
+        ConfigurationError: the user's part sets a key that dnatune owns.
+    """
+    own = {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "train_batch_size": world,
+        "managed_gradient_accumulation": False,
+        "gradient_clipping": clipping,
+        # ZeRO 3 would else step in portions, and a staged optimizer needs all parameters in one call.
+        "zero_optimization": {"stage": training["zero_stage"], "sub_group_size": 10**12},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 1_000_000_000,
+        "fp16": {"enabled": precision == "fp16"},
+        "bf16": {"enabled": precision == "bf16"},
+    }
+    overlay = training["deepspeed"]
+    where = "config key 'training.deepspeed'"
+    if isinstance(overlay, str):
+        where, overlay = f"{overlay}, from {where}", read_json(Path(overlay))
+    for key in OWNED:
+        part: Any = overlay
+        for word in key.split("."):
+            part = part.get(word) if isinstance(part, dict) else None
+        if part is not None and part != "auto":
+            raise ConfigurationError(
+                f"'{key}' = {json.dumps(part)[:60]} is dnatune's to set",
+                where=where,
+                fix="set it under 'training'",
+            )
+    return _overlaid(own, overlay)
+
+
+def _overlaid(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in overlay.items():
+        if isinstance(value, dict):
+            below = merged.get(key)
+            merged[key] = _overlaid(below if isinstance(below, dict) else {}, value)
+        elif value != "auto":
+            merged[key] = value
+    return merged
+
+
+def check_pair(method: str, stages: int, precision: str, zero_stage: int) -> None:
+    """Refuse what would train without complaint and be wrong.
+
+    Raises:
+        ConfigurationError: a method with stages in half precision without ZeRO, where DeepSpeed's wrappers keep the
+            fp32 weights to themselves; or an optimizer that looks at whole matrices on ZeRO's flat shards.
+    """
+    where = "config key 'training.zero_stage'"
+    if stages > 1 and precision != "fp32" and zero_stage == 0:
+        raise ConfigurationError(
+            f"a method with {stages} stages is not exact in {precision} without ZeRO",
+            where=where,
+            fix="use zero_stage 1, 2 or 3, or precision fp32",
+        )
+    if zero_stage and not optimizers.specification(method).elementwise:
+        raise ConfigurationError(
+            f"{method} looks at whole matrices, and ZeRO {zero_stage} hands it flat shards",
+            where=where,
+            fix="use zero_stage 0",
+        )
+
+
+def start_engine(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    configuration: dict[str, Any],
+) -> Any:
+    """Wrap a module and its optimizer into a DeepSpeed engine.
+
+    A staged optimizer is told how to sum squared norms over the ranks' shards. Without ZeRO and in fp32 the engine
+    neither reports a norm nor needs to clip, so both are done in front of the optimizer there.
+
+    Raises:
+        ConfigurationError: DeepSpeed refuses the configuration.
+    """
+    import deepspeed
+    from pydantic import ValidationError
+
+    sharded = configuration["zero_optimization"]["stage"] > 0
+    half = configuration["fp16"]["enabled"] or configuration["bf16"]["enabled"]
+    if isinstance(optimizer, optimizers.StagedOptimizer):
+        optimizer.norm_reduce = _sum_over_ranks if sharded else None
+    elif not sharded and not half:
+        _clip_in_front(optimizer, configuration["gradient_clipping"])
+        configuration = {**configuration, "gradient_clipping": 0.0}
+    try:
+        with without_dummy_step(optimizer):
+            engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=configuration)
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"DeepSpeed refuses its configuration: {error}",
+            where="config key 'training.deepspeed'",
+            fix="correct it",
+        ) from None
+    return engine
+
+
+def _sum_over_ranks(square: torch.Tensor) -> torch.Tensor:
+    distributed.all_reduce(square)
+    return square
+
+
+def _clip_in_front(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
+    def clip(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, max_norm or math.inf)
+        optimizer.last_update_norm = norm.item()
+
+    optimizer.register_step_pre_hook(clip)
+
+
+def gradient_norm(engine: Any, optimizer: torch.optim.Optimizer) -> float:
+    """Return the l2 norm of the last step's combined gradient before clipping; NaN where nobody knows it."""
+    norm = getattr(optimizer, "last_update_norm", None)
+    norm = engine.get_global_grad_norm() if norm is None else norm
+    return math.nan if norm is None else float(norm)
+
+
+def full_precision_weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the trainable weights {name: fp32 tensor on the CPU}, gathered from all ranks; called by every rank."""
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    weights = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            master = safe_get_full_fp32_param(parameter)
+            weights[name] = (parameter if master is None else master).detach().float().cpu().clone()
+    return weights
+
+
+@contextlib.contextmanager
+def without_dummy_step(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Undo what the construction of a DeepSpeed engine does to an optimizer; to be put around `initialize`.
+
+    The wrappers for bf16 and fp16 without ZeRO take a step on zero gradients to allocate state
+    (`initialize_optimizer_states` in DeepSpeed's runtime/fp16/unfused_optimizer.py and fused_optimizer.py).
+    It would leave a staged optimizer one stage ahead, count as one of Adam's steps, and decay the weights
+    once. Here it happens with learning rate 0, and its state is dropped.
+    """
+    rates = [group["lr"] for group in optimizer.param_groups]
+    groups = list(optimizer.param_groups)
+    steps = 0
+
+    def count(*_: Any) -> None:
+        nonlocal steps
+        steps += 1
+
+    hook = optimizer.register_step_post_hook(count)
+    for group in groups:
+        group["lr"] = 0.0
+    try:
+        yield
+    finally:
+        hook.remove()
+        if steps and isinstance(optimizer, optimizers.StagedOptimizer):
+            optimizer.reset()
+        elif steps:
+            optimizer.state.clear()
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
