@@ -19,7 +19,7 @@ from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
 from dnatune.data import hub
-from dnatune.data.hub import retries
+from dnatune.data.hub import repository
 from dnatune.errors import DnatuneError
 from hub_server import Hub, Repository, serve
 
@@ -73,7 +73,7 @@ def environment(tmp_path, monkeypatch, capfd, caplog):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     # Waiting is the client's and our own way with errors that pass; these do not.
     monkeypatch.setattr("huggingface_hub.file_download.time", SimpleNamespace(sleep=lambda _: None))
-    monkeypatch.setattr(retries, "_WAITS", (0.0, 0.0))
+    monkeypatch.setattr(repository, "_WAITS", (0.0, 0.0))
     close_session()
     yield
     close_session()

@@ -10,13 +10,10 @@ only when all of its files do (`publication`).
 from pathlib import Path
 from typing import Any
 
-from dnatune.data.hub.publication import publish
-from dnatune.data.hub.refusals import explain_hub_errors
-from dnatune.data.hub.repository import Repository, Snapshot
-from dnatune.data.hub.resolution import resolve
+from dnatune.data.hub.errors import explain_hub_errors
+from dnatune.data.hub.repository import Repository, Snapshot, resolve
 from dnatune.data.hub.selection import INDEX, choose, model_files, shards_of, split_files
-from dnatune.data.hub.space import require_space
-from dnatune.data.hub.transfer import fetch
+from dnatune.data.hub.transfer import fetch, publish, require_space
 
 
 def fetch_model(

@@ -1,21 +1,36 @@
-"""What is asked for: a repository at a revision, and the commit and files that the revision turns out to mean."""
+"""What is asked for, a repository at a revision, and what that turns out to be: a commit and its files.
+
+The revision is resolved by the hub or, offline, by the cache. Requests are repeated after errors that usually pass.
+"""
 
 import os
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
-from huggingface_hub import constants
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub import HfApi, constants, get_token
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,  # the base class of the HTTP library that the client is built on
+)
 from huggingface_hub.file_download import repo_folder_name
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import get_session, validate_repo_id
 
 from dnatune.errors import DownloadError
 
 #: Git's blob SHA-1, or the SHA-256 of git-lfs.
 CONTENT_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+#: Seconds to wait before asking again after a server error or a broken connection. Few and short: a batch
+#: system repeats the whole job, and that a hub cannot be reached should be said while the user still looks.
+_WAITS = (1.0, 3.0)
+
+_Response = TypeVar("_Response")
 
 
 @dataclass(frozen=True)
@@ -108,3 +123,116 @@ class Snapshot:
     def blob(self, file: File) -> Path:
         """Return where the cache keeps a file's content."""
         return self.repository.storage / "blobs" / str(file.content_hash)
+
+
+def resolve(repository: Repository) -> Snapshot:
+    """Resolve the revision to a commit and list its files, on the hub or, offline, in the cache."""
+    return _resolve_cached(repository) if constants.is_offline_mode() else _resolve_online(repository)
+
+
+def _resolve_online(repository: Repository) -> Snapshot:
+    _check_environment(repository)
+    api = HfApi(endpoint=repository.endpoint, token=repository.token, library_name="dnatune")
+    try:
+        info = with_retries(
+            lambda: api.repo_info(
+                repository.name,
+                repo_type=repository.kind,
+                revision=repository.revision,
+                files_metadata=True,
+                timeout=constants.HF_HUB_ETAG_TIMEOUT,
+            )
+        )
+        commit = info.sha
+        files = {
+            sibling.rfilename: File(
+                sibling.rfilename,
+                sibling.lfs.size if sibling.lfs else sibling.size,
+                sibling.lfs.sha256 if sibling.lfs else sibling.blob_id,
+            )
+            for sibling in info.siblings or ()
+        }
+    except HTTPError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError):  # an answer that is no JSON, or not the hub's
+        commit, files = None, {}
+    if not commit or not _COMMIT.fullmatch(commit):
+        raise DownloadError(
+            "the answer is not a model hub's",
+            where=str(repository),
+            fix="check HF_ENDPOINT, and that no proxy or log-in page of the network stands in between",
+        )
+    if _COMMIT.fullmatch(repository.revision) and commit != repository.revision:
+        raise DownloadError(
+            f"asked for a commit, the hub answered with another: {commit}",
+            where=str(repository),
+            fix="use another mirror",
+        )
+    return Snapshot(repository, commit, files, offline=False)
+
+
+def _resolve_cached(repository: Repository) -> Snapshot:
+    commit = repository.revision
+    if not _COMMIT.fullmatch(commit):
+        reference = repository.storage / "refs" / repository.revision
+        commit = reference.read_text("utf-8").strip() if reference.is_file() else ""
+    snapshot = Snapshot(repository, commit, {}, offline=True)
+    if not commit or not snapshot.folder.is_dir():
+        raise not_cached(repository, f"revision {repository.revision} of {repository.name}")
+    for path in sorted(snapshot.folder.rglob("*")):
+        if path.is_file():
+            # One step of the link: the blob there has the hash for its name, what lies behind may not.
+            name = path.readlink().name if path.is_symlink() else ""
+            file = File(
+                path.relative_to(snapshot.folder).as_posix(),
+                path.stat().st_size,
+                name if CONTENT_HASH.fullmatch(name) else None,
+            )
+            snapshot.files[file.path] = file
+    return snapshot
+
+
+def _check_environment(repository: Repository) -> None:
+    """Meet settings that no connection can be made with before the HTTP library does, at its own many places.
+
+    Raises:
+        DownloadError: the address, a proxy, a certificate file or the token cannot be used.
+    """
+    try:
+        get_session().build_request("HEAD", repository.endpoint)
+    except Exception as error:  # of many types: ImportError for a SOCKS proxy, ValueError, OSError, InvalidURL
+        raise DownloadError(
+            f"the network settings cannot be used ({type(error).__name__}: {error})",
+            where="HF_ENDPOINT, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or SSL_CERT_FILE",
+            fix="put right the variable that is wrong",
+        ) from None
+    token = get_token() if repository.token_allowed else None
+    if token and not re.fullmatch(r"[!-~]+", token):  # the library's own complaint would show it
+        raise DownloadError(
+            "the access token holds characters that no token has",
+            where="HF_TOKEN or the stored log-in",
+            fix="copy it again",
+        )
+
+
+def not_cached(repository: Repository, what: str) -> DownloadError:
+    """Return the error that an offline run ends with when the cache does not do."""
+    return DownloadError(
+        f"HF_HUB_OFFLINE is set and the cache does not hold {what}",
+        where=str(repository.storage),
+        fix="run the download on a machine with network first (a log-in node, HF_HUB_OFFLINE unset) with the "
+        "same HF_HOME; or unset HF_HUB_OFFLINE",
+    )
+
+
+def with_retries(call: Callable[[], _Response], *, broken_connections: bool = True) -> _Response:
+    """Call again after a server error (5xx) and, if wanted, after a connection that failed."""
+    for wait in _WAITS:
+        try:
+            return call()
+        except HTTPError as error:
+            passing = error.response.status_code >= 500 if isinstance(error, HfHubHTTPError) else broken_connections
+            if not passing:
+                raise
+            time.sleep(wait)
+    return call()

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from dnatune.data.hub.refusals import not_cached
-from dnatune.data.hub.repository import Snapshot
+from dnatune.data.hub.repository import Snapshot, not_cached
 from dnatune.data.tasks import SPLITS
 from dnatune.errors import DataError, DnatuneError, DownloadError, ModelError
 

@@ -1,11 +1,19 @@
-"""Verified files in the client's cache, an interrupted download continued.
+"""Files come from the hub into the client's cache, and from there, all verified, into a folder with a manifest.
 
 `hf_hub_download` gives each download a temporary file of its own and deletes it on failure, so that an
 interrupted shard of 5 GB begins again. The client's `http_get` can resume, and does on a partial file that
 keeps its name. Bytes come over plain HTTPS, which mirrors speak too; the Xet protocol is not used.
+
+A snapshot is linked into the cache only when all of its files are there and verified, so that an offline run
+cannot mistake half a model for a whole one.
 """
 
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import constants, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
@@ -13,11 +21,40 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import WeakFileLock, build_hf_headers
 from huggingface_hub.utils.sha import git_hash
 
-from dnatune.data.hub.refusals import not_cached
-from dnatune.data.hub.repository import CONTENT_HASH, File, Snapshot
-from dnatune.data.hub.retries import with_retries
+from dnatune.data.hub.repository import CONTENT_HASH, File, Snapshot, not_cached, with_retries
 from dnatune.errors import DownloadError
-from dnatune.files import is_lfs_pointer, sha256_of_file
+from dnatune.files import is_lfs_pointer, publish_file, publish_folder, sha256_of_file, write_json
+
+
+def require_space(snapshot: Snapshot, names: Iterable[str], destination: Path) -> None:
+    """Refuse at once what cannot fit, rather than after hours.
+
+    Raises:
+        DownloadError: the cache's or the destination's file system has too little room.
+    """
+    cache, folder = _existing(snapshot.repository.storage), _existing(destination.parent)
+    files = [snapshot.files[name] for name in names]
+    downloads = 0
+    if not snapshot.offline:
+        blobs = [(file.size or 0, snapshot.blob(file)) for file in files]
+        downloads = sum(max(size - _size_of(_partial_of(blob)), 0) for size, blob in blobs if not blob.exists())
+    copies = sum(file.size or 0 for file in files) if cache.stat().st_dev != folder.stat().st_dev else 0
+    for place, needed, remedy in (
+        (cache, downloads, "make room, or set HF_HOME to a larger disk"),
+        (folder, copies, "make room, or work on a larger disk"),
+    ):
+        free = shutil.disk_usage(place).free
+        if needed > free:
+            raise DownloadError(
+                f"too little room on the disk: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free",
+                where=str(place),
+                fix=remedy,
+            )
+
+
+def _existing(path: Path) -> Path:
+    """Return the nearest folder at or above `path` that exists."""
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())
 
 
 def fetch(snapshot: Snapshot, name: str) -> tuple[Path, str]:
@@ -37,12 +74,12 @@ def fetch(snapshot: Snapshot, name: str) -> tuple[Path, str]:
     return path, sha256
 
 
-def partial_of(blob: Path) -> Path:
+def _partial_of(blob: Path) -> Path:
     """Return where the beginning of a blob is kept until all of it is there."""
     return blob.with_name(f"{blob.name}.dnatune-partial")
 
 
-def size_of(path: Path) -> int:
+def _size_of(path: Path) -> int:
     """Return a file's size in bytes, 0 if there is none."""
     return path.stat().st_size if path.exists() else 0
 
@@ -76,11 +113,11 @@ def _download(snapshot: Snapshot, file: File, blob: Path) -> str:
 
     What arrived stays for the next run unless it cannot be the beginning of the right content.
     """
-    partial = partial_of(blob)
-    continued = size_of(partial) > 0
+    partial = _partial_of(blob)
+    continued = _size_of(partial) > 0
     _transfer(snapshot, file, partial)
     sha256 = _sha256_if_whole(partial, file)
-    if sha256 is None and continued and size_of(partial) >= file.size:
+    if sha256 is None and continued and _size_of(partial) >= file.size:
         partial.unlink()  # the earlier run's part may be to blame: once more, from the start
         _transfer(snapshot, file, partial)
         sha256 = _sha256_if_whole(partial, file)
@@ -93,7 +130,7 @@ def _download(snapshot: Snapshot, file: File, blob: Path) -> str:
 
 def _not_whole(snapshot: Snapshot, file: File, partial: Path) -> DownloadError:
     """Say what arrived in place of the file, and delete it if nothing can be made of it."""
-    size, pointer = size_of(partial), is_lfs_pointer(partial)
+    size, pointer = _size_of(partial), is_lfs_pointer(partial)
     if pointer or size >= file.size:
         partial.unlink()
     if pointer:
@@ -121,7 +158,7 @@ def _transfer(snapshot: Snapshot, file: File, partial: Path) -> None:
     headers = build_hf_headers(token=repository.token, library_name="dnatune")
     # A compressed answer has no ranges to resume at.
     headers["Accept-Encoding"] = "identity"
-    if size_of(partial) > file.size:
+    if _size_of(partial) > file.size:
         partial.unlink()
 
     def get() -> None:
@@ -152,3 +189,50 @@ def _sha256_if_whole(path: Path, file: File) -> str | None:
         return sha256
     by_git = len(file.content_hash) == 40 and git_hash(path.read_bytes()) == file.content_hash
     return sha256 if by_git else None
+
+
+def publish(
+    snapshot: Snapshot, fetched: dict[str, tuple[Path, str]], destination: Path, requested: str | None
+) -> dict[str, Any]:
+    """Put verified files and their manifest at `destination`, and return the manifest."""
+    if not snapshot.offline:
+        _complete_cache(snapshot, fetched)
+    manifest = {
+        "source": "hub",
+        "origin": snapshot.repository.name,
+        "requested": requested or snapshot.repository.revision,
+        "revision": snapshot.commit,
+        "settings": {},
+        "files": {Path(name).name: sha256 for name, (_, sha256) in sorted(fetched.items())},
+    }
+    with publish_folder(destination) as folder:
+        for name, (path, _) in fetched.items():
+            _place(path, folder / Path(name).name)
+        write_json(folder / "manifest.json", manifest)
+    return manifest
+
+
+def _place(source: Path, target: Path) -> None:
+    """Copy a file; weights are hard-linked where possible, since they are large and nobody edits them."""
+    real = source.resolve()
+    if target.suffix == ".safetensors" and os.access(real, os.W_OK):  # another user's file must not be shared
+        with contextlib.suppress(OSError):  # another file system, or one without hard links
+            os.link(real, target)
+            return
+    shutil.copyfile(real, target)
+
+
+def _complete_cache(snapshot: Snapshot, names: Iterable[str]) -> None:
+    """Link the files into the client's cache as a snapshot, and note which commit the revision means."""
+    for name in names:
+        blob, link = snapshot.blob(snapshot.files[name]), snapshot.folder / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        scratch = link.with_name(f".{link.name}.{os.getpid()}")
+        try:
+            scratch.symlink_to(os.path.relpath(blob, link.parent))
+        except OSError:  # a file system without symbolic links
+            shutil.copyfile(blob, scratch)
+        scratch.replace(link)
+    if snapshot.repository.revision != snapshot.commit:
+        with publish_file(snapshot.repository.storage / "refs" / snapshot.repository.revision) as scratch:
+            scratch.write_text(snapshot.commit, "utf-8")

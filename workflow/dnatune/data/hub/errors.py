@@ -86,13 +86,3 @@ def _refusal(repository: Repository, error: HfHubHTTPError) -> DownloadError:
             what = f"the hub answers HTTP {status}"
             fix = "check HF_ENDPOINT, the name and the revision"
     return DownloadError(what, where=str(repository), fix=fix)
-
-
-def not_cached(repository: Repository, what: str) -> DownloadError:
-    """Return the error that an offline run ends with when the cache does not do."""
-    return DownloadError(
-        f"HF_HUB_OFFLINE is set and the cache does not hold {what}",
-        where=str(repository.storage),
-        fix="run the download on a machine with network first (a log-in node, HF_HUB_OFFLINE unset) with the "
-        "same HF_HOME; or unset HF_HUB_OFFLINE",
-    )
