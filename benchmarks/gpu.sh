@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# The speed comparison, the kernels of attention and the GPU tests on one NVIDIA GPU: a random Llama of about 1.3 billion
-# weights, bf16 and fp16.
+# The speed comparison and the GPU tests on one NVIDIA GPU: a random Llama of about 1.3 billion weights, bf16 and fp16.
 #
 #   benchmarks/gpu.sh GUE_FOLDER TOKENIZER_FOLDER [OUTPUT_FOLDER]
 #
@@ -10,7 +9,7 @@
 # and the rest is done all the same.
 set -euo pipefail
 
-[ $# -ge 2 ] || { sed -n '2,10p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,9p' "$0" >&2; exit 2; }
 gue="$(realpath "$1")" tokenizer="$(realpath "$2")" output="$(realpath -m "${3:-results/gpu}")"
 cd "$(dirname "$0")/.."
 mkdir -p "$output"
@@ -22,9 +21,6 @@ nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | 
 trap 'exit 130' INT TERM
 failed=()
 for precision in bf16 fp16; do
-  .venv/bin/python benchmarks/attention.py --examples 512 --precision "$precision" 2>&1 \
-    | tee "$output/attention-$precision.txt" \
-    || failed+=("attention in $precision, see $output/attention-$precision.txt")
   .venv/bin/snakemake benchmark --directory "$output/$precision" --cores all --forcerun benchmark \
     --configfile config/benchmark.yaml --config \
     "data={\"source\": \"directory\", \"directory\": {\"path\": \"$gue\"}}" \

@@ -9,7 +9,6 @@ import xml.etree.ElementTree as ElementTree
 from types import SimpleNamespace
 
 import pytest
-import torch
 import yaml
 
 from dnatune import benchmark
@@ -185,17 +184,3 @@ def test_tables_and_figure_show_every_recipe(finished):
     assert told in tables.table({**result, "training": training})
     training["constancy"]["part_used"] = False
     assert told not in tables.table({**result, "training": training})
-
-
-@pytest.mark.slow
-def test_the_kernels_of_attention_are_compared_and_those_that_are_not_there_told():
-    command = [sys.executable, ROOT / "benchmarks/attention.py", "--examples", "6", "--heads", "2", "--width", "8"]
-    done = subprocess.run([*command, "--repeats", "2"], capture_output=True, text=True, check=True)
-    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")][1:]
-    assert [row[0] for row in rows][:2] == ["SDPA, as dnatune calls it", "SDPA, memory-efficient"]
-    found = {row[0]: row[1:] for row in rows}
-    for way in ("SDPA, as dnatune calls it", "SDPA, math"):
-        once, first, later = (float(cell.split()[0]) for cell in found[way])
-        assert 0 < once < first and later > 0
-    if not torch.cuda.is_available():
-        assert "CPU" in found["flex_attention"][0] and "backend" in found["SDPA, cuDNN"][0]
