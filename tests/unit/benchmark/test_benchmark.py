@@ -1,4 +1,4 @@
-"""The benchmark takes turns, sums up what it measured, and its script runs from end to end."""
+"""The benchmark times its tasks in turn and summarises the timings; the stage runs from end to end."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def test_tasks_take_turns_and_each_is_told_as_it_ends(caplog):
 
 
 class Counted(timing.Neighbours):
-    """Neighbours that use so many cores in each look, of one second each."""
+    """Other processes that use the given numbers of cores, one number per observation of one second."""
 
     def __init__(self, patience, cores):
         super().__init__(patience)
@@ -60,9 +60,9 @@ class Counted(timing.Neighbours):
 @pytest.mark.parametrize(
     ("patience", "cores", "times", "repeated"),
     [
-        # Waits two looks, is disturbed, waits one look, is disturbed, then is left alone.
+        # Two observations of waiting, a disturbed timing, one of waiting, a disturbed timing, then a valid one.
         (100, [1.5, 0.5, 0.0, 0.8, 0.3, 0.0, 0.4, 0.0, 0.05], 3, 2),
-        # Patience ends while waiting, and what comes is taken as it is.
+        # Patience runs out while waiting, so a disturbed timing is kept.
         (2, [1.5, 1.5, 1.2], 1, 0),
         (0, [0.9], 1, 0),
         (100, [None, None], 1, 0),
@@ -80,7 +80,7 @@ def test_disturbed_timings_are_repeated_while_patience_lasts(monkeypatch, patien
 
 def test_own_work_and_waiting_are_no_neighbours(monkeypatch, tmp_path):
     counters = tmp_path / "stat"
-    # user 900, nice 10, system 200, idle 5000, waiting for disks 70, interrupts 3 and 4, stolen 30, a guest's 800
+    # user 900, nice 10, system 200, idle 5000, iowait 70, irq 3, softirq 4, steal 30, guest 800
     counters.write_text("cpu  900 10 200 5000 70 3 4 30 800 0\ncpu0 1 2 3 4 5 6 7 8 9 0\n")
     monkeypatch.setattr(timing.Neighbours, "_COUNTERS", counters)
     own = SimpleNamespace(ru_utime=2.0, ru_stime=0.5)
@@ -113,7 +113,7 @@ def test_a_width_that_does_not_divide_is_refused():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, tiny_model, prepared):
-    """The script's output on a very small model: (benchmark.json, the tables, the figure)."""
+    """The stage's output for a very small model: (benchmark.json, the tables, the figure)."""
     folder = tmp_path_factory.mktemp("benchmark")
     command = [sys.executable, "-m", "dnatune", "launch", "--ranks", "1", "--cpus", "1", "benchmark"]
     options = {
@@ -125,7 +125,7 @@ def finished(tmp_path_factory, tiny_model, prepared):
         "figure": folder / "speed.svg",
     }
     arguments = [str(word) for key, value in options.items() for word in (f"--{key}", value)]
-    # One thread: matrices this small gain nothing from a second, and on a busy machine it waits for the first.
+    # One thread: such small matrices gain nothing from a second thread, which only waits on a busy machine.
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
@@ -178,9 +178,10 @@ def test_tables_and_figure_show_every_recipe(finished):
         assert f"| {name} |" in printed
         assert name in text
     assert "An rk4 step costs" in printed
-    # Where a part of the batch stands for the whole, the table says so.
+    # If slow recipes were timed on a part of the batch, the table says so.
     training = {**result["training"], "constancy": {**result["training"]["constancy"], "part_used": True}}
-    told = "After the first round the recipes other than dnatune's took"
-    assert told in tables.table({**result, "training": training})
+    note = tables.partial_note(training["constancy"]["part_examples"])
+    assert str(SMALL["slow_examples"]) in note
+    assert note in tables.table({**result, "training": training})
     training["constancy"]["part_used"] = False
-    assert told not in tables.table({**result, "training": training})
+    assert note not in tables.table({**result, "training": training})

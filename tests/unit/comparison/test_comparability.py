@@ -1,4 +1,4 @@
-"""Whether runs are said to be made at equal terms, from their records alone."""
+"""Whether runs are said to be made on equal terms, from their records alone."""
 
 import copy
 

@@ -244,7 +244,7 @@ def test_a_constant_prediction_is_named(tmp_path):
 def test_a_pair_not_at_equal_terms_says_what_differs(tmp_path, difference, flag, words):
     (row,) = pairs_of(three_seeds(tmp_path, **difference))
     assert row["flags"] == flag
-    assert row["sentence"].startswith(f"Not at equal terms: {words}")
+    assert row["sentence"].startswith(f"Not on equal terms: {words}")
     assert "adamw is better than sgd" in row["sentence"]
 
 
@@ -252,7 +252,7 @@ def test_other_training_data_are_not_equal_terms(results):
     change(results.adapters[0] / "run.json", inputs={"model": "0123456789abcdef", "train": "other"})
     (row,) = pairs_of(results)
     assert row["flags"] == "unequal_inputs"
-    assert row["sentence"].startswith("Not at equal terms: different base models or training data.")
+    assert row["sentence"].startswith("Not on equal terms: different base models or training data.")
 
 
 def test_runs_scored_on_different_items_are_not_paired(results):

@@ -152,8 +152,8 @@ def test_decided_pairs_come_first_with_their_numbers(decided_page):
     table = words(page.split('id="differences"')[1].split("<tbody>")[1].split("</tbody>")[0])
     apart = pairs[1]
     numbers = f"better {apart['difference']:+.3f} {apart['low']:+.3f} to {apart['high']:+.3f} < 0.001 < 0.001"
-    assert f"rk4 against adamw not at equal terms {numbers}" in table
-    assert table.count("not at equal terms") == 2
+    assert f"rk4 against adamw not on equal terms {numbers}" in table
+    assert table.count("not on equal terms") == 2
 
 
 def test_the_forest_s_colours_are_said_to_be_those_of_the_verdicts(decided_page):

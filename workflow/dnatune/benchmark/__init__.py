@@ -1,4 +1,4 @@
-"""The speed comparison: recipes timed by turns in one process, after a proof that they compute the same."""
+"""The speed comparison: recipes are timed in turn in one process, after a check that they compute the same."""
 
 from dnatune.benchmark.agreement import check_gradients, check_scores
 from dnatune.benchmark.bench import Bench

@@ -1,4 +1,4 @@
-"""The proof that recipes compute the same, without which no timing of them means anything."""
+"""Checks that all recipes compute the same result; without them a timing would mean nothing."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,17 +14,17 @@ from dnatune.errors import RunError
 from dnatune.model import base_models
 from dnatune.model.scoring import label_log_probabilities
 
-#: Losses, gradients and scores of two recipes may differ by this much, relatively: fp32 sums in another order.
+#: Largest relative difference allowed between losses, gradients and scores: fp32 sums taken in another order.
 _TOLERANCE = 1e-4
 
 
 def check_gradients(
     model: Any, compared: Sequence[TrainingRecipe], examples: EncodedExamples, indices: Sequence[int]
 ) -> dict[str, dict[str, float]]:
-    """Return each recipe's loss and how far its gradient is from the first recipe's, all in fp32.
+    """Return the loss of each recipe and the distance of its gradient from the first recipe's, all in fp32.
 
     Raises:
-        RunError: one is too far.
+        RunError: if a loss or gradient differs by more than the tolerance.
     """
     found: dict[str, dict[str, float]] = {}
     reference: dict[str, torch.Tensor] = {}
@@ -57,13 +57,13 @@ def check_scores(
     end: int,
     batch_size: int,
 ) -> dict[str, float]:
-    """Return how far the recipes' scores are apart, in fp32: largest difference of two log-probabilities, relative.
+    """Return the largest relative difference between two recipes' log-probabilities, in fp32.
 
-    The original knows only the first token of a label, which is compared with the same token in padded rows; whole
-    labels are compared between padded and shared-prefix rows.
+    The original scores only the first token of a label, so that token is compared with the same token in padded rows.
+    Whole labels are compared between padded rows and shared-prefix rows.
 
     Raises:
-        RunError: they are too far apart.
+        RunError: if a score differs by more than the tolerance.
     """
     rows = recipes.score_in_rows(model, examples, indices, recipes.COMMON_ROWS)
     original = recipes.score_one_by_one(model, examples, indices, end, lambda _: 1)
@@ -83,7 +83,7 @@ def _refuse_disagreement(errors: Mapping[tuple[str, str], float]) -> None:
     for (name, what), error in errors.items():
         if not error <= _TOLERANCE:
             raise RunError(
-                f"the recipe '{name}' computes something else: {what.replace('_', ' ')} {error:.1e}, relative",
-                where="benchmark, before any timing",
-                fix=f"find the cause; {_TOLERANCE:.0e} is allowed, and a benchmark of wrong results says nothing",
+                f"the recipe '{name}' computes a different result: relative {what.replace('_', ' ')} {error:.1e}",
+                where="the benchmark's check before any timing",
+                fix=f"find the cause; at most {_TOLERANCE:.0e} is allowed, timings of wrong results are useless",
             )

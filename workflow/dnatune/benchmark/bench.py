@@ -1,4 +1,4 @@
-"""What the measurements share: the batch, the model with random weights, the machine."""
+"""What all measurements share: the batch, the model with random weights, and the description of the machine."""
 
 import os
 import platform
@@ -18,17 +18,17 @@ from dnatune.training import engine
 
 
 class Bench:
-    """What every measurement uses.
+    """The inputs of every measurement.
 
     Args:
         settings: what `Configuration.benchmark_settings` returns.
-        rank: this process, the only one.
-        tokenizer: of the model.
-        train: the encoded global batch.
+        rank: this process, which is the only one.
+        tokenizer: the model's tokenizer.
+        train: the encoded examples of the global batch.
         test: the encoded examples to score.
 
     Raises:
-        DataError: a split is too small.
+        DataError: if a split has too few records.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class Bench:
         return base_models.add_lora(self.base(), self.settings["lora"], seed=0)
 
     def recipes(self, fit: micro_batch.Fit) -> list[TrainingRecipe]:
-        """Return the compared training recipes, dnatune's last, which goes as far as memory allows."""
+        """Return the compared training recipes; dnatune's is last, with the largest micro-batch that fits."""
         return recipes.training_recipes(min(fit.micro_batch_size, len(self.batch)), fit.checkpointing)
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Return what the numbers were measured on; no host name, no path."""
+    """Return what the numbers were measured on, without host names and paths."""
     return {
         "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

@@ -1,4 +1,4 @@
-"""All measurements, in one process."""
+"""Runs all measurements in one process."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ def run(bench: Bench) -> dict[str, Any]:
     """Measure everything and return what benchmark.json holds.
 
     Raises:
-        RunError: two recipes disagree, so that no timing means anything.
+        RunError: if two recipes compute different results.
     """
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     peak = max(

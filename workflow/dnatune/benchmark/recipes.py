@@ -1,7 +1,7 @@
-"""Ways to do the same training and the same scoring: the original's, common practice's and dnatune's.
+"""Recipes for the same training and the same scoring: the original's, common practice's and dnatune's.
 
-All of them compute one loss, and one score for each label, of the same examples; they differ in what they compute
-besides. dnatune's own way is its own functions, called as training and scoring call them.
+All recipes compute the same loss and the same score per label for the same examples; they differ in the additional
+work they do. dnatune's recipe calls the same functions as dnatune's training and scoring.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ from dnatune.model.flops import Work, executed, padded_work
 from dnatune.model.micro_batch import checkpointed
 from dnatune.model.shared_prefix.packing import FEWEST_LOGITS, PackedBatch, chunks, pack_training
 
-#: What transformers' loss leaves out.
+#: The label that transformers' loss ignores.
 _IGNORED = -100
-#: Rows of a micro-batch: the original's, and what is common where memory allows it.
+#: Rows per micro-batch: in the original, and in common practice if memory allows.
 ORIGINAL_ROWS, COMMON_ROWS = 2, 16
-#: Tokens that the original decoded for an answer.
+#: Tokens that the original generates per example.
 ORIGINAL_NEW_TOKENS = 8
-#: What a recipe's rows are; see `TrainingRecipe`.
+#: Kinds of rows; see `TrainingRecipe`.
 ALL_LOGITS, LABEL_LOGITS, SHARED = "padded, all logits", "padded, logits of answers", "shared"
 
 
@@ -37,7 +37,7 @@ class PaddedBatch:
     Attributes:
         input_ids: token ids of prompt and answer [rows, length].
         attention_mask: 1 on tokens, 0 on padding [rows, length].
-        labels: the token ids of the answers, -100 everywhere else [rows, length].
+        labels: token ids of the answers, and -100 everywhere else [rows, length].
     """
 
     input_ids: torch.Tensor
@@ -50,7 +50,7 @@ class PaddedBatch:
 
 
 def pad_rows(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> PaddedBatch:
-    """Put each prompt and its answer into a row of its own."""
+    """Return one padded row per prompt and its answer."""
     length = max(len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True))
     batch = PaddedBatch(
         torch.zeros(len(prompts), length, dtype=torch.long),
@@ -66,18 +66,18 @@ def pad_rows(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]])
 
 
 class RecipeLoss(nn.Module):
-    """The loss of either kind of batch, so that all recipes can train the same model in the same engine."""
+    """Computes the loss of both kinds of batches, so that all recipes train the same model in the same engine."""
 
     def __init__(self, model: PreTrainedModel | PeftModel):
         super().__init__()
         self.likelihood = LabelLikelihood(model)
 
     def forward(self, batch: PaddedBatch | PackedBatch, tokens: int) -> torch.Tensor:
-        """Return the batch's part of a loss: Σ negative log-likelihood of its answers ÷ `tokens`.
+        """Return the batch's part of the loss: the negative log-likelihood of its answers, summed, ÷ `tokens`.
 
         Args:
-            batch: rows. `PaddedBatch` goes the whole way through transformers: logits of every token, and its own loss.
-            tokens: answer tokens of the global batch.
+            batch: the rows. For a `PaddedBatch`, transformers computes the logits of every token and the loss.
+            tokens: number of answer tokens in the global batch.
         """
         if isinstance(batch, PackedBatch):
             chosen = self.likelihood(batch) if batch.groups else self._at_labels(batch)
@@ -87,12 +87,12 @@ class RecipeLoss(nn.Module):
             attention_mask=batch.attention_mask,
             labels=batch.labels,
             use_cache=False,
-            # A tensor, as transformers' own trainer gives it.
+            # A tensor, because transformers' Trainer passes a tensor.
             num_items_in_batch=torch.tensor(tokens, device=batch.labels.device),
         ).loss
 
     def _at_labels(self, batch: PackedBatch) -> torch.Tensor:
-        """Return log p of the targets of ordinary rows, logits computed there alone."""
+        """Return log p of the targets of ordinary rows, with logits computed only there."""
         causal = causal_model(self.likelihood.model)
         decoder = causal.get_decoder()
         hidden = decoder(input_ids=batch.input_ids, attention_mask=batch.mask, use_cache=False).last_hidden_state
@@ -101,14 +101,14 @@ class RecipeLoss(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class TrainingRecipe:
-    """One way to compute the gradient of a global batch.
+    """A way to compute the gradient of a global batch.
 
     Attributes:
-        name: what it is called in tables.
-        micro_batch_size: examples of one forward pass.
-        checkpointing: whether activations are recomputed in the backward pass.
-        rows: `ALL_LOGITS` or `LABEL_LOGITS`: a padded row an example, with all its logits or those of its answer;
-            `SHARED`: one row a micro-batch.
+        name: the name in the tables.
+        micro_batch_size: number of examples per forward pass.
+        checkpointing: whether gradient checkpointing is on.
+        rows: `ALL_LOGITS` or `LABEL_LOGITS`: one padded row per example, with logits of all tokens or of the answer
+            only; `SHARED`: one row per micro-batch.
     """
 
     name: str
@@ -117,7 +117,7 @@ class TrainingRecipe:
     rows: str
 
     def micro_batches(self, examples: EncodedExamples, indices: Sequence[int]) -> list[PaddedBatch | PackedBatch]:
-        """Return some examples as this recipe's rows."""
+        """Return the micro-batches of the given examples."""
         return [self._rows(examples, part) for part in chunks(indices, self.micro_batch_size)]
 
     def _rows(self, examples: EncodedExamples, part: Sequence[int]) -> PaddedBatch | PackedBatch:
@@ -127,11 +127,11 @@ class TrainingRecipe:
 
 
 def training_recipes(micro_batch_size: int, checkpointing: bool) -> list[TrainingRecipe]:
-    """Return the compared recipes, each with one waste less than the one before it.
+    """Return the compared recipes, each of which avoids one more kind of waste than the one before it.
 
     Args:
-        micro_batch_size: dnatune's.
-        checkpointing: whether dnatune has to recompute activations.
+        micro_batch_size: micro-batch size of dnatune's recipe.
+        checkpointing: whether dnatune's recipe needs gradient checkpointing.
     """
     return [
         TrainingRecipe("original", ORIGINAL_ROWS, True, ALL_LOGITS),
@@ -142,7 +142,7 @@ def training_recipes(micro_batch_size: int, checkpointing: bool) -> list[Trainin
 
 
 def work_of(batches: Sequence[PaddedBatch | PackedBatch]) -> Work:
-    """Return what the device executes for some rows."""
+    """Return the work that the device executes for the given rows."""
     total = Work(0, 0, 0)
     for batch in batches:
         if isinstance(batch, PackedBatch):
@@ -153,14 +153,14 @@ def work_of(batches: Sequence[PaddedBatch | PackedBatch]) -> Work:
 
 
 def answer_tokens(examples: EncodedExamples, indices: Sequence[int]) -> int:
-    """Return the tokens of some examples' true answers, by which their loss is divided."""
+    """Return the number of tokens in the true answers of the given examples; the loss is divided by it."""
     return sum(len(examples.answer(i)) for i in indices)
 
 
 def gradient(
     model: PeftModel, recipe: TrainingRecipe, examples: EncodedExamples, indices: Sequence[int]
 ) -> tuple[float, dict[str, torch.Tensor]]:
-    """Return loss and gradient {name: tensor} of some examples, without dropout, outside any engine."""
+    """Return loss and gradient {name: tensor} of the given examples, without dropout and outside any engine."""
     loss = RecipeLoss(model).train()
     tokens = answer_tokens(examples, indices)
     device = next(model.parameters()).device
@@ -177,7 +177,7 @@ def gradient(
 
 @contextlib.contextmanager
 def _without_dropout(model: nn.Module) -> Iterator[None]:
-    """Dropout draws once for a shared prefix and once a row elsewhere, so recipes agree only without it."""
+    """Turn dropout off: it draws once per shared prefix but once per ordinary row, so recipes agree only without it."""
     drops = [(module, module.p) for module in model.modules() if isinstance(module, nn.Dropout)]
     for module, _ in drops:
         module.p = 0.0
@@ -190,15 +190,15 @@ def _without_dropout(model: nn.Module) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class OneByOneScores:
-    """What the original learns of each example.
+    """The original's scores of each example.
 
     Attributes:
         first: log p of the first token of each label [examples, labels].
-        answers: token ids decoded for each example.
+        generated: token ids generated for each example.
     """
 
     first: np.ndarray
-    answers: list[list[int]]
+    generated: list[list[int]]
 
 
 @torch.no_grad()
@@ -209,17 +209,17 @@ def score_one_by_one(
     end: int,
     new_tokens: Callable[[int], int],
 ) -> OneByOneScores:
-    """Score as the original does: decode an answer, then run the prompt again for the labels' first tokens.
+    """Score as the original does: generate text, then run the prompt again for the labels' first tokens.
 
     Args:
         model: a causal model in evaluation mode.
         examples: the encoded split.
-        indices: which of its examples.
+        indices: indices of the examples to score.
         end: end-of-sequence token.
-        new_tokens: most tokens to decode for an example.
+        new_tokens: returns the maximum number of tokens to generate for an example, given its index.
     """
     heads = torch.tensor([label[0] for label in examples.labels], device=model.device)
-    first, answers = [], []
+    first, generated = [], []
     for index in indices:
         prompt = torch.tensor([examples.prompt(index)], device=model.device)
         seen = torch.ones_like(prompt)
@@ -232,24 +232,25 @@ def score_one_by_one(
             eos_token_id=end,
             pad_token_id=end,
         )
-        answers.append(output[0, prompt.shape[1] :].tolist())
+        generated.append(output[0, prompt.shape[1] :].tolist())
         logits = model(input_ids=prompt, attention_mask=seen).logits[0, -1].float()
         first.append(logits.log_softmax(dim=-1)[heads].cpu().numpy())
-    return OneByOneScores(np.stack(first), answers)
+    return OneByOneScores(np.stack(first), generated)
 
 
 @torch.no_grad()
 def score_in_rows(model: PreTrainedModel, examples: EncodedExamples, indices: Sequence[int], rows: int) -> np.ndarray:
-    """Score as is common: each example with each label in a padded row, logits of every token.
+    """Score as in common practice: one padded row per example and label, with logits of every token.
 
     Args:
         model: a causal model in evaluation mode.
         examples: the encoded split.
-        indices: which of its examples.
-        rows: rows of one forward pass.
+        indices: indices of the examples to score.
+        rows: number of rows per forward pass.
 
     Returns:
-        log p of each token of each label [examples, labels, tokens of the longest label]; 0 behind shorter labels.
+        log p of each token of each label [examples, labels, tokens of the longest label]; shorter labels are padded
+        with 0.
     """
     pairs = [(index, label) for index in indices for label in examples.labels]
     scores = np.zeros((len(pairs), max(map(len, examples.labels))))
@@ -268,18 +269,18 @@ def score_in_rows(model: PreTrainedModel, examples: EncodedExamples, indices: Se
 
 
 def one_by_one_work(examples: EncodedExamples, indices: Sequence[int], new_tokens: Callable[[int], int]) -> Work:
-    """Return what `score_one_by_one` executes if every answer is as long as it may be."""
+    """Return the work that `score_one_by_one` executes if it always generates the maximum number of tokens."""
     total = Work(0, 0, 0)
     for index in indices:
         prompt, new = len(examples.prompt(index)), new_tokens(index)
-        # The prompt, with logits of its last token; each new token but the last, before a growing past.
-        decoded = Work(prompt + new - 1, prompt**2 + sum(prompt + k for k in range(1, new)), new)
-        total += decoded + padded_work(1, prompt, prompt)
+        # The prompt with logits of its last token, then every new token except the last, with a growing context.
+        generated = Work(prompt + new - 1, prompt**2 + sum(prompt + k for k in range(1, new)), new)
+        total += generated + padded_work(1, prompt, prompt)
     return total
 
 
 def in_rows_work(examples: EncodedExamples, indices: Sequence[int], rows: int) -> Work:
-    """Return what `score_in_rows` executes."""
+    """Return the work that `score_in_rows` executes."""
     lengths = [len(examples.prompt(i)) + len(label) for i in indices for label in examples.labels]
     total = Work(0, 0, 0)
     for part in chunks(lengths, rows):

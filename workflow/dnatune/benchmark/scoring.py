@@ -1,4 +1,4 @@
-"""Ways to score the same examples with the same model, timed by turns."""
+"""Times the recipes that score the same examples with the same model."""
 
 import contextlib
 import logging
@@ -16,18 +16,18 @@ from dnatune.model.shared_prefix import packing
 
 
 def measure_scoring(bench: Bench, peak: float) -> dict[str, Any]:
-    """Compare ways to score the same examples with the same plain model."""
+    """Compare the recipes that score the same examples with the same model, which has no adapter."""
     model, test, scored, end = bench.base().eval(), bench.test, bench.scored, bench.tokenizer.eos_token_id
     batch_size = bench.settings["evaluation"]["batch_size"]
     errors = check_scores(model, test, scored, end, batch_size)
     model = model.to(bench.dtype)
     dimensions = flops.dimensions(model)
 
-    def as_asked(_: int) -> int:
+    def up_to_limit(_: int) -> int:
         return recipes.ORIGINAL_NEW_TOKENS
 
-    def as_answered(index: int) -> int:
-        """A trained model ends its answer itself, and random weights do not."""
+    def up_to_label_end(index: int) -> int:
+        """Return the label's length: a trained model ends its output there, but random weights do not end it."""
         return len(test.answer(index))
 
     def shared(size: int) -> Callable[[], Any]:
@@ -35,15 +35,15 @@ def measure_scoring(bench: Bench, peak: float) -> dict[str, Any]:
         return lambda: label_log_probabilities(likelihood, test, scored, size, True, bench.rank.device, halve=False)
 
     ways: dict[str, Callable[[], Any]] = {
-        "original": lambda: recipes.score_one_by_one(model, test, scored, end, as_asked),
-        "original, ended answers": lambda: recipes.score_one_by_one(model, test, scored, end, as_answered),
+        "original": lambda: recipes.score_one_by_one(model, test, scored, end, up_to_limit),
+        "original, stopped at label end": lambda: recipes.score_one_by_one(model, test, scored, end, up_to_label_end),
         "common practice": lambda: recipes.score_in_rows(model, test, scored, recipes.COMMON_ROWS),
         "shared prefix": shared(batch_size),
     }
     packed = [packing.pack_scoring(test, part, shared=True) for part in packing.chunks(scored, batch_size)]
     works = {
-        "original": recipes.one_by_one_work(test, scored, as_asked),
-        "original, ended answers": recipes.one_by_one_work(test, scored, as_answered),
+        "original": recipes.one_by_one_work(test, scored, up_to_limit),
+        "original, stopped at label end": recipes.one_by_one_work(test, scored, up_to_label_end),
         "common practice": recipes.in_rows_work(test, scored, recipes.COMMON_ROWS),
         "shared prefix": recipes.work_of(packed),
     }
@@ -83,7 +83,7 @@ def measure_scoring(bench: Bench, peak: float) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _quiet_generation() -> Iterator[None]:
-    """Generation warns once for each call, which would fill the log."""
+    """Silence generation, which would warn once per call and fill the log."""
     logger = logging.getLogger("transformers.generation")
     level = logger.level
     logger.setLevel(logging.ERROR)

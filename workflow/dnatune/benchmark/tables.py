@@ -26,12 +26,7 @@ def table(result: Mapping[str, Any]) -> str:
             f"| {row['executed_over_floor']:.2f} | {row['model_flop_utilisation']:.1%} |"
         )
     if training["constancy"]["part_used"]:
-        part = training["constancy"]["part_examples"]
-        lines += [
-            "",
-            f"After the first round the recipes other than dnatune's took {part} of the examples, and their forward "
-            "and backward passes count once for each such part: in the first round an example cost the same.",
-        ]
+        lines += ["", partial_note(training["constancy"]["part_examples"])]
     lines += [
         "",
         f"Scoring {scoring['examples']} examples with {scoring['labels']} labels: seconds, median (range)",
@@ -53,6 +48,15 @@ def table(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def partial_note(examples: int) -> str:
+    """Return the sentence that says that slow recipes were timed on a part of the batch, of `examples` examples."""
+    return (
+        f"After the first round, the recipes other than dnatune's were timed on {examples} of the examples, and their "
+        "forward and backward passes are counted once for each such part, because an example had cost the same in the "
+        "first round."
+    )
+
+
 def _range(values: Mapping[str, float]) -> str:
     return f"{values['median']:.3g} ({values['least']:.3g}–{values['greatest']:.3g})"
 
@@ -62,7 +66,7 @@ def _times(values: Mapping[str, float] | None) -> str:
 
 
 def figure(result: Mapping[str, Any]) -> str:
-    """Return seconds of each recipe and of each row length as SVG."""
+    """Return a figure of the seconds of each recipe and of each row length, as SVG."""
     import altair as alt
     import vl_convert
 

@@ -1,4 +1,4 @@
-"""Timings that can be compared: tasks take turns, and what other processes do meanwhile is watched."""
+"""Comparable timings: tasks are timed in turn, and the load by other processes is observed meanwhile."""
 
 import gc
 import logging
@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 _LOG = logging.getLogger(__name__)
-#: Cores that others may use, on average, while a timing counts as undisturbed; and seconds of a look at them.
+#: Mean number of cores that other processes may use during a valid timing, and the seconds of one observation.
 _QUIET, _LISTEN = 0.1, 2.0
 
 
 class Neighbours:
-    """What other processes take of this machine's cores meanwhile, by Linux's counters; elsewhere nothing is known.
+    """The load that other processes put on this machine's cores, from Linux's counters; unknown on other systems.
 
-    A multiplication that shares its cores waits at every barrier of its threads, and small ones suffer most: what
-    disturbs a timing disturbs the recipes unequally.
+    A matrix product on shared cores waits at every thread barrier, and small products lose most, so other load slows
+    the recipes unequally.
 
     Args:
-        patience: seconds, in all, to spend on waiting for quiet and on repeating what was disturbed.
+        patience: total seconds to spend on waiting for an idle machine and on repeating disturbed timings.
     """
 
     _COUNTERS = Path("/proc/stat")
@@ -33,17 +33,17 @@ class Neighbours:
         self.repeated = 0
 
     def busy(self) -> float | None:
-        """Return core-seconds that others have used since the machine started."""
+        """Return the core-seconds that other processes have used since the machine started; None if unknown."""
         if not self._COUNTERS.is_file():
             return None
-        # user, nice, system, idle, waiting, interrupts and soft ones, stolen; a guest's time is in the user's.
+        # user, nice, system, idle, iowait, irq, softirq, steal; guest time is already counted in user time.
         ticks = [int(word) for word in self._COUNTERS.read_text("utf-8").split("\n", 1)[0].split()[1:9]]
         own = resource.getrusage(resource.RUSAGE_SELF)
         used = sum(ticks) - ticks[3] - ticks[4]
         return used / os.sysconf("SC_CLK_TCK") - own.ru_utime - own.ru_stime
 
     def undisturbed(self, task: Callable[[], Any]) -> Any:
-        """Return what a task returns, done in quiet as far as patience lasts."""
+        """Return the task's result; repeat the task until other processes did not disturb it or patience runs out."""
         while True:
             self._wait()
             result, cores, seconds = self._observe(task)
@@ -53,7 +53,7 @@ class Neighbours:
                 return result
             self.patience -= seconds
             self.repeated += 1
-            _LOG.info("done again: others used %.2f cores meanwhile", cores)
+            _LOG.info("repeating the timing: other processes used %.2f cores meanwhile", cores)
 
     def _wait(self) -> None:
         while self.patience > 0:
@@ -72,31 +72,31 @@ class Neighbours:
 
 
 def by_turns(tasks: Mapping[str, Callable[[], Any]], repeats: int, neighbours: Neighbours) -> dict[str, list[Any]]:
-    """Return what each task returned each time; the tasks take turns, so that a slow minute meets all of them."""
+    """Return the results of each task; the tasks run in turn, so that a slow minute affects all of them."""
     results: dict[str, list[Any]] = {name: [] for name in tasks}
     for repeat in range(repeats):
         for name, task in tasks.items():
             gc.collect()
             results[name].append(neighbours.undisturbed(task))
-            # Told at once, for a measurement that is cut short leaves its log only. What the task says it measured:
-            # the time of this call holds waiting for quiet and repetitions too.
+            # Logged at once, because a measurement that is cut short leaves only its log. The task's own result is
+            # logged, because the duration of this call includes waiting and repetitions.
             _LOG.info("round %d of %d: %s: %s", repeat + 1, repeats, name, results[name][-1])
     return results
 
 
 def warm_up(tasks: Mapping[str, Callable[[], Any]]) -> None:
-    """Do each task once: memory is first touched, kernels are first chosen."""
+    """Run each task once, so that memory is allocated and kernels are chosen before any timing."""
     for task in tasks.values():
         task()
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Return median, least and greatest."""
+    """Return the median, the minimum and the maximum."""
     return {"median": statistics.median(values), "least": min(values), "greatest": max(values)}
 
 
 def speedups(seconds: Mapping[str, Sequence[float]], fastest: str) -> dict[str, dict[str, float]]:
-    """Return how many times as long each recipe takes as `fastest`; pairs of one round give the range."""
+    """Return each recipe's time ÷ that of `fastest`; the range is taken over the ratios within one round."""
     return {
         name: {
             **spread([slow / fast for slow, fast in zip(values, seconds[fastest], strict=True)]),

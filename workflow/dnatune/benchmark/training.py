@@ -1,4 +1,4 @@
-"""Ways to take an optimizer step on the same global batch, timed by turns; a step of rk4 and four of sgd."""
+"""Times optimizer steps of all recipes on the same global batch, and one rk4 step against four sgd steps."""
 
 import dataclasses
 import gc
@@ -20,16 +20,16 @@ from dnatune.model.flops import now
 from dnatune.model.shared_prefix import packing
 from dnatune.training import engine
 
-#: Costs an example may differ by this much between a part of the batch and the whole before the part is not trusted.
+#: A part of the batch stands for the whole if the costs per example differ by at most this much.
 _CONSTANT = 0.10
-#: Hyperparameters of the timed optimizers; they decide nothing about the time.
+#: Hyperparameters of the timed optimizers; they do not affect the time.
 _HYPERPARAMETERS = {
     "adamw": {"learning_rate": 1e-4, "weight_decay": 0.01},
     "sgd": {"learning_rate": 1e-4},
     "rk4": {"learning_rate": 1e-4},
 }
 _RK4_STAGES = 4
-#: Loss scaling halves at every overflow; from 2^16 this many in a row leave nothing to halve.
+#: Every overflow halves the loss scale; after this many in a row, starting from 2^16, nothing is left to halve.
 _MOST_SKIPPED = 40
 
 
@@ -38,9 +38,10 @@ class StepTimes:
     """Seconds of one optimizer step.
 
     Attributes:
-        part: the making of rows, and forward and backward passes of the first micro-batches, as many as asked for.
-        gradient: the making of rows, and all forward and backward passes.
-        optimizer: the engine's step behind them.
+        part: making the rows, and the forward and backward passes of the first micro-batches, up to the number
+            of examples asked for.
+        gradient: making the rows, and all forward and backward passes.
+        optimizer: the engine's step after them.
     """
 
     part: float
@@ -70,29 +71,29 @@ class Trained:
         loss = recipes.RecipeLoss(self.model)
         self.engine = engine.start_engine(loss, optimizer, configuration)
         self.engine.train()
-        #: What of dnatune's own rows fits into memory.
+        #: The micro-batch of dnatune's rows that fits into memory.
         self.fit = micro_batch.choose_micro_batch(
             training, self.model, loss.likelihood, bench.train, True, bench.rank.device, 1, None
         )
 
     def step(self, recipe: TrainingRecipe, indices: Sequence[int], part: int = 0) -> StepTimes:
-        """Take an optimizer step on some examples.
+        """Take an optimizer step on the given examples.
 
         Args:
-            recipe: how.
-            indices: examples of the batch.
-            part: how many examples to take an intermediate time of.
+            recipe: how to compute the gradient.
+            indices: indices of the batch's examples.
+            part: number of examples after which an intermediate time is taken.
 
         Raises:
-            RunError: the engine skips every step.
+            RunError: if the engine skips every step.
         """
         for _ in range(_MOST_SKIPPED):
             times = self._step(recipe, indices, part)
-            # An fp16 overflow makes the engine skip its optimizer, and such a step is none.
+            # After an fp16 overflow the engine skips the optimizer, so the step does not count.
             if self.engine.was_step_applied():
                 return times
         raise RunError(
-            f"{_MOST_SKIPPED} steps in a row were skipped for overflows",
+            f"{_MOST_SKIPPED} steps in a row were skipped because of overflows",
             where="the benchmark's training",
             fix="use another training.precision",
         )
@@ -114,14 +115,14 @@ class Trained:
             return StepTimes(halfway - started, passed - started, now(device) - passed)
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Release the memory."""
         self.engine.destroy()
         del self.engine, self.model
         gc.collect()
 
 
 def measure_training(bench: Bench, peak: float) -> dict[str, Any]:
-    """Compare ways to take one optimizer step on the same global batch."""
+    """Compare the recipes for one optimizer step on the same global batch."""
     model = bench.adapted()
     smallest = micro_batch.Fit(recipes.COMMON_ROWS, checkpointing=False)
     agreement = check_gradients(model, bench.recipes(smallest), bench.train, bench.part)
@@ -132,7 +133,8 @@ def measure_training(bench: Bench, peak: float) -> dict[str, Any]:
     for recipe in compared:
         trained.step(recipe, bench.batch if recipe is ours else bench.part[: recipe.micro_batch_size])
 
-    # The slow recipes do the whole batch once, and then, if that shows a constant cost an example, a part of it.
+    # The first round times the whole batch. If it shows a constant cost per example, the slow recipes are timed on a
+    # part of the batch in later rounds.
     first = timing.by_turns(
         {r.name: lambda r=r: trained.step(r, bench.batch, len(bench.part)) for r in compared}, 1, bench.neighbours
     )
@@ -193,12 +195,12 @@ def measure_training(bench: Bench, peak: float) -> dict[str, Any]:
 
 
 def _constancy(bench: Bench, times: StepTimes) -> float:
-    """Return cost an example in the first part of the batch ÷ that in the whole batch."""
+    """Return the cost per example in the first part of the batch ÷ that in the whole batch."""
     return (times.part / len(bench.part)) / (times.gradient / len(bench.batch))
 
 
 def measure_optimizer_steps(bench: Bench) -> dict[str, Any]:
-    """Compare an rk4 step with as many sgd steps as it takes gradients, in dnatune's recipe."""
+    """Compare an rk4 step with four sgd steps (the same number of gradients), in dnatune's recipe."""
     trained = {method: Trained(bench, method, bench.adapted()) for method in ("sgd", "rk4")}
 
     def four(method: str) -> Callable[[], float]:

@@ -1,4 +1,4 @@
-"""Whether runs were made at equal terms, from what run.json says of each."""
+"""Whether runs were made on equal terms, from what run.json says of each."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -261,7 +261,7 @@ class _Pair:
             "unequal_inputs": lambda: "different base models or training data",
             "mixed_code": lambda: "different versions of dnatune's code",
         }
-        return [f"Not at equal terms: {'; '.join(words[flag]() for flag in flags)}."] if flags else []
+        return [f"Not on equal terms: {'; '.join(words[flag]() for flag in flags)}."] if flags else []
 
     def _left_out(self, reason: str | None) -> list[str]:
         lost = self._lost()
