@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import io
+import os
 import platform
 import subprocess
 import tokenize
@@ -53,6 +54,11 @@ def cpu_model() -> str:
     lines = listing.read_text("utf-8").splitlines() if listing.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def git_commit() -> str | None:

@@ -7,6 +7,7 @@ from sklearn.metrics import matthews_corrcoef
 from compared_results import read
 from dnatune.comparison import results as finished
 from dnatune.comparison import segments
+from dnatune.data.sequences import gc_content
 from dnatune.errors import ConfigurationError
 from dnatune.files import read_json_lines
 from synthetic_results import PROMOTERS, SPLICE, Results
@@ -16,11 +17,6 @@ def rows_of(results: Results) -> list[dict]:
     audits = finished.read_audits(results.audits, results.tasks)
     parts = segments.read_segments(results.records, results.tasks, audits)
     return segments.segment_rows(read(results)[0], results.tasks, parts)
-
-
-@pytest.mark.parametrize(("sequence", "share"), [("GCGC", 1), ("ATGC", 0.5), ("NNNG", 1), ("NNNN", 0), ("", 0)])
-def test_gc_content(sequence, share):
-    assert segments.gc_content(sequence) == share
 
 
 def test_items_of_thirds_classes_and_leaks(tmp_path):
@@ -48,7 +44,7 @@ def test_scores_are_those_of_the_items_of_the_segment(tmp_path):
         made.add_run("adamw", seed)
     made.audits = [made.add_audit(leaked=[3, 4, 7])]
     rows = {row["segment"]: row for row in rows_of(made)}
-    share = np.array([segments.gc_content(record["input"]) for record in read_json_lines(made.records[0])])
+    share = np.array([gc_content(record["input"]) for record in read_json_lines(made.records[0])])
     low = share <= np.quantile(share, 1 / 3)
     (group,) = read(made)[0]
     tables = [run.predictions for run in group.runs]

@@ -50,7 +50,3 @@ def test_a_class_that_training_lacks_gets_nothing(baseline):
     scores = baselines.log_probabilities(baseline, train, [0, 2, 0, 2], ["GGGG" * 5], 3)
     assert np.exp(scores[0, 1]) < 1e-9 and np.exp(scores).sum() == pytest.approx(1)
     assert scores[0].argmax() == 0
-
-
-def test_gc_content():
-    assert baselines.gc_content(["GGCC", "AGTC", "ATNN"])[:, 0].tolist() == [1.0, 0.5, 0.0]

@@ -1,6 +1,5 @@
 """What all measurements share: the batch, the model with random weights, and the description of the machine."""
 
-import os
 import platform
 from typing import Any
 
@@ -13,7 +12,7 @@ from dnatune.data.prompts import EncodedExamples
 from dnatune.errors import DataError
 from dnatune.launch.process_group import Rank
 from dnatune.model import base_models, micro_batch
-from dnatune.provenance import cpu_model
+from dnatune.provenance import cpu_model, usable_cores
 from dnatune.training import engine
 
 
@@ -89,7 +88,7 @@ def machine(device: str) -> dict[str, Any]:
     """Return what the numbers were measured on, without host names and paths."""
     return {
         "cpu": cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "system": platform.system(),
         "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else "cpu",

@@ -5,6 +5,7 @@ import pandas as pd
 from sklearn.metrics import roc_curve
 
 from dnatune.comparison.results import FinishedRun, Group
+from dnatune.inference.probabilities import class_probabilities
 
 
 def confusion_of(group: Group) -> np.ndarray:
@@ -88,6 +89,4 @@ def _probabilities(run: FinishedRun) -> np.ndarray | None:
     columns = [column for column in run.predictions.columns if column.startswith("logp_")]
     if not columns:
         return None
-    scores = run.predictions[columns].to_numpy(float)
-    odds = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return odds / odds.sum(axis=1, keepdims=True)
+    return class_probabilities(run.predictions[columns].to_numpy(float))

@@ -10,6 +10,7 @@ import numpy as np
 from dnatune.comparison.results import FinishedRun, Group
 from dnatune.comparison.summary import table_text
 from dnatune.data.records import read_records
+from dnatune.data.sequences import gc_content
 from dnatune.data.tasks import Task
 from dnatune.errors import ConfigurationError
 from dnatune.evaluation import metrics
@@ -29,13 +30,6 @@ class Segment:
 
     name: str
     items: np.ndarray
-
-
-def gc_content(sequence: str) -> float:
-    """Return the share of G and C among the A, C, G and T of a sequence; 0 where there are none."""
-    strong = sequence.count("G") + sequence.count("C")
-    known = strong + sequence.count("A") + sequence.count("T")
-    return strong / known if known else 0.0
 
 
 def segments_of(sequences: Sequence[str], labels: Sequence[str], leaked: Sequence[int], task: Task) -> list[Segment]:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from dnatune.data.positional_twins import twins
+from dnatune.data.sequences import reverse_complement, word_sets
 from dnatune.data.tasks import Task
 from dnatune.errors import DataError
 
@@ -22,10 +23,6 @@ MOST_PAIRS = 2e10
 #: A split is compared with those that a model has seen before it is scored on the split.
 EARLIER = {"dev": ("train",), "test": ("train", "dev")}
 _CHUNK = 512
-_COMPLEMENT = str.maketrans("ACGT", "TGCA")
-#: Value of each base in a word; 4 for what is no base, such as N.
-_CODES = np.full(256, 4, np.uint8)
-_CODES[np.frombuffer(b"ACGT", np.uint8)] = range(4)
 
 Rows = Sequence[tuple[str, int]]
 
@@ -48,7 +45,7 @@ def examine(splits: Mapping[str, Rows], similarity: float) -> dict[str, Any]:
     near, reason = {}, None
     copies: dict[str, dict[str, Any]] = {}
     for split, others in EARLIER.items():
-        reverse = [_reverse_complement(sequence) for sequence in sequences[split]]
+        reverse = [reverse_complement(sequence) for sequence in sequences[split]]
         copies[split] = {
             other: {
                 "copies": _ids(sequence in sets[other] for sequence in sequences[split]),
@@ -152,16 +149,12 @@ def without_copies(splits: Mapping[str, Rows], similarity: float) -> dict[str, l
     for split in EARLIER:
         later = [sequence for sequence, _ in splits[split]]
         for other in EARLIER[split]:
-            same = {sequence for one in later for sequence in (one, _reverse_complement(one))}
+            same = {sequence for one in later for sequence in (one, reverse_complement(one))}
             rows = kept[other]
             alike = _near_copies(_words([one for one, _ in rows]), _words(later), similarity)[0]
             out = set() if alike is None else set(alike.tolist())
             kept[other] = [row for number, row in enumerate(rows) if number not in out and row[0] not in same]
     return kept
-
-
-def _reverse_complement(sequence: str) -> str:
-    return sequence.translate(_COMPLEMENT)[::-1]
 
 
 def _ids(hits) -> list[int]:
@@ -170,20 +163,9 @@ def _ids(hits) -> list[int]:
 
 def _words(sequences: Sequence[str]) -> sparse.csr_array:
     """Return which words each sequence has: a row a sequence, a column a word; a word and its other strand are one."""
-    codes = [_CODES[np.frombuffer(sequence.encode("ascii"), np.uint8)] for sequence in sequences]
-    found = [_words_of(code) for code in codes]
-    starts = np.cumsum([0, *(len(words) for words in found)])
-    columns = np.concatenate([np.empty(0, np.int32), *found])
-    return sparse.csr_array((np.ones(len(columns), np.int32), columns, starts), shape=(len(sequences), 4**K))
-
-
-def _words_of(codes: np.ndarray) -> np.ndarray:
-    if len(codes) < K:
-        return np.empty(0, np.int32)
-    windows = np.lib.stride_tricks.sliding_window_view(codes, K)
-    windows = windows[(windows < 4).all(axis=1)].astype(np.int32)
-    powers = 4 ** np.arange(K, dtype=np.int32)
-    return np.unique(np.minimum(windows @ powers[::-1], (3 - windows) @ powers))
+    owners, words = word_sets(sequences, K)
+    starts = np.searchsorted(owners, np.arange(len(sequences) + 1))
+    return sparse.csr_array((np.ones(len(words), np.int32), words, starts), shape=(len(sequences), 4**K))
 
 
 def _near_copies(

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from dnatune.data.sequences import base_codes, word_numbers
+
 #: Length of the words, and how many of them at the same places make two sequences candidates.
 K, FEWEST_SHARED = 12, 3
 #: Twins have at least this share of their bases in common, place by place; unrelated sequences have .25 to .3.
@@ -19,8 +21,6 @@ MOST_SHARING = 20
 #: Bases of a data set that are looked through: the work is done in memory, some 80 bytes a base.
 MOST_BASES = 3e7
 _CHUNK = 512
-_CODES = np.full(256, 4, np.int64)
-_CODES[np.frombuffer(b"ACGT", np.uint8)] = range(4)
 
 Rows = Sequence[tuple[str, int]]
 
@@ -53,7 +53,7 @@ def twins(splits: Mapping[str, Rows]) -> dict[str, Any]:
             continue
         together = [sequence for sequence in everything if len(sequence) == length]
         place = {sequence: number for number, sequence in enumerate(together)}
-        bases = _CODES[np.frombuffer("".join(together).encode("ascii"), np.uint8)].reshape(len(together), length)
+        bases = base_codes("".join(together)).reshape(len(together), length)
         words = _words_in_place(bases)
         train = [(place[sequence], label) for sequence, label in labels.items() if len(sequence) == length]
         asked = [(row, place[sequence], label) for row, (sequence, label) in enumerate(test) if len(sequence) == length]
@@ -80,17 +80,12 @@ def _words_in_place(bases: np.ndarray) -> sparse.csr_array:
     """Return which words each sequence has at which place, repeats left out [sequences, (place, word)].
 
     Args:
-        bases: 0 to 3, and 4 for what is no base [sequences, length].
+        bases: base codes [sequences, length].
     """
-    places = bases.shape[1] - K + 1
-    keys = np.broadcast_to(np.arange(places), (len(bases), places)).copy()
-    valid = np.ones(keys.shape, bool)
-    for start in range(K):
-        column = bases[:, start : start + places]
-        keys = 4 * keys + column
-        valid &= column < 4
+    numbers, known = word_numbers(bases, K)
+    keys = numbers + np.arange(numbers.shape[1]) * 4**K
     owners = np.broadcast_to(np.arange(len(bases))[:, None], keys.shape)
-    _, columns, sizes = np.unique(keys[valid], return_inverse=True, return_counts=True)
+    _, columns, sizes = np.unique(keys[known], return_inverse=True, return_counts=True)
     pieces = (sizes[columns] >= 2) & (sizes[columns] <= MOST_SHARING)
-    entries = np.ones(int(pieces.sum()), np.int32), (owners[valid][pieces], columns[pieces])
+    entries = np.ones(int(pieces.sum()), np.int32), (owners[known][pieces], columns[pieces])
     return sparse.csr_array(entries, shape=(len(bases), len(sizes)))

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from dnatune.data.sequences import UNKNOWN, base_codes, sequence_of
 from dnatune.errors import ConfigurationError, DataError
-
-_BASES = "ACGT"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,8 +269,7 @@ def _draw_block(
         chosen = np.flatnonzero(present)
         columns = starts[chosen, None] + np.arange(len(motif.counts))
         codes[chosen[:, None], columns] = site[chosen]
-    letters = np.frombuffer(_BASES.encode(), dtype=np.uint8)[codes]
-    return [(row.tobytes().decode(), int(label)) for row, label in zip(letters, labels, strict=True)]
+    return [(sequence_of(row), int(label)) for row, label in zip(codes, labels, strict=True)]
 
 
 def log_likelihood_ratio(sequences: Sequence[str], settings: SimulationSettings) -> np.ndarray:
@@ -322,7 +320,7 @@ def _log_base_probabilities(gc: float) -> np.ndarray:
 
 
 def _encode(sequences: Sequence[str], length: int) -> np.ndarray:
-    """Return base codes 0 to 3 for A, C, G, T, int64 [n, length]."""
+    """Return base codes 0 to 3 for A, C, G, T, uint8 [n, length]."""
     for row, sequence in enumerate(sequences):
         if len(sequence) != length:
             raise DataError(
@@ -330,9 +328,8 @@ def _encode(sequences: Sequence[str], length: int) -> np.ndarray:
                 where=f"sequence {row}, counted from 0",
                 fix="score it with the settings that it was simulated with",
             )
-    letters = np.frombuffer("".join(sequences).encode("ascii", "replace"), dtype=np.uint8)
-    codes = _CODES[letters].reshape(len(sequences), length)
-    wrong = np.argwhere(codes < 0)
+    codes = base_codes("".join(sequences)).reshape(len(sequences), length)
+    wrong = np.argwhere(codes == UNKNOWN)
     if len(wrong):
         row, column = (int(index) for index in wrong[0])
         raise DataError(
@@ -341,8 +338,3 @@ def _encode(sequences: Sequence[str], length: int) -> np.ndarray:
             fix="give simulated sequences, in upper case",
         )
     return codes
-
-
-#: Base code by ASCII code, −1 for every other letter.
-_CODES = np.full(256, -1, dtype=np.int64)
-_CODES[np.frombuffer(_BASES.encode(), dtype=np.uint8)] = range(4)

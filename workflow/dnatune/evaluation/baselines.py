@@ -8,6 +8,8 @@ from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from dnatune.data.sequences import gc_content
+
 _LONGEST_KMER = 5
 #: Weight of the squared coefficients against the mean log-loss; scikit-learn's default of `SGDClassifier`.
 _KMER_PENALTY = 1e-4
@@ -44,8 +46,8 @@ def log_probabilities(
         counts = np.bincount(labels, minlength=classes)
         probabilities[:] = counts / counts.sum()
     elif baseline == "gc":
-        model = LogisticRegression().fit(gc_content(train), labels)
-        probabilities[:, seen] = model.predict_proba(gc_content(test))
+        shares, asked = (np.array([[gc_content(sequence)] for sequence in part]) for part in (train, test))
+        probabilities[:, seen] = LogisticRegression().fit(shares, labels).predict_proba(asked)
     else:
         probabilities[:, seen] = KmerClassifier(train, labels).probabilities(test)
     return np.log(np.clip(probabilities, 1e-12, 1))
@@ -82,8 +84,3 @@ class KmerClassifier:
         sizes = np.array([len(sequence) for sequence in sequences])
         counts.data /= sizes[counts.row] - self.lengths[counts.col] + 1
         return counts.tocsr()
-
-
-def gc_content(sequences: Sequence[str]) -> np.ndarray:
-    """Return the share of G and C in each sequence [n, 1]."""
-    return np.array([[(s.count("G") + s.count("C")) / len(s)] for s in sequences])

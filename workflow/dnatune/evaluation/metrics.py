@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax
 from sklearn import metrics
+
+from dnatune.inference.probabilities import class_probabilities
 
 #: Every metric that metrics.json holds, in its order.
 METRICS = (
@@ -83,7 +84,7 @@ def from_log_probabilities(labels: Sequence[int], log_probabilities: np.ndarray)
     """
     truth = np.asarray(labels)
     classes = log_probabilities.shape[1]
-    probabilities = np.exp(log_softmax(log_probabilities, axis=1))
+    probabilities = class_probabilities(log_probabilities)
     predicted = log_probabilities.argmax(axis=1)
     one_hot = np.eye(classes)[truth]
     return {

@@ -4,11 +4,12 @@ import dataclasses
 import math
 
 import numpy as np
-from scipy import optimize, special
+from scipy import optimize
 
 from dnatune.errors import ConfigurationError
 from dnatune.inference.influence import auroc, f1_macro, mcc
 from dnatune.inference.intervals import Interval, PairedDifference, half_width, refused
+from dnatune.inference.probabilities import class_probabilities
 from dnatune.inference.reasons import check_level, refuse_arrays, refuse_classes, refuse_values
 
 #: Metrics that `paired_difference` knows; higher is better for each of them.
@@ -130,7 +131,7 @@ def _two_dimensional(array: np.ndarray, metric: str) -> np.ndarray:
     """Return labels or scores [seeds, items] from log-probabilities [seeds, items, classes]; others as they are."""
     if array.ndim == 2:
         return array
-    return special.softmax(array, axis=2)[:, :, 1] if metric == "auroc" else array.argmax(axis=2)
+    return class_probabilities(array)[:, :, 1] if metric == "auroc" else array.argmax(axis=2)
 
 
 def _p_value(mean: float, seed_variance: float, item_variance: float, seeds: int, items: int) -> float:

@@ -16,6 +16,7 @@ from pathlib import Path
 from dnatune import outcomes
 from dnatune.errors import DnatuneError, Interrupted, RunError
 from dnatune.launch.process_group import MEETING_ADDRESS, MEETING_FILE, MEETING_SECRET, die_with_parent
+from dnatune.provenance import usable_cores
 
 _LOG = logging.getLogger(__name__)
 #: File by which the launcher of one node tells that of all how it ended.
@@ -156,10 +157,6 @@ def _scontrol(*arguments: str) -> str:
     return done.stdout
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, node: Node | None = None) -> None:
     """Run a Python script on `ranks` processes of this machine and wait for all of them.
 
@@ -179,7 +176,7 @@ def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, nod
     # Only its owner may enter a folder that mkdtemp has made.
     with tempfile.TemporaryDirectory(prefix="dnatune-") as name:
         folder = Path(name)
-        shared = {**_threads((cpus or _cores()) // ranks), **_meeting(folder, ranks, node)}
+        shared = {**_threads((cpus or usable_cores()) // ranks), **_meeting(folder, ranks, node)}
         first = node.index * ranks if node else 0
         told = [folder / f"rank{first + local}.json" for local in range(ranks)]
         with _signals() as received:

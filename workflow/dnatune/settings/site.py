@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 import re
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from typing import Any
 import yaml
 
 from dnatune.errors import ConfigurationError
+from dnatune.provenance import usable_cores
 from dnatune.settings.validation import check, load_schema
 
 #: Rules whose jobs compute on a GPU where there is one; finetune on all that its ranks need, the others on one.
@@ -240,7 +240,7 @@ def load(root: Path, environment: Mapping[str, str]) -> Site:
                 fix="give the number of a compute node; `make doctor` finds it",
             )
     gpus = settings["gpus_per_node"] if settings["gpus_per_node"] != "auto" else visible_gpus(environment)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     ranks = settings["ranks_per_node"] if settings["ranks_per_node"] != "auto" else gpus or min(2, cores)
     per_rank = settings["cpus_per_rank"] if settings["cpus_per_rank"] != "auto" else max(1, cores // ranks)
     site = Site(

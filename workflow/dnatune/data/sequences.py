@@ -1,0 +1,85 @@
+"""DNA as text and as numbers: base codes, GC content, the other strand, words of k bases."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+#: The bases in the order of their codes; the code of a base's complement is 3 minus its own.
+BASES = "ACGT"
+#: Code of N and of every other letter.
+UNKNOWN = 4
+_CODES = np.full(256, UNKNOWN, np.uint8)
+_CODES[np.frombuffer(BASES.encode(), np.uint8)] = range(4)
+#: Bases that are looked through at a time, some 50 bytes each.
+_BLOCK = 1 << 20
+_COMPLEMENT = str.maketrans(BASES, BASES[::-1])
+
+
+def base_codes(sequence: str) -> np.ndarray:
+    """Return 0 to 3 for A, C, G and T in upper case and `UNKNOWN` for every other letter, uint8 [length]."""
+    return _CODES[np.frombuffer(sequence.encode("ascii", "replace"), np.uint8)]
+
+
+def sequence_of(codes: np.ndarray) -> str:
+    """Return the sequence whose base codes, all of them 0 to 3, these are."""
+    return np.frombuffer(BASES.encode(), np.uint8)[codes].tobytes().decode()
+
+
+def gc_content(sequence: str) -> float:
+    """Return the share of G and C among the A, C, G and T of a sequence; 0 where there are none.
+
+    An N may be any base. It says nothing about the composition, so it counts neither above nor below the line.
+    """
+    strong = sequence.count("G") + sequence.count("C")
+    known = strong + sequence.count("A") + sequence.count("T")
+    return strong / known if known else 0.0
+
+
+def reverse_complement(sequence: str) -> str:
+    """Return the other strand, read in its own direction; an N stays one."""
+    return sequence.translate(_COMPLEMENT)[::-1]
+
+
+def word_numbers(codes: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the number, in base 4, of the word of k bases at each place, and whether all of its bases are known.
+
+    Args:
+        codes: base codes [..., length].
+        k: length of the words, at most 31.
+
+    Returns:
+        Numbers, int64, and truth values, both [..., max(0, length - k + 1)]. Where a base is unknown the number has no
+        meaning.
+    """
+    shape = (*codes.shape[:-1], max(0, codes.shape[-1] - k + 1))
+    numbers, known = np.zeros(shape, np.int64), np.ones(shape, bool)
+    for start in range(k):
+        column = codes[..., start : start + shape[-1]]
+        numbers = 4 * numbers + column
+        known &= column < UNKNOWN
+    return numbers, known
+
+
+def word_sets(sequences: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the words of k bases that each sequence has, each once, ascending; a word and its other strand are one.
+
+    Args:
+        sequences: in upper case.
+        k: length of the words, at most 15.
+
+    Returns:
+        Indices into `sequences`, ascending, and numbers of words, the smaller of both strands', int64 [words of all].
+    """
+    ends = np.cumsum([len(sequence) + 1 for sequence in sequences])
+    blocks = np.split(np.arange(len(sequences)), np.flatnonzero(np.diff(ends // _BLOCK)) + 1)
+    found = [np.empty(0, np.int64)]
+    for block in blocks:
+        # No word reaches over the N between two sequences.
+        codes = base_codes("".join(f"{sequences[i]}N" for i in block))
+        owners = np.repeat(block, [len(sequences[i]) + 1 for i in block])
+        numbers, known = word_numbers(codes, k)
+        others, _ = word_numbers(np.where(codes < UNKNOWN, 3 - codes, UNKNOWN)[::-1], k)
+        # Sorting is three times as fast here as the hash table of np.unique.
+        keys = np.sort((owners[: len(numbers)] * 4**k + np.minimum(numbers, others[::-1]))[known])
+        found.append(keys[np.diff(keys, prepend=-1) > 0])
+    return np.divmod(np.concatenate(found), 4**k)
