@@ -61,7 +61,7 @@ class Evidence:
 
     def panels(self) -> Iterator[tuple[str, Task, list[Group]]]:
         """Yield (title, task, groups) of every model and task, in the order in which each first appears."""
-        for (model, task), members in figures.panels(self.groups):
+        for (model, task), members in figures.panels(self.groups, figures.place_of).items():
             yield f"{task}, {model}" if self.several_models else task, self.tasks[task], members
 
     def only_class(self, task: Task, split: str) -> str | None:

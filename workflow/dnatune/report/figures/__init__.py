@@ -1,6 +1,6 @@
 """Charts of the report: Altair's, drawn as SVG without a network."""
 
-from dnatune.report.figures.base import Drawing, Palette, embedded, image, looks_for, palette, panels, svg
+from dnatune.report.figures.base import Drawing, Palette, embedded, image, looks_for, palette, panels, place_of
 from dnatune.report.figures.scores import (
     calibration_chart,
     cost_chart,
@@ -38,11 +38,11 @@ __all__ = [
     "loss_figure",
     "palette",
     "panels",
+    "place_of",
     "points_each",
     "profile_chart",
     "roc_chart",
     "score_chart",
-    "svg",
     "thinned",
     "wall_time",
 ]

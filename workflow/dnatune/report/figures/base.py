@@ -4,8 +4,8 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import altair as alt
 import pandas as pd
@@ -15,6 +15,8 @@ from dnatune.comparison.results import Group
 from dnatune.report.figures.style import COLOURS, DASHES, FONT, GRID, INK, MUTED, SHAPES
 
 WIDTH = 430
+_LEGEND = alt.Legend()
+_Item = TypeVar("_Item")
 
 #: Optimizer → (colour, shape, dash), the same in every figure.
 Palette = Mapping[str, tuple[str, str, Sequence[int]]]
@@ -44,12 +46,17 @@ def looks_for(names: Iterable[str]) -> Palette:
     return dict(zip(names, itertools.cycle(zip(COLOURS, SHAPES, DASHES, strict=True)), strict=False))
 
 
-def panels(groups: Iterable[Group]) -> Iterator[tuple[tuple[str, str], list[Group]]]:
-    """Yield ((model, task), its groups), in the order in which each first appears."""
-    found: dict[tuple[str, str], list[Group]] = {}
-    for group in groups:
-        found.setdefault((group.model, group.task), []).append(group)
-    yield from found.items()
+def panels(items: Iterable[_Item], place: Callable[[_Item], tuple[str, str]]) -> dict[tuple[str, str], list[_Item]]:
+    """Return {(model, task): its items}, in the order in which each first appears; `place` returns an item's."""
+    found: dict[tuple[str, str], list[_Item]] = {}
+    for item in items:
+        found.setdefault(place(item), []).append(item)
+    return found
+
+
+def place_of(group: Group) -> tuple[str, str]:
+    """Return (model, task) of a group."""
+    return group.model, group.task
 
 
 def embedded(chart: alt.LayerChart, name: str) -> str:
@@ -69,13 +76,11 @@ def embedded(chart: alt.LayerChart, name: str) -> str:
     return re.sub(r'"url\(#([^)]+)\)"', lambda match: f'"url(#{numbers[match[1]]})"', text)
 
 
-def image(panels: Sequence[tuple[str, alt.LayerChart]]) -> str:
-    """Return a figure of its own as SVG: panels of a title and a chart, two in a row; of none, words that say so."""
+def image(panels: Sequence[tuple[str, alt.LayerChart]], nothing: str = "There is nothing to draw.") -> str:
+    """Return a figure of its own as SVG: panels of a title and a chart, two per row; `nothing` if there are none."""
     charts = [chart.properties(title=title, width=WIDTH) for title, chart in panels]
     if not charts:
-        charts = [
-            marks([{"text": "There is nothing to draw."}]).mark_text().encode(text="text:N").properties(width=WIDTH)
-        ]
+        charts = [marks([{"text": nothing}]).mark_text().encode(text="text:N").properties(width=WIDTH)]
     return svg(alt.concat(*charts, columns=2), "white")
 
 
@@ -109,18 +114,44 @@ def time_unit(longest: float) -> tuple[str, int]:
     return next(unit for unit, most in units if longest < most)
 
 
-def scaled(channel: Any, field: str, names: list[str], looks: list[Any], legend: alt.Legend | None) -> Any:
-    """Return a channel that gives each name its look."""
-    return channel(f"{field}:N", scale=alt.Scale(domain=names, range=looks), legend=legend)
+def names_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the optimizers of some rows, in the order in which each first appears."""
+    return list(dict.fromkeys(row["optimizer"] for row in rows))
 
 
-def looks_of(
-    names: list[str], looks: Palette, *parts: str, legend: alt.Legend | None, field: str = "optimizer"
-) -> dict[str, Any]:
+def looks_of(names: list[str], looks: Palette, *parts: str, legend: alt.Legend | None = _LEGEND) -> dict[str, Any]:
     """Return the channels `color`, `shape` and `strokeDash`, those asked for, of each optimizer."""
     places = {"color": (alt.Color, 0), "shape": (alt.Shape, 1), "strokeDash": (alt.StrokeDash, 2)}
     return {
-        part: scaled(channel, field, names, [looks[name][place] for name in names], legend)
+        part: channel(
+            "optimizer:N", scale=alt.Scale(domain=names, range=[looks[name][place] for name in names]), legend=legend
+        )
         for part, (channel, place) in places.items()
         if part in parts
     }
+
+
+def line_legend(**options: int) -> alt.Legend:
+    """Return a legend whose symbols are long enough to show a line's dashes."""
+    return alt.Legend(symbolOpacity=1, symbolStrokeWidth=2.2, symbolSize=500, **options)
+
+
+def marked_lines(
+    rows: Sequence[Mapping[str, Any]],
+    encoding: Mapping[str, Any],
+    shape: Mapping[str, Any],
+    size: int = 45,
+    **line: Any,
+) -> list[alt.Chart]:
+    """Return a line per optimizer, and its shape at every row; `line` holds further properties of the line."""
+    return [
+        marks(rows).mark_line(strokeWidth=1.6, **line).encode(**encoding),
+        marks(rows).mark_point(filled=True, size=size, opacity=1).encode(**encoding, **shape),
+    ]
+
+
+def diagonal(x: alt.X, y: alt.Y, low: float = 0) -> alt.Chart:
+    """Return a dashed line from (low, low) to (1, 1), in the fields of two axes."""
+    fields = [axis.shorthand.removesuffix(":Q") for axis in (x, y)]
+    line = marks([dict.fromkeys(fields, end) for end in (low, 1)])
+    return line.mark_line(color=MUTED, strokeDash=[3, 3], strokeWidth=1).encode(x=x, y=y)

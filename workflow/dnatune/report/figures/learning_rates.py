@@ -7,8 +7,10 @@ import altair as alt
 import pandas as pd
 
 from dnatune.comparison import learning_rates
-from dnatune.report import figures
+from dnatune.report.figures import base
 
+#: What choice.json holds.
+Choice = Mapping[str, Any]
 _NAMES = {
     "dev_loss": "dev loss, nats a token",
     "dev_mcc": "dev MCC",
@@ -16,29 +18,23 @@ _NAMES = {
 }
 
 
-def figure(choices: Sequence[Mapping[str, Any]], looks: figures.Palette) -> str:
+def figure(choices: Sequence[Choice], looks: base.Palette) -> str:
     """Return the figure of all trials as SVG: for each model and task its trials and its expected best score."""
-    charts = [
-        drawing.chart.properties(title=f"{task}, {model}", height=260)
+    drawn = [
+        (f"{task}, {model}", drawing.chart.properties(height=260))
         for (model, task), members in panels(choices).items()
         for drawing in (trials_chart(members, looks), expected_chart(members, looks))
         if drawing is not None
     ]
-    if not charts:
-        message = alt.InlineData([{"text": "Every trial diverged."}])
-        charts = [alt.Chart(message).mark_text().encode(text="text:N")]
-    return figures.svg(alt.concat(*charts, columns=2), "white")
+    return base.image(drawn, "Every trial diverged.")
 
 
-def panels(choices: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
+def panels(choices: Sequence[Choice]) -> dict[tuple[str, str], list[Choice]]:
     """Return {(model, task): choice.json of its optimizers}, in the order in which each first appears."""
-    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for choice in choices:
-        found.setdefault((choice["model"], choice["task"]), []).append(choice)
-    return found
+    return base.panels(choices, lambda choice: (choice["model"], choice["task"]))
 
 
-def trials_chart(choices: Sequence[Mapping[str, Any]], looks: figures.Palette) -> figures.Drawing | None:
+def trials_chart(choices: Sequence[Choice], looks: base.Palette) -> base.Drawing | None:
     """Return dev score against learning rate, one line an optimizer; None where every trial diverged.
 
     The chosen rate has a ring; a diverged trial is a cross at the edge where scores are worst.
@@ -68,24 +64,23 @@ def trials_chart(choices: Sequence[Mapping[str, Any]], looks: figures.Palette) -
         axis=alt.Axis(format="~g", tickCount=5, grid=False),
     )
     up = _height("score:Q", _NAMES[metric], metric, scores)
-    encoding = {"x": across, "y": up, **_colours(choices, looks)}
-    shape = {**encoding, "shape": _scale(alt.Shape, choices, [looks[c["optimizer"]][1] for c in choices])}
+    names = base.names_of(choices)
+    encoding = {"x": across, "y": up, **base.looks_of(names, looks, "color")}
     rings = [point for point in points if point["chosen"]]
     crosses = [{**row, "score": worst} for row in lost]
     chart = alt.layer(
-        _chart(points).mark_line(strokeWidth=1.6).encode(**encoding),
-        _chart(points).mark_point(filled=True, size=45, opacity=1).encode(**shape),
-        _chart(rings).mark_point(size=260, strokeWidth=2, opacity=1).encode(**encoding),
-        _chart(crosses).mark_text(text="✕", fontSize=14).encode(**encoding),
+        *base.marked_lines(points, encoding, base.looks_of(names, looks, "shape")),
+        base.marks(rings).mark_point(size=260, strokeWidth=2, opacity=1).encode(**encoding),
+        base.marks(crosses).mark_text(text="✕", fontSize=14).encode(**encoding),
     ).properties(height=320)
     keys = ("learning_rate", metric, "status", "chosen")
     rows = [
         {"optimizer": c["optimizer"], **{key: trial[key] for key in keys}} for c in choices for trial in c["trials"]
     ]
-    return figures.Drawing(chart, pd.DataFrame(rows))
+    return base.Drawing(chart, pd.DataFrame(rows))
 
 
-def expected_chart(choices: Sequence[Mapping[str, Any]], looks: figures.Palette) -> figures.Drawing | None:
+def expected_chart(choices: Sequence[Choice], looks: base.Palette) -> base.Drawing | None:
     """Return the expected best dev score against the gradient evaluations that the trials cost; None without scores.
 
     Args:
@@ -94,21 +89,15 @@ def expected_chart(choices: Sequence[Mapping[str, Any]], looks: figures.Palette)
     rows, metric = learning_rates.expected_curves(choices), choices[0]["metric"]
     if not rows:
         return None
+    names = base.names_of(choices)
     encoding = {
         "x": alt.X("gradient_evaluations:Q", title="gradient evaluations of the trials", axis=alt.Axis(tickCount=5)),
         "y": _height("score:Q", f"expected best {_NAMES[metric]}", metric, [row["score"] for row in rows]),
-        **_colours(choices, looks),
+        **base.looks_of(names, looks, "color"),
     }
-    shape = _scale(alt.Shape, choices, [looks[c["optimizer"]][1] for c in choices])
-    chart = alt.layer(
-        _chart(rows).mark_line(strokeWidth=1.6).encode(**encoding),
-        _chart(rows).mark_point(filled=True, size=45, opacity=1).encode(**encoding, shape=shape),
-    ).properties(height=320)
-    return figures.Drawing(chart, pd.DataFrame(rows).rename(columns={"score": f"expected_best_{metric}"}))
-
-
-def _chart(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
-    return alt.Chart(alt.InlineData(list(rows)))
+    lines = base.marked_lines(rows, encoding, base.looks_of(names, looks, "shape"))
+    chart = alt.layer(*lines).properties(height=320)
+    return base.Drawing(chart, pd.DataFrame(rows).rename(columns={"score": f"expected_best_{metric}"}))
 
 
 def _height(field: str, title: str, metric: str, scores: Sequence[float]) -> alt.Y:
@@ -118,12 +107,3 @@ def _height(field: str, title: str, metric: str, scores: Sequence[float]) -> alt
         scale = alt.Scale(type="log", domain=ends, nice=False)
         return alt.Y(field, title=f"{title}, log scale", scale=scale, axis=alt.Axis(format="~g", tickCount=6))
     return alt.Y(field, title=title, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
-
-
-def _colours(choices: Sequence[Mapping[str, Any]], looks: figures.Palette) -> dict[str, Any]:
-    return {"color": _scale(alt.Color, choices, [looks[choice["optimizer"]][0] for choice in choices])}
-
-
-def _scale(channel: Any, choices: Sequence[Mapping[str, Any]], values: list[Any]) -> Any:
-    names = [choice["optimizer"] for choice in choices]
-    return channel("optimizer:N", scale=alt.Scale(domain=names, range=values), legend=alt.Legend())

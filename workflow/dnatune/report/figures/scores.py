@@ -9,7 +9,17 @@ import pandas as pd
 
 from dnatune.comparison.pooled_predictions import reliability_of, roc_of
 from dnatune.comparison.results import Group
-from dnatune.report.figures.base import Drawing, Palette, looks_of, marks, time_unit
+from dnatune.report.figures.base import (
+    Drawing,
+    Palette,
+    diagonal,
+    line_legend,
+    looks_of,
+    marked_lines,
+    marks,
+    names_of,
+    time_unit,
+)
 from dnatune.report.figures.style import COLOURS, GRID, INK, MUTED
 
 
@@ -31,55 +41,49 @@ def score_chart(
         title: the metric's name.
         looks: colour and shape of each optimizer.
     """
-    dots, means, labels = [], [], []
-    for group in groups:
-        values = group.values(metric)
-        lost = len(group.runs) - len(group.completed)
-        label = f"{group.optimizer} ({lost} of {len(group.runs)} diverged)" if lost else group.optimizer
-        labels.append(label)
-        dots += [{"row": label, "optimizer": group.optimizer, "value": value} for value in values]
-        if values:
-            means.append({"row": label, "value": sum(values) / len(values)})
+    labels = [_label(group) for group in groups]
+    reached = [(label, group, group.values(metric)) for label, group in zip(labels, groups, strict=True)]
+    dots = [
+        {"row": label, "optimizer": group.optimizer, "value": value}
+        for label, group, values in reached
+        for value in values
+    ]
+    means = [{"row": label, "value": sum(values) / len(values)} for label, _, values in reached if values]
     lines = [{"row": name, "value": value} for name, value in sorted(controls, key=lambda item: -item[1])]
     labels += [line["row"] for line in lines]
-    muted = f"indexof({json.dumps([line['row'] for line in lines])}, datum.value) >= 0"
-    rows = alt.Y(
-        "row:N",
-        sort=labels,
-        title=None,
-        scale=alt.Scale(domain=labels),
-        axis=alt.Axis(
-            grid=True,
-            ticks=False,
-            domain=False,
-            labelColor={"condition": {"test": muted, "value": MUTED}, "value": INK},
-        ),
-    )
-    reached = [value for group in rivals for value in group.values(metric)] + [line["value"] for line in lines]
-    value = alt.X(
+    y = _row_names(labels, [line["row"] for line in lines])
+    all_values = [0, *(value for group in rivals for value in group.values(metric)), *(line["value"] for line in lines)]
+    x = alt.X(
         "value:Q",
         title=f"{title} on the test split",
-        scale=alt.Scale(domain=[min([0, *reached]), max([0.1, *reached])], nice=True),
+        scale=alt.Scale(domain=[min(all_values), max(0.1, *all_values)], nice=True),
         axis=alt.Axis(labelFlush=False, tickCount=6),
     )
-    names = list(dict.fromkeys(group.optimizer for group in groups))
-    rules = marks(lines).mark_rule(color=MUTED, strokeDash=[3, 3], strokeWidth=1).encode(x=value)
-    ends = marks(lines).mark_point(color=MUTED, shape="diamond", filled=True, size=70, opacity=1)
-    ticks = marks(means).mark_tick(color=INK, thickness=2, size=20)
-    points = marks(dots).mark_point(filled=True, size=75, opacity=0.8)
+    looks_here = looks_of(names_of(dots), looks, "color", "shape", legend=None)
+    ends = {"color": MUTED, "shape": "diamond", "filled": True, "size": 70, "opacity": 1}
     chart = alt.layer(
-        rules,
-        ends.encode(x=value, y=rows),
-        ticks.encode(x=value, y=rows),
-        points.encode(
-            x=value,
-            y=rows,
-            **looks_of(names, looks, "color", "shape", legend=None),
-        ),
+        marks(lines).mark_rule(color=MUTED, strokeDash=[3, 3], strokeWidth=1).encode(x=x),
+        marks(lines).mark_point(**ends).encode(x=x, y=y),
+        marks(means).mark_tick(color=INK, thickness=2, size=20).encode(x=x, y=y),
+        marks(dots).mark_point(filled=True, size=75, opacity=0.8).encode(x=x, y=y, **looks_here),
     ).properties(height=70 + 27 * len(labels))
     shown = [{"optimizer": dot["optimizer"], metric: dot["value"]} for dot in dots]
     shown += [{"optimizer": line["row"], metric: line["value"]} for line in lines]
     return Drawing(chart, pd.DataFrame(shown, columns=["optimizer", metric]))
+
+
+def _label(group: Group) -> str:
+    """Return the name of an optimizer's row, which says how many of its runs diverged."""
+    lost = len(group.runs) - len(group.completed)
+    return f"{group.optimizer} ({lost} of {len(group.runs)} diverged)" if lost else group.optimizer
+
+
+def _row_names(labels: list[str], muted: list[str]) -> alt.Y:
+    """Return the vertical axis of named rows, some of them in grey."""
+    test = f"indexof({json.dumps(muted)}, datum.value) >= 0"
+    colour = {"condition": {"test": test, "value": MUTED}, "value": INK}
+    axis = alt.Axis(grid=True, ticks=False, domain=False, labelColor=colour)
+    return alt.Y("row:N", sort=labels, title=None, scale=alt.Scale(domain=labels), axis=axis)
 
 
 def calibration_chart(groups: Sequence[Group], looks: Palette) -> Drawing | None:
@@ -91,19 +95,12 @@ def calibration_chart(groups: Sequence[Group], looks: Palette) -> Drawing | None
         return None
     low = int(10 * min(min(point["confidence"], point["accuracy"]) for point in points)) / 10
     scale, axis = alt.Scale(domain=[low, 1], nice=False), alt.Axis(tickCount=6, format=".1f", labelFlush=False)
-    names = list(dict.fromkeys(point["optimizer"] for point in points))
-    encoding = {
-        "x": alt.X("confidence:Q", title="confidence: probability of the predicted class", scale=scale, axis=axis),
-        "y": alt.Y("accuracy:Q", title="share that is right", scale=scale, axis=axis),
-        **looks_of(names, looks, "color", legend=alt.Legend()),
-    }
-    diagonal = marks([{"confidence": end, "accuracy": end} for end in (low, 1)])
-    shape = looks_of(names, looks, "shape", legend=alt.Legend())
-    chart = alt.layer(
-        diagonal.mark_line(color=MUTED, strokeDash=[3, 3], strokeWidth=1).encode(x=encoding["x"], y=encoding["y"]),
-        marks(points).mark_line(strokeWidth=1.6).encode(**encoding),
-        marks(points).mark_point(filled=True, opacity=1, size=65).encode(**encoding, **shape),
-    ).properties(height=340)
+    names = names_of(points)
+    x = alt.X("confidence:Q", title="confidence: probability of the predicted class", scale=scale, axis=axis)
+    y = alt.Y("accuracy:Q", title="share that is right", scale=scale, axis=axis)
+    encoding = {"x": x, "y": y, **looks_of(names, looks, "color")}
+    lines = marked_lines(points, encoding, looks_of(names, looks, "shape"), size=65)
+    chart = alt.layer(diagonal(x, y, low), *lines).properties(height=340)
     return Drawing(chart, pd.DataFrame(points))
 
 
@@ -113,18 +110,11 @@ def roc_chart(groups: Sequence[Group], looks: Palette) -> Drawing | None:
     if not rows:
         return None
     scale, axis = alt.Scale(domain=[0, 1]), alt.Axis(tickCount=6, format=".1f", labelFlush=False)
-    names = list(dict.fromkeys(row["optimizer"] for row in rows))
-    place = {
-        "x": alt.X("false_positive_rate:Q", title="share of the others taken for the class", scale=scale, axis=axis),
-        "y": alt.Y("true_positive_rate:Q", title="share of the class that is found", scale=scale, axis=axis),
-    }
-    diagonal = marks([{"false_positive_rate": end, "true_positive_rate": end} for end in (0, 1)])
-    chart = alt.layer(
-        diagonal.mark_line(color=MUTED, strokeDash=[3, 3], strokeWidth=1).encode(**place),
-        marks(rows)
-        .mark_line(strokeWidth=2)
-        .encode(**place, **looks_of(names, looks, "color", "strokeDash", legend=_lines())),
-    ).properties(height=340)
+    x = alt.X("false_positive_rate:Q", title="share of the others taken for the class", scale=scale, axis=axis)
+    y = alt.Y("true_positive_rate:Q", title="share of the class that is found", scale=scale, axis=axis)
+    looks_here = looks_of(names_of(rows), looks, "color", "strokeDash", legend=line_legend())
+    lines = marks(rows).mark_line(strokeWidth=2).encode(x=x, y=y, **looks_here)
+    chart = alt.layer(diagonal(x, y), lines).properties(height=340)
     return Drawing(chart, pd.DataFrame(rows))
 
 
@@ -185,12 +175,11 @@ def cost_chart(groups: Sequence[Group], metric: str, title: str, looks: Palette)
     if not rows:
         return None
     unit, size = time_unit(max(row["wall_seconds"] for row in rows))
-    names = list(dict.fromkeys(row["optimizer"] for row in rows))
     points = marks([{**row, "x": row["wall_seconds"] / size, "y": row[metric]} for row in rows])
     chart = points.mark_point(filled=True, size=85, opacity=0.85).encode(
         x=alt.X("x:Q", title=f"wall time of training, {unit}", scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=6)),
         y=alt.Y("y:Q", title=f"{title} on the test split", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6)),
-        **looks_of(names, looks, "color", "shape", legend=alt.Legend()),
+        **looks_of(names_of(rows), looks, "color", "shape"),
     )
     return Drawing(alt.layer(chart).properties(height=300), pd.DataFrame(rows))
 
@@ -205,7 +194,7 @@ def profile_chart(profiles: pd.DataFrame, title: str, looks: Palette) -> Drawing
     """
     names = list(dict.fromkeys(profiles["optimizer"]))
     # Two long names do not fit side by side.
-    legend = _lines(columns=1 if max(map(len, names)) > 20 else 2, labelLimit=330)
+    legend = line_legend(columns=1 if max(map(len, names)) > 20 else 2, labelLimit=330)
     chart = (
         marks(profiles)
         .mark_line(strokeWidth=2, interpolate="step-after")
@@ -216,7 +205,3 @@ def profile_chart(profiles: pd.DataFrame, title: str, looks: Palette) -> Drawing
         )
     )
     return Drawing(alt.layer(chart).properties(height=300), profiles)
-
-
-def _lines(**options: int) -> alt.Legend:
-    return alt.Legend(symbolOpacity=1, symbolStrokeWidth=2.2, symbolSize=500, **options)

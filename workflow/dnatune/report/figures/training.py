@@ -9,12 +9,26 @@ import altair as alt
 import pandas as pd
 
 from dnatune.comparison.results import FinishedRun, Group
-from dnatune.report.figures.base import WIDTH, Drawing, Palette, looks_of, marks, palette, panels, svg, time_unit
+from dnatune.report.figures.base import (
+    Drawing,
+    Palette,
+    image,
+    line_legend,
+    looks_of,
+    marked_lines,
+    marks,
+    palette,
+    panels,
+    place_of,
+    time_unit,
+)
 
 #: Most points of one curve; longer ones are thinned.
 MOST_POINTS = 400
 #: Most points of all curves of a figure, so that a page of very many runs can still be opened.
 _MOST_TOGETHER = 40_000
+#: A run, and its curve: columns x and value.
+_RunCurve = tuple[FinishedRun, pd.DataFrame]
 _SPACED = r"replace(format(datum.value, ','), /,/g, '\u202f')"
 
 
@@ -62,15 +76,12 @@ def gpu_hours() -> Spent:
 def loss_figure(groups: Sequence[Group]) -> str:
     """Return the figure of training loss against gradient evaluations as SVG: a panel for each model and task."""
     looks = palette(groups)
-    charts = [
-        drawing.chart.properties(title=f"{task}, {model}", width=WIDTH, height=260)
-        for (model, task), members in panels(groups)
+    drawn = [
+        (f"{task}, {model}", drawing.chart.properties(height=260))
+        for (model, task), members in panels(groups, place_of).items()
         if (drawing := curve_chart(members, "loss", gradient_evaluations(), looks)) is not None
     ]
-    if not charts:
-        message = alt.InlineData([{"text": "No run recorded a loss."}])
-        charts = [alt.Chart(message, width=WIDTH).mark_text().encode(text="text:N")]
-    return svg(alt.concat(*charts, columns=2), "white")
+    return image(drawn, "No run recorded a loss.")
 
 
 _TITLES = {"loss": "training loss, nats a token", "dev_loss": "dev loss, nats a token", "dev_accuracy": "dev accuracy"}
@@ -98,55 +109,79 @@ def curve_chart(
     shown = [curve for run, curve in curves if not run.diverged] or [curve for _, curve in curves]
     low = min(float(curve["value"].min()) for curve in shown)
     high = max(float(curve["value"].max()) for curve in shown)
-    scale, note = alt.Scale(domain=[low, high], nice=True, zero=False), ""
-    ticks = alt.Axis(tickCount=6)
-    if key != "dev_accuracy" and low > 0 and high > 10 * low:
-        scale, note = alt.Scale(type="log", domain=[low, high], nice=False), ", log scale"
-        ticks = alt.Axis(values=_decades(low, high), format="~g")
-    thin, thick, crosses = [], [], []
-    for number, (run, curve) in enumerate(curves):
-        place = {"optimizer": run.optimizer, "run": number}
-        thin += [{**place, **row} for row in thinned(curve, most_points).to_dict("records")]
-        if key == "loss":
-            smooth = curve.assign(value=curve["value"].rolling(_window(curve), center=True, min_periods=1).mean())
-            step = -(-len(smooth) // (most_points // 2))
-            thick += [{**place, **row} for row in smooth.iloc[::step].to_dict("records")]
-        if run.diverged:
-            last = curve.iloc[-1]
-            crosses.append({**place, "x": float(last["x"]), "value": min(max(float(last["value"]), low), high)})
+    legend = line_legend() if key == "loss" else alt.Legend()
     names = list(dict.fromkeys(run.optimizer for run, _ in curves))
-    symbols = alt.Legend(symbolOpacity=1, symbolStrokeWidth=2.2, symbolSize=500) if key == "loss" else alt.Legend()
     encoding = {
         "x": alt.X("x:Q", title=spent.title, axis=alt.Axis(tickCount=5, grid=False, labelExpr=_SPACED)),
-        "y": alt.Y("value:Q", title=f"{_TITLES[key]}{note}", scale=scale, axis=ticks),
+        "y": _height(key, low, high),
         "detail": alt.Detail("run:N"),
-        **looks_of(names, looks, "color", legend=symbols),
+        **looks_of(names, looks, "color", legend=legend),
     }
+    thin = _rows(curves, lambda curve: thinned(curve, most_points))
     if key == "loss":
-        dash = looks_of(names, looks, "strokeDash", legend=symbols)
+        thick = _rows(curves, lambda curve: _running_mean(curve, most_points // 2))
         # Many raw lines over each other would hide the means.
         faint = min(0.5, max(0.2, 3 / len(curves)))
+        dash = looks_of(names, looks, "strokeDash", legend=legend)
         layers = [
             marks(thin).mark_line(strokeWidth=0.7, opacity=faint, clip=True).encode(**encoding),
             marks(thick).mark_line(strokeWidth=2, clip=True).encode(**encoding, **dash),
         ]
     else:
-        shape = looks_of(names, looks, "shape", legend=symbols)
-        layers = [
-            marks(thin).mark_line(strokeWidth=1.6, clip=True).encode(**encoding),
-            marks(thin).mark_point(filled=True, size=45, opacity=1).encode(**encoding, **shape),
-        ]
-    for line, name in enumerate(dict.fromkeys(cross["optimizer"] for cross in crosses)):
-        ends = [cross for cross in crosses if cross["optimizer"] == name]
-        style = {"color": looks[name][0], "align": "left", "dx": -5, "dy": 8 + 16 * line, "fontWeight": "bold"}
-        for shown_marks, text in ((ends, "✕"), (ends[-1:], f"✕ {name} diverged")):
-            mark = marks(shown_marks).mark_text(text=text, fontSize=12, **style)
-            layers.append(mark.encode(x=encoding["x"], y=encoding["y"]))
+        layers = marked_lines(thin, encoding, looks_of(names, looks, "shape", legend=legend), clip=True)
+    layers += _crosses(curves, low, high, encoding, looks)
     seeds = [run.seed for run, _ in curves]
     data = pd.DataFrame(
         [{"optimizer": r["optimizer"], "seed": seeds[r["run"]], spent.name: r["x"], key: r["value"]} for r in thin]
     )
     return Drawing(alt.layer(*layers).properties(height=320), data)
+
+
+def _height(key: str, low: float, high: float) -> alt.Y:
+    """Return the vertical axis; a loss that spans more than a decade gets a logarithmic one."""
+    if key != "dev_accuracy" and low > 0 and high > 10 * low:
+        scale, axis = (
+            alt.Scale(type="log", domain=[low, high], nice=False),
+            alt.Axis(values=_decades(low, high), format="~g"),
+        )
+        return alt.Y("value:Q", title=f"{_TITLES[key]}, log scale", scale=scale, axis=axis)
+    scale = alt.Scale(domain=[low, high], nice=True, zero=False)
+    return alt.Y("value:Q", title=_TITLES[key], scale=scale, axis=alt.Axis(tickCount=6))
+
+
+def _rows(curves: Sequence[_RunCurve], shorten: Callable[[pd.DataFrame], pd.DataFrame]) -> list[dict[str, Any]]:
+    """Return the shortened curves as rows that name optimizer and run."""
+    return [
+        {"optimizer": run.optimizer, "run": number, **row}
+        for number, (run, curve) in enumerate(curves)
+        for row in shorten(curve).to_dict("records")
+    ]
+
+
+def _crosses(
+    curves: Sequence[_RunCurve], low: float, high: float, encoding: Mapping[str, Any], looks: Palette
+) -> list[alt.Chart]:
+    """Return a cross where each diverged run ended, and beside an optimizer's last one its name."""
+    ends: dict[str, list[dict[str, float]]] = {}
+    for run, curve in curves:
+        if run.diverged:
+            last = curve.iloc[-1]
+            end = {"x": float(last["x"]), "value": min(max(float(last["value"]), low), high)}
+            ends.setdefault(run.optimizer, []).append(end)
+    layers = []
+    for line, (name, places) in enumerate(ends.items()):
+        style = {"color": looks[name][0], "align": "left", "dx": -5, "dy": 8 + 16 * line, "fontWeight": "bold"}
+        for shown, text in ((places, "✕"), (places[-1:], f"✕ {name} diverged")):
+            mark = marks(shown).mark_text(text=text, fontSize=12, **style)
+            layers.append(mark.encode(x=encoding["x"], y=encoding["y"]))
+    return layers
+
+
+def _running_mean(curve: pd.DataFrame, most_points: int) -> pd.DataFrame:
+    """Return the running mean over a twentieth of the run, at about `most_points` points."""
+    window = max(1, len(curve) // 20)
+    smooth = curve.assign(value=curve["value"].rolling(window, center=True, min_periods=1).mean())
+    return smooth.iloc[:: -(-len(smooth) // most_points)]
 
 
 def points_each(groups: Sequence[Group]) -> int:
@@ -164,10 +199,6 @@ def _decades(low: float, high: float) -> list[float]:
     """Return 1, 2, 5 and their decades between two values, as ticks of a logarithmic axis."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     return [step * 10.0**power for power in powers for step in (1, 2, 5) if low <= step * 10.0**power <= high]
-
-
-def _window(curve: pd.DataFrame) -> int:
-    return max(1, len(curve) // 20)
 
 
 def thinned(curve: pd.DataFrame, most_points: int = MOST_POINTS) -> pd.DataFrame:
