@@ -1,4 +1,4 @@
-"""Models that shared rows serve exactly are told from those that they do not; ordinary rows serve every model."""
+"""Shared rows are used only for models for which they are exact; ordinary rows are exact for every model."""
 
 import logging
 
@@ -19,7 +19,7 @@ EXAMPLES = EncodedExamples(
 )
 COMMON = {"vocab_size": 41, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 DECODER = {**COMMON, "intermediate_size": 48, "num_key_value_heads": 2}
-#: Wide weights, so that what is attended to matters as it does in a trained model.
+#: Large weights, so that attention matters as much as in a trained model.
 WIDE = {"initializer_range": 0.3}
 
 
@@ -38,32 +38,32 @@ EXACT = {
     "mixture of experts": lambda: build("Mixtral", **DECODER, **WIDE, num_local_experts=4),
 }
 INEXACT = {
-    "mistral, narrow window": (lambda: build("Mistral", **DECODER, **WIDE, sliding_window=12), "window of 12 tokens"),
+    "mistral, narrow window": (lambda: build("Mistral", **DECODER, **WIDE, sliding_window=12), "window has 12 tokens"),
     "alibi": (
         lambda: build("Bloom", vocab_size=41, hidden_size=32, n_layer=2, n_head=4, **WIDE),
-        "no mask and positions",
+        exactness.NO_MASK,
     ),
-    # Weights as small as transformers makes them: one example hardly moves the next, and still does.
+    # transformers' default weights are small: one example changes the next only slightly.
     "jamba": (
         lambda: build("Jamba", **DECODER, num_experts=2, attn_layer_period=2, attn_layer_offset=1),
-        "an example changes",
+        exactness.LEAK,
     ),
     "falcon h1": (
         lambda: build("FalconH1", **DECODER, mamba_n_heads=4, mamba_d_head=16, mamba_d_ssm=64),
-        "an example changes",
+        exactness.LEAK,
     ),
-    "convolutions": (lambda: build("Lfm2", **DECODER, layer_types=["conv", "full_attention"]), "an example changes"),
-    "state space": (lambda: build("Mamba", vocab_size=41, hidden_size=32, num_hidden_layers=2), "no attention heads"),
+    "convolutions": (lambda: build("Lfm2", **DECODER, layer_types=["conv", "full_attention"]), exactness.LEAK),
+    "state space": (lambda: build("Mamba", vocab_size=41, hidden_size=32, num_hidden_layers=2), exactness.NO_HEADS),
     "capped logits": (
         lambda: build("Gemma2", **DECODER, head_dim=8, sliding_window=500, final_logit_softcapping=0.5, **WIDE),
-        "no mask and positions",
+        exactness.NO_MASK,
     ),
-    "scaled logits": (lambda: build("Cohere", **DECODER, **WIDE, logit_scale=0.25), "differ by"),
+    "scaled logits": (lambda: build("Cohere", **DECODER, **WIDE, logit_scale=0.25), "log-probabilities"),
 }
 
 
 def own_log_probabilities(model, examples, indices):
-    """log p of each whole label by the model's own forward pass, one unpadded row each, no mask of ours."""
+    """Return log p of each whole label from the model's own forward pass: one unpadded row each, without a mask."""
     scores = []
     for index in indices:
         for label in examples.labels:
@@ -78,31 +78,31 @@ def test_models_with_positions_and_masks_of_their_input_get_shared_rows(name, ca
     model = EXACT[name]()
     with caplog.at_level(logging.WARNING):
         assert exactness.shared_rows(model, [EXAMPLES])
-    assert "ordinary rows" not in caplog.text
+    assert exactness.__name__ not in [record.name for record in caplog.records]
 
 
 class Tokenizer:
-    """As much of one as loading a model asks for."""
+    """The part of a tokenizer that loading a model needs."""
 
     def __len__(self):
         return COMMON["vocab_size"]
 
 
-#: A long example before a short one, which do not attend side by side.
+#: A long example before a short one; their lengths differ too much to attend side by side.
 LONG_FIRST = EncodedExamples(EXAMPLES.prefix, [[11, 12, 13] * 20, [14, 15, 16, 17, 18]], [0, 1], EXAMPLES.labels)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", ["jamba", "falcon h1", "convolutions"])
 def test_a_leak_shows_whatever_the_lengths_of_the_examples(name, dtype):
-    assert "an example changes" in exactness.why_not_shared(INEXACT[name][0]().to(dtype), [LONG_FIRST])
+    assert exactness.why_not_shared(INEXACT[name][0]().to(dtype), [LONG_FIRST]) == exactness.LEAK
 
 
 @pytest.mark.parametrize("name", EXACT)
 def test_models_serve_examples_of_all_lengths_exactly(name):
-    # A window that is wider than one example need not be wider than the other.
-    told = exactness.why_not_shared(EXACT[name](), [LONG_FIRST])
-    assert told is None or "window of 16 tokens" in told
+    # A window longer than one example may be shorter than the other.
+    reason = exactness.why_not_shared(EXACT[name](), [LONG_FIRST])
+    assert reason is None or "window has 16 tokens" in reason
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -112,14 +112,14 @@ def test_others_get_ordinary_rows_and_the_log_says_why(name, dtype, tmp_path, ca
     make().save_pretrained(tmp_path)
     with caplog.at_level(logging.WARNING):
         assert not exactness.shared_rows(base_models.load_model(tmp_path, Tokenizer(), dtype), [EXAMPLES])
-    assert "ordinary rows" in caplog.text
-    assert reason in caplog.text
+    (warning,) = [record for record in caplog.records if record.name == exactness.__name__]
+    assert reason in warning.getMessage()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("width", [0.05, 0.1, 0.2, 0.3])
-def test_rounding_is_not_taken_for_an_obstacle(width, dtype):
-    """Log-probabilities of -6 to -20, as sure as a trained model is, in formats that resolve 1e-3 of them."""
+def test_rounding_does_not_prevent_shared_rows(width, dtype):
+    """Log-probabilities are -6 to -20, as those of a trained model; the formats resolve 1e-3 of that."""
     size = {"hidden_size": 256, "num_hidden_layers": 6, "intermediate_size": 512}
     model = build("Llama", **{**DECODER, **size, "num_key_value_heads": 4}, initializer_range=width)
     assert exactness.why_not_shared(model.to(dtype), [EXAMPLES]) is None
@@ -129,13 +129,14 @@ def test_a_window_must_hold_the_examples_of_every_split():
     model = build("Mistral", **DECODER, **WIDE, sliding_window=16)
     longer = EncodedExamples(EXAMPLES.prefix, [[11] * 7], [0], EXAMPLES.labels)
     assert exactness.why_not_shared(model, [EXAMPLES]) is None
-    assert "window of 16 tokens, and an example 18" in exactness.why_not_shared(model, [EXAMPLES, longer])
+    reason = exactness.why_not_shared(model, [EXAMPLES, longer])
+    assert "window has 16 tokens" in reason and "18" in reason
 
 
 def test_one_example_is_enough_to_tell():
     one = EncodedExamples(EXAMPLES.prefix, EXAMPLES.examples[:1], [0], EXAMPLES.labels)
     assert exactness.why_not_shared(EXACT["llama"](), [one]) is None
-    assert "an example changes" in exactness.why_not_shared(INEXACT["jamba"][0](), [one])
+    assert exactness.why_not_shared(INEXACT["jamba"][0](), [one]) == exactness.LEAK
 
 
 @pytest.mark.parametrize("name", [*EXACT, *INEXACT])

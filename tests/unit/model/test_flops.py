@@ -1,4 +1,4 @@
-"""FLOPs by formula are those that torch counts operation by operation."""
+"""FLOPs from the formulas equal those that torch counts operation by operation."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def llama(key_value_heads=4) -> LlamaForCausalLM:
 
 
 def counted(task) -> int:
-    """What torch counts; its own table has no entry for the CPU's fused attention, whose parts it knows."""
+    """Torch's counter, with the CPU's fused attention added from its parts, because torch's table lacks it."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         task()
     return counter.get_total_flops()
@@ -83,14 +83,14 @@ def test_scoring_formulas_count_what_torch_counts():
     assert packed == flops.scoring_flops(dimensions, flops.executed(batch))
     rows = counted(lambda: recipes.score_in_rows(model, EXAMPLES, range(4), 3))
     assert rows == flops.scoring_flops(dimensions, recipes.in_rows_work(EXAMPLES, range(4), 3))
-    answers = []
+    generated = []
 
     def one_by_one():
         scores = recipes.score_one_by_one(model, EXAMPLES, range(4), 96, lambda _: 5)
-        answers.extend(scores.answers)
+        generated.extend(scores.generated)
 
     found = counted(one_by_one)
-    assert all(len(answer) == 5 for answer in answers)
+    assert all(len(tokens) == 5 for tokens in generated)
     work = recipes.one_by_one_work(EXAMPLES, range(4), lambda _: 5)
     assert found == flops.scoring_flops(dimensions, work)
 
@@ -155,7 +155,7 @@ def test_the_peak_is_that_of_the_fastest_trial(monkeypatch):
 
 
 def test_what_no_formula_knows_is_not_counted(caplog, monkeypatch):
-    """A matrix that is no linear layer's would be left out, and the utilisation be too small without a word."""
+    """A matrix outside linear layers would be left out, and the reported utilisation would be too small."""
     monkeypatch.setattr(flops.distributed, "all_reduce", lambda *_, **__: None)
     monkeypatch.setattr(flops, "_PEAK_SIDE", {"cpu": 16})
     common = {"vocab_size": 41, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}

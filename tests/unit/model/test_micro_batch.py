@@ -1,4 +1,4 @@
-"""The micro-batch that fits: the same on all ranks, whichever of them has least memory."""
+"""All ranks choose the same micro-batch, which fits on the rank with the least memory."""
 
 import json
 import subprocess
@@ -65,7 +65,7 @@ def fit(device="cpu", world=2, train=TRAIN, shared=True, **changes):
 
 
 class Room(nn.Module):
-    """A model that has memory for so many examples with their activations, and for any number without them."""
+    """A model with memory for a limited number of examples, and for any number with gradient checkpointing."""
 
     def __init__(self, limit):
         super().__init__()
@@ -88,7 +88,7 @@ class Room(nn.Module):
 
 @pytest.mark.parametrize(("limit", "expected"), [(20, (16, False)), (8, (8, False)), (7, (64, True))])
 def test_activations_are_recomputed_where_a_row_would_be_too_short_without(limit, expected, monkeypatch):
-    """A prefix of 40 tokens behind which 10 stand for each example: 8 examples execute half as much again as many."""
+    """The prefix has 40 tokens and each example 10; with 8 examples per row, the prefix raises the cost by half."""
     monkeypatch.setattr(micro_batch.distributed, "all_reduce", lambda *_, **__: None)
     monkeypatch.setattr(micro_batch.torch.cuda, "empty_cache", lambda: None)
     # A device that is no CPU, and holds nothing.
@@ -121,7 +121,7 @@ def test_zero_3_on_gpus_needs_numbers():
 
 
 def test_zero_shares_what_comes_later_out_over_the_ranks():
-    """An 8B model's adapter and two vocabulary matrices, Adam, eight ranks: of 13 GB three are left on each."""
+    """For an 8B model's adapter and two vocabulary matrices with Adam, eight ranks hold 3 of 13 GB each."""
     trained = 1_070_000_000
     assert micro_batch.later_bytes(trained, 0, 8, 2) == trained * (4 + 4 * 3)
     assert micro_batch.later_bytes(trained, 2, 8, 2) == trained * 4 + -(-trained // 8) * 4 * 3

@@ -1,4 +1,4 @@
-"""Shared-prefix rows give exactly what one example a row gives."""
+"""Shared-prefix rows give exactly the same results as one example per row."""
 
 import dataclasses
 import math
@@ -23,7 +23,7 @@ COUNT = 24
 
 
 def ordinary_log_probabilities(model, prompts, answers) -> list[float]:
-    """log p of each answer's tokens by the model's own forward pass, one unpadded example a row, no mask of ours."""
+    """Return log p of each answer's tokens from the model's own forward pass: one unpadded row per example, no mask."""
     sums = []
     for prompt, answer in zip(prompts, answers, strict=True):
         logits = model(input_ids=torch.tensor([prompt + answer])).logits[0]
@@ -58,7 +58,7 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in LARGE[1:]]
 
 @pytest.fixture(scope="module", params=[*CHANGES, LARGE[0], *SLOW])
 def folder(request, tmp_path_factory, gue_rows, shared):
-    """A tiny model with the tokenizer made from the data, and with a published one of 61,957 DNA pieces."""
+    """A tiny model with a tokenizer trained on the data, or with a published tokenizer of 61,957 DNA pieces."""
     name, _, large = request.param.partition(",")
     target = tmp_path_factory.mktemp("packing") / "model"
     made = make_tiny_model(target, gue_rows, **CHANGES[name])
@@ -107,7 +107,7 @@ def test_scores_equal_ordinary_scoring(folder, gue_rows, per_row):
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_the_ranks_shares_add_up_to_ordinary_training(folder, gue_rows, ranks):
-    """A batch of 7 over 3 ranks by twos: the last rank has a micro-batch of nothing."""
+    """With 7 examples, 3 ranks and micro-batches of 2, the last rank has an empty micro-batch."""
     _, examples = encode(folder, gue_rows[:COUNT])
     model = trainable_model(folder)
     batch = list(range(3, 10))
@@ -132,7 +132,7 @@ def test_the_ranks_shares_add_up_to_ordinary_training(folder, gue_rows, ranks):
 
 
 def test_without_the_mask_the_result_is_wrong(folder, gue_rows):
-    """transformers infers packing from restarted positions and would cut the examples off from the prefix."""
+    """Without the mask, transformers infers packing from restarted positions and separates examples from the prefix."""
     _, examples = encode(folder, gue_rows[:COUNT])
     model = trainable_model(folder)
     batch = pack_training(examples, range(6), shared=True)
@@ -145,7 +145,7 @@ def test_without_the_mask_the_result_is_wrong(folder, gue_rows):
 
 
 def test_examples_that_see_each_other_give_another_result(toy):
-    """Every element of the mask counts: what one example sees of another, or of another's answer, changes its score."""
+    """Every element of the mask matters: attending to another example or its answer changes the score."""
     encoded = EncodedExamples([3, 4], [[10, 11], [12], [13, 14, 15]], [0, 1, 0], [[5, 6, 2], [7, 2]])
     batch = pack_scoring(encoded, range(3), shared=True)
     likelihood = base_models.LabelLikelihood(toy)
@@ -220,14 +220,14 @@ def test_every_example_is_in_one_group_and_padded_by_half_at_most(lengths):
 
 
 def test_lengths_that_differ_much_cost_attention_no_more_than_their_padding():
-    """A row of 127 examples of 20 tokens and one of 400: padded to the longest, attention would be 60 times as dear."""
+    """If 127 examples of 20 tokens and one of 400 were padded to the longest, attention would cost 60 times as much."""
     encoded = EncodedExamples([1] * 60, [[2] * 400, *[[2] * 20] * 127], [0] * 128, [[3]])
     batch = pack_training(encoded, range(128), shared=True)
     assert flops.executed(batch).context == 60**2 + 127 * 20 * 80 + 400 * 460
 
 
 def test_gradients_are_the_same_bit_for_bit_every_time(folder, gue_rows):
-    """Nothing is added up in an order of its own, so a run that is cut and continued is the uncut one."""
+    """No sum depends on the order of execution, so a resumed run equals the uninterrupted run."""
     _, examples = encode(folder, gue_rows[:COUNT])
     model = trainable_model(folder)
     likelihood, batch = base_models.LabelLikelihood(model), pack_training(examples, range(COUNT), shared=True)

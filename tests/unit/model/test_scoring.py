@@ -1,4 +1,4 @@
-"""Batches decode as single prompts do, only a label is an answer, and a batch is halved where memory ends."""
+"""Batches generate the same as single prompts, only exact labels count, and a batch is halved if memory runs out."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def test_batched_decoding_equals_decoding_one_by_one(tiny_model, simulated_rows)
     model = base_models.load_model(tiny_model, tokenizer, torch.float32).eval()
     rows = [(sequence[: 20 + 7 * (i % 5)], label) for i, (sequence, label) in enumerate(simulated_rows[:12])]
     examples = encode_examples(tokenizer, instruction_records(rows, TASK), TASK.labels, 512, "rows")
-    together = scoring.generate_answers(model, tokenizer, examples, 12, 6)
+    together = scoring.generate_texts(model, tokenizer, examples, 12, 6)
     for index, text in enumerate(together):
         ids = torch.tensor([examples.prompt(index)])
         output = model.generate(ids, max_new_tokens=6, do_sample=False, pad_token_id=tokenizer.eos_token_id)
@@ -36,11 +36,11 @@ def test_batched_decoding_equals_decoding_one_by_one(tiny_model, simulated_rows)
     ],
 )
 def test_only_a_label_is_an_answer(text, parsed):
-    assert scoring.parse_answer(text, TASK.labels) == parsed
+    assert scoring.parse_label(text, TASK.labels) == parsed
 
 
 class Limited(nn.Module):
-    """A model with memory for so many examples: torch's own error, at the size where it would come."""
+    """A model with memory for a limited number of examples: larger batches raise torch's own error."""
 
     def __init__(self, model, limit):
         super().__init__()
@@ -55,7 +55,7 @@ class Limited(nn.Module):
 
 @pytest.fixture
 def scored(tiny_model, simulated_rows):
-    """A function that scores 20 examples, 12 at once, with memory for so many."""
+    """A function that scores 20 examples in batches of 12, with memory for a given number."""
     tokenizer = base_models.load_tokenizer(tiny_model)
     model = base_models.load_model(tiny_model, tokenizer, torch.float32).eval()
     examples = encode_examples(tokenizer, instruction_records(simulated_rows[:20], TASK), TASK.labels, 512, "rows")
@@ -92,7 +92,7 @@ def test_decoding_halves_its_batch_too(tiny_model, simulated_rows, monkeypatch):
     tokenizer = base_models.load_tokenizer(tiny_model)
     model = base_models.load_model(tiny_model, tokenizer, torch.float32).eval()
     examples = encode_examples(tokenizer, instruction_records(simulated_rows[:9], TASK), TASK.labels, 512, "rows")
-    whole, told = scoring.generate_answers(model, tokenizer, examples, 9, 4), []
+    whole, told = scoring.generate_texts(model, tokenizer, examples, 9, 4), []
     generate = model.generate
 
     def limited(input_ids, **options):
@@ -101,5 +101,5 @@ def test_decoding_halves_its_batch_too(tiny_model, simulated_rows, monkeypatch):
         return generate(input_ids=input_ids, **options)
 
     monkeypatch.setattr(model, "generate", limited)
-    assert scoring.generate_answers(model, tokenizer, examples, 9, 4, told.append) == whole
+    assert scoring.generate_texts(model, tokenizer, examples, 9, 4, told.append) == whole
     assert told == [3, 3, 3]

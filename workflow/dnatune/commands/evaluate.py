@@ -79,7 +79,7 @@ def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     started = time.perf_counter()
     with scoring.progress(len(own), shown=rank.first) as bar:
         if settings["mode"] == "generate":
-            scored = scoring.generate_answers(
+            scored = scoring.generate_texts(
                 model,
                 tokenizer,
                 examples.subset(own),
@@ -102,7 +102,7 @@ def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
         return
     seconds = time.perf_counter() - started
     if settings["mode"] == "generate":
-        parsed = [scoring.parse_answer(text, labels) for text in scored]
+        parsed = [scoring.parse_label(text, labels) for text in scored]
         write_answers(options.predictions, examples.answers, parsed, scored)
         result = metrics.from_predictions(examples.answers, parsed, len(labels))
     else:

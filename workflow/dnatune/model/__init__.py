@@ -1,1 +1,1 @@
-"""Base models, how they are fed and what they cost."""
+"""Base models, the rows that they are given, and the operations that they cost."""

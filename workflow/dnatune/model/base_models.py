@@ -19,15 +19,15 @@ from dnatune.errors import ModelError, memory_ended
 from dnatune.model.shared_prefix import attention
 from dnatune.model.shared_prefix.packing import FEWEST_LOGITS, PackedBatch
 
-# A log file is no terminal: bars for loading a file say nothing there.
+# Progress bars for loading a file are useless in a log file.
 logging.disable_progress_bar()
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load a folder's tokenizer.
+    """Load the tokenizer in a folder.
 
     Raises:
-        ModelError: transformers cannot make one of the files there.
+        ModelError: transformers cannot load a tokenizer from the files.
     """
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -40,12 +40,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_model(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype) -> PreTrainedModel:
-    """Load a causal language model; its embeddings get a row for every token.
+    """Load a causal language model, and resize its embeddings if the tokenizer has more tokens.
 
-    transformers lets it attend by SDPA where it has that for it, and else in the model's own way.
+    transformers uses SDPA if it supports SDPA for the model, otherwise the model's own attention.
 
     Raises:
-        ModelError: transformers cannot load it.
+        ModelError: transformers cannot load the model.
     """
     try:
         model = AutoModelForCausalLM.from_pretrained(
@@ -61,7 +61,7 @@ def load_model(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: torch.dt
         raise ModelError(
             f"the model cannot be loaded: {_first_line(error)}",
             where=str(folder),
-            fix="it must be a causal language model that transformers itself can load",
+            fix="use a causal language model that transformers can load without remote code",
         ) from None
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))
@@ -73,15 +73,15 @@ def _first_line(error: Exception) -> str:
 
 
 def add_lora(model: PreTrainedModel, lora: dict[str, Any], seed: int) -> PeftModel:
-    """Wrap a model with a fresh adapter; only the adapter and the modules saved in full stay trainable.
+    """Wrap a model with a new adapter; only the adapter and `modules_to_save` stay trainable.
 
     Args:
         model: the base model.
         lora: the map `lora` of the configuration.
-        seed: decides the adapter's initial weights.
+        seed: seed of the adapter's initial weights.
 
     Raises:
-        ModelError: the model lacks a module that is named.
+        ModelError: the model has no module of a configured name.
     """
     names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
     for key in ("target_modules", "modules_to_save"):
@@ -108,7 +108,7 @@ def add_lora(model: PreTrainedModel, lora: dict[str, Any], seed: int) -> PeftMod
 
 
 def untie_embeddings(model: PreTrainedModel) -> None:
-    """Give a model with one matrix for input and output two equal ones, which training then moves apart."""
+    """Give a model with tied embeddings a separate output matrix, a copy that training can change independently."""
     if not model.config.tie_word_embeddings:
         return
     head = model.get_output_embeddings()
@@ -123,11 +123,11 @@ def save_adapter(
 
     Args:
         model: the trained model.
-        weights: its trainable weights by name, in full.
-        tokenizer: saved beside the adapter, for merging takes it from there.
+        weights: its trainable weights by name, not sharded.
+        tokenizer: saved beside the adapter, because merging reads it there.
         folder: existing folder to write into.
     """
-    # The base is given to every later stage by its folder; a path of this machine has no place in a result.
+    # Later stages get the base model's folder as an argument, and a result must not hold a path of this machine.
     model.peft_config["default"].base_model_name_or_path = ""
     model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
@@ -135,7 +135,7 @@ def save_adapter(
 
 
 def load_adapter(base: Path, adapter: Path, dtype: torch.dtype) -> tuple[PeftModel, PreTrainedTokenizerBase]:
-    """Load a base model with a trained adapter over it, and the tokenizer saved with the adapter."""
+    """Load a base model with a trained adapter, and the tokenizer that was saved with the adapter."""
     tokenizer = load_tokenizer(adapter)
     model = load_model(base, tokenizer, dtype)
     if len(LoraConfig.from_pretrained(adapter).modules_to_save or []) > 1:
@@ -146,7 +146,7 @@ def load_adapter(base: Path, adapter: Path, dtype: torch.dtype) -> tuple[PeftMod
 def merge(base: Path, adapter: Path, folder: Path) -> None:
     """Write base + adapter as a plain transformers model folder with the adapter's tokenizer.
 
-    The sum is done in fp32 and stored in the base model's own format.
+    The sum is computed in fp32 and stored in the base model's own format.
     """
     stored = AutoConfig.from_pretrained(base, local_files_only=True).dtype or torch.float32
     model, tokenizer = load_adapter(base, adapter, torch.float32)
@@ -158,8 +158,8 @@ def merge(base: Path, adapter: Path, folder: Path) -> None:
 class LabelLikelihood(nn.Module):
     """Log-probabilities of a packed batch's targets.
 
-    In a shared row logits are computed at those places only. Ordinary rows go the model's own way, logits of every
-    token included: what a model does to its logits besides is not left out then.
+    In a shared row, logits are computed only where a target is predicted. Ordinary rows run the model's own forward
+    pass, which computes the logits of every token, so anything else that the model does to its logits is included.
     """
 
     def __init__(self, model: PreTrainedModel | PeftModel):
@@ -176,7 +176,7 @@ class LabelLikelihood(nn.Module):
         hidden = causal.get_decoder()(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
-            # With four axes it is taken as it is. Without one transformers would infer packing from the positions.
+            # transformers uses a 4-D mask as it is; without a mask it would infer packing from the positions.
             attention_mask=batch.groups[0].mask,
             groups=batch.groups,
             use_cache=False,
@@ -185,12 +185,12 @@ class LabelLikelihood(nn.Module):
 
 
 def causal_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """Return the causal language model itself, with or without an adapter inside it."""
+    """Return the causal language model inside a PEFT wrapper, or the model itself if it has no wrapper."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def logits_at(causal: PreTrainedModel, hidden: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
-    """Return the logits [targets, vocabulary] at a batch's places alone, of hidden states [rows, length, width]."""
+    """Return the logits [targets, vocabulary] at the batch's targets only, from hidden states [rows, length, width]."""
     places = hidden[batch.rows, batch.columns]
     repeated = places[:1].expand(max(0, FEWEST_LOGITS - len(places)), -1)
     return causal.get_output_embeddings()(torch.cat([places, repeated]))[: len(places)]
@@ -204,8 +204,8 @@ def log_probabilities(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tens
 class _LogProbability(torch.autograd.Function):
     """A logit minus the log-sum-exp of its row.
 
-    torch's cross-entropy sums a row of 61,957 terms in an order that is off by 1e-4, and its log-sum-exp, which is not,
-    fills four tensors of the logits' size on its way back. This fills one.
+    torch's cross-entropy sums a row of 61,957 terms in an order with an error of 1e-4. torch's log-sum-exp does not
+    have this error, but its backward pass allocates four tensors of the logits' size; this one allocates one.
     """
 
     @staticmethod
@@ -222,6 +222,6 @@ class _LogProbability(torch.autograd.Function):
 
 
 def parameter_counts(model: nn.Module) -> tuple[int, int]:
-    """Return the numbers of trainable and of all parameters (ZeRO-3's sharded ones in full)."""
+    """Return the numbers of trainable and of all parameters; parameters sharded by ZeRO 3 count in full."""
     sizes = [(getattr(p, "ds_numel", p.numel()), p.requires_grad) for p in model.parameters()]
     return sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes)

@@ -1,8 +1,8 @@
-"""What a batch costs: floating-point operations executed and needed, and the peak they are held against.
+"""Floating-point operations of a batch, executed and required, and the peak rate that they are compared with.
 
-A multiplication and an addition are two operations. Only matrix products are counted, as is usual (Chowdhery et al.
-2022, arXiv 2204.02311, appendix B); norms, activations, softmax and the embedding look-up are left out. So is what an
-attention kernel recomputes inside its own backward pass.
+A multiplication and an addition are two operations. As usual, only matrix products are counted (Chowdhery et al. 2022,
+arXiv 2204.02311, appendix B); norms, activations, softmax and the embedding look-up are left out. So are operations
+that an attention kernel repeats inside its own backward pass.
 """
 
 import dataclasses
@@ -18,20 +18,20 @@ from dnatune.errors import RunError
 from dnatune.model.shared_prefix.packing import FEWEST_LOGITS, PackedBatch
 
 _LOG = logging.getLogger(__name__)
-#: Side of the square matrices whose product gives the peak: large enough to fill the device, small enough to be quick.
+#: Side of the square matrices whose product gives the peak rate: large enough to fill the device, and still quick.
 _PEAK_SIDE = {"cpu": 2048, "cuda": 8192}
 _PEAK_TRIALS = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Dimensions:
-    """What of a model decides its operations.
+    """The sizes of a model that determine its number of operations.
 
     Attributes:
         layers: decoder layers.
-        attention_width: attention heads × their width.
+        attention_width: number of attention heads × head width.
         frozen: weights of the decoder's linear layers that are not trained.
-        trained: weights of the decoder's linear layers that are trained: the adapter, and modules trained in full.
+        trained: weights of the decoder's linear layers that are trained: the adapter and fully trained modules.
         head: weights of the output embedding, vocabulary × hidden size.
         head_trained: whether the output embedding is trained.
     """
@@ -46,12 +46,12 @@ class Dimensions:
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What of a batch decides its operations.
+    """The sizes of a batch that determine its number of operations.
 
     Attributes:
-        tokens: tokens that go through the decoder.
-        context: tokens that each token looks at, summed over the tokens.
-        logits: tokens whose logits are computed.
+        tokens: number of tokens that go through the decoder.
+        context: number of tokens that each token attends to, summed over the tokens.
+        logits: number of tokens whose logits are computed.
     """
 
     tokens: int
@@ -64,21 +64,21 @@ class Work:
 
 
 def dimensions(model: PreTrainedModel) -> Dimensions:
-    """Return the dimensions of a Llama-like causal model, an adapter inside it included.
+    """Return the dimensions of a Llama-like causal model, including its adapter if it has one.
 
     Raises:
-        RunError: the formulas are not this model's.
+        RunError: the formulas do not hold for this model.
     """
     config = model.config
     if getattr(config, "num_attention_heads", None) is None:
         raise RunError("FLOPs cannot be counted: the model has no attention heads")
     unknown = _unknown_weights(model.get_decoder())
     if unknown:
-        raise RunError(f"FLOPs cannot be counted: {unknown[0]} is no linear layer's weight")
+        raise RunError(f"FLOPs cannot be counted: {unknown[0]} is not the weight of a linear layer")
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     sizes = {True: 0, False: 0}
     for name, module in model.get_decoder().named_modules():
-        # peft keeps the untrained original of a module that is trained in full; nothing goes through it.
+        # peft keeps the untrained original of a fully trained module; it is not used in the forward pass.
         if isinstance(module, nn.Linear) and "original_module" not in name:
             sizes[module.weight.requires_grad] += module.in_features * module.out_features
     head = [p for name, p in model.get_output_embeddings().named_parameters() if "original_module" not in name]
@@ -93,23 +93,24 @@ def dimensions(model: PreTrainedModel) -> Dimensions:
 
 
 def _unknown_weights(decoder: nn.Module) -> list[str]:
-    """Return the names of a decoder's matrices whose products the formulas do not know."""
+    """Return the names of a decoder's matrices that belong to no linear layer and no embedding."""
     layers = (module for module in decoder.modules() if isinstance(module, nn.Linear | nn.Embedding))
     known = {id(module.weight) for module in layers}
     return [name for name, p in decoder.named_parameters() if p.dim() > 1 and id(p) not in known]
 
 
 def training_flops(model: Dimensions, work: Work, checkpointing: bool = False) -> int:
-    """Return the operations of forward and backward pass.
+    """Return the operations of the forward and backward pass.
 
-    A weight costs 2 operations a token forward, 2 for its input's gradient and, if it is trained, 2 for its own. Scores
-    and mixing cost attention 4 × width a token of context, and twice that backward. Checkpointing runs the decoder
-    forward again. Inputs of the first layer are taken to need a gradient, as they do with trained embeddings.
+    Per token, a weight costs 2 operations in the forward pass, 2 for the gradient of its input and, if it is trained, 2
+    for its own gradient. Per token of context, attention costs 4 × width in the forward pass (scores and weighted sum)
+    and twice that in the backward pass. Gradient checkpointing repeats the decoder's forward pass. The inputs of the
+    first layer are assumed to need a gradient, which they do if the embeddings are trained.
 
     Args:
         model: the model's dimensions.
-        work: the batch's.
-        checkpointing: whether activations are recomputed in the backward pass.
+        work: the batch's work.
+        checkpointing: whether gradient checkpointing is on.
     """
     forward = _decoder_flops(model, work)
     passes = 3 if checkpointing else 2
@@ -130,16 +131,16 @@ def _decoder_flops(model: Dimensions, work: Work) -> int:
 
 
 def executed(batch: PackedBatch) -> Work:
-    """Return what is done with a packed batch: padding and the masks' empty squares are work too."""
+    """Return the work executed for a packed batch, including padding and the masked parts of attention."""
     if not batch.groups:
         return padded_work(*batch.input_ids.shape, batch.input_ids.numel())
-    # The prefix attends to itself, then every example to the prefix and to itself, padded to the longest of its group.
+    # The prefix attends to itself; every example, padded to the longest of its group, to the prefix and to itself.
     context = batch.groups[0].prefix ** 2 + sum(group.mask.numel() for group in batch.groups)
     return Work(batch.input_ids.numel(), context, max(FEWEST_LOGITS, len(batch.targets)))
 
 
 def required_work(batch: PackedBatch) -> Work:
-    """Return what a packed batch needs: each of its tokens once, and of the mask only what it lets through."""
+    """Return the work that a packed batch requires: each of its tokens once, and only unmasked attention."""
     if not batch.groups:
         used = batch.mask.sum(dim=-1)
         return Work(int(used.sum()), int((used * (used + 1) // 2).sum()), len(batch.targets))
@@ -154,7 +155,7 @@ def padded_work(rows: int, length: int, logits: int) -> Work:
 
 
 def matmul_peak(device: str, dtype: torch.dtype) -> float:
-    """Return the most operations a second that a square matrix product reached here and now, best of several."""
+    """Return the peak rate of a square matrix product, measured now, in operations per second: the best of several."""
     kind = torch.device(device).type
     side = _PEAK_SIDE[kind]
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
@@ -168,7 +169,7 @@ def matmul_peak(device: str, dtype: torch.dtype) -> float:
 
 
 def now(device: str) -> float:
-    """Return the time in seconds, after all that the device still had to do."""
+    """Return the time in seconds after the device has finished all queued work."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -176,12 +177,12 @@ def now(device: str) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Meter:
-    """What a training step executed, needed and could have done.
+    """Computes the executed and required operations of a training step, and its rates.
 
     Attributes:
-        dimensions: of the model; None where the formulas do not hold for it, and nothing is counted.
-        peak: operations a second of a matrix product, over all ranks.
-        checkpointing: whether activations are recomputed.
+        dimensions: the model's dimensions; None if the formulas do not hold for it, so that FLOPs are not counted.
+        peak: peak rate of a matrix product in operations per second, summed over all ranks.
+        checkpointing: whether gradient checkpointing is on.
     """
 
     dimensions: Dimensions | None
@@ -189,11 +190,12 @@ class Meter:
     checkpointing: bool
 
     def work(self, batches: Sequence[PackedBatch], own: Sequence[PackedBatch]) -> list[int]:
-        """Return tokens, executed and needed operations of a rank for one gradient.
+        """Return a rank's tokens, executed operations and required operations for one gradient.
 
         Args:
-            batches: its micro-batches.
-            own: those of them that hold its share; one more may only keep step with the other ranks.
+            batches: the rank's micro-batches.
+            own: those that hold the rank's own examples; the others have weight zero and only keep step with other
+                ranks.
         """
         done = sum((executed(batch) for batch in batches), Work(0, 0, 0))
         if self.dimensions is None:
@@ -206,12 +208,12 @@ class Meter:
         ]
 
     def rates(self, work: Sequence[float], stages: int, seconds: float) -> dict[str, float | None]:
-        """Return what training.jsonl says of a step.
+        """Return the rates of a step for training.jsonl.
 
         Args:
-            work: tokens, executed and needed operations of one gradient, over all ranks.
-            stages: gradient evaluations of the step.
-            seconds: how long it took.
+            work: tokens, executed and required operations of one gradient, summed over all ranks.
+            stages: gradient evaluations per step.
+            seconds: duration of the step.
         """
         tokens, done, needed = (stages * number for number in work)
         counted = self.dimensions is not None
@@ -225,7 +227,7 @@ class Meter:
 
 
 def meter(model: PreTrainedModel, device: str, checkpointing: bool) -> Meter:
-    """Return the meter of a run; every rank calls it at the same time, so that the peaks are those of shared cores."""
+    """Return the meter of a run; all ranks call it at the same time, because ranks may share cores."""
     peak = torch.tensor(matmul_peak(device, model.dtype), device=device, dtype=torch.float64)
     distributed.all_reduce(peak)
     try:

@@ -1,4 +1,4 @@
-"""How much a device holds at once: the micro-batch size, found by trying, and what to do where memory ends."""
+"""The micro-batch size, found by trial on the device, and what happens if memory runs out."""
 
 import contextlib
 import dataclasses
@@ -15,20 +15,20 @@ from dnatune.errors import ConfigurationError, RunError, memory_ended
 from dnatune.model.shared_prefix.packing import Rows, pack_training
 
 _LOG = logging.getLogger(__name__)
-#: Tokens behind the prefix in a micro-batch on a CPU, where memory does not end in an error that could be caught.
+#: Tokens after the prefix per micro-batch on a CPU, where running out of memory raises no error that can be caught.
 _ON_CPU = 4096
-#: Copies in fp32 of the trained weights that an optimizer keeps which does not say how many: Adam's two and some.
+#: fp32 copies of the trained weights that are assumed for an optimizer with an unknown number: Adam keeps two.
 _COPIES = 5
 _Result = TypeVar("_Result")
 
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """What fits.
+    """A micro-batch that fits into memory.
 
     Attributes:
-        micro_batch_size: examples of one forward pass.
-        checkpointing: whether activations are recomputed.
+        micro_batch_size: number of examples per forward pass.
+        checkpointing: whether gradient checkpointing is on.
     """
 
     micro_batch_size: int
@@ -45,19 +45,19 @@ def choose_micro_batch(
     world: int,
     copies: int | None,
 ) -> Fit:
-    """Return micro-batch size and checkpointing, `auto` resolved; every rank calls it and gets the same answer.
+    """Return the micro-batch size and gradient checkpointing with `auto` resolved; all ranks get the same result.
 
-    On a GPU the largest share of a global batch is tried with the longest examples, and halved until forward and
-    backward pass fit on every rank; where that leaves too few examples a row, activations are recomputed. Gradients are
-    taken outside the engine, so a rank that runs out of memory leaves none waiting.
+    On a GPU, the rank's whole share of a global batch is tried with the longest examples, and halved until the forward
+    and backward pass fit on every rank. If that leaves too few examples per row, gradient checkpointing is turned on.
+    The trials run outside the engine, so a rank that runs out of memory does not leave the other ranks waiting.
 
     Args:
         training: the map `training` of the run.
         model: the model with its adapter.
-        likelihood: the `base_models.LabelLikelihood` around it.
+        likelihood: the `base_models.LabelLikelihood` around the model.
         train: encoded training split.
         shared: see `packing.Rows`.
-        device: of this rank.
+        device: device of this rank.
         world: number of ranks.
         copies: copies of the trained weights that the optimizer keeps, see `optimizers.state_copies`.
 
@@ -70,15 +70,15 @@ def choose_micro_batch(
     on_gpu = device != "cpu"
     if "auto" in (size, checkpointing) and on_gpu and training["zero_stage"] == 3:
         raise ConfigurationError(
-            "ZeRO 3 leaves no way to try what fits: its ranks wait for each other within the forward pass",
+            "'auto' cannot be used with ZeRO 3, because its ranks wait for each other within the forward pass",
             where="config keys 'training.micro_batch_size' and 'training.gradient_checkpointing'",
-            fix="give a number and yes or no, or use zero_stage 2",
+            fix="give a number for micro_batch_size and true or false for gradient_checkpointing, or use zero_stage 2",
         )
     if not on_gpu:
         own = max(map(len, train.examples)) + max(map(len, train.labels)) + (0 if shared else len(train.prefix))
         return Fit(max(1, min(_ON_CPU // own, share)) if size == "auto" else size, checkpointing is True)
     largest = share if size == "auto" else min(size, share)
-    fewest = _fewest_unrecomputed(train) if shared and checkpointing == "auto" else 1
+    fewest = _fewest_without_checkpointing(train) if shared and checkpointing == "auto" else 1
     longest = sorted(range(len(train)), key=lambda i: len(train.examples[i]) + len(train.answer(i)), reverse=True)
     if "auto" not in (size, checkpointing):
         return Fit(size, checkpointing)
@@ -89,36 +89,37 @@ def choose_micro_batch(
         with checkpointed(model, way):
             found = largest_that_fits(likelihood, train, longest, shared, largest, least, device, reserve)
         if found:
-            _LOG.info("micro-batch %d, activations %s", found, "recomputed" if way else "kept")
+            _LOG.info("micro-batch %d, gradient checkpointing %s", found, "on" if way else "off")
             return Fit(found, way)
     raise RunError(
-        f"{least} examples do not fit into this GPU's memory, activations recomputed or not",
+        f"a micro-batch of {least} does not fit into this GPU's memory, with or without gradient checkpointing",
         where="the first forward and backward pass",
         fix="use more GPUs with a higher training.zero_stage, a smaller lora.rank, or GPUs with more memory",
     )
 
 
 def later_bytes(trained: int, zero_stage: int, world: int, copies: int | None) -> int:
-    """Return what training takes of each rank's memory beside what is there when the engine has started.
+    """Return the bytes that training allocates on each rank after the engine has started.
 
-    That is the gradient in the model's format, at most four bytes, and in fp32, and the optimizer's copies, which ZeRO
-    allocates at the first step. ZeRO 1 shares the copies and the fp32 gradient out over the ranks.
+    These are the gradient in the model's format (at most four bytes per weight), the gradient in fp32, and the
+    optimizer's copies, which ZeRO allocates at the first step. From ZeRO 1 on, the copies and the fp32 gradient are
+    sharded over the ranks.
 
     Args:
-        trained: trained weights.
-        zero_stage: of ZeRO.
+        trained: number of trained weights.
+        zero_stage: ZeRO stage, 0 to 3.
         world: number of ranks.
-        copies: fp32 copies that the optimizer keeps; None: unknown.
+        copies: fp32 copies that the optimizer keeps; None if unknown.
     """
     parts = world if zero_stage else 1
     return trained * 4 + math.ceil(trained / parts) * 4 * (1 + (_COPIES if copies is None else copies))
 
 
-def _fewest_unrecomputed(train: EncodedExamples) -> int:
-    """Return the fewest examples of a shared row that cost less, activations kept, than many with them recomputed.
+def _fewest_without_checkpointing(train: EncodedExamples) -> int:
+    """Return the smallest number of examples per shared row that is cheaper than gradient checkpointing.
 
-    Recomputation makes three passes of two. A prefix of P tokens behind which n examples of M tokens stand makes
-    n·M tokens n·M + P, which is half as many again at n = 2·P ÷ M.
+    Gradient checkpointing makes three passes out of two. With n examples of M tokens, a prefix of P tokens raises the
+    number of tokens from n·M to n·M + P, which is the same factor of 1.5 at n = 2·P ÷ M.
     """
     own = sum(map(len, train.examples)) / len(train) + max(map(len, train.labels)) - 1
     return max(1, math.ceil(2 * len(train.prefix) / own))
@@ -137,14 +138,14 @@ def largest_that_fits(
     """Return the largest micro-batch that fits on every rank, halving from `largest`, or 0 if `least` does not.
 
     Args:
-        likelihood: the module whose gradient is taken.
+        likelihood: the module whose gradient is computed.
         train: encoded training split.
-        longest: its examples, longest first.
+        longest: indices of its examples, longest first.
         shared: see `packing.Rows`.
-        largest: examples to begin with.
-        least: examples to end with.
-        device: of this rank.
-        reserve: bytes to keep free meanwhile.
+        largest: number of examples to try first.
+        least: number of examples to try last.
+        device: device of this rank.
+        reserve: bytes to keep free during the trials.
     """
     parameters = [p for p in likelihood.parameters() if p.requires_grad]
     size = largest
@@ -159,7 +160,7 @@ def largest_that_fits(
             if not memory_ended(error):
                 raise
             fits.zero_()
-        # Given up before the next try, not when it is done.
+        # Freed before the next trial, not after it.
         del kept, batch
         if device != "cpu":
             torch.cuda.empty_cache()
@@ -174,17 +175,17 @@ def largest_that_fits(
 def chunks_that_fit(
     task: Callable[[Sequence[int]], _Result], indices: Sequence[int], size: int, halve: bool = True
 ) -> Iterator[_Result]:
-    """Yield what a task makes of consecutive chunks, halved from where a GPU's memory ends.
+    """Yield the results of a task for consecutive chunks, which are halved if a GPU runs out of memory.
 
     Args:
-        task: what to do with a chunk; done again with half of it, it must have left nothing behind.
-        indices: what the chunks are of.
-        size: most in a chunk.
-        halve: whether a chunk may be halved. It may not where other ranks take part in each (ZeRO 3).
+        task: processes a chunk; it must have no side effects, because it is repeated with half the chunk.
+        indices: the indices to divide into chunks.
+        size: maximum size of a chunk.
+        halve: whether a chunk may be halved. This is not possible if other ranks take part in each chunk (ZeRO 3).
 
     Raises:
-        RunError: not even one fits.
-        RuntimeError: torch's, where a chunk does not fit and may not be halved.
+        RunError: not even one example fits.
+        RuntimeError: torch's error, if a chunk does not fit and may not be halved.
     """
     done = 0
     while done < len(indices):
@@ -198,21 +199,21 @@ def chunks_that_fit(
             done += len(chunk)
             yield result
             continue
-        # Behind the handler, for the error holds what the task had allocated.
+        # After the handler, because the error keeps the task's allocations alive.
         if len(chunk) == 1:
             raise RunError(
-                "this GPU has not the memory for one example",
+                "one example does not fit into this GPU's memory",
                 where="scoring",
-                fix="see whether others use the GPU, or take one with more memory",
+                fix="check whether other processes use the GPU, or use a GPU with more memory",
             )
         size = -(-len(chunk) // 2)
         torch.cuda.empty_cache()
-        _LOG.warning("%d examples at once need more memory than this GPU has left; on with %d", len(chunk), size)
+        _LOG.warning("%d examples at once need more memory than this GPU has left; going on with %d", len(chunk), size)
 
 
 @contextlib.contextmanager
 def checkpointed(model: Any, wanted: bool) -> Iterator[None]:
-    """Recompute activations in the backward pass, or do not, within the context."""
+    """Turn gradient checkpointing on within the context, if wanted."""
     base = model.get_base_model()
     if wanted:
         base.activation_checkpointing_enable({"use_reentrant": False})
@@ -225,7 +226,7 @@ def checkpointed(model: Any, wanted: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explain_out_of_memory(rows: Rows) -> Iterator[None]:
-    """Say what to do where memory ends within the context, though the first try or another GPU had enough."""
+    """Explain what to do if memory runs out within the context, although the trial or another GPU had enough."""
     try:
         yield
     except RuntimeError as error:
@@ -234,6 +235,6 @@ def explain_out_of_memory(rows: Rows) -> Iterator[None]:
         raise RunError(
             f"{rows.micro_batch_size} examples at once need more memory than this GPU has left",
             where="training",
-            fix="see whether others use the GPU; where it is smaller than the one that the run began on, give a "
-            "smaller training.micro_batch_size, with which it begins anew",
+            fix="check whether other processes use the GPU; if the run began on a larger GPU, set a smaller "
+            "training.micro_batch_size, with which the run begins again",
         ) from None

@@ -1,4 +1,4 @@
-"""Score examples: the log-probability of every whole label, or a freely decoded answer."""
+"""Score examples by the log-probability of each whole label, or generate text and look for a label in it."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from dnatune.model.shared_prefix.packing import pack_scoring
 
 
 def progress(items: int, shown: bool = True) -> tqdm:
-    """Return a bar for so many items, which a log gets seldom."""
+    """Return a progress bar for `items` items; without a terminal it is updated only every 10 s."""
     interval = 0.2 if sys.stderr.isatty() else 10
     return tqdm(total=items, desc="scoring", unit="item", mininterval=interval, disable=not shown)
 
@@ -36,18 +36,18 @@ def label_log_probabilities(
     Args:
         likelihood: a `base_models.LabelLikelihood` in evaluation mode.
         examples: the encoded split.
-        indices: which of its examples.
-        batch_size: most examples in one forward pass.
+        indices: indices of the examples to score.
+        batch_size: maximum number of examples per forward pass.
         shared: see `packing.Rows`.
         device: torch device name.
-        advance: told how many examples have been scored since the last call.
+        advance: called with the number of examples scored since the last call.
         halve: see `micro_batch.chunks_that_fit`.
 
     Returns:
         Natural logarithms [examples, labels], float64; no length normalisation.
 
     Raises:
-        RunError: a GPU has not the memory for one example.
+        RunError: one example does not fit into the GPU's memory.
     """
     classes = len(examples.labels)
 
@@ -66,7 +66,7 @@ def label_log_probabilities(
 
 
 @torch.no_grad()
-def generate_answers(
+def generate_texts(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     examples: EncodedExamples,
@@ -74,10 +74,10 @@ def generate_answers(
     max_new_tokens: int,
     advance: Callable[[int], None] = lambda _: None,
 ) -> list[str]:
-    """Decode an answer to each prompt greedily, padded on the left; return the texts without special tokens.
+    """Generate greedily after each prompt, padded on the left, and return the texts without special tokens.
 
     Raises:
-        RunError: a GPU has not the memory for one example.
+        RunError: one example does not fit into the GPU's memory.
     """
     end = tokenizer.eos_token_id
 
@@ -97,17 +97,17 @@ def generate_answers(
         )
         return tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
 
-    answers: list[str] = []
-    for texts in chunks_that_fit(generate, range(len(examples)), batch_size):
-        answers += texts
-        advance(len(texts))
-    return answers
+    texts: list[str] = []
+    for generated in chunks_that_fit(generate, range(len(examples)), batch_size):
+        texts += generated
+        advance(len(generated))
+    return texts
 
 
-def parse_answer(text: str, labels: Sequence[str]) -> int | None:
-    """Return the class whose label the decoded text is, or None where it is no label.
+def parse_label(text: str, labels: Sequence[str]) -> int | None:
+    """Return the class whose label equals the generated text, or None if the text is not a label.
 
-    Only blanks at the ends are forgiven: an answer such as `dnon-promoter` is no answer.
+    Only white space at the ends is ignored: `dnon-promoter` is not the label `non-promoter`.
     """
     stripped = text.strip()
     return next((index for index, label in enumerate(labels) if stripped == label), None)

@@ -1,4 +1,4 @@
-"""Base models from any source end up in the same folder, with a manifest: the tiny one made, the others checked."""
+"""Base models from any source: a tiny model is made, other models are checked; each gets a folder with a manifest."""
 
 import shutil
 from collections.abc import Iterable, Sequence
@@ -18,17 +18,17 @@ _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
 def download_model(settings: dict[str, Any], train: Path | None, folder: Path) -> None:
-    """Write a base model, its tokenizer and manifest.json into `folder`, whole or not at all.
+    """Write a base model, its tokenizer and manifest.json into `folder`; after an error nothing is left there.
 
     Args:
-        settings: what `Configuration.model_settings` returns; for `tiny` with the key `task` added, for `hub`
+        settings: what `Configuration.model_settings` returns, plus the key `task` for `tiny`, and for `hub` the key
             `requested` as in `download_data`.
-        train: training split that a `tiny` model's tokenizer is made from.
+        train: training split from which the tokenizer of a `tiny` model is trained.
         folder: download/models/<model>.
 
     Raises:
-        ModelError: the folder configured is no model that can be loaded safely.
-        DownloadError: the hub cannot be reached or does not have it.
+        ModelError: the configured folder holds no model that can be loaded safely.
+        DownloadError: the hub cannot be reached or does not have the model.
     """
     source = settings["source"]
     if source == "hub":
@@ -60,19 +60,19 @@ def _make_tiny(settings: dict[str, Any], train: Path, folder: Path) -> None:
 
 
 def make_tiny(settings: dict[str, Any], sequences: Sequence[str], prompts: Iterable[str], folder: Path) -> None:
-    """Write a small Llama with random weights and a BPE tokenizer made from the data.
+    """Write a small Llama with random weights and a BPE tokenizer trained on the data.
 
     Args:
         settings: the map `models.<name>.tiny` of the configuration.
         sequences: DNA of the training split.
-        prompts: texts of the template, so that its words become pieces of their own.
+        prompts: texts of the prompt template, so that each of its words becomes one token.
         folder: existing folder to write into.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
     from transformers.utils import logging
 
-    # A log file is no terminal: bars for loading a file say nothing there.
+    # Progress bars for loading a file are useless in a log file.
     logging.disable_progress_bar()
     tokenizer = train_tokenizer(sequences, prompts, settings["vocabulary"])
     config = LlamaConfig(
@@ -97,8 +97,8 @@ def make_tiny(settings: dict[str, Any], sequences: Sequence[str], prompts: Itera
 def train_tokenizer(sequences: Sequence[str], prompts: Iterable[str], vocabulary: int) -> "PreTrainedTokenizerFast":
     """Train a byte-level BPE tokenizer (Sennrich et al. 2016, arXiv 1508.07909) on DNA and the prompt's words.
 
-    Any text can be encoded, for bytes are its alphabet. The prompts are repeated until their words outnumber every
-    DNA piece: each word then merges into one piece before the rest of the vocabulary goes to DNA.
+    Any text can be encoded, because the alphabet is bytes. The prompts are repeated until their words are more frequent
+    than any DNA piece, so each word merges into one token before the rest of the vocabulary is learned from DNA.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -125,7 +125,8 @@ def check_folder(folder: Path) -> None:
     """Check that a folder holds a model that can be loaded safely.
 
     Raises:
-        ModelError: no folder, no config.json, no tokenizer, or weights that are not safetensors.
+        ModelError: the folder, config.json, the tokenizer or safetensors weights are missing, or a file is a git-lfs
+            pointer.
     """
     if not folder.is_dir():
         raise ModelError(
@@ -133,7 +134,9 @@ def check_folder(folder: Path) -> None:
         )
     if not (folder / "config.json").is_file():
         raise ModelError(
-            "no config.json: this is no model folder", where=str(folder), fix="give the folder that has it"
+            "the folder has no config.json, so it is not a model folder",
+            where=str(folder),
+            fix="give the folder that holds config.json",
         )
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         raise ModelError(
@@ -145,20 +148,20 @@ def check_folder(folder: Path) -> None:
         raise ModelError(
             "the model folder has no safetensors weights",
             where=str(folder),
-            fix="pickled weights (*.bin, *.pt) are never loaded: convert them with "
-            "transformers' save_pretrained in a place where you trust them",
+            fix="convert pickled weights (*.bin, *.pt) with transformers' save_pretrained, if you trust them; dnatune "
+            "never loads a pickle, because that can run any code",
         )
     pointers = [file.name for file in sorted(folder.iterdir()) if file.is_file() and is_lfs_pointer(file)]
     if pointers:
         raise ModelError(
-            f"{', '.join(pointers)}: a git-lfs pointer, not the file itself",
+            f"git-lfs pointers instead of files: {', '.join(pointers)}",
             where=str(folder),
             fix="run `git lfs pull` in that repository",
         )
 
 
 def copy_folder(source: Path, folder: Path) -> None:
-    """Copy the files of a model folder that transformers needs, after `check_folder`."""
+    """Check a model folder with `check_folder`, and copy the files that transformers needs."""
     check_folder(source)
     for file in sorted(source.iterdir()):
         if file.suffix in {".json", ".safetensors", ".model", ".txt", ".jinja", ".md"} or file.name == "LICENSE":

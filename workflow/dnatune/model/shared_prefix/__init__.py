@@ -1,1 +1,1 @@
-"""Rows that share one prompt prefix, exactly."""
+"""Rows in which many examples share one prompt prefix, with exact results."""

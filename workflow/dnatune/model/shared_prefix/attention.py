@@ -1,11 +1,11 @@
-"""Attention over a shared prefix: each example attends to the prefix and to itself, and to nothing else is computed.
+"""Attention over a shared prefix: each example attends to the prefix and to itself; nothing else is computed.
 
-Dense attention over a row of T tokens costs T² and an explicit T × T mask. Here N examples behind a prefix of P tokens
-become a batch of their own, each with M tokens at most that attend to P + M: N·M·(P + M) in all, so a row may hold as
-many examples as fit into memory; where their lengths differ much, a batch for each length (`packing.side_by_side`).
-transformers hands its models' attention to a function by name
-(https://huggingface.co/docs/transformers/attention_interface); ours has one more argument, `groups`, and is without it
-transformers' own for SDPA.
+Dense attention over a row of T tokens costs T² operations and an explicit T × T mask. Here the N examples after a
+prefix of P tokens become a batch: each has at most M tokens, which attend to P + M tokens. The cost is N·M·(P + M), so
+a row may hold as many examples as fit into memory. If the lengths of the examples differ much, there is one batch per
+length (`packing.side_by_side`). transformers looks up a model's attention function by name
+(https://huggingface.co/docs/transformers/attention_interface). The function registered here takes one more argument,
+`groups`; without it, it calls transformers' own SDPA function.
 """
 
 import contextlib
@@ -21,19 +21,19 @@ from transformers.masking_utils import sdpa_mask
 
 from dnatune.model.shared_prefix.packing import Group
 
-#: What the configuration of a prepared model calls it.
+#: Name of this attention in the configuration of a prepared model.
 NAME = "dnatune_shared_prefix"
 
 
 def prepare(model: PreTrainedModel) -> None:
-    """Let a model's attention take `groups`.
+    """Switch a model to attention that accepts `groups`.
 
-    A model that attends in another way than by SDPA, or does not look its attention up by name, stays as it is.
+    A model that does not use SDPA, or does not look up its attention by name, is left unchanged.
 
     Args:
         model: a causal model.
     """
-    # What transformers itself asks before it changes a model's attention; it would warn, and `exactness` tells anyway.
+    # transformers checks the same before it changes a model's attention, but would warn; `exactness` reports the cause.
     if model.config._attn_implementation == "sdpa" and model._can_set_attn_implementation():
         model.set_attn_implementation(NAME)
 
@@ -47,21 +47,21 @@ def shared_prefix_attention(
     groups: Sequence[Group] = (),
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attend within one row of a prefix and the examples behind it.
+    """Attend within one row that holds a prefix and the examples after it.
 
-    No two tokens share a slot, so that forward and backward pass add nothing up in an order of their own.
+    No two tokens share a slot, so neither the forward nor the backward pass depends on an order of summation.
 
     Args:
         module: the attention layer.
         query: [1, heads, tokens, width]; the prefix first, then the tokens of all examples.
-        key, value: likewise; heads may be fewer.
-        attention_mask: what transformers hands on; of no account where there are groups.
-        groups: the examples behind the prefix, see `packing.Group`. Without any, rows are ordinary and everything is
-            transformers' own.
-        options: as transformers gives them.
+        key, value: the same shape, possibly with fewer heads.
+        attention_mask: the mask from transformers; ignored if there are groups.
+        groups: the examples after the prefix, see `packing.Group`. If there are none, the rows are ordinary and
+            transformers' own function is used.
+        options: further arguments from transformers.
 
     Returns:
-        What each token has attended to [1, tokens, heads, width], and None for the weights.
+        The attention output of each token [1, tokens, heads, width], and None for the weights.
     """
     if not groups:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
@@ -71,10 +71,10 @@ def shared_prefix_attention(
 
 @contextlib.contextmanager
 def _without_plans(device: torch.device) -> Iterator[None]:
-    """Leave cuDNN's attention out on a GPU, which torch may put first on the newest of them.
+    """Exclude cuDNN's attention kernel on a GPU; torch may prefer it on the newest GPUs.
 
-    It builds a plan for every new shape, measured elsewhere at a second for both passes
-    (https://github.com/modelscope/FunASR/issues/3704), and rows of DNA have many shapes. Other kernels build none.
+    cuDNN builds a plan for every new shape, and the rows of a run have many shapes; the other kernels build no plans.
+    The first call of a shape took 272 to 2,220 ms, later calls 4.45 ms (benchmarks/README.md).
     """
     if device.type == "cpu":
         yield
@@ -91,7 +91,7 @@ def attend_in_groups(
     groups: Sequence[Group],
     **options: Any,
 ) -> torch.Tensor:
-    """Return what each token of prefix and groups has attended to [1, tokens, heads, width]."""
+    """Return the attention output of each token of the prefix and the groups [1, tokens, heads, width]."""
     prefix = groups[0].prefix
     parts = []
     if prefix:
@@ -115,7 +115,7 @@ def attend_in_groups(
 
 
 def _spread(states: torch.Tensor, group: Group) -> torch.Tensor:
-    """Return the states [heads, tokens, width] of a group as [examples, heads, most own tokens, width]."""
+    """Return a group's states [heads, tokens, width] as [examples, heads, tokens of the longest example, width]."""
     tokens = states.transpose(0, 1)
     examples = len(group.examples)
     grid = tokens.new_zeros(examples * group.own, *tokens.shape[1:]).index_copy(0, group.slots, tokens)
@@ -123,7 +123,7 @@ def _spread(states: torch.Tensor, group: Group) -> torch.Tensor:
 
 
 def _to_all(states: torch.Tensor, group: Group) -> torch.Tensor:
-    """Return the prefix's states for each example of a group [examples, heads, prefix, width]."""
+    """Return the states of the prefix, repeated for each example of a group [examples, heads, prefix, width]."""
     return states[:, :, : group.prefix].expand(len(group.examples), -1, -1, -1)
 
 

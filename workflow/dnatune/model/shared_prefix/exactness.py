@@ -1,4 +1,4 @@
-"""Whether a model computes in shared-prefix rows what it computes in ordinary ones."""
+"""Checks whether a model computes the same results in shared-prefix rows as in ordinary rows."""
 
 import logging
 from collections.abc import Sequence
@@ -14,47 +14,53 @@ from dnatune.model.base_models import LabelLikelihood
 from dnatune.model.shared_prefix.packing import chunks, pack_scoring
 
 _LOG = logging.getLogger(__name__)
-#: Log-probabilities of a token may differ by this many nats, by `_ROUNDING` times what the format resolves of the
-#: largest, and by `_NOISE` times what padding changes in ordinary rows: sums in another order round otherwise.
+#: A token's log-probabilities may differ by the sum of this many nats, `_ROUNDING` times the resolution of the format
+#: at the largest value, and `_NOISE` times the effect of padding in ordinary rows: sums in another order round
+#: differently.
 _TOLERANCE = 5e-5
 _ROUNDING = _NOISE = 4
-#: Examples that go both ways.
+#: Reasons why shared rows are not exact.
+NO_HEADS = "the model has no attention heads"
+NO_MASK = "the model does not accept dnatune's mask and positions"
+LEAK = "an example changes the results of the next example in its row"
+#: Number of examples that are scored in both kinds of rows.
 _COMPARED = 16
 
 
 def shared_rows(model: PreTrainedModel, splits: Sequence[EncodedExamples]) -> bool:
-    """Tell whether examples may share rows; where only ordinary rows are exact, a line in the log says why.
+    """Return whether examples may share rows; if only ordinary rows are exact, log the reason.
 
     Args:
         model: a causal model on its device.
-        splits: encoded splits that it will be given.
+        splits: the encoded splits that the model will process.
     """
     reason = why_not_shared(model, splits)
     if reason is not None:
-        _LOG.warning("ordinary rows: %s, so rows that share a prefix would not be exact; this is slower", reason)
+        _LOG.warning("using ordinary rows, which are slower, because shared-prefix rows would not be exact: %s", reason)
     return reason is None
 
 
 @torch.no_grad()
 def why_not_shared(model: PreTrainedModel, splits: Sequence[EncodedExamples]) -> str | None:
-    """Return why a model cannot be served exactly by shared rows, or None if it can.
+    """Return why shared rows are not exact for a model, or None if they are exact.
 
-    A window narrower than an example with its prefix is read off the configuration, for it may leave the first examples
-    untouched. All else shows: attention that is not looked up by name takes no mask of ours; recurrent state and
-    convolutions let an example reach into the next, which its gradient tells however little it is; positions that do
-    not come from `position_ids`, or a cap on the logits, change the numbers.
+    An attention window shorter than prefix + example is read from the configuration, because the compared examples may
+    not be affected by it. Everything else shows in a trial: attention that transformers does not look up by name
+    rejects dnatune's mask; recurrent state and convolutions leak from one example into the next, which the gradient
+    shows even if the effect is tiny; positions that do not come from `position_ids`, or capped logits, change the
+    log-probabilities.
 
     Args:
         model: a causal model on its device.
-        splits: encoded splits that it will be given.
+        splits: the encoded splits that the model will process.
     """
     config = model.config.get_text_config()
     if getattr(config, "num_attention_heads", None) is None:
-        return "the model has no attention heads"
+        return NO_HEADS
     window = _window(config)
     length = max(map(_longest, splits))
     if window is not None and window < length:
-        return f"the model's attention has a window of {window} tokens, and an example {length}"
+        return f"the model's attention window has {window} tokens, but the longest example with its prefix has {length}"
     examples = splits[0]
     indices = range(min(len(examples), _COMPARED))
     device = next(model.parameters()).device
@@ -63,7 +69,7 @@ def why_not_shared(model: PreTrainedModel, splits: Sequence[EncodedExamples]) ->
     model.eval()
 
     def in_ordinary_rows(together: int) -> torch.Tensor:
-        # Few at a time: with all their labels many would need more memory than the run itself.
+        # A few at a time, because many examples with all their labels would need more memory than the run itself.
         parts = chunks(indices, together)
         return torch.cat([likelihood(pack_scoring(examples, part, shared=False).to(device)) for part in parts])
 
@@ -76,12 +82,12 @@ def why_not_shared(model: PreTrainedModel, splits: Sequence[EncodedExamples]) ->
             if memory_ended(error):
                 raise
             what = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-            return f"the model takes no mask and positions of ours ({what})"
+            return f"{NO_MASK} ({what})"
     finally:
         for module, mode in modes:
             module.training = mode
     if leak:
-        return "an example changes what the model makes of the next one in its row"
+        return LEAK
     apart, noise = (float((ordinary - other).abs().max()) for other in (packed, padded))
     rounding = torch.finfo(model.dtype).eps * float(ordinary.abs().max())
     if not apart <= _TOLERANCE + _ROUNDING * rounding + _NOISE * noise:
@@ -94,10 +100,10 @@ def _longest(examples: EncodedExamples) -> int:
 
 
 def _leaks(model: PreTrainedModel, likelihood: nn.Module, examples: EncodedExamples, device: torch.device) -> bool:
-    """Tell whether the labels of an example in a shared row depend on the example before it at all.
+    """Return whether the labels of an example in a shared row depend on the example before it.
 
-    Exact rows make that gradient zero, not small, in every format. It is one example twice, so that the two stand in
-    the order in which they were given.
+    In exact rows that gradient is exactly zero in every format, not merely small. The row holds the same example twice,
+    so that packing keeps the order in which they were given.
     """
     batch = pack_scoring(examples, [0, 0], shared=True)
     caught: list[torch.Tensor] = []
@@ -119,7 +125,7 @@ def _leaks(model: PreTrainedModel, likelihood: nn.Module, examples: EncodedExamp
 
 
 def _window(config: Any) -> int | None:
-    """Return the attention window that a configuration names and uses, in tokens."""
+    """Return the attention window in tokens if the configuration sets and uses one, otherwise None."""
     window = getattr(config, "sliding_window", None)
     layers = getattr(config, "layer_types", None)
     used = getattr(config, "use_sliding_window", True)

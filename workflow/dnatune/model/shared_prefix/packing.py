@@ -1,18 +1,19 @@
-"""Rows in which many examples share one prefix, exactly.
+"""Rows in which many examples share one prefix, with exact results.
 
-All prompts of a task begin with the same tokens. A micro-batch is one row that holds them once, and examples behind:
+All prompts of a task begin with the same tokens. A micro-batch is one row that holds this prefix once, followed by the
+examples:
 
     [prefix] [example 1] [answer 1] [example 2] [answer 2] …          (training)
     [prefix] [example 1] [label 1] [label 2] … [example 2] [label 1] …  (scoring)
 
-Each piece is a node of a tree: an example hangs on the prefix, a label on its example. A token sees the tokens of its
-own piece up to itself and all tokens of the pieces above, and its position is its distance from the root, so every
-token's hidden state is what it would be in a row of its own. `attention` computes what a token sees and little else:
-examples that are about equally long attend side by side, padded to the longest of them. So an example costs the same
-whatever stands beside it, and the row is as long as the micro-batch is large.
+The pieces form a tree: the prefix is the parent of every example, and an example is the parent of its labels. A token
+attends to the tokens of its own piece up to itself and to all tokens of the pieces above, and its position is its
+distance from the root. So every token has the same hidden state as in a row of its own. `attention` computes little
+more than that: examples of similar length attend side by side, padded to the longest of them. So the cost of an example
+does not depend on the other examples, and the row grows with the micro-batch.
 
-A model that cannot be served exactly so (`exactness.why_not_shared` tells) gets ordinary rows: one prompt and one
-answer in each, padded on the right, without positions or mask of ours.
+A model for which this is not exact (see `exactness.why_not_shared`) gets ordinary rows: one prompt and one answer per
+row, padded on the right, without positions and with an ordinary padding mask.
 """
 
 import dataclasses
@@ -25,24 +26,24 @@ import torch
 
 from dnatune.data.prompts import EncodedExamples
 
-#: Fewest places that logits are computed at; the first is repeated where there are fewer. With less than 12 rows (and
-#: not 4 or 8) MKL sums a product over the vocabulary in another way, off by 3e-6 instead of 3e-7 at 61,957 pieces, and
-#: what is left of the hidden state's gradient after its large parts cancel was off by 1e-3.
+#: Minimum number of positions at which logits are computed; if there are fewer, the first is repeated. With less than
+#: 12 rows (except 4 and 8), MKL sums a product over the vocabulary in another order, with an error of 3e-6 instead of
+#: 3e-7 at 61,957 tokens; the hidden state's gradient, in which large parts cancel, then had an error of 1e-3.
 FEWEST_LOGITS = 12
 _NO_PARENT = -1
-#: Examples attend side by side while the longest has at most so many times, or at most so many more, tokens than the
-#: shortest; see benchmarks/README.md.
+#: Examples attend side by side if the longest has at most `_TIMES` as many tokens as the shortest, or at most `_MORE`
+#: tokens more; see benchmarks/README.md.
 _TIMES, _MORE = 1.5, 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """How examples are put before a model.
+    """The kind and size of the rows that a model is given.
 
     Attributes:
-        shared: whether the examples of a micro-batch share one row and its prefix; else each has an ordinary row.
-        micro_batch_size: most examples in one forward pass of a rank.
-        recomputed: whether activations are recomputed in the backward pass.
+        shared: whether the examples of a micro-batch share one row and its prefix; otherwise each has an ordinary row.
+        micro_batch_size: maximum number of examples per forward pass of a rank.
+        recomputed: whether gradient checkpointing is on.
     """
 
     shared: bool
@@ -52,13 +53,15 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Examples of a shared row that attend side by side; their tokens stand together in the row.
+    """Examples of a shared row that attend side by side; their tokens are contiguous in the row.
+
+    With `own` = tokens of the longest example:
 
     Attributes:
-        mask: True where a token may look at the prefix and at its own example
-            [examples, 1, most own tokens, prefix + most own tokens].
-        slots: where each token stands in examples × most own tokens [tokens].
-        examples: which of the packed examples these are, counted in the order in which they were given [examples].
+        mask: True if a token may attend to a token of the prefix or of its own example
+            [examples, 1, own, prefix + own].
+        slots: index of each token in the flattened grid examples × own [tokens].
+        examples: indices of these examples among the packed examples, in the order given [examples].
     """
 
     mask: torch.Tensor
@@ -67,32 +70,33 @@ class Group:
 
     @property
     def own(self) -> int:
-        """Return the tokens of the longest example."""
+        """Return the number of tokens of the longest example."""
         return self.mask.shape[2]
 
     @property
     def prefix(self) -> int:
-        """Return the tokens of the prefix."""
+        """Return the number of tokens of the prefix."""
         return self.mask.shape[3] - self.own
 
     @property
     def owners(self) -> torch.Tensor:
-        """Return the example of each token [tokens]."""
+        """Return the index of the example that each token belongs to [tokens]."""
         return self.examples[self.slots // self.own]
 
 
 @dataclasses.dataclass(frozen=True)
 class PackedBatch:
-    """Rows ready for a model, and the places whose next token is scored.
+    """Rows ready for a model, and the positions whose next token is scored.
 
     Attributes:
-        input_ids: token ids [rows, length]; one row if it is shared, without padding. In ordinary rows padding is 0.
-        position_ids: distance from the root [1, length]; None in ordinary rows, where the model counts itself.
-        mask: in ordinary rows 1 on tokens and 0 on padding [rows, length]; None in a shared row.
-        groups: of a shared row, in the order of its tokens behind the prefix; none in ordinary rows.
-        rows, columns: place of the token that predicts each target [targets], in the order of their answers.
+        input_ids: token ids [rows, length]; a shared row is a single row without padding. Ordinary rows are padded
+            with 0.
+        position_ids: distance from the root [1, length]; None for ordinary rows, where the model sets the positions.
+        mask: for ordinary rows, 1 on tokens and 0 on padding [rows, length]; None for a shared row.
+        groups: the groups of a shared row, in the order of their tokens after the prefix; empty for ordinary rows.
+        rows, columns: position of the token that predicts each target [targets], in the order of the answers.
         targets: token ids [targets].
-        owners: which answer each target belongs to, counting answers in the order they were given [targets].
+        owners: index of the answer that each target belongs to, in the order in which the answers were given [targets].
     """
 
     input_ids: torch.Tensor
@@ -105,7 +109,7 @@ class PackedBatch:
     owners: torch.Tensor
 
     def __len__(self) -> int:
-        """Return the number of examples in a shared row, or of ordinary rows."""
+        """Return the number of examples in a shared row, or the number of ordinary rows."""
         return sum(len(group.examples) for group in self.groups) or len(self.input_ids)
 
     def to(self, device: torch.device) -> "PackedBatch":
@@ -124,12 +128,12 @@ def _moved(value: Any, device: torch.device) -> Any:
 
 
 def pack_training(examples: EncodedExamples, indices: Sequence[int], shared: bool) -> PackedBatch:
-    """Pack examples with their true answers; answer k belongs to `indices[k]`. For `shared` see `Rows`."""
+    """Pack examples with their true answers; answer k is that of `indices[k]`. For `shared`, see `Rows`."""
     return _pack(examples, [(i, [examples.answers[i]]) for i in indices], shared)
 
 
 def pack_scoring(examples: EncodedExamples, indices: Sequence[int], shared: bool) -> PackedBatch:
-    """Pack examples with every label; answer k·classes + c is label c of `indices[k]`. For `shared` see `Rows`."""
+    """Pack examples with every label; answer k·classes + c is label c of `indices[k]`. For `shared`, see `Rows`."""
     every = list(range(len(examples.labels)))
     return _pack(examples, [(i, every) for i in indices], shared)
 
@@ -150,7 +154,7 @@ def _pack(examples: EncodedExamples, items: list[tuple[int, list[int]]], shared:
             ids += tree.ids
             positions += [prefix + depth for depth in tree.depths]
         groups.append(_group([trees[number] for number in members], members, prefix))
-    # In the order of their answers, whatever the order in the row.
+    # Sorted by answer; the order in the row may differ.
     places.sort(key=lambda place: place[2])
     columns, targets, owners = torch.tensor(places, dtype=torch.long).unbind(dim=1)
     return PackedBatch(
@@ -166,17 +170,20 @@ def _pack(examples: EncodedExamples, items: list[tuple[int, list[int]]], shared:
 
 
 def side_by_side(lengths: Sequence[int]) -> list[list[int]]:
-    """Return which examples attend side by side: all of them where they are about equally long, else by length.
+    """Return groups of examples of similar length, which attend side by side.
 
     Args:
-        lengths: tokens of each example.
+        lengths: number of tokens of each example.
+
+    Returns:
+        The indices of the examples of each group, shortest examples first.
     """
     groups: list[list[int]] = []
     for number in sorted(range(len(lengths)), key=lengths.__getitem__):
         if not groups or lengths[number] > max(_TIMES * lengths[groups[-1][0]], _MORE + lengths[groups[-1][0]]):
             groups.append([])
         groups[-1].append(number)
-    # Within a group examples stay in the order in which they were given.
+    # Within a group, examples keep the order in which they were given.
     return [sorted(group) for group in groups]
 
 
@@ -189,21 +196,21 @@ def _group(trees: "Sequence[_Tree]", members: Sequence[int], prefix: int) -> Gro
         slots += range(number * own, number * own + used)
         mask[number, 0, :used, :prefix] = True
         mask[number, 0, :used, prefix : prefix + used] = tree_mask(tuple(tree.pieces), tuple(tree.parents))
-    # An empty slot looks at itself: a softmax over nothing would be NaN.
+    # An empty slot attends to itself, because a softmax over nothing would be NaN.
     mask[:, :, :, prefix:].diagonal(dim1=2, dim2=3).fill_(True)
     return Group(mask, torch.tensor(slots), torch.tensor(members))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Tree:
-    """An example and the answers that hang on it.
+    """An example and the answers that follow it.
 
     Attributes:
         ids: token ids.
-        depths: distance of each token from the example's first.
-        pieces: the piece of each token: 0 the example, then one for each answer that needs tokens in the row.
-        parents: of each piece.
-        targets: (offset of the token before, token id, answer) of each token that is scored.
+        depths: distance of each token from the example's first token.
+        pieces: the piece of each token: 0 for the example, then one number per answer.
+        parents: the parent of each piece.
+        targets: (offset of the preceding token, token id, answer) of each token that is scored.
         answers: number of answers.
     """
 
@@ -216,11 +223,11 @@ class _Tree:
 
 
 def _tree(example: Sequence[int], answers: Sequence[Sequence[int]]) -> _Tree:
-    """Return an example, of at least one token, with its answers."""
+    """Return the tree of an example, which has at least one token, and its answers."""
     tree = _Tree(list(example), list(range(len(example))), [0] * len(example), [_NO_PARENT], [], len(answers))
     for number, answer in enumerate(answers):
         start = len(tree.ids)
-        # The last token of an answer predicts nothing that is scored, so it need not be in the row.
+        # No scored token follows the last token of an answer, so that token is left out of the row.
         tree.ids.extend(answer[:-1])
         tree.depths.extend(range(len(example), len(example) + len(answer) - 1))
         tree.pieces.extend([len(tree.parents)] * (len(answer) - 1))
@@ -231,7 +238,7 @@ def _tree(example: Sequence[int], answers: Sequence[Sequence[int]]) -> _Tree:
 
 
 def _ordinary(pairs: list[tuple[list[int], list[int]]]) -> PackedBatch:
-    """Give each prompt and its answer a row; as in shared rows, an answer's last token is left out."""
+    """Return one row per prompt and answer; as in shared rows, the answer's last token is left out."""
     length = max(len(prompt) + len(answer) - 1 for prompt, answer in pairs)
     input_ids = torch.zeros(len(pairs), length, dtype=torch.long)
     mask = torch.zeros(len(pairs), length, dtype=torch.long)
@@ -247,7 +254,7 @@ def _ordinary(pairs: list[tuple[list[int], list[int]]]) -> PackedBatch:
 
 @functools.lru_cache(maxsize=64)
 def tree_mask(pieces: tuple[int, ...], parents: tuple[int, ...]) -> torch.Tensor:
-    """Return which token sees which: [tokens, tokens], True where the column is in the row's past; not to be changed.
+    """Return the attention mask [tokens, tokens]: True if the row's token attends to the column's. Do not change it.
 
     Args:
         pieces: the piece of each token.
@@ -259,7 +266,7 @@ def tree_mask(pieces: tuple[int, ...], parents: tuple[int, ...]) -> torch.Tensor
             above[piece] = above[parent]
         above[piece, piece] = True
     piece = torch.tensor(pieces)
-    # Compared and not cut by tril, which wakes every thread for each of these small masks.
+    # A comparison instead of tril, because tril wakes every thread for each of these small masks.
     place = torch.arange(len(piece))
     return above[piece][:, piece] & (place[:, None] >= place)
 
