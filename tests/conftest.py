@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dnatune.data.records import instruction_records, read_csv, write_records
-from samples import ROOT, TASK, make_tiny_model
+from dnatune.data.records import read_csv, write_split
+from samples import ROOT, TASK, make_tiny_model, rows_of, split_of
 
 # Processes that tests start find the library where the tests do.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "workflow"), os.environ.get("PYTHONPATH")]))
@@ -26,7 +26,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def gue_rows(shared: Path) -> list[tuple[str, int]]:
     """The test split of prom_core_all."""
-    return read_csv(shared / "GUE/GUE/prom_core_all/test.csv", 2)
+    return rows_of(read_csv(shared / "GUE/GUE/prom_core_all/test.csv", TASK))
 
 
 @pytest.fixture(scope="session")
@@ -48,8 +48,10 @@ def tiny_model(tmp_path_factory, simulated_rows) -> Path:
 def prepared(tmp_path_factory, simulated_rows) -> Path:
     """A folder with train.jsonl (400 records), dev.jsonl (60) and test.jsonl (140)."""
     folder = tmp_path_factory.mktemp("prepared")
-    records = instruction_records(simulated_rows, TASK)
-    write_records(folder / "train.jsonl", records[:400])
-    write_records(folder / "dev.jsonl", records[400:460])
-    write_records(folder / "test.jsonl", records[460:])
+    for name, rows in {
+        "train": simulated_rows[:400],
+        "dev": simulated_rows[400:460],
+        "test": simulated_rows[460:],
+    }.items():
+        write_split(folder / f"{name}.jsonl", split_of(rows), TASK.labels)
     return folder

@@ -6,7 +6,7 @@ import torch
 from torch import distributed
 
 from dnatune.data.prompts import encode_examples
-from dnatune.data.records import read_records
+from dnatune.data.records import read_split
 from dnatune.model import base_models, micro_batch
 from dnatune.model.scoring import label_log_probabilities
 from dnatune.model.shared_prefix import exactness
@@ -28,8 +28,8 @@ def folder(request, tmp_path_factory, simulated_rows):
 
 def encode(folder, prepared):
     tokenizer = base_models.load_tokenizer(folder)
-    records = read_records(prepared / "train.jsonl")
-    return tokenizer, encode_examples(tokenizer, records, TASK.labels, 512, "train.jsonl")
+    train = read_split(prepared / "train.jsonl", TASK.labels)
+    return tokenizer, encode_examples(tokenizer, train, TASK.labels, 512, "train.jsonl")
 
 
 def trainable_model(folder, tokenizer, dtype=torch.float32):

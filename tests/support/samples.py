@@ -1,9 +1,11 @@
 """Constants and a tiny model, for every folder of tests."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from dnatune.data.prompts import render
-from dnatune.data.tasks import GUE
+from dnatune.data.records import Split
+from dnatune.data.tasks import GUE, Task
 
 ROOT = Path(__file__).resolve().parents[2]
 TASK = GUE["prom_core_all"]
@@ -26,12 +28,22 @@ LORA = {
 }
 
 
+def split_of(rows: Sequence[tuple[str, int]], task: Task = TASK) -> Split:
+    """Return (sequence, class index) rows as a split of a task."""
+    return Split(task.instruction, [sequence for sequence, _ in rows], [label for _, label in rows])
+
+
+def rows_of(split: Split) -> list[tuple[str, int]]:
+    """Return a split as (sequence, class index) rows."""
+    return list(zip(split.sequences, split.labels, strict=True))
+
+
 def make_tiny_model(folder: Path, rows: list[tuple[str, int]], **changes) -> Path:
     """Write a tiny model whose tokenizer is made from `rows`."""
     from dnatune.model.sources import make_tiny
 
     folder.mkdir(parents=True)
-    prompt = render({"instruction": TASK.instruction, "input": ""})
+    prompt = render(TASK.instruction, "")
     prompts = [prompt + label for label in TASK.labels]
     make_tiny({**TINY, **changes}, [sequence for sequence, _ in rows], prompts, folder)
     return folder

@@ -21,8 +21,8 @@ def trial(rate, loss=None, mcc=0.0, steps=10, seconds=1.0, optimizer="sgd", stag
     return learning_rates.Trial(record, {} if loss is None else scores)
 
 
-def chosen(*found, metric="dev_loss", answers=("yes", "no") * 200, optimizer="sgd", place=("m", "t")):
-    return learning_rates.choose(found, answers, *place, optimizer, ("no", "yes"), metric)
+def chosen(*found, metric="dev_loss", truth=(1, 0) * 200, optimizer="sgd", place=("m", "t")):
+    return learning_rates.choose(found, truth, *place, optimizer, ("no", "yes"), metric)
 
 
 def searched(optimizer, losses, steps=10, stages=1, model="tiny", task="prom_core_all"):

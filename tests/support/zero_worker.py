@@ -36,13 +36,13 @@ def main() -> None:
     from torch import distributed
 
     from dnatune.data.prompts import encode_examples
-    from dnatune.data.records import read_records
+    from dnatune.data.records import read_split
     from dnatune.model import base_models
 
     torch.set_num_threads(1)
     tokenizer = base_models.load_tokenizer(Path(plan["model"]))
-    records = read_records(Path(plan["records"]))
-    examples = encode_examples(tokenizer, records, plan["labels"], 512, plan["records"])
+    train = read_split(Path(plan["records"]), plan["labels"])
+    examples = encode_examples(tokenizer, train, plan["labels"], 512, plan["records"])
     for case in plan["cases"]:
         began = time.perf_counter()
         folder = Path(case["folder"])

@@ -23,11 +23,11 @@ from typing import Any
 import pytest
 import torch
 
-from dnatune.data.records import instruction_records, write_records
+from dnatune.data.records import write_split
 from dnatune.data.simulation import SimulationSettings, simulate
 from dnatune.files import read_json, read_json_lines, write_json
 from dnatune.settings.experiment import Configuration, Run, resolve
-from samples import LORA, ROOT, TASK, make_tiny_model
+from samples import LORA, ROOT, TASK, make_tiny_model, split_of
 
 GOLDEN = Path(__file__).with_name("golden")
 SCRIPTS = ROOT / "workflow"
@@ -81,7 +81,7 @@ def inputs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("golden")
     splits = simulate(SimulationSettings.from_mapping(SIMULATED))
     for name, rows in splits.items():
-        write_records(folder / f"{name}.jsonl", instruction_records(rows, TASK))
+        write_split(folder / f"{name}.jsonl", split_of(rows), TASK.labels)
     make_tiny_model(folder / "tiny", splits["train"])
     return folder
 

@@ -51,18 +51,19 @@ BAD_SPLITS = {
     "other order": (b"label,sequence\n0,ACGT\n", ["label,sequence", "header", "sequence,label"]),
     "empty file": (b"", ["empty", "at least one row"]),
     "header alone": (b"sequence,label\n", ["no rows", "at least one row"]),
-    "base outside ACGTN": (b"sequence,label\nACGT,0\nACGU,1\n", ["'U'", "row 1", "A, C, G, T and N"]),
-    "empty sequence": (b"sequence,label\n,0\n", ["sequence is empty", "row 0"]),
-    "unknown label": (b"sequence,label\nACGT,0\nACGT,1\nACGT,2\n", ["unknown label '2'", "row 2", "from 0 to 1"]),
-    "label in words": (b"sequence,label\nACGT,yes\n", ["unknown label 'yes'", "row 0", "from 0 to 1"]),
-    "label with a fraction": (b"sequence,label\nACGT,1.0\n", ["unknown label '1.0'", "row 0", "from 0 to 1"]),
-    "field too many": (b"sequence,label\nACGT,0\nACGT,1,1\n", ["3 fields", "row 1", "sequence,label"]),
-    "field too few": (b"sequence,label\nACGT\n", ["1 field", "row 0", "sequence,label"]),
-    "not UTF-8": (b"sequence,label\nACGT,0\nAC\xffGT,1\n", ["not UTF-8", "0xff", "row 1", "save the file as UTF-8"]),
+    "base outside ACGTN": (b"sequence,label\nACGT,0\nACGU,1\n", ["'U'", "line 3", "A, C, G, T and N"]),
+    "empty sequence": (b"sequence,label\n,0\n", ["sequence is empty", "line 2"]),
+    "unknown label": (b"sequence,label\nACGT,0\nACGT,1\nACGT,2\n", ["unknown label '2'", "line 4", "from 0 to 1"]),
+    "label in words": (b"sequence,label\nACGT,yes\n", ["unknown label 'yes'", "line 2", "from 0 to 1"]),
+    "label with a fraction": (b"sequence,label\nACGT,1.0\n", ["unknown label '1.0'", "line 2", "from 0 to 1"]),
+    "field too many": (b"sequence,label\nACGT,0\nACGT,1,1\n", ["3 fields", "line 3", "sequence,label"]),
+    "field too few": (b"sequence,label\nACGT\n", ["1 field", "line 2", "sequence,label"]),
+    "not UTF-8": (b"sequence,label\nACGT,0\nAC\xffGT,1\n", ["not UTF-8", "0xff", "line 3", "save the file as UTF-8"]),
     "UTF-16": (GOOD.decode().encode("utf-16"), ["not UTF-8", "header", "save the file as UTF-8"]),
     "git-lfs pointer": (POINTER, ["git-lfs pointer", "git lfs pull"]),
-    # The quote swallows all that follows, more than Python's csv takes for one field.
-    "quote that never closes": (b'sequence,label\n"ACGT,0\n' + b"ACGT,1\n" * 20_000, ["row 0"]),
+    "quote that never closes": (b'sequence,label\n"ACGT,0\n' + b"ACGT,1\n" * 20_000, ["never closed", "line 2"]),
+    "label with a leading zero": (b"sequence,label\nACGT,01\n", ["unknown label '01'", "line 2", "leading zeros"]),
+    "NUL": (b"sequence,label\nACGT,0\nA\x00C,1\n", ["not UTF-8", "0x00", "line 3", "save the file as UTF-8"]),
     "missing split": (None, ["not found", "train.csv, dev.csv and test.csv"]),
 }
 
@@ -109,8 +110,8 @@ def prepare(source: Path, folder: Path) -> Finished:
 @pytest.mark.parametrize(
     ("spoilt", "phrases"),
     [
-        ({"dev": BAD_SPLITS["missing column"][0]}, ["missing column label", "dev.csv, header"]),
-        ({"train": BAD_SPLITS["base outside ACGTN"][0]}, ["'U'", "train.csv, row 1", "A, C, G, T and N"]),
+        ({"dev": BAD_SPLITS["missing column"][0]}, ["missing column label", "dev.csv, line 1"]),
+        ({"train": BAD_SPLITS["base outside ACGTN"][0]}, ["'U'", "train.csv, line 3", "A, C, G, T and N"]),
         ({"test": POINTER}, ["git-lfs pointer", "test.csv", "git lfs pull"]),
     ],
     ids=["column", "base", "pointer"],
@@ -125,7 +126,9 @@ def test_the_workflow_names_the_log_of_a_bad_split(spoilt, phrases, tmp_path):
     # It would only fail again: no retry is made of what a retry is granted for.
     assert done.output.count("Error in rule prepare") == 1
     assert re.search(r"^ +log: logs/small/prepare/mine\.log\b", done.output, re.MULTILINE)
-    assert_one_message(workplace.log("small/prepare/mine"), "dnatune: DataError", *phrases)
+    # The file is the user's own, not its copy in the results.
+    named = str(source / f"{next(iter(spoilt))}.csv")
+    assert_one_message(workplace.log("small/prepare/mine"), "dnatune: DataError", named, *phrases)
     assert visible(workplace.results / "prepare") == []
 
 
@@ -155,7 +158,7 @@ def test_an_example_that_leaves_no_room_for_its_label(copied_chain):
         copied_chain.log(f"small/{place}"),
         "dnatune: DataError",
         "does not fit into max_seq_length 40",
-        "results/small/prepare/prom_core_all/train.jsonl, record 0",
+        "results/small/prepare/prom_core_all/train.jsonl, line 1",
         "'training.max_seq_length'",
     )
     assert visible(copied_chain.results / place) == []

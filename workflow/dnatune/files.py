@@ -12,6 +12,7 @@ from typing import Any
 
 from dnatune.errors import DataError
 
+_MAKE_FIRST, _MAKE_AGAIN = "run the stage that makes it first", "delete the file; it is made again"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
 
 
@@ -105,9 +106,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise DataError("file not found", where=str(path), fix="run the stage that makes it first") from None
+        raise DataError("file not found", where=str(path), fix=_MAKE_FIRST) from None
     except ValueError as error:
-        raise DataError(f"not valid JSON: {error}", where=str(path), fix="delete the file; it is made again") from None
+        raise DataError(f"not valid JSON: {error}", where=str(path), fix=_MAKE_AGAIN) from None
 
 
 def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -118,16 +119,19 @@ def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """Read a file of one JSON object a line.
+    """Read a file of one JSON object per line.
 
     Raises:
-        DataError: a line is not JSON; the message names it.
+        DataError: the file is missing, or a line is not JSON; the message names it.
     """
     rows = []
-    with path.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
+    try:
+        with path.open(encoding="utf-8") as stream:
+            for line in stream:
                 rows.append(json.loads(line))
-            except ValueError as error:
-                raise DataError(f"not valid JSON: {error}", where=f"{path}, line {number}") from None
+    except FileNotFoundError:
+        raise DataError("file not found", where=str(path), fix=_MAKE_FIRST) from None
+    except ValueError as error:
+        where = f"{path}, line {len(rows) + 1}"
+        raise DataError(f"not valid JSON: {error}", where=where, fix=_MAKE_AGAIN) from None
     return rows

@@ -9,12 +9,11 @@ import torch
 from dnatune import benchmark
 from dnatune.benchmark import recipes
 from dnatune.data.prompts import encode_examples
-from dnatune.data.records import instruction_records
 from dnatune.errors import RunError
 from dnatune.model import base_models, flops
 from dnatune.model.scoring import label_log_probabilities
 from dnatune.model.shared_prefix import packing
-from samples import LORA, TASK
+from samples import LORA, TASK, split_of
 
 COUNT = 36
 
@@ -22,7 +21,7 @@ COUNT = 36
 @pytest.fixture(scope="module")
 def examples(tiny_model, simulated_rows):
     tokenizer = base_models.load_tokenizer(tiny_model)
-    records = instruction_records(simulated_rows[:COUNT], TASK)
+    records = split_of(simulated_rows[:COUNT])
     return encode_examples(tokenizer, records, TASK.labels, 512, "rows")
 
 

@@ -130,19 +130,19 @@ def test_where_all_diverged_the_one_that_lasted_longest_is_taken_and_said():
 
 
 def test_few_dev_items_and_a_class_without_any_are_said():
-    found = chosen(trial(0.1, 0.5), trial(1.0, 0.4), trial(2.0, 0.6), answers=("yes",) * 199)
+    found = chosen(trial(0.1, 0.5), trial(1.0, 0.4), trial(2.0, 0.6), truth=(1,) * 199)
     assert found["warnings"] == ["few_dev_items", "missing_dev_classes"]
     assert found["dev_items"] == 199
 
 
 def test_dev_items_of_one_class_have_no_mcc_and_the_loss_decides(tmp_path):
     found = [trial(0.1, 0.5, None), trial(1.0, 0.4, None), trial(10.0, 0.6, None)]
-    one = chosen(*found, metric="dev_mcc", answers=("yes",) * 400)
+    one = chosen(*found, metric="dev_mcc", truth=(1,) * 400)
     assert (one["metric"], one["learning_rate"], one["score"]) == ("dev_loss", 1.0, 0.4)
     assert one["warnings"] == ["missing_dev_classes", "undefined_metric"]
     assert [entry["dev_mcc"] for entry in one["trials"]] == [None] * 3
     # One whose trials all diverged says the same metric, or the figure of all had none.
-    lost = chosen(trial(0.1), trial(1.0), metric="dev_mcc", answers=("yes",) * 400)
+    lost = chosen(trial(0.1), trial(1.0), metric="dev_mcc", truth=(1,) * 400)
     assert lost["metric"] == "dev_loss"
     assert len(tuning_figures.trials_chart([lost, one], looks_for(["sgd"])).data) == 5
     cells = dict(zip(*(line.split("\t") for line in learning_rates.tuning_text([one]).splitlines()[:2]), strict=True))

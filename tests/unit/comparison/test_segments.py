@@ -10,6 +10,7 @@ from dnatune.comparison import segments
 from dnatune.data.sequences import gc_content
 from dnatune.errors import ConfigurationError
 from dnatune.files import read_json_lines
+from samples import split_of
 from synthetic_results import PROMOTERS, SPLICE, Results
 
 
@@ -22,8 +23,8 @@ def rows_of(results: Results) -> list[dict]:
 def test_items_of_thirds_classes_and_leaks(tmp_path):
     task = Results(tmp_path).tasks["prom_core_all"]
     sequences = ["AAAA", "AAAG", "AAGG", "AGGG", "GGGG", "GGGG"]
-    labels = ["promoter", "Non-promoter"] * 3
-    found = {one.name: one.items.tolist() for one in segments.segments_of(sequences, labels, [4], task)}
+    test = split_of(list(zip(sequences, [1, 0] * 3, strict=True)))
+    found = {one.name: one.items.tolist() for one in segments.segments_of(test, [4], task)}
     thirds = [items for name, items in found.items() if name.startswith("GC")]
     assert sorted(item for items in thirds for item in items) == list(range(6))
     assert [max(items) for items in thirds] == sorted(max(items) for items in thirds)
@@ -34,7 +35,7 @@ def test_items_of_thirds_classes_and_leaks(tmp_path):
 
 def test_without_leaks_there_is_no_such_segment_and_one_gc_content_is_one_segment(tmp_path):
     task = Results(tmp_path).tasks["prom_core_all"]
-    names = [one.name for one in segments.segments_of(["AG"] * 4, ["promoter"] * 4, [], task)]
+    names = [one.name for one in segments.segments_of(split_of([("AG", 1)] * 4), [], task)]
     assert names == ["GC up to 50%", "class promoter"]
 
 

@@ -9,6 +9,7 @@ from dnatune.data import leakage
 from dnatune.data.records import read_csv
 from dnatune.data.tasks import Task
 from dnatune.errors import DataError
+from samples import rows_of, split_of
 
 OTHER = str.maketrans("ACGT", "TGCA")
 MINE = Task("mine", ("no", "yes", "perhaps"), "Is it one?")
@@ -52,13 +53,13 @@ def splits():
     ]
     derived = [rng.choice(kinds)(rng.choice(train)) for _ in range(160)]
     rows = {"train": train, "dev": derived[:80], "test": derived[80:]}
-    return {split: [(sequence, rng.randrange(2)) for sequence in found] for split, found in rows.items()}
+    return {name: split_of([(sequence, rng.randrange(2)) for sequence in found]) for name, found in rows.items()}
 
 
 @pytest.mark.parametrize("similarity", [0.3, 0.5, 0.9, 1.0])
 def test_every_count_is_that_of_a_brute_force(splits, similarity):
     found = leakage.examine(splits, similarity)
-    only = {split: [sequence for sequence, _ in rows] for split, rows in splits.items()}
+    only = {name: split.sequences for name, split in splits.items()}
     for split, other in (("dev", "train"), ("test", "train"), ("test", "dev")):
         kinds = found["shared"][split][other]
         expected = {
@@ -70,8 +71,8 @@ def test_every_count_is_that_of_a_brute_force(splits, similarity):
             assert kinds[kind] == [i for i, one in enumerate(only[split]) if is_one(one, only[other])], (split, kind)
             assert kinds[kind] or similarity == 1
     labels = {}
-    for rows in splits.values():
-        for sequence, label in rows:
+    for split in splits.values():
+        for sequence, label in rows_of(split):
             labels.setdefault(sequence, set()).add(label)
     assert found["contradicting"] == sum(len(one) == 2 for one in labels.values()) > 0
     assert found["repeats"]["train"] == len(only["train"]) - len(set(only["train"])) > 0
@@ -86,10 +87,10 @@ def test_dropping_leaves_no_copy_and_the_test_split(splits):
     assert leakage.leaked(again, "test") == leakage.leaked(again, "dev") == []
     assert report["dropped"] == {split: len(splits[split]) - len(kept[split]) for split in ("train", "dev")}
     # Nothing is dropped without need: each dropped row is alike some row of a later split.
-    later = {"train": splits["dev"] + splits["test"], "dev": splits["test"]}
+    later = {"train": ("dev", "test"), "dev": ("test",)}
     for split, others in later.items():
-        for row in set(splits[split]) - set(kept[split]):
-            same = {sequence for sequence, _ in others}
+        same = {sequence for other in others for sequence in splits[other].sequences}
+        for row in set(rows_of(splits[split])) - set(rows_of(kept[split])):
             strands = {row[0], row[0].translate(OTHER)[::-1]}
             assert strands & same or any(alike(row[0], one, 0.5) for one in same)
 
@@ -98,7 +99,7 @@ def test_dropping_leaves_no_copy_and_the_test_split(splits):
 def test_the_classes_of_each_prepared_split_are_counted(splits, on_leak):
     kept, report = leakage.apply(on_leak, 0.5, splits, MINE)
     for split, counts in report["classes"].items():
-        labels = [label for _, label in kept[split]]
+        labels = kept[split].labels
         assert counts == {"no": labels.count(0), "yes": labels.count(1), "perhaps": 0}
     assert report["classes"].keys() == splits.keys()
 
@@ -110,19 +111,21 @@ def test_reporting_changes_nothing(splits):
     assert report["leaked"]["test"] == leakage.leaked(leakage.examine(splits, 0.5), "test") != []
 
 
-def test_failing_names_task_split_and_first_row(splits):
-    first = leakage.leaked(leakage.examine(splits, 0.5), "test")[0]
-    with pytest.raises(DataError, match=f"of 80 test items, the first in row {first}") as caught:
+def test_failing_names_task_split_and_first_line(splits):
+    # Row 0 stands below the header.
+    first = leakage.leaked(leakage.examine(splits, 0.5), "test")[0] + 2
+    with pytest.raises(DataError, match=f"of 80 test items, the first in line {first} of its file") as caught:
         leakage.apply("fail", 0.5, splits, MINE)
     assert "task mine" in str(caught.value) and "audit.on_leak: drop" in str(caught.value)
-    clean = {"train": [("ACGT" * 10, 0)], "dev": [("AACC" * 10, 0)], "test": [("AATT" * 10, 1)]}
+    rows = {"train": ("ACGT" * 10, 0), "dev": ("AACC" * 10, 0), "test": ("AATT" * 10, 1)}
+    clean = {name: split_of([row]) for name, row in rows.items()}
     assert leakage.apply("fail", 0.5, clean, MINE)[0] == clean
 
 
 def test_a_split_of_which_nothing_would_be_left_is_refused():
-    same = [("ACGTTGCAAT" * 5, 0)]
+    same = split_of([("ACGTTGCAAT" * 5, 0)])
     with pytest.raises(DataError, match="every row of train"):
-        leakage.apply("drop", 0.5, {"train": same, "dev": [("AACC" * 10, 0)], "test": same}, MINE)
+        leakage.apply("drop", 0.5, {"train": same, "dev": split_of([("AACC" * 10, 0)]), "test": same}, MINE)
 
 
 def test_variants_of_one_genome_are_not_compared_and_the_report_says_so(splits, monkeypatch):
@@ -137,7 +140,7 @@ def test_variants_of_one_genome_are_not_compared_and_the_report_says_so(splits, 
 def test_core_promoters_have_the_copies_that_were_counted_by_hand(shared):
     """The counts were found by grouping the rows of the CSV files."""
     splits = {
-        split: read_csv(shared / "GUE/GUE/prom_core_all" / f"{split}.csv", 2) for split in ("train", "dev", "test")
+        split: read_csv(shared / "GUE/GUE/prom_core_all" / f"{split}.csv", MINE) for split in ("train", "dev", "test")
     }
     began = time.process_time()
     found = leakage.examine(splits, 0.5)

@@ -8,6 +8,7 @@ import pytest
 import dnatune.data.positional_twins
 from dnatune.data.positional_twins import twins
 from dnatune.data.records import read_csv
+from samples import TASK, rows_of, split_of
 
 
 def substituted(sequence, rng, keep, size=10):
@@ -22,8 +23,8 @@ def substituted(sequence, rng, keep, size=10):
 def brute_force(splits):
     """Pairs of (test row, training sequence) by the definition, the slow way."""
     found = []
-    for row, (one, _) in enumerate(splits["test"]):
-        for other in dict(splits["train"]):
+    for row, (one, _) in enumerate(rows_of(splits["test"])):
+        for other in splits["train"].sequences:
             if len(one) == len(other) and one != other:
                 shared = sum(
                     one[i : i + 12] == other[i : i + 12] and "N" not in one[i : i + 12] for i in range(len(one) - 11)
@@ -40,32 +41,34 @@ def test_pairs_are_those_of_a_brute_force():
     test = [substituted(rng.choice(train), rng, keep=rng.choice([1, 2, 3, 5])) for _ in range(80)]
     test += [train[0], train[1][:-1], "ACGT", "ACGTACGTACGT"]
     splits = {
-        "train": [(sequence, n % 2) for n, sequence in enumerate(train)],
-        "dev": [],
-        "test": [(sequence, n % 3 % 2) for n, sequence in enumerate(test)],
+        "train": split_of([(sequence, n % 2) for n, sequence in enumerate(train)]),
+        "dev": split_of([]),
+        "test": split_of([(sequence, n % 3 % 2) for n, sequence in enumerate(test)]),
     }
     expected = brute_force(splits)
     found = twins(splits)
     assert found["rows"] == sorted({row for row, _ in expected})
     assert found["pairs"] == len(expected) > 20
-    labels = dict(splits["train"])
-    opposite = [splits["test"][row][1] != labels[other] for row, other in expected]
+    labels = dict(rows_of(splits["train"]))
+    opposite = [splits["test"].labels[row] != labels[other] for row, other in expected]
     assert found["opposite"] == pytest.approx(sum(opposite) / len(opposite))
 
 
 def test_a_piece_that_many_have_at_one_place_is_a_repeat():
     rng = random.Random(5)
     piece = "ACGTTGCATGCCATAGCATT"
-    rows = [(piece + "N" + "".join(rng.choices("ACGT", k=19)), 0) for _ in range(30)]
-    assert twins({"train": rows[:25], "dev": [], "test": rows[25:]}) == {"rows": [], "pairs": 0, "opposite": None}
-    few = twins({"train": rows[:10], "dev": [], "test": rows[25:]})
+    rows = split_of([(piece + "N" + "".join(rng.choices("ACGT", k=19)), 0) for _ in range(30)])
+    test = rows.subset(range(25, 30))
+    many = twins({"train": rows.first(25), "dev": rows.first(0), "test": test})
+    assert many == {"rows": [], "pairs": 0, "opposite": None}
+    few = twins({"train": rows.first(10), "dev": rows.first(0), "test": test})
     assert (few["rows"], few["pairs"], few["opposite"]) == ([0, 1, 2, 3, 4], 50, 0.0)
 
 
 @pytest.mark.parametrize(("task", "rows"), [("prom_core_all", 3615), ("prom_core_tata", 41), ("human_tf_0", 152)])
 def test_real_data_have_as_many_as_another_implementation_finds(task, rows, shared):
     """`positional_twins` of seqleak 0.4.1, over the unique sequences of all splits; those in training are counted."""
-    splits = {split: read_csv(shared / "GUE/GUE" / task / f"{split}.csv", 2) for split in ("train", "dev", "test")}
+    splits = {split: read_csv(shared / "GUE/GUE" / task / f"{split}.csv", TASK) for split in ("train", "dev", "test")}
     found = twins(splits)
     assert len(found["rows"]) == rows
     if task == "prom_core_all":
@@ -75,7 +78,7 @@ def test_real_data_have_as_many_as_another_implementation_finds(task, rows, shar
 
 def test_too_much_to_look_through_is_withheld(monkeypatch):
     monkeypatch.setattr(dnatune.data.positional_twins, "MOST_BASES", 100)
-    rows = [("ACGT" * 10, 0)]
+    rows = split_of([("ACGT" * 10, 0)])
     assert twins({"train": rows, "dev": rows, "test": rows}) == {"rows": None, "pairs": None, "opposite": None}
 
 
@@ -83,5 +86,6 @@ def test_one_length_and_nothing_in_common():
     rng = random.Random(1)
     sequences = ["".join(rng.choices("ACGT", k=70)) for _ in range(40)]
     assert not any(len(set(a) & set(b)) == 0 for a, b in itertools.pairwise(sequences))
-    splits = {"train": [(s, 0) for s in sequences[:20]], "dev": [], "test": [(s, 1) for s in sequences[20:]]}
+    rows = {"train": [(s, 0) for s in sequences[:20]], "dev": [], "test": [(s, 1) for s in sequences[20:]]}
+    splits = {name: split_of(found) for name, found in rows.items()}
     assert twins(splits)["rows"] == []

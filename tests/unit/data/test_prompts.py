@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnatune.data.prompts import common_prefix_length, encode_examples, encode_labels, render
-from dnatune.data.records import instruction_records, read_csv
+from dnatune.data.records import read_csv
 from dnatune.errors import DataError, ModelError
 from dnatune.model import base_models
 from dnatune.model.shared_prefix.packing import pack_scoring, pack_training
-from samples import TASK, make_tiny_model
+from samples import TASK, make_tiny_model, split_of
 
 
 @pytest.fixture(scope="module", params=["tiny", "dnahl-llama"])
@@ -36,16 +36,16 @@ def sequences_of_row(batch):
 
 
 def test_ids_scored_are_ids_trained_on(tokenizer, simulated_rows):
-    records = instruction_records(simulated_rows[:9], TASK)
-    examples = encode_examples(tokenizer, records, TASK.labels, 512, "rows")
+    rows = simulated_rows[:9]
+    examples = encode_examples(tokenizer, split_of(rows), TASK.labels, 512, "rows")
     trained, scored = (pack(examples, range(9), True) for pack in (pack_training, pack_scoring))
-    for number, record in enumerate(records):
+    for number, (sequence, label) in enumerate(rows):
         # The oracle is the tokenizer itself on the whole text's two parts.
-        prompt = tokenizer(render(record)).input_ids
-        answer = [*tokenizer(record["output"], add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+        prompt = tokenizer(render(TASK.instruction, sequence)).input_ids
+        answer = [*tokenizer(TASK.labels[label], add_special_tokens=False).input_ids, tokenizer.eos_token_id]
         assert examples.prompt(number) == prompt
         assert examples.answer(number) == answer
-        for batch, owner in ((trained, number), (scored, number * 2 + TASK.labels.index(record["output"]))):
+        for batch, owner in ((trained, number), (scored, number * 2 + label)):
             places = (batch.owners == owner).nonzero()[:, 0]
             assert batch.targets[places].tolist() == answer
             seen = sequences_of_row(batch)[batch.columns[places[-1]]]
@@ -55,8 +55,8 @@ def test_ids_scored_are_ids_trained_on(tokenizer, simulated_rows):
 
 def test_real_tokenizer_has_the_lengths_measured_elsewhere(shared):
     tokenizer = base_models.load_tokenizer(shared / "tokenizers/dnahl-llama")
-    rows = read_csv(shared / "GUE/GUE/prom_core_all/test.csv", 2)
-    examples = encode_examples(tokenizer, instruction_records(rows, TASK), TASK.labels, 512, "rows")
+    test = read_csv(shared / "GUE/GUE/prom_core_all/test.csv", TASK)
+    examples = encode_examples(tokenizer, test, TASK.labels, 512, "rows")
     assert len(examples.prefix) == 60
     # "\n", "\n", "##", "#", "Response", ":", " " follow the DNA.
     lengths = [len(example) - 7 for example in examples.examples]
@@ -73,18 +73,12 @@ def test_common_prefix_by_brute_force(sequences):
 
 
 def test_label_that_does_not_fit_is_named(tokenizer, simulated_rows):
-    records = instruction_records([("ACG", 0), ("ACGT" * 60, 1)], TASK)
-    fits = len(tokenizer(render(records[0])).input_ids) + 5
+    split = split_of([("ACG", 0), ("ACGT" * 60, 1)])
+    fits = len(tokenizer(render(TASK.instruction, "ACG")).input_ids) + 5
     with pytest.raises(DataError) as caught:
-        encode_examples(tokenizer, records, TASK.labels, fits, "train.jsonl")
-    assert "does not fit" in caught.value.what and "train.jsonl, record 1" in caught.value.where
+        encode_examples(tokenizer, split, TASK.labels, fits, "train.jsonl")
+    assert "does not fit" in caught.value.what and "train.jsonl, line 2" in caught.value.where
     assert "max_seq_length" in caught.value.fix
-
-
-def test_foreign_answer_is_named(tokenizer):
-    record = {"instruction": "i", "input": "ACG", "output": "dnon-promoter"}
-    with pytest.raises(DataError, match="no label of the task"):
-        encode_examples(tokenizer, [record], TASK.labels, 512, "train.jsonl")
 
 
 def test_labels_of_equal_tokens_are_refused(tokenizer):

@@ -14,12 +14,12 @@ from sklearn import metrics as reference
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dnatune.data.prompts import render
-from dnatune.data.records import instruction_records, write_records
+from dnatune.data.records import write_split
 from dnatune.data.simulation import SimulationSettings, simulate
 from dnatune.errors import DataError
 from dnatune.evaluation import contamination
 from dnatune.evaluation.contamination import Answers
-from samples import TASK, make_tiny_model
+from samples import TASK, make_tiny_model, rows_of, split_of
 
 MOST_EPOCHS = 40
 
@@ -31,7 +31,7 @@ def splits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("splits")
     rows = simulate(settings)
     for split, found in rows.items():
-        write_records(folder / f"{split}.jsonl", instruction_records(found, TASK))
+        write_split(folder / f"{split}.jsonl", split_of(found), TASK.labels)
     return folder, rows
 
 
@@ -47,8 +47,11 @@ def contaminated(splits, clean, tmp_path_factory):
     tokenizer, model = AutoTokenizer.from_pretrained(clean), AutoModelForCausalLM.from_pretrained(clean)
     torch.manual_seed(0)
     texts = [
-        (tokenizer(render(record)).input_ids, tokenizer(record["output"], add_special_tokens=False).input_ids)
-        for record in instruction_records(splits[1]["test"], TASK)
+        (
+            tokenizer(render(TASK.instruction, sequence)).input_ids,
+            tokenizer(TASK.labels[label], add_special_tokens=False).input_ids,
+        )
+        for sequence, label in splits[1]["test"]
     ]
     rows = [(prompt + answer + [tokenizer.eos_token_id], len(prompt)) for prompt, answer in texts]
     width = max(len(ids) for ids, _ in rows)
@@ -252,22 +255,18 @@ def test_a_sign_needs_size_and_certainty(changes, signs):
     assert contamination.contamination_signs({**BASE, **changes}) == signs
 
 
-def records(rows):
-    return instruction_records(rows, TASK)
-
-
 @pytest.mark.parametrize("where", ["train", "dev", "test"])
 def test_a_split_of_one_class_is_examined_like_any_other(where):
     generator = np.random.default_rng(0)
 
     def split(name):
         sequences = ("".join(generator.choice(list("ACGT"), 30)) for _ in range(40))
-        return records([(sequence, 0 if name == where else n % 2) for n, sequence in enumerate(sequences)])
+        return split_of([(sequence, 0 if name == where else n % 2) for n, sequence in enumerate(sequences)])
 
     def score(found):
         return generator.normal(size=(len(found), 2))
 
-    found = contamination.examine(split("train"), split("dev"), split("test"), TASK.labels, 30, score)
+    found = contamination.examine(split("train"), split("dev"), split("test"), 2, 30, score)
     assert (found["items"], found["dev_items"]) == (30, 30)
     undefined = [key for key, value in found.items() if value is None]
     assert undefined == (["mcc", "control_mcc", "permuted_words_mcc"] if where == "test" else [])
@@ -277,20 +276,21 @@ def test_a_split_of_one_class_is_examined_like_any_other(where):
 
 def test_a_base_that_names_each_class_by_the_other_s_word_is_flagged():
     generator = np.random.default_rng(0)
-    rows = records([("".join(generator.choice(list("ACGT"), 30)), n % 2) for n in range(120)])
+    rows = split_of([("".join(generator.choice(list("ACGT"), 30)), n % 2) for n in range(120)])
     other = np.eye(2)[[1, 0]]
-    known = {record["input"]: other[TASK.labels.index(record["output"])] for record in rows[80:]}
+    train, dev, test = (rows.subset(range(start, start + 40)) for start in (0, 40, 80))
+    known = {sequence: other[label] for sequence, label in rows_of(test)}
 
     def score(found):
-        return np.array([known.get(record["input"], np.zeros(2)) for record in found])
+        return np.array([known.get(sequence, np.zeros(2)) for sequence in found.sequences])
 
-    found = contamination.examine(rows[:40], rows[40:80], rows[80:], TASK.labels, 100, score)
+    found = contamination.examine(train, dev, test, 2, 100, score)
     assert (found["mcc"], found["permuted_words_mcc"]) == (-1.0, 1.0)
     assert contamination.contamination_signs({**found, "in_manifest": []}) == ["as_good_in_another_order"]
 
 
 def test_answers_that_do_not_depend_on_the_sequence_are_no_sign():
-    rows = records([("ACGTACGTAC", 0), ("TTGACCATGG", 1)] * 30)
-    found = contamination.examine(rows, rows, rows, TASK.labels, 100, lambda part: np.zeros((len(part), 2)))
+    rows = split_of([("ACGTACGTAC", 0), ("TTGACCATGG", 1)] * 30)
+    found = contamination.examine(rows, rows, rows, 2, 100, lambda part: np.zeros((len(part), 2)))
     assert (found["mcc"], found["mcc_p"]) == (0.0, 1.0)
     assert contamination.contamination_signs({**found, "in_manifest": []}) == []

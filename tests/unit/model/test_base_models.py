@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from dnatune.data.prompts import encode_examples
-from dnatune.data.records import instruction_records
 from dnatune.errors import ModelError
 from dnatune.model import base_models, scoring, sources
-from samples import LORA, TASK, make_tiny_model
+from samples import LORA, TASK, make_tiny_model, split_of
 
 ITEMS = 100
 
@@ -43,7 +42,7 @@ def merged(request, tmp_path_factory, simulated_rows):
 
 
 def scores(model, tokenizer, rows):
-    examples = encode_examples(tokenizer, instruction_records(rows, TASK), TASK.labels, 512, "rows")
+    examples = encode_examples(tokenizer, split_of(rows), TASK.labels, 512, "rows")
     likelihood = base_models.LabelLikelihood(model.eval())
     return scoring.label_log_probabilities(likelihood, examples, range(len(rows)), 25, 5, "cpu")
 

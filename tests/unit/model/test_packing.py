@@ -10,14 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnatune.data.prompts import EncodedExamples, encode_examples
-from dnatune.data.records import instruction_records
 from dnatune.launch.process_group import Rank
 from dnatune.model import base_models, flops
 from dnatune.model.scoring import label_log_probabilities
 from dnatune.model.shared_prefix import attention
 from dnatune.model.shared_prefix.packing import Rows, chunks, pack_scoring, pack_training, side_by_side, tree_mask
 from dnatune.training.loop import Trainer
-from samples import LORA, TASK, make_tiny_model
+from samples import LORA, TASK, make_tiny_model, split_of
 
 COUNT = 24
 
@@ -35,7 +34,7 @@ def ordinary_log_probabilities(model, prompts, answers) -> list[float]:
 
 def encode(folder, rows):
     tokenizer = base_models.load_tokenizer(folder)
-    return tokenizer, encode_examples(tokenizer, instruction_records(rows, TASK), TASK.labels, 512, "rows")
+    return tokenizer, encode_examples(tokenizer, split_of(rows), TASK.labels, 512, "rows")
 
 
 def trainable_model(folder):

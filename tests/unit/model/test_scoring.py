@@ -6,17 +6,16 @@ import torch
 from torch import nn
 
 from dnatune.data.prompts import encode_examples
-from dnatune.data.records import instruction_records
 from dnatune.errors import RunError
 from dnatune.model import base_models, scoring
-from samples import TASK
+from samples import TASK, split_of
 
 
 def test_batched_decoding_equals_decoding_one_by_one(tiny_model, simulated_rows):
     tokenizer = base_models.load_tokenizer(tiny_model)
     model = base_models.load_model(tiny_model, tokenizer, torch.float32).eval()
     rows = [(sequence[: 20 + 7 * (i % 5)], label) for i, (sequence, label) in enumerate(simulated_rows[:12])]
-    examples = encode_examples(tokenizer, instruction_records(rows, TASK), TASK.labels, 512, "rows")
+    examples = encode_examples(tokenizer, split_of(rows), TASK.labels, 512, "rows")
     together = scoring.generate_texts(model, tokenizer, examples, 12, 6)
     for index, text in enumerate(together):
         ids = torch.tensor([examples.prompt(index)])
@@ -58,7 +57,7 @@ def scored(tiny_model, simulated_rows):
     """A function that scores 20 examples in batches of 12, with memory for a given number."""
     tokenizer = base_models.load_tokenizer(tiny_model)
     model = base_models.load_model(tiny_model, tokenizer, torch.float32).eval()
-    examples = encode_examples(tokenizer, instruction_records(simulated_rows[:20], TASK), TASK.labels, 512, "rows")
+    examples = encode_examples(tokenizer, split_of(simulated_rows[:20]), TASK.labels, 512, "rows")
 
     def score(limit, **options):
         likelihood, told = Limited(model, limit), []
@@ -91,7 +90,7 @@ def test_a_batch_that_other_ranks_take_part_in_is_not_halved(scored):
 def test_decoding_halves_its_batch_too(tiny_model, simulated_rows, monkeypatch):
     tokenizer = base_models.load_tokenizer(tiny_model)
     model = base_models.load_model(tiny_model, tokenizer, torch.float32).eval()
-    examples = encode_examples(tokenizer, instruction_records(simulated_rows[:9], TASK), TASK.labels, 512, "rows")
+    examples = encode_examples(tokenizer, split_of(simulated_rows[:9]), TASK.labels, 512, "rows")
     whole, told = scoring.generate_texts(model, tokenizer, examples, 9, 4), []
     generate = model.generate
 

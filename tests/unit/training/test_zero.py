@@ -27,12 +27,12 @@ from torch import Tensor
 import float64_reference
 from dnatune import optimizers
 from dnatune.data.prompts import EncodedExamples, encode_examples
-from dnatune.data.records import instruction_records, write_records
+from dnatune.data.records import write_split
 from dnatune.errors import ConfigurationError
 from dnatune.model import base_models
 from dnatune.training import plan as schedules
 from dnatune.training.engine import check_pair
-from samples import LORA, ROOT, TASK
+from samples import LORA, ROOT, TASK, split_of
 
 SEED = 3
 #: 20 steps of 13 are two and a half epochs of these; the last batch of an epoch has 9.
@@ -246,8 +246,8 @@ def ground(tmp_path_factory, tiny_model, simulated_rows) -> Ground:
                 weight *= 10
             initial[name] = weight.bfloat16().float()
     save_file(initial, folder / "initial.safetensors")
-    records = instruction_records(simulated_rows[:EXAMPLES], TASK)
-    write_records(folder / "train.jsonl", records)
+    records = split_of(simulated_rows[:EXAMPLES])
+    write_split(folder / "train.jsonl", records, TASK.labels)
     examples = encode_examples(tokenizer, records, TASK.labels, 512, "train.jsonl")
     model = float64_reference.load(folder / "model", LORA, initial)
     return Ground(folder, initial, examples, model)

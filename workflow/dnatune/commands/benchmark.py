@@ -39,14 +39,14 @@ def main() -> None:
     from dnatune import benchmark
     from dnatune.benchmark import tables
     from dnatune.data.prompts import encode_examples
-    from dnatune.data.records import read_records
+    from dnatune.data.records import read_split
     from dnatune.model import base_models
     from dnatune.provenance import software
 
     own, task, length = settings["benchmark"], settings["task"], settings["training"]["max_seq_length"]
-    tokenizer = base_models.load_tokenizer(options.tokenizer)
+    labels, tokenizer = task["labels"], base_models.load_tokenizer(options.tokenizer)
     train, test = (
-        encode_examples(tokenizer, read_records(path)[:count], task["labels"], length, str(path))
+        encode_examples(tokenizer, read_split(path, labels).first(count), labels, length, str(path))
         for path, count in ((options.train, own["examples"]), (options.test, own["scoring_examples"]))
     )
     bench = benchmark.Bench(settings, rank, tokenizer, train, test)

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from dnatune.comparison import learning_rates
-from dnatune.data.records import read_records
+from dnatune.data.records import read_split
 from dnatune.errors import ConfigurationError
 from dnatune.files import write_json
 from dnatune.settings import read_settings
@@ -37,5 +37,5 @@ def main() -> None:
         )
     settings = read_settings(options.settings)
     trials = [learning_rates.read_trial(*place) for place in zip(options.records, options.logs, strict=True)]
-    scored = read_records(options.dev)[: settings.pop("dev_examples")]
-    write_json(options.choice, learning_rates.choose(trials, [record["output"] for record in scored], **settings))
+    scored = read_split(options.dev, settings["labels"]).first(settings.pop("dev_examples"))
+    write_json(options.choice, learning_rates.choose(trials, scored.labels, **settings))

@@ -61,7 +61,7 @@ def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     import numpy as np
 
     from dnatune.data.prompts import encode_examples
-    from dnatune.data.records import read_records
+    from dnatune.data.records import read_split
     from dnatune.evaluation import metrics
     from dnatune.evaluation.predictions import write_answers, write_predictions
     from dnatune.launch import process_group
@@ -70,9 +70,10 @@ def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     from dnatune.training import engine
 
     rank = process_group.join_scorers()
-    records, labels = read_records(options.test), settings["labels"]
+    labels = settings["labels"]
+    test = read_split(options.test, labels)
     tokenizer = base_models.load_tokenizer(options.model)
-    examples = encode_examples(tokenizer, records, labels, settings["max_seq_length"], str(options.test))
+    examples = encode_examples(tokenizer, test, labels, settings["max_seq_length"], str(options.test))
     dtype = engine.dtype_of(engine.resolve_precision("auto", rank.device))
     model = base_models.load_model(options.model, tokenizer, dtype).to(rank.device).eval()
     own = process_group.own_indices(len(examples), settings["batch_size"], rank)

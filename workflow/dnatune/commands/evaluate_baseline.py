@@ -27,23 +27,20 @@ def main() -> None:
     options = parser.parse_args()
     settings = read_settings(options.settings)
 
-    from dnatune.data.records import read_records
+    from dnatune.data.records import read_split
     from dnatune.evaluation import baselines, metrics
     from dnatune.evaluation.predictions import write_predictions
 
     labels = settings["labels"]
-    index_of = {label: index for index, label in enumerate(labels)}
-    train, test = read_records(options.train), read_records(options.test)
-    truth = [index_of[record["output"]] for record in test]
+    train, test = (read_split(path, labels) for path in (options.train, options.test))
     started = time.perf_counter()
     scores = baselines.log_probabilities(
         settings["baseline"],
-        [record["input"] for record in train],
-        [index_of[record["output"]] for record in train],
-        [record["input"] for record in test],
+        train,
+        test.sequences,
         len(labels),
         settings.get("simulated"),
     )
     seconds = time.perf_counter() - started
-    write_predictions(options.predictions, truth, scores, len(labels))
-    write_json(options.metrics, {**metrics.from_log_probabilities(truth, scores), "seconds": seconds})
+    write_predictions(options.predictions, test.labels, scores, len(labels))
+    write_json(options.metrics, {**metrics.from_log_probabilities(test.labels, scores), "seconds": seconds})

@@ -52,7 +52,7 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
 
     from dnatune import optimizers
     from dnatune.data.prompts import encode_examples
-    from dnatune.data.records import read_records
+    from dnatune.data.records import read_split
     from dnatune.launch.process_group import all_ranks_agree, devices, first_says, report_interruption
     from dnatune.model import base_models, flops, micro_batch
     from dnatune.model.shared_prefix import exactness
@@ -85,9 +85,10 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
 
     tokenizer = base_models.load_tokenizer(options.model)
     length = training["max_seq_length"]
-    train = encode_examples(tokenizer, read_records(options.train), task["labels"], length, str(options.train))
-    dev_records = read_records(options.dev)[: training["dev_examples"]]
-    dev = encode_examples(tokenizer, dev_records, task["labels"], length, str(options.dev)) if dev_records else None
+    labels = task["labels"]
+    train = encode_examples(tokenizer, read_split(options.train, labels), labels, length, str(options.train))
+    dev_split = read_split(options.dev, labels).first(training["dev_examples"])
+    dev = encode_examples(tokenizer, dev_split, labels, length, str(options.dev)) if len(dev_split) else None
 
     plan = schedules.plan(settings["budget"], len(train), training["global_batch_size"], stages)
     rates = schedules.learning_rates(

@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 
 from dnatune.data import leakage
-from dnatune.data.records import instruction_records, read_csv, write_records
+from dnatune.data.records import read_csv, write_split
 from dnatune.data.tasks import SPLITS, Task
 from dnatune.files import write_json
 from dnatune.settings import read_settings
@@ -26,9 +26,9 @@ def main() -> None:
     options = parser.parse_args()
     settings = read_settings(options.settings)
     task = Task(settings["name"], tuple(settings["labels"]), settings["instruction"])
-    splits = {split: read_csv(options.source / f"{split}.csv", len(task.labels)) for split in SPLITS}
+    splits = {split: read_csv(options.source / f"{split}.csv", task) for split in SPLITS}
     rules = read_settings(options.audit)
-    splits, report = leakage.apply(rules["on_leak"], rules["similarity"], splits, task)
+    kept, report = leakage.apply(rules["on_leak"], rules["similarity"], splits, task)
     write_json(options.folder / "audit.json", report)
-    for split, rows in splits.items():
-        write_records(options.folder / f"{split}.jsonl", instruction_records(rows, task))
+    for name, split in kept.items():
+        write_split(options.folder / f"{name}.jsonl", split, task.labels)

@@ -6,12 +6,17 @@ By hand:  python -m dnatune probe --settings '{"model": "m", "task": "mine", "la
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dnatune.files import write_json
 from dnatune.settings import read_settings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dnatune.data.records import Split
 
 
 def main() -> None:
@@ -32,14 +37,15 @@ def main() -> None:
 
 def probe(options: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
     """Return contamination.json."""
-    from dnatune.data.records import read_records
+    from dnatune.data.records import read_split
     from dnatune.evaluation import contamination
 
     manifest = contamination.read_manifest(options.manifest) if options.manifest else None
-    train, dev, test = (read_records(path) for path in (options.train, options.dev, options.test))
+    labels = settings["labels"]
+    train, dev, test = (read_split(path, labels) for path in (options.train, options.dev, options.test))
     score = base_scorer(options.model, settings)
-    found = contamination.examine(train, dev, test, settings["labels"], settings["items"], score)
-    listed = [] if manifest is None else contamination.in_manifest([record["input"] for record in test], manifest)
+    found = contamination.examine(train, dev, test, len(labels), settings["items"], score)
+    listed = [] if manifest is None else contamination.in_manifest(test.sequences, manifest)
     found |= {
         "model": settings["model"],
         "task": settings["task"],
@@ -50,8 +56,8 @@ def probe(options: argparse.Namespace, settings: dict[str, Any]) -> dict[str, An
     return {key: found[key] for key in contamination.KEYS}
 
 
-def base_scorer(folder: Path, settings: dict[str, Any]) -> Callable[[Sequence[dict[str, str]]], Any]:
-    """Return a function that gives records the log-probability of each label [records, labels]."""
+def base_scorer(folder: Path, settings: dict[str, Any]) -> Callable[["Split"], "np.ndarray"]:
+    """Return a function that gives the examples of a split the log-probability of each label [examples, labels]."""
     from dnatune.data.prompts import encode_examples
     from dnatune.launch.process_group import sees_gpu
     from dnatune.model import base_models, scoring
@@ -63,8 +69,8 @@ def base_scorer(folder: Path, settings: dict[str, Any]) -> Callable[[Sequence[di
     dtype = engine.dtype_of(engine.resolve_precision("auto", device))
     model = base_models.load_model(folder, tokenizer, dtype).to(device).eval()
 
-    def score(records: Sequence[dict[str, str]]) -> Any:
-        examples = encode_examples(tokenizer, records, settings["labels"], settings["max_seq_length"], "a probe")
+    def score(split: "Split") -> "np.ndarray":
+        examples = encode_examples(tokenizer, split, settings["labels"], settings["max_seq_length"], "a probe")
         with scoring.progress(len(examples)) as bar:
             return scoring.label_log_probabilities(
                 base_models.LabelLikelihood(model),

@@ -83,7 +83,7 @@ def read_trial(record: Path, log: Path) -> Trial:
 
 
 def choose(
-    trials: Sequence[Trial], answers: Sequence[str], model: str, task: str, optimizer: str, labels: Sequence[str],
+    trials: Sequence[Trial], truth: Sequence[int], model: str, task: str, optimizer: str, labels: Sequence[str],
     metric: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Return choice.json: the trials and the rate with the best score.
@@ -94,7 +94,7 @@ def choose(
 
     Args:
         trials: one a learning rate.
-        answers: label words of the dev items that were scored.
+        truth: class indices of the dev items that were scored.
         model, task, optimizer: whose rate it is.
         labels: the task's label words.
         metric: `dev_loss`, or a metric of which more is better.
@@ -111,7 +111,7 @@ def choose(
                 fix="name the trials of one optimizer",
             )
     # Of the items, so that all optimizers of a task are chosen by the same, whatever became of their trials.
-    undefined = metric == "dev_mcc" and len(set(answers)) == 1
+    undefined = metric == "dev_mcc" and len(set(truth)) == 1
     metric = "dev_loss" if undefined else metric
     completed = [trial for trial in trials if not trial.diverged]
     if completed:
@@ -129,9 +129,9 @@ def choose(
         "metric": metric,
         "learning_rate": best.rate,
         "score": best.scores.get(metric),
-        "dev_items": len(answers),
+        "dev_items": len(truth),
         "warnings": [
-            *_warnings(trials, best, answers, labels, metric),
+            *_warnings(trials, best, truth, labels, metric),
             *(["undefined_metric"] if undefined else []),
         ],
         "trials": [_entry(trial, trial is best) for trial in sorted(trials, key=lambda trial: trial.rate)],
@@ -144,7 +144,7 @@ def merit(score: float, metric: str) -> float:
 
 
 def _warnings(
-    trials: Sequence[Trial], best: Trial, answers: Sequence[str], labels: Sequence[str], metric: str
+    trials: Sequence[Trial], best: Trial, truth: Sequence[int], labels: Sequence[str], metric: str
 ) -> list[str]:
     rates = [trial.rate for trial in trials]
     scores = [trial.scores[metric] for trial in trials if not trial.diverged]
@@ -154,8 +154,8 @@ def _warnings(
         "highest_rate": bool(scores) and best.rate == max(rates),
         "some_diverged": 0 < len(scores) < len(trials),
         "tied": scores.count(best.scores.get(metric)) > 1,
-        "few_dev_items": len(answers) < FEWEST_DEV_ITEMS,
-        "missing_dev_classes": len(set(answers)) < len(labels),
+        "few_dev_items": len(truth) < FEWEST_DEV_ITEMS,
+        "missing_dev_classes": len(set(truth)) < len(labels),
     }
     return [word for word, raised in checks.items() if raised]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from dnatune.comparison.results import FinishedRun, Group
 from dnatune.comparison.summary import table_text
-from dnatune.data.records import read_records
+from dnatune.data.records import Split, read_split
 from dnatune.data.sequences import gc_content
 from dnatune.data.tasks import Task
 from dnatune.errors import ConfigurationError
@@ -32,25 +32,24 @@ class Segment:
     items: np.ndarray
 
 
-def segments_of(sequences: Sequence[str], labels: Sequence[str], leaked: Sequence[int], task: Task) -> list[Segment]:
+def segments_of(test: Split, leaked: Sequence[int], task: Task) -> list[Segment]:
     """Return the segments of a test split that have items: thirds by GC content, classes, leaked and not.
 
     Sequences of the same GC content stand in the same third, so that the thirds need not be of one size.
 
     Args:
-        sequences: of the test items, in upper case, by id.
-        labels: words of their true classes.
+        test: the test split; an item's id is its place there.
         leaked: ids of which an earlier split has a copy or near-copy.
         task: for its labels.
     """
-    share = np.array([gc_content(sequence) for sequence in sequences])
+    share = np.array([gc_content(sequence) for sequence in test.sequences])
     lower, upper = np.quantile(share, [1 / 3, 2 / 3]) if len(share) else (0.0, 0.0)
-    known, truth = np.isin(np.arange(len(sequences)), leaked), np.array(labels)
+    known, truth = np.isin(np.arange(len(test)), leaked), np.array(test.labels)
     found = {
         f"GC up to {lower:.0%}": share <= lower,
         f"GC {lower:.0%} to {upper:.0%}": (share > lower) & (share <= upper),
         f"GC above {upper:.0%}": share > upper,
-        **{f"class {label}": truth == label for label in task.labels},
+        **{f"class {label}": truth == index for index, label in enumerate(task.labels)},
         **({"in an earlier split": known, "in no earlier split": ~known} if known.any() else {}),
     }
     return [Segment(name, np.flatnonzero(chosen)) for name, chosen in found.items() if chosen.any()]
@@ -78,9 +77,7 @@ def read_segments(
         )
     found = {}
     for path, task in zip(paths, tasks.values(), strict=True):
-        records = read_records(path)
-        sequences, labels = ([record[key] for record in records] for key in ("input", "output"))
-        found[task.name] = segments_of(sequences, labels, audits[task.name]["leaked"]["test"], task)
+        found[task.name] = segments_of(read_split(path, task.labels), audits[task.name]["leaked"]["test"], task)
     return found
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from dnatune.data.positional_twins import twins
+from dnatune.data.records import FIRST_LINE, Split
 from dnatune.data.sequences import reverse_complement, word_sets
 from dnatune.data.tasks import Task
 from dnatune.errors import DataError
@@ -24,22 +25,20 @@ MOST_PAIRS = 2e10
 EARLIER = {"dev": ("train",), "test": ("train", "dev")}
 _CHUNK = 512
 
-Rows = Sequence[tuple[str, int]]
 
-
-def examine(splits: Mapping[str, Rows], similarity: float) -> dict[str, Any]:
+def examine(splits: Mapping[str, Split], similarity: float) -> dict[str, Any]:
     """Return what audit.json says of the splits as they came (docs/contracts.md).
 
     Args:
-        splits: rows of (sequence in upper case, class index) by split: train, dev and test.
+        splits: train, dev and test by name.
         similarity: a sequence is a near-copy of another where their sets of 12-base words, either strand's, have at
             least this Jaccard index. One base changed in the middle of 70 leaves 0.66; half of such a sequence, 0.3.
     """
-    sequences = {split: [sequence for sequence, _ in rows] for split, rows in splits.items()}
+    sequences = {name: split.sequences for name, split in splits.items()}
     sets = {split: set(found) for split, found in sequences.items()}
     labels = defaultdict(set)
-    for rows in splits.values():
-        for sequence, label in rows:
+    for split in splits.values():
+        for sequence, label in zip(split.sequences, split.labels, strict=True):
             labels[sequence].add(label)
     words = {split: _words(found) for split, found in sequences.items()}
     near, reason = {}, None
@@ -58,7 +57,7 @@ def examine(splits: Mapping[str, Rows], similarity: float) -> dict[str, Any]:
             reason = reason or why
             copies[split][other]["near_copies"] = None if near[split, other] is None else near[split, other].tolist()
     return {
-        "rows": {split: len(rows) for split, rows in splits.items()},
+        "rows": {name: len(split) for name, split in splits.items()},
         "repeats": {split: len(found) - len(sets[split]) for split, found in sequences.items()},
         "contradicting": sum(len(found) > 1 for found in labels.values()),
         "shared": copies,
@@ -69,15 +68,15 @@ def examine(splits: Mapping[str, Rows], similarity: float) -> dict[str, Any]:
 
 
 def apply(
-    on_leak: str, similarity: float, splits: Mapping[str, Rows], task: Task
-) -> tuple[Mapping[str, Rows], dict[str, Any]]:
+    on_leak: str, similarity: float, splits: Mapping[str, Split], task: Task
+) -> tuple[Mapping[str, Split], dict[str, Any]]:
     """Return the splits to prepare, and audit.json.
 
     Args:
         on_leak: `report` changes nothing; `drop` takes train and dev rows out of which a later split has a copy or
             near-copy; `fail` stops there.
         similarity: as `examine` takes it.
-        splits: rows by split.
+        splits: train, dev and test by name.
         task: for its labels, and the message.
 
     Raises:
@@ -99,12 +98,12 @@ def apply(
                     fix="use another split, or only report: audit.on_leak: report",
                 )
         left = {split: [] for split in EARLIER}
-    classes = {split: _class_counts(rows, task.labels) for split, rows in kept.items()}
+    classes = {name: _class_counts(split, task.labels) for name, split in kept.items()}
     return kept, {**report, "on_leak": on_leak, "dropped": dropped, "leaked": left, "classes": classes}
 
 
-def _class_counts(rows: Rows, labels: Sequence[str]) -> dict[str, int]:
-    counts = np.bincount([label for _, label in rows], minlength=len(labels))
+def _class_counts(split: Split, labels: Sequence[str]) -> dict[str, int]:
+    counts = np.bincount(split.labels, minlength=len(labels))
     return dict(zip(labels, counts.tolist(), strict=True))
 
 
@@ -120,13 +119,13 @@ def _refuse_copies(report: Mapping[str, Any], task: str) -> None:
     """Stop where a dev or test item is, or is nearly, in an earlier split.
 
     Raises:
-        DataError: how many, with the first rows.
+        DataError: how many, with the first lines.
     """
     found = {split: leaked(report, split) for split in EARLIER}
     if not any(found.values()):
         return
     said = "; ".join(
-        f"{len(rows)} of {report['rows'][split]} {split} items, the first in row {rows[0]}"
+        f"{len(rows)} of {report['rows'][split]} {split} items, the first in line {rows[0] + FIRST_LINE} of its file"
         for split, rows in found.items()
         if rows
     )
@@ -137,7 +136,7 @@ def _refuse_copies(report: Mapping[str, Any], task: str) -> None:
     )
 
 
-def without_copies(splits: Mapping[str, Rows], similarity: float) -> dict[str, list[tuple[str, int]]]:
+def without_copies(splits: Mapping[str, Split], similarity: float) -> dict[str, Split]:
     """Return the splits without those train and dev rows of which a later split has a copy or near-copy.
 
     The test split stays as it is, so that scores stay comparable.
@@ -145,15 +144,16 @@ def without_copies(splits: Mapping[str, Rows], similarity: float) -> dict[str, l
     Args:
         splits, similarity: as `examine` takes them.
     """
-    kept = {split: list(rows) for split, rows in splits.items()}
+    kept = dict(splits)
     for split in EARLIER:
-        later = [sequence for sequence, _ in splits[split]]
+        later = splits[split].sequences
         for other in EARLIER[split]:
             same = {sequence for one in later for sequence in (one, reverse_complement(one))}
-            rows = kept[other]
-            alike = _near_copies(_words([one for one, _ in rows]), _words(later), similarity)[0]
+            earlier = kept[other]
+            alike = _near_copies(_words(earlier.sequences), _words(later), similarity)[0]
             out = set() if alike is None else set(alike.tolist())
-            kept[other] = [row for number, row in enumerate(rows) if number not in out and row[0] not in same]
+            out.update(_ids(sequence in same for sequence in earlier.sequences))
+            kept[other] = earlier.subset([row for row in range(len(earlier)) if row not in out])
     return kept
 
 

@@ -4,12 +4,13 @@ Negatives of promoter sets are made so (Oubounyt et al. 2019, DeePromoter, Front
 Such a twin says of a test item, once it has been seen with its label, which label to expect: mostly the other one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+from dnatune.data.records import Split
 from dnatune.data.sequences import base_codes, word_numbers
 
 #: Length of the words, and how many of them at the same places make two sequences candidates.
@@ -22,30 +23,28 @@ MOST_SHARING = 20
 MOST_BASES = 3e7
 _CHUNK = 512
 
-Rows = Sequence[tuple[str, int]]
 
-
-def twins(splits: Mapping[str, Rows]) -> dict[str, Any]:
+def twins(splits: Mapping[str, Split]) -> dict[str, Any]:
     """Return which test rows have a twin in the training split.
 
     Twins are different sequences of one length that share at least three words of 12 bases at the same places, and at
     least 40 % of their bases: the definition of `positional_twins` in seqleak 0.4.1 (doi 10.5281/zenodo.23605245).
 
     Args:
-        splits: rows of (sequence, class index) by split.
+        splits: train, dev and test by name.
 
     Returns:
         `rows`: test rows with a twin, None where there are too many bases to look; `pairs`: pairs of a test row and a
         training sequence; `opposite`: share of those pairs of which the labels differ, None without pairs. A sequence
         that training has with several labels counts with the first.
     """
-    if sum(len(sequence) for rows in splits.values() for sequence, _ in rows) > MOST_BASES:
+    if sum(len(sequence) for split in splits.values() for sequence in split.sequences) > MOST_BASES:
         return {"rows": None, "pairs": None, "opposite": None}
     labels: dict[str, int] = {}
-    for sequence, label in splits["train"]:
+    for sequence, label in zip(splits["train"].sequences, splits["train"].labels, strict=True):
         labels.setdefault(sequence, label)
-    test = splits["test"]
-    everything = sorted({sequence for rows in splits.values() for sequence, _ in rows})
+    test = list(zip(splits["test"].sequences, splits["test"].labels, strict=True))
+    everything = sorted({sequence for split in splits.values() for sequence in split.sequences})
     rows: list[int] = []
     pairs = opposite = 0
     for length in sorted({len(sequence) for sequence, _ in test}):

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dnatune.data.records import Split
 from dnatune.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -52,9 +53,9 @@ class EncodedExamples:
         return self.labels[self.answers[index]]
 
 
-def render(record: dict[str, str]) -> str:
-    """Return the prompt text of an instruction record."""
-    return TEMPLATE.format(instruction=record["instruction"], input=record["input"])
+def render(instruction: str, sequence: str) -> str:
+    """Return the prompt text of a sequence."""
+    return TEMPLATE.format(instruction=instruction, input=sequence)
 
 
 def encode_labels(tokenizer: "PreTrainedTokenizerBase", labels: Sequence[str]) -> list[list[int]]:
@@ -83,51 +84,42 @@ def encode_labels(tokenizer: "PreTrainedTokenizerBase", labels: Sequence[str]) -
 
 def encode_examples(
     tokenizer: "PreTrainedTokenizerBase",
-    records: Sequence[dict[str, str]],
+    split: Split,
     labels: Sequence[str],
     max_seq_length: int,
     source: str,
 ) -> EncodedExamples:
-    """Encode records as prompts and answers.
+    """Encode a split as prompts and answers.
 
     Prompt and answer are encoded apart and joined, so the answer's ids never depend on the prompt's last letters.
 
     Args:
         tokenizer: the model's tokenizer.
-        records: instruction records.
-        labels: the task's answers; each record's `output` is one of them.
+        split: the examples.
+        labels: the task's label words.
         max_seq_length: most tokens of prompt and longest label together.
-        source: file the records come from, for messages.
+        source: file of records that the examples come from, for messages.
 
     Raises:
-        DataError: a record's answer is no label of the task, or an example leaves no room for its label.
+        DataError: an example leaves no room for its label.
         ModelError: see `encode_labels`.
     """
     label_ids = encode_labels(tokenizer, labels)
-    index_of = {label: index for index, label in enumerate(labels)}
-    prompts = tokenizer([render(record) for record in records]).input_ids
+    prompts = tokenizer([render(split.instruction, sequence) for sequence in split.sequences]).input_ids
     end = tokenizer.eos_token_id
     # Some tokenizers close every text; a prompt is open until the answer ends it.
     prompts = [ids[:-1] if ids[-1] == end else ids for ids in prompts]
     longest_label = max(map(len, label_ids))
-    answers = []
-    for number, (record, prompt) in enumerate(zip(records, prompts, strict=True)):
-        if record["output"] not in index_of:
-            raise DataError(
-                f"the answer {record['output']!r} is no label of the task",
-                where=f"{source}, record {number}",
-                fix=f"labels are: {', '.join(labels)}; run the prepare stage again",
-            )
+    for line, prompt in enumerate(prompts, start=1):
         if len(prompt) + longest_label > max_seq_length:
             raise DataError(
                 f"the prompt has {len(prompt)} tokens and the longest label {longest_label}: "
                 f"the label does not fit into max_seq_length {max_seq_length}",
-                where=f"{source}, record {number}",
+                where=f"{source}, line {line}",
                 fix="raise 'training.max_seq_length' or leave the sequence out; nothing is ever truncated",
             )
-        answers.append(index_of[record["output"]])
     shared = common_prefix_length(prompts)
-    return EncodedExamples(prompts[0][:shared], [ids[shared:] for ids in prompts], answers, label_ids)
+    return EncodedExamples(prompts[0][:shared], [ids[shared:] for ids in prompts], list(split.labels), label_ids)
 
 
 def common_prefix_length(sequences: Sequence[Sequence[int]]) -> int:

@@ -1,56 +1,118 @@
-"""GUE's CSV files and the instruction records made from them."""
+"""A split in memory, the CSV file that it comes from and the instruction records that the stages hand on."""
 
 import csv
+import dataclasses
+import io
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from dnatune.data.sources import original_of
 from dnatune.data.tasks import Task
 from dnatune.errors import DataError
 from dnatune.files import is_lfs_pointer, read_json_lines, write_json_lines
 
 _HEADER = ["sequence", "label"]
-_ALPHABET = frozenset("ACGTN")
+_ALPHABET = "ACGTN"
+_FIELDS = {"instruction", "input", "output"}
+#: The line of a CSV file, as an editor counts, that holds row 0. No row is longer: neither bases nor class indices
+#: hold the end of a line.
+FIRST_LINE = 2
 
 
-def read_csv(path: Path, classes: int) -> list[tuple[str, int]]:
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The examples of a split, in the order of its file.
+
+    Attributes:
+        instruction: the question put to the model, one for all examples.
+        sequences: DNA in upper case, over ACGTN.
+        labels: class index of each sequence.
+    """
+
+    instruction: str
+    sequences: Sequence[str]
+    labels: Sequence[int]
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.sequences)
+
+    def subset(self, indices: Sequence[int]) -> "Split":
+        """Return these examples alone, in that order."""
+        return Split(self.instruction, [self.sequences[i] for i in indices], [self.labels[i] for i in indices])
+
+    def first(self, count: int) -> "Split":
+        """Return the first `count` examples, or all if there are fewer."""
+        return Split(self.instruction, self.sequences[:count], self.labels[:count])
+
+
+def read_csv(path: Path, task: Task) -> Split:
     """Read and check a split: header `sequence,label`, DNA in ACGTN (either case), class indices.
 
-    Args:
-        path: the CSV file, UTF-8.
-        classes: number of classes; labels are 0 … classes-1.
+    Rows end at CR, LF or both. A byte-order mark and blank lines at the end are passed over.
 
-    Returns:
-        (sequence in upper case, class index) of each row, in file order.
+    Args:
+        path: the CSV file, UTF-8; if it is the copy of a user's file, messages name that file.
+        task: its labels decide which class indices there are.
 
     Raises:
-        DataError: what is wrong, with file and row (the first data row is row 0, as `id` in predictions.tsv).
+        DataError: what is wrong, with file and line; the header is line 1.
     """
     if not path.is_file():
         raise DataError("file not found", where=str(path), fix="each task needs train.csv, dev.csv and test.csv")
+    own = original_of(path)
     if is_lfs_pointer(path):
         raise DataError(
-            "this is a git-lfs pointer, not the data",
-            where=str(path),
-            fix="run `git lfs pull` in that repository",
+            "this is a git-lfs pointer, not the data", where=str(own), fix="run `git lfs pull` in that repository"
         )
-    content = path.read_bytes()
-    try:
-        lines = content.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        row = content[: error.start].count(b"\n") - 1
-        raise DataError(
-            f"not UTF-8 text: byte 0x{content[error.start]:02x}",
-            where=f"{path}, row {row}" if row >= 0 else f"{path}, header",
-            fix="save the file as UTF-8 CSV",
-        ) from None
-    rows = csv.reader(lines)
-    header = next(rows, None)
+    rows = _rows(_text(path.read_bytes(), own), own)
+    _, header = next(rows, (0, None))
     if header is None:
-        raise DataError("the file is empty", where=str(path), fix="a split needs the header and at least one row")
-    _check_header(header, path)
-    records = [_check_row(row, path, number, classes) for number, row in enumerate(rows)]
-    if not records:
-        raise DataError("the file has a header and no rows", where=str(path), fix="a split needs at least one row")
-    return records
+        raise DataError("the file is empty", where=str(own), fix="a split needs the header and at least one row")
+    _check_header(header, own)
+    classes = {str(index): index for index in range(len(task.labels))}
+    examples = [_example(row, f"{own}, line {line}", classes) for line, row in rows]
+    if not examples:
+        raise DataError("the file has a header and no rows", where=str(own), fix="a split needs at least one row")
+    return Split(task.instruction, *map(list, zip(*examples, strict=True)))
+
+
+def _text(content: bytes, path: Path) -> str:
+    """Return a file's text without byte-order mark; an encoding other than UTF-8 and NUL are refused."""
+    try:
+        text, bad = content.decode("utf-8-sig"), content.find(0)
+    except UnicodeDecodeError as error:
+        text, bad = "", error.start
+    if bad < 0:
+        return text
+    line = len(re.findall(rb"\r\n|\r|\n", content[:bad])) + 1
+    raise DataError(
+        f"not UTF-8 text: byte 0x{content[bad]:02x}",
+        where=f"{path}, line {line}" + (", the header" if line == 1 else ""),
+        fix="save the file as UTF-8 CSV",
+    )
+
+
+def _rows(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row's first line, as an editor counts lines from 1, and its fields."""
+    # Python's csv takes no field of more than 131,072 letters otherwise; the limit is the process's.
+    csv.field_size_limit(sys.maxsize)
+    # str.splitlines would end a line at a form feed and at U+2028, and StringIO without newline="" would change CR.
+    reader = csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), strict=True)
+    line = 1
+    try:
+        for row in reader:
+            yield line, row
+            line = reader.line_num + 1
+    except csv.Error as error:
+        unclosed = "end of data" in str(error)
+        raise DataError(
+            "a quotation mark is never closed" if unclosed else f"not CSV: {error}",
+            where=f"{path}, line {line}",
+            fix="a sequence and a label need no quotation marks: remove them, or close each one",
+        ) from None
 
 
 def _check_header(header: list[str], path: Path) -> None:
@@ -61,58 +123,85 @@ def _check_header(header: list[str], path: Path) -> None:
         problem += [f"extra column {', '.join(map(repr, extra))}"] if extra else []
         raise DataError(
             "; ".join(problem) or f"columns are {','.join(header)}",
-            where=f"{path}, header",
+            where=f"{path}, line 1, the header",
             fix="the header must be exactly: sequence,label",
         )
 
 
-def _check_row(row: list[str], path: Path, number: int, classes: int) -> tuple[str, int]:
-    where = f"{path}, row {number}"
+def _example(row: list[str], where: str, classes: Mapping[str, int]) -> tuple[str, int]:
+    """Return the sequence and the class index of a row, checked."""
     if len(row) != 2:
         raise DataError(f"{len(row)} fields in place of 2", where=where, fix="a row is: sequence,label")
     sequence, label = row[0].upper(), row[1]
     if not sequence:
         raise DataError("the sequence is empty", where=where, fix="remove the row or fill it in")
-    foreign = sorted(set(sequence) - _ALPHABET)
-    if foreign:
+    # A sequence without foreign letters is stripped to nothing: faster than a set of its letters.
+    if sequence.strip(_ALPHABET):
+        foreign = sorted(set(sequence) - set(_ALPHABET))
         raise DataError(
             f"base {', '.join(map(repr, foreign))} in a sequence",
             where=f"{where}, column sequence",
             fix="allowed are A, C, G, T and N, in upper or lower case",
         )
-    if not (label.isascii() and label.isdigit() and int(label) < classes):
+    if label not in classes:
         raise DataError(
             f"unknown label {label!r}",
             where=f"{where}, column label",
-            fix=f"a label is a class index from 0 to {classes - 1}",
+            fix=f"a label is a class index from 0 to {len(classes) - 1}, without leading zeros",
         )
-    return sequence, int(label)
+    return sequence, classes[label]
 
 
-def instruction_records(rows: list[tuple[str, int]], task: Task) -> list[dict[str, str]]:
-    """Turn (sequence, class index) rows into {"instruction", "input", "output"} records."""
-    return [
-        {"instruction": task.instruction, "input": sequence, "output": task.labels[label]} for sequence, label in rows
-    ]
+def write_split(path: Path, split: Split, labels: Sequence[str]) -> None:
+    """Write a split as instruction records, one JSON object per line.
+
+    Args:
+        path: the file.
+        split: the examples.
+        labels: the task's label words.
+    """
+    examples = zip(split.sequences, split.labels, strict=True)
+    write_json_lines(
+        path,
+        (
+            {"instruction": split.instruction, "input": sequence, "output": labels[label]}
+            for sequence, label in examples
+        ),
+    )
 
 
-def write_records(path: Path, records: list[dict[str, str]]) -> None:
-    """Write instruction records, one a line."""
-    write_json_lines(path, records)
+def read_split(path: Path, labels: Sequence[str]) -> Split:
+    """Read and check a split that `write_split` wrote.
 
-
-def read_records(path: Path) -> list[dict[str, str]]:
-    """Read instruction records back.
+    Args:
+        path: the file.
+        labels: the task's label words.
 
     Raises:
-        DataError: a line lacks a field.
+        DataError: the file has no record; or a record lacks a field, asks something else than the first, or has an
+            answer that is no label of the task.
     """
+    classes = {label: index for index, label in enumerate(labels)}
     records = read_json_lines(path)
-    for number, record in enumerate(records):
-        if set(record) != {"instruction", "input", "output"}:
-            raise DataError(
-                f"record has the fields {', '.join(sorted(record))}",
-                where=f"{path}, record {number}",
-                fix="a record has instruction, input and output; run the prepare stage again",
-            )
-    return records
+    if not records:
+        raise DataError("the file has no record", where=str(path), fix="run the prepare stage again")
+    for line, record in enumerate(records, start=1):
+        problem = _problem(record, records[0], classes)
+        if problem:
+            raise DataError(problem[0], where=f"{path}, line {line}", fix=f"{problem[1]}; run the prepare stage again")
+    return Split(
+        records[0]["instruction"],
+        [record["input"] for record in records],
+        [classes[record["output"]] for record in records],
+    )
+
+
+def _problem(record: Mapping[str, str], first: Mapping[str, str], classes: Mapping[str, int]) -> tuple[str, str] | None:
+    """Return what is wrong with a record and what it should be; None if it is right."""
+    if record.keys() != _FIELDS:
+        return f"record has the fields {', '.join(sorted(record))}", "a record has instruction, input and output"
+    if record["instruction"] != first["instruction"]:
+        return "the instruction differs from that of the first record", "a task has one instruction"
+    if record["output"] not in classes:
+        return f"the answer {record['output']!r} is no label of the task", f"labels are: {', '.join(classes)}"
+    return None

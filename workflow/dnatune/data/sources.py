@@ -1,6 +1,7 @@
 """A task's CSV files from any source end up in the same folder, with a manifest."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,25 @@ def download_data(settings: dict[str, Any], folder: Path) -> None:
         return
     with publish_folder(folder) as scratch:
         if source == "directory":
-            _copy_splits(task_folder(settings), scratch)
-            origin, made_by = str(settings["path"]), {}
+            origin, folder_of_task = str(settings["path"]), task_folder(settings)
+            _copy_splits(folder_of_task, scratch)
+            # As it was configured, for the name of a user's home has no place in a result.
+            below = folder_of_task.relative_to(Path(origin).expanduser())
+            made_by = {"folder": str(Path(origin, below))}
         else:
             made_by = {key: value for key, value in settings.items() if key not in ("source", "task")}
             origin = "dnatune.data.simulation"
             _write_simulated(made_by, scratch)
         write_manifest(scratch, source, origin, made_by)
+
+
+def original_of(path: Path) -> Path:
+    """Return the user's own file that a CSV file of a download is the copy of; the path itself if there is none."""
+    try:
+        manifest = json.loads((path.parent / "manifest.json").read_text("utf-8"))
+        return Path(manifest["settings"]["folder"], path.name) if manifest["source"] == "directory" else path
+    except (OSError, ValueError, KeyError, TypeError):  # no download, or one of an earlier version
+        return path
 
 
 def _copy_splits(source: Path, folder: Path) -> None:

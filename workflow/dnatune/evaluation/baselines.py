@@ -8,6 +8,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from dnatune.data.records import Split
 from dnatune.data.sequences import gc_content
 
 _LONGEST_KMER = 5
@@ -17,8 +18,7 @@ _KMER_PENALTY = 1e-4
 
 def log_probabilities(
     baseline: str,
-    train: Sequence[str],
-    labels: Sequence[int],
+    train: Split,
     test: Sequence[str],
     classes: int,
     simulated: dict[str, Any] | None = None,
@@ -27,7 +27,7 @@ def log_probabilities(
 
     Args:
         baseline: `majority`, `gc`, `kmers` or `bayes`.
-        train, labels: training sequences and their class indices.
+        train: the training split.
         test: test sequences.
         classes: number of classes; one that the training split lacks gets probability 0 (a floor of 1e-12).
         simulated: the generator's settings, for `bayes`.
@@ -41,15 +41,15 @@ def log_probabilities(
         probabilities = bayes_posterior(test, SimulationSettings.from_mapping(simulated or {}))
         return np.log(np.clip(probabilities, 1e-12, 1))
     probabilities = np.zeros((len(test), classes))
-    seen = sorted(set(labels))
+    seen = sorted(set(train.labels))
     if baseline == "majority" or len(seen) == 1:
-        counts = np.bincount(labels, minlength=classes)
+        counts = np.bincount(train.labels, minlength=classes)
         probabilities[:] = counts / counts.sum()
     elif baseline == "gc":
-        shares, asked = (np.array([[gc_content(sequence)] for sequence in part]) for part in (train, test))
-        probabilities[:, seen] = LogisticRegression().fit(shares, labels).predict_proba(asked)
+        shares, asked = (np.array([[gc_content(sequence)] for sequence in part]) for part in (train.sequences, test))
+        probabilities[:, seen] = LogisticRegression().fit(shares, train.labels).predict_proba(asked)
     else:
-        probabilities[:, seen] = KmerClassifier(train, labels).probabilities(test)
+        probabilities[:, seen] = KmerClassifier(train).probabilities(test)
     return np.log(np.clip(probabilities, 1e-12, 1))
 
 
@@ -66,14 +66,15 @@ class KmerClassifier:
     can do.
     """
 
-    def __init__(self, train: Sequence[str], labels: Sequence[int]):
-        """Fit to sequences and their class indices, of which there are two at least."""
+    def __init__(self, train: Split):
+        """Fit to a split of at least two classes."""
         self.counter = CountVectorizer(
             analyzer="char", ngram_range=(1, _LONGEST_KMER), lowercase=False, dtype=np.float64
-        ).fit(train)
+        ).fit(train.sequences)
         self.lengths = np.array([len(word) for word in self.counter.get_feature_names_out()])
         strength = 1 / (_KMER_PENALTY * len(train))
-        self.model = LogisticRegression(C=strength, max_iter=10_000).fit(self._frequencies(train), labels)
+        model = LogisticRegression(C=strength, max_iter=10_000)
+        self.model = model.fit(self._frequencies(train.sequences), train.labels)
 
     def probabilities(self, sequences: Sequence[str]) -> np.ndarray:
         """Return the probability of each class that training has, in ascending order [n, classes]."""

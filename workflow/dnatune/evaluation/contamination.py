@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from dnatune.data.records import Split
 from dnatune.errors import DataError
 from dnatune.evaluation import baselines, metrics
 from dnatune.files import read_json
@@ -78,33 +79,32 @@ class Answers:
 
 
 def examine(
-    train: Sequence[Mapping[str, str]],
-    dev: Sequence[Mapping[str, str]],
-    test: Sequence[Mapping[str, str]],
-    labels: Sequence[str],
+    train: Split,
+    dev: Split,
+    test: Split,
+    classes: int,
     items: int,
-    score: Callable[[Sequence[Mapping[str, str]]], np.ndarray],
+    score: Callable[[Split], np.ndarray],
 ) -> dict[str, Any]:
     """Return what a base model's answers show: contamination.json but for names, manifest and signs.
 
     Args:
-        train, dev, test: records of the splits. The training split is the control's, which no base model may have seen.
-        labels: the task's label words.
+        train, dev, test: the splits. The training split is the control's, which no base model may have seen.
+        classes: number of the task's classes.
         items: most test items, and dev items, that are looked at, drawn at random.
-        score: returns the base model's log-probability of each label [records, labels].
+        score: returns the base model's log-probability of each label [examples, labels].
     """
     generator = np.random.default_rng(0)
-    test, dev = (_sample(records, items, generator) for records in (test, dev))
-    other = [{**record, "input": changed(record["input"], generator)} for record in test]
-    index = {label: number for number, label in enumerate(labels)}
-    truth, dev_truth, train_truth = (np.array([index[r["output"]] for r in part]) for part in (test, dev, train))
+    test, dev = (_sample(split, items, generator) for split in (test, dev))
+    other = dataclasses.replace(test, sequences=[changed(sequence, generator) for sequence in test.sequences])
+    truth, dev_truth = np.array(test.labels), np.array(dev.labels)
     scores, other_scores, dev_scores = map(score, (test, other, dev))
     base = Answers(truth, preferred(scores, scores))
     base_other = Answers(truth, preferred(other_scores, scores))
     base_dev = Answers(dev_truth, preferred(dev_scores, scores))
-    control, control_other = _control("kmers", train, train_truth, truth, test, other)
-    (composition,) = _control("gc", train, train_truth, truth, test)
-    (control_dev,) = _control("kmers", train, train_truth, dev_truth, dev)
+    control, control_other = _control("kmers", train, truth, test, other)
+    (composition,) = _control("gc", train, truth, test)
+    (control_dev,) = _control("kmers", train, dev_truth, dev)
     loss, loss_p = excess_loss((base, base_other), (control, control_other))
     gap, gap_p = dev_gap((base, base_dev), (control, control_dev))
     return {
@@ -112,8 +112,8 @@ def examine(
         "mcc": base.mcc,
         "mcc_p": permutation_p(base),
         "control_mcc": _highest([control.mcc, composition.mcc]),
-        "permuted_words_mcc": permuted_words_mcc(base, len(labels)),
-        "permuted_words_p": permuted_words_p(base, len(labels)),
+        "permuted_words_mcc": permuted_words_mcc(base, classes),
+        "permuted_words_p": permuted_words_p(base, classes),
         "accuracy": float(base.correct.mean()),
         "changed_accuracy": float(base_other.correct.mean()),
         "excess_loss": loss,
@@ -125,21 +125,17 @@ def examine(
     }
 
 
-def _sample(
-    records: Sequence[Mapping[str, str]], most: int, generator: np.random.Generator
-) -> Sequence[Mapping[str, str]]:
-    if len(records) <= most:
-        return records
-    return [records[place] for place in sorted(generator.choice(len(records), most, replace=False))]
+def _sample(split: Split, most: int, generator: np.random.Generator) -> Split:
+    if len(split) <= most:
+        return split
+    return split.subset(sorted(generator.choice(len(split), most, replace=False)))
 
 
-def _control(
-    name: str, train: Sequence[Mapping[str, str]], labels: np.ndarray, truth: np.ndarray, *parts: Any
-) -> list[Answers]:
+def _control(name: str, train: Split, truth: np.ndarray, *parts: Split) -> list[Answers]:
     """Return the answers of a baseline that was fitted to the training split, to each part with the same truth."""
-    together = [record["input"] for part in parts for record in part]
-    sequences, classes = [record["input"] for record in train], int(max(labels.max(), truth.max())) + 1
-    scores = baselines.log_probabilities(name, sequences, labels.tolist(), together, classes)
+    together = [sequence for part in parts for sequence in part.sequences]
+    classes = int(max(max(train.labels), truth.max())) + 1
+    scores = baselines.log_probabilities(name, train, together, classes)
     return [Answers(truth, part) for part in np.split(scores.argmax(axis=1), len(parts))]
 
 

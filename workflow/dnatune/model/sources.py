@@ -52,11 +52,12 @@ def download_model(settings: dict[str, Any], train: Path | None, folder: Path) -
 def _make_tiny(settings: dict[str, Any], train: Path, folder: Path) -> None:
     from dnatune.data.prompts import render
     from dnatune.data.records import read_csv
+    from dnatune.data.tasks import Task
 
     task = settings["task"]
-    sequences = [sequence for sequence, _ in read_csv(train, len(task["labels"]))]
-    prompt = render({"instruction": task["instruction"], "input": ""})
-    make_tiny(settings, sequences, [prompt + label for label in task["labels"]], folder)
+    task = Task(task["name"], tuple(task["labels"]), task["instruction"])
+    prompt = render(task.instruction, "")
+    make_tiny(settings, read_csv(train, task).sequences, [prompt + label for label in task.labels], folder)
 
 
 def make_tiny(settings: dict[str, Any], sequences: Sequence[str], prompts: Iterable[str], folder: Path) -> None:
