@@ -17,6 +17,7 @@ from dnatune import inference
 from dnatune.comparison import pairwise, pooled_predictions, segments, summary
 from dnatune.comparison import results as finished
 from dnatune.errors import ConfigurationError, DataError
+from dnatune.inference.reasons import SAME_PREDICTION, too_few
 from synthetic_results import PROMOTERS, SPLICE, Results
 
 ROOT = Path(__file__).parents[3]
@@ -196,7 +197,7 @@ def test_one_seed_has_a_difference_and_no_verdict(tmp_path):
     assert row["difference"] == pytest.approx(read(made)[1][0]["mean"] - read(made)[1][1]["mean"], abs=1e-9)
     empty = ("low", "high", "p_value", "adjusted_p", "improvement", "effect_size", "seeds_needed", "power")
     assert [row[column] for column in empty] == [None] * len(empty)
-    reason = "3 seeds are the fewest that an interval is given for, and there is 1"
+    reason = too_few(1)
     assert row["sentence"] == f"Nothing can be said of adamw against sgd: {reason}."
     assert row["withheld"] == f"verdict: {reason}; AUROC: {reason}; improvement: {reason}; effect size: {reason}"
     assert float(row["mcnemar_p"]) < 1e-6  # the two models of the one seed are far apart
@@ -229,8 +230,8 @@ def test_a_constant_prediction_is_named(tmp_path):
     (row,) = pairs_of(three_seeds(tmp_path, constant=True))
     assert row["verdict"] == "inconclusive"
     assert row["low"] is row["p_value"] is None
-    assert "sgd answers every item alike with seed 1" in row["sentence"]
-    assert row["withheld"].startswith("verdict: sgd answers every item alike with seed 1")
+    assert f"sgd with seed 1 {SAME_PREDICTION}" in row["sentence"]
+    assert row["withheld"].startswith(f"verdict: sgd with seed 1 {SAME_PREDICTION}")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from sklearn import metrics
 import interval_calibration
 from dnatune import inference
 from dnatune.errors import ConfigurationError
+from dnatune.inference.reasons import SAME_PREDICTION
 
 SCORES = {
     "mcc": metrics.matthews_corrcoef,
@@ -20,7 +21,7 @@ SCORES = {
 
 
 def labelled(classes=3, seeds=3, items=60, seed=0):
-    """Draw the classes of items and two methods' noisy answers [seeds, items]."""
+    """Draw the classes of items and two methods' noisy predictions [seeds, items]."""
     generator = np.random.default_rng(seed)
     # Class 0 is twice as frequent as the others: with even classes some terms of the derivatives vanish.
     truth = np.arange(items) % (classes + 1) % classes
@@ -38,7 +39,7 @@ def scored(seeds=3, items=60, seed=0):
 
 
 def known(estimate, seed_variance, item_variance, seeds=5, items=5920, metric="mcc"):
-    """Return a comparison with chosen numbers, as if it had been measured."""
+    """Return a comparison with the given numbers instead of measured ones."""
     interval = inference.Interval(estimate, None, None, 0.95)
     blank = inference.PairedDifference(metric, seeds, items, (), interval, 1.0, seed_variance, item_variance)
     return inference.PairedDifference(
@@ -63,9 +64,9 @@ def test_interval_over_seeds_is_student_s():
         ([0.5, 0.6, math.nan], "not a finite number", None),
         ([0.5, 0.6, math.inf], "not a finite number", None),
         ([0.7, 0.7, 0.7], "all 3 seeds give the same value", 0.7),
-        # 0.1 + 0.2 is not 0.3 in binary, and a width of 1e-16 would be a pretence.
+        # 0.1 + 0.2 is not exactly 0.3 in binary; an interval of width 1e-16 would be meaningless.
         ([0.3, 0.1 + 0.2, 0.3], "all 3 seeds give the same value", 0.3),
-        ([[0.5, 0.6], [0.7, 0.8]], "one value a seed", None),
+        ([[0.5, 0.6], [0.7, 0.8]], "shape (2, 2)", None),
     ],
 )
 def test_interval_over_seeds_is_refused_with_a_reason(values, reason, estimate):
@@ -90,7 +91,7 @@ def test_an_unreadable_answer_is_a_class_of_its_own():
     first[0, :5] = 2
     expected = metrics.matthews_corrcoef(truth, first[0]) - metrics.matthews_corrcoef(truth, second[0])
     assert inference.paired_difference(first, second, truth).differences[0] == pytest.approx(expected, abs=1e-12)
-    # Macro F1 is the mean over the classes that there are, not over the one that stands for no answer.
+    # Macro F1 is the mean over the true classes, without the class that stands for "no class".
     score = [metrics.f1_score(truth, x[0], average="macro", labels=[0, 1]) for x in (first, second)]
     got = inference.paired_difference(first, second, truth, "f1_macro").differences[0]
     assert got == pytest.approx(score[0] - score[1], abs=1e-12)
@@ -98,7 +99,7 @@ def test_an_unreadable_answer_is_a_class_of_its_own():
 
 @pytest.mark.parametrize("metric", ["mcc", "f1_macro"])
 def test_item_covariance_is_that_of_scikit_learn_s_derivatives(metric):
-    """An item's influence is the derivative of the metric by its weight, times the number of items."""
+    """An item's influence is the derivative of the metric by its weight, multiplied by the number of items."""
     first, second, truth = labelled(classes=3, seeds=2)
     items, step = len(truth), 1e-4
     influence = np.empty((2, items))
@@ -171,7 +172,7 @@ def test_log_probabilities_stand_for_labels_and_scores():
 
 
 def test_without_shared_item_noise_it_is_the_paired_t_test():
-    # Errors drawn anew for each seed have no covariance; in this draw its estimate is below 0, and counts as 0.
+    # Errors drawn independently for each seed have no covariance; here its estimate is negative and counts as 0.
     first, second, truth = labelled(classes=2, seeds=5, items=400, seed=1)
     got = inference.paired_difference(first, second, truth)
     assert got.item_variance == 0
@@ -206,7 +207,7 @@ def test_swapping_methods_and_shuffling_items_change_nothing_else():
 
 
 def test_items_are_counted_once():
-    """The variance of the mean difference over repeated experiments is what the components add up to."""
+    """The variance of the mean difference over repeated experiments is the sum of the components."""
     cell = interval_calibration.Cell("mcc", 0.0, 613, "moderate", 3, 0.005)
     generator = np.random.default_rng(0)
     found = [
@@ -218,7 +219,7 @@ def test_items_are_counted_once():
     of_seeds, of_items = inference.variance_components(differences, covariance)
     # A variance from 2,000 draws has a relative standard error of √(2/2000) = 3.2 %; this is three of them.
     assert (of_seeds / 3 + of_items).mean() == pytest.approx(actual, rel=0.1)
-    # Adding the items' whole variance would count twice what they do to each seed apart.
+    # Adding the items' whole variance would count their effect on each seed separately twice.
     assert (of_seeds / 3 + covariance.mean(axis=(1, 2))).mean() > 1.25 * actual
 
 
@@ -231,7 +232,7 @@ def test_simulated_runs_have_the_metric_they_are_said_to_have(metric, base, prev
     first, second, truth = interval_calibration.simulate(cell, np.random.default_rng(0))
     score = SCORES[metric]
     values = [[score(truth, row) for row in method] for method in (first, second)]
-    # Items give the mean difference a standard error of .002 at most, and seeds give each mean one of .01/√3.
+    # The items cause a standard error of at most .002 of the mean difference, and the seeds .01/√3 of each mean.
     assert np.mean(values[0]) - np.mean(values[1]) == pytest.approx(0.05, abs=0.006)
     assert np.mean(values) == pytest.approx(base, abs=0.02)
 
@@ -245,7 +246,7 @@ def test_tables_print_what_was_counted():
     assert (
         interval_calibration.overview([outcome]).splitlines()[-1] == "| 0.05 | 613 | high | 5 | 0.960 (0.620, 0.630) |"
     )
-    # Of 200 true 95 % intervals, each counted over 2,000 replications, one stays below .937.
+    # If 200 true 95 % intervals are each tested with 2,000 replications, one is expected to be below .937.
     assert "| paired t | 0.900 | 0.900 | 1 of 1 | 1.00 |" in interval_calibration.summary([outcome])
     assert "cells below 0.937" in interval_calibration.summary([outcome])
     assert interval_calibration.table([outcome]).endswith("| 0.1000 | 0.620 | 0.630 | 3 |")
@@ -266,26 +267,26 @@ def test_intervals_hold_the_truth_as_often_as_they_say(cell):
     assert outcome.refused == 0
     least = interval_calibration.lowest_expected(600)
     assert outcome.coverage["combined"] >= least
-    # Without a difference, covering 0 and not rejecting are the same.
+    # Without a difference, the interval covers 0 exactly if the test does not reject.
     assert outcome.found == pytest.approx(1 - outcome.coverage["combined"], abs=1e-12)
-    # Five seeds cannot be resampled into their own uncertainty.
+    # Resampling five seeds underestimates their uncertainty.
     assert outcome.coverage["bootstrap seeds"] < least
 
 
 @pytest.mark.parametrize("seed_sd", [0.005, 0.05])
 def test_one_of_two_equal_methods_is_called_better_in_one_comparison_of_twenty_at_most(seed_sd):
-    """A thousand comparisons with little seed noise and a thousand with much, by their verdicts."""
+    """The verdicts of 1,000 comparisons with little seed noise and of 1,000 with much seed noise."""
     cell, generator = interval_calibration.Cell("mcc", 0.0, 613, "high", 5, seed_sd), np.random.default_rng(13)
     decided = 0
     for _ in range(1_000):
         found = inference.paired_difference(*interval_calibration.simulate(cell, generator), "mcc")
         decided += inference.verdict(found, 0.01, found.p_value).word in ("better", "worse")
-    # The 99.9 % bound of a share of 1,000 that is .05 in truth.
+    # The 99.9 % bound for a true share of .05 in 1,000 comparisons.
     assert decided / 1_000 <= 0.05 + 3.1 * math.sqrt(0.05 * 0.95 / 1_000)
 
 
 def test_seeds_alone_or_items_alone_do_not_do():
-    """Each of the simpler constructions fails where the noise that it leaves out is the larger."""
+    """Each simpler construction fails if the noise that it ignores is the larger one."""
     least = interval_calibration.lowest_expected(600)
     items_rule = interval_calibration.Cell("mcc", 0.0, 613, "moderate", 10, 0.0)
     assert interval_calibration.run_cell(items_rule, 600, np.random.default_rng(8)).coverage["paired t"] < least
@@ -294,7 +295,7 @@ def test_seeds_alone_or_items_alone_do_not_do():
 
 
 def test_the_quantile_of_one_t_covers_too_little_with_three_seeds():
-    """Normal data with items' variance a fifth of the seeds': Satterthwaite's degrees of freedom against the bound."""
+    """For normal data with an item variance of 1/5 of the seed variance, the bound covers more than Satterthwaite's."""
     generator, size, seeds = np.random.default_rng(0), 40_000, 3
     item_variance = 0.2 / seeds
     mean = generator.normal(size=size) * math.sqrt(1 / seeds + item_variance)
@@ -311,7 +312,7 @@ def test_power_agrees_with_simulation():
     cell = interval_calibration.Cell("mcc", 0.05, 5920, "moderate", 5, 0.05)
     outcome = interval_calibration.run_cell(cell, 600, np.random.default_rng(11))
     assert 0.2 < outcome.predicted < 0.8
-    # The 99 % bound of a share of 600.
+    # The 99 % bound for a share of 600 replications.
     allowed = 2.58 * math.sqrt(outcome.predicted * (1 - outcome.predicted) / 600)
     assert outcome.found == pytest.approx(outcome.predicted, abs=allowed)
 
@@ -340,12 +341,12 @@ def degenerate():
         "other seeds": (first, second[:2], truth, "mcc", "cannot be paired"),
         "other items": (first, second[:, :50], truth, "mcc", "do not fit"),
         "one row": (first[0], second[0], truth, "mcc", "are not [seeds, items]"),
-        "constant labels": (constant, second, truth, "mcc", "run 2 of the first method answers every item alike"),
+        "constant labels": (constant, second, truth, "mcc", f"run 2 of the first method {SAME_PREDICTION}"),
         "constant labels, f1": (second, constant, truth, "f1_macro", "run 2 of the second method"),
         "constant scores": (np.zeros((3, 60)), scores_b, score_truth, "auroc", "run 1 of the first method"),
         "one class": (first, second, np.zeros(60), "mcc", "one class"),
         "one class, scores": (scores_a, scores_b, np.ones(60), "auroc", "one class"),
-        "one positive": (scores_a, scores_b, np.arange(60) == 7, "auroc", "two test items of each class"),
+        "one positive": (scores_a, scores_b, np.arange(60) == 7, "auroc", "two test items"),
         "three classes": (scores_a, scores_b, np.arange(60) % 3, "auroc", "two classes"),
         "three scores": (np.zeros((3, 60, 3)), np.zeros((3, 60, 3)), truth, "auroc", "two classes, not 3"),
         "NaN": (missing, scores_b, score_truth, "auroc", "not a number"),
@@ -368,7 +369,7 @@ def test_degenerate_input_gets_a_reason_and_no_verdict(case):
     assert got.interval_at(0.9).low is None
     result = inference.verdict(got, 0.01, got.p_value)
     assert result.word == "inconclusive" and reason in result.sentence
-    # A p-value from elsewhere does not make up for it.
+    # A p-value from elsewhere does not change this.
     assert inference.verdict(got, 0.01, 0.001).word == "inconclusive"
     needed = inference.seeds_needed(got, 0.02)
     assert needed.seeds is None and reason in needed.sentence

@@ -10,6 +10,7 @@ from scipy import stats
 from test_statistics import known, labelled
 
 from dnatune import inference
+from dnatune.inference import reasons
 
 
 def test_mcnemar_is_exact():
@@ -76,7 +77,7 @@ def test_effect_size_with_hedges_correction():
     t = plain * math.sqrt(3)
     tails = stats.nct.cdf(t, 2, np.array([got.low, got.high]) * math.sqrt(3))
     assert tails == pytest.approx([0.975, 0.025], abs=1e-8)
-    # The limits leave out 0 just when the t-test rejects.
+    # The limits exclude 0 exactly if the t-test rejects.
     assert (got.low > 0) == (stats.ttest_rel(a, b).pvalue < 0.05)
 
 
@@ -85,10 +86,10 @@ def test_effect_size_with_hedges_correction():
     ("a", "b", "reason"),
     [
         ([1, 2, 3], [1, 2], "cannot be paired"),
-        ([1, 2], [0, 1], "fewest"),
+        ([1, 2], [0, 1], reasons.too_few(2)),
         ([1, 2, math.nan], [0, 1, 2], "finite"),
-        ([[1, 2, 3]], [[0, 1, 2]], "one value a seed"),
-        (0.5, 0.5, "one value a seed"),
+        ([[1, 2, 3]], [[0, 1, 2]], "shape (1, 3)"),
+        (0.5, 0.5, "shape ()"),
     ],
 )
 def test_sizes_over_seeds_are_refused_with_a_reason(of, a, b, reason):
@@ -118,7 +119,7 @@ def test_effect_size_needs_a_spread():
         (-0.004, 1e-6, 0.01, "worse", True, "worse than B, by less than 0.01: practically equivalent"),
         (0.001, 1e-6, 0.4, "equivalent", True, "differ by less than 0.01 (90 % interval"),
         (0.001, 1e-3, 0.9, "inconclusive", False, "neither a difference nor equivalence within 0.01 is shown"),
-        # The interval leaves out 0 and Holm's p-value does not: the p-value decides.
+        # The interval excludes 0, but Holm's p-value is above α: the p-value decides.
         (0.05, 1e-4, 0.2, "inconclusive", False, "adjusted p = 0.200"),
     ],
 )
@@ -132,7 +133,11 @@ def test_verdict_names_what_adjusting_cost():
     first, second, truth = labelled(classes=2, seeds=5, items=400)
     difference = inference.paired_difference(first, second, truth)
     assert difference.p_value < 0.05
-    assert "one comparison alone would show it" in inference.verdict(difference, 0.01, 0.3).sentence
+    assert inference.verdict(difference, 0.01, difference.p_value).word != "inconclusive"
+    adjusted = inference.verdict(difference, 0.01, 0.3)
+    assert adjusted.word == "inconclusive" and "single comparison" in adjusted.sentence
+    unclear = inference.verdict(dataclasses.replace(difference, p_value=0.2), 0.01, 0.3)
+    assert "single comparison" not in unclear.sentence
 
 
 def test_without_a_margin_nothing_is_equivalent():
@@ -141,13 +146,13 @@ def test_without_a_margin_nothing_is_equivalent():
 
 
 def test_equivalence_is_claimed_wrongly_in_one_case_of_twenty_at_most():
-    """Two one-sided tests at a true difference that is just the margin: normal data, five seeds."""
+    """Two one-sided tests, normal data and five seeds, with a true difference equal to the margin."""
     generator, margin, count = np.random.default_rng(0), 0.02, 0
     for _ in range(2_000):
         values = generator.normal(margin, 0.01, 5)
         difference = known(values.mean(), values.var(ddof=1), 0.0)
         count += inference.verdict(difference, margin, 1.0).word == "equivalent"
-    # Exactly 5 % by theory; the 99.9 % bound of a share of 2,000.
+    # Theory gives exactly 5 %; these are the 99.9 % bounds for a share of 2,000.
     assert 0.035 < count / 2_000 < 0.066
 
 
@@ -175,9 +180,9 @@ def test_seeds_needed_among_many_comparisons_are_those_at_a_share_of_the_level()
 def test_a_small_test_set_is_said_to_be_too_small():
     answer = inference.seeds_needed(known(0.01, 0.02**2, 0.02**2, items=613), 0.02)
     assert answer.seeds is None and "test set of 613 items is too small" in answer.sentence
-    # Without seed noise 80 % power needs a standard error of Δ/2.80; the variance falls as 1/items.
+    # Without seed noise, 80 % power needs a standard error of Δ/2.80; the variance falls as 1/items.
     items = 613 * 0.02**2 * ((1.959964 + 0.841621) / 0.02) ** 2
-    assert f"more than {math.ceil(items):,}" in answer.sentence
+    assert f"{math.ceil(items):,} items" in answer.sentence
     assert inference.seeds_needed(known(0.01, 0.02**2, 0.02**2 * 613 / (1.1 * items)), 0.02).seeds is not None
 
 

@@ -1,4 +1,4 @@
-"""One writer a run: a living holder is waited for or refused, a dead one replaced."""
+"""One writer per run: a second writer waits for a living holder or is refused; a dead holder is replaced."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def test_a_writer_that_ends_is_waited_for(tmp_path):
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(2)"])
     lock(tmp_path / "run", process=other.pid)
     began = time.monotonic()
-    # Reaped when it ends, as the parent of a real one would do.
+    # Its parent must reap it when it ends.
     reaper = threading.Thread(target=other.wait)
     reaper.start()
     with run_lock.held(tmp_path / "run", 30):
@@ -64,7 +64,7 @@ def test_a_dead_writers_lock_is_taken_away(tmp_path, holder, caplog):
         os.utime(path, (1, 1))
     with run_lock.held(tmp_path / "run", 0):
         assert json.loads(path.read_text())["process"] == os.getpid()
-    assert "left over" in caplog.text
+    assert [(record.name, record.levelname) for record in caplog.records] == [(run_lock.__name__, "WARNING")]
 
 
 def test_one_on_another_host_that_gave_a_sign_of_life_counts(tmp_path):

@@ -1,4 +1,4 @@
-"""What must not go wrong silently in an optimizer, driven alone and as DeepSpeed drives it."""
+"""Optimizers never fail silently, driven alone or as DeepSpeed drives them."""
 
 import math
 
@@ -52,7 +52,7 @@ def test_a_diverging_run_shows_in_the_norm():
 
 @pytest.mark.parametrize("optimizer_class", [RungeKutta, ChebyshevRungeKutta, RungeKuttaAdam])
 def test_several_groups_are_refused(optimizer_class):
-    with pytest.raises(ConfigurationError, match="several parameter groups; ZeRO steps group by group"):
+    with pytest.raises(ConfigurationError, match="several parameter groups"):
         optimizer_class([{"params": [parameter()]}, {"params": [parameter()]}], lr=0.1)
     with pytest.raises(ConfigurationError, match="several parameter groups"):
         optimizer_class([parameter()], lr=0.1).add_param_group({"params": [parameter()]})
@@ -69,7 +69,7 @@ def test_a_learning_rate_that_changes_in_mid_step_is_refused():
     optimizer = build("rk4", [theta])
     drive(optimizer, [theta], 2)
     optimizer.param_groups[0]["lr"] = 0.2
-    with pytest.raises(RunError, match=r"went from 0.1 to 0.2 after 2 of 4 stages"):
+    with pytest.raises(RunError, match=r"0\.1 to 0\.2 after 2 of 4 stages"):
         drive(optimizer, [theta], 1)
 
 
@@ -83,7 +83,7 @@ def test_closures_are_refused():
 
 
 def test_parameters_may_be_replaced_and_taken_away_between_calls():
-    """ZeRO puts flat fp32 shards in place of the parameters; stage 3 hands them over for each call alone."""
+    """ZeRO replaces the parameters by flat fp32 shards; stage 3 does so for each call."""
     plain, shard = parameter(), parameter()
     expected = build("rk4", [plain])
     drive(expected, [plain], 8)
@@ -97,21 +97,21 @@ def test_parameters_may_be_replaced_and_taken_away_between_calls():
 
 
 def test_parameters_in_portions_are_refused():
-    """ZeRO 3 calls step() once for each sub-group of its parameters, which would each count as a stage."""
+    """ZeRO 3 calls step() once per sub-group of its parameters, and each call would count as a stage."""
     first, second = parameter(), parameter()
     optimizer = build("rk4", [first, second])
     (group,) = optimizer.param_groups
     group["params"] = [first]
     drive(optimizer, [first], 1)
     group["params"] = [second]
-    with pytest.raises(RunError, match="appear for the first time after 1 of 4 stages") as caught:
+    with pytest.raises(RunError, match="1 of 4 stages") as caught:
         drive(optimizer, [second], 1)
     assert "sub_group_size" in str(caught.value)
 
 
 @pytest.mark.parametrize("method, hyperparameters", ALL)
 def test_the_dummy_step_of_an_engine_leaves_no_trace(method, hyperparameters):
-    """What `FP16_UnfusedOptimizer` does at construction: fp32 copies, zero gradients, one step()."""
+    """Do what `FP16_UnfusedOptimizer` does at construction: fp32 copies, zero gradients, one step()."""
     settings = {"weight_decay": 0.1, **hyperparameters}
     calls = 3 * stages_of(method, hyperparameters)
     plain, master = parameter(), parameter()
@@ -127,7 +127,7 @@ def test_the_dummy_step_of_an_engine_leaves_no_trace(method, hyperparameters):
 
 
 def test_a_dummy_step_without_that_care_is_wrong():
-    """Or the test above would pass with `undisturbed` doing nothing."""
+    """Otherwise the test above would pass even if `without_dummy_step` did nothing."""
     plain, disturbed = parameter(), parameter()
     drive(build("rk4", [plain], weight_decay=0.1), [plain], 12)
     optimizer = build("rk4", [disturbed], weight_decay=0.1)

@@ -38,7 +38,7 @@ def test_heun_and_rk4_keep_two_copies():
 
 @pytest.mark.parametrize("method, hyperparameters", STAGED)
 def test_state_is_allocated_once(method, hyperparameters):
-    """DeepSpeed keeps views of the state tensors, so new ones would cost memory twice."""
+    """DeepSpeed keeps views of the state tensors, so new tensors would take the memory twice."""
     theta = parameter()
     optimizer = build(method, [theta], **hyperparameters)
     drive(optimizer, [theta], 1)
@@ -102,7 +102,7 @@ def test_flat_shards_step_like_separate_tensors(method, hyperparameters):
     drive(build(method, [flat], 0.4, **settings), [flat], calls)
     drive(build(method, separate, 0.4, **settings), separate, calls)
     joined = torch.cat([p.detach().flatten() for p in separate])
-    # The norm adds its terms in another order; one bit of it is all that may differ.
+    # The norm adds its terms in another order, so only its last bit may differ.
     torch.testing.assert_close(joined, flat.detach(), rtol=1e-14, atol=1e-15)
 
 
@@ -137,7 +137,7 @@ def test_a_resumed_step_is_bitwise_the_uninterrupted_one(method, hyperparameters
         stream.seek(0)
         saved = torch.load(stream)
         second = parameter(saved["theta"].numpy(), dtype)
-        # Other numbers at construction must give way to the saved ones.
+        # The saved numbers must replace those given at construction.
         resumed = build(method, [second], 0.0, **{**settings, "learning_rate": 0.7, "weight_decay": 0.9})
         resumed.load_state_dict(saved["optimizer"])
         assert resumed.stage == cut % stages
@@ -199,7 +199,7 @@ def test_a_wide_bound_clips_nothing():
 
 @pytest.mark.parametrize("method, hyperparameters", STAGED)
 def test_shards_with_a_reduced_norm_step_like_the_whole(method, hyperparameters):
-    """Two threads in place of two ranks under ZeRO, and a list behind a barrier in place of the all-reduce."""
+    """Two threads stand for two ranks with ZeRO, and a list with a barrier stands for the all-reduce."""
     stages, steps = stages_of(method, hyperparameters), 2
     whole = parameter()
     reference = build(method, [whole], 0.25, **hyperparameters)

@@ -62,7 +62,7 @@ def test_steps_equal_the_textbook_formula(name, weight_decay):
 
 
 def test_the_reference_tells_the_methods_apart():
-    """The tolerance above would be worthless if classical RK4 and the 3/8 rule agreed within it."""
+    """Classical RK4 and the 3/8 rule differ by more than the tolerance above, so it can tell them apart."""
     results = [reference_runge_kutta(START, 0.2, t.a, t.b, slope)[0] for t in (EULER, HEUN, RK4, RK4_38)]
     gaps = [np.abs(x - y).max() for i, x in enumerate(results) for y in results[:i]]
     assert min(gaps) > 1e-6
@@ -70,7 +70,7 @@ def test_the_reference_tells_the_methods_apart():
 
 @pytest.mark.parametrize("solver", [RK23, RK45])
 def test_any_explicit_tableau_steps_like_scipys(solver):
-    """Six stages in general position, where registers are given up and taken again."""
+    """A method with six stages, for which registers are freed and reused."""
 
     def exact(numbers):
         return tuple(Fraction(float(x)).limit_denominator(100_000) for x in numbers)
@@ -118,7 +118,7 @@ def test_rkc_holds_where_as_many_descent_steps_explode_and_fails_beyond_its_limi
 
 
 def seed_step(theta, gradient, h, weight_decay):
-    """The arithmetic of the original `RK4Optimizer.step`, operation by operation."""
+    """Do the arithmetic of the original `RK4Optimizer.step`, operation by operation."""
     original = theta.clone()
     grad = gradient.clone()
     if weight_decay != 0:
@@ -195,7 +195,7 @@ def test_rk4_adam_equals_its_formula(weight_decay, max_norm):
 
 
 def test_rk4_adam_starts_where_half_of_the_gradient_is_zero():
-    """As a fresh LoRA adapter does: the gradient by `down` is 0 until `up` has left 0."""
+    """A product as in a new LoRA adapter: the gradient of `down` is 0 until `up` is not 0."""
     down, up = parameter(np.ones(4)), parameter(np.zeros(4))
     optimizer = build("rk4_adam", [down, up], learning_rate=0.05)
     losses = []

@@ -1,4 +1,4 @@
-"""Tableaux, their order conditions, what they keep, and the stability polynomials: all without torch."""
+"""Tableaux, their order conditions, their registers and the stability polynomials, all without torch."""
 
 import dataclasses
 import random
@@ -21,7 +21,7 @@ from dnatune.optimizers import (
     real_stability_limit,
     stability_polynomial,
 )
-from dnatune.optimizers.tableaux import plan
+from dnatune.optimizers.tableaux import stage_plans
 
 F = Fraction
 
@@ -38,7 +38,7 @@ def test_order_conditions_hold_exactly_and_no_further(name, order):
 
 @pytest.mark.parametrize("delta", [F(1, 10**12), F(-1, 7)])
 def test_a_perturbed_tableau_loses_its_order(delta):
-    """Rows still sum to c and b to 1, so nothing but the higher conditions can tell."""
+    """The rows still sum to c and b to 1, so only the higher order conditions detect the change."""
     b = (RK4.b[0], RK4.b[1] + delta, RK4.b[2] - delta, RK4.b[3])
     residuals = [c.residual for c in order_conditions(dataclasses.replace(RK4, b=b, order=2))]
     assert residuals[:2] == [0, 0]
@@ -64,7 +64,7 @@ def test_bad_tableaux_are_refused(change, message):
 
 
 def _random_tableau(generator: random.Random, size: int) -> Tableau:
-    """Return some consistent tableau, with zeros and repeated rows more often than chance would have them."""
+    """Return a random consistent tableau with frequent zeros and repeated rows."""
     numbers = [F(0), F(0), F(1), F(-1, 2), F(2, 3), F(5, 7)]
     a = [tuple(generator.choice(numbers) for _ in range(i)) for i in range(size)]
     if size > 3 and generator.random() < 0.5:
@@ -76,7 +76,7 @@ def _random_tableau(generator: random.Random, size: int) -> Tableau:
 
 
 def _unroll(tableau: Tableau) -> list[tuple[Fraction, ...]]:
-    """Return the rows over all gradients that a plan ends up applying, registers starting with rubbish."""
+    """Return the rows over all gradients that the plans apply, with registers that initially hold rubbish."""
     size = tableau.stages
     registers: dict[int, list[Fraction]] = {slot: [F(10**6)] * size for slot in range(tableau.registers)}
 
@@ -88,7 +88,7 @@ def _unroll(tableau: Tableau) -> list[tuple[Fraction, ...]]:
         return total
 
     rows = []
-    for now, stage in enumerate(plan(tableau)):
+    for now, stage in enumerate(stage_plans(tableau)):
         rows.append(tuple(value(stage.target, now)))
         for slot, made in stage.writes:
             registers[slot] = value(made, now)
@@ -96,7 +96,7 @@ def _unroll(tableau: Tableau) -> list[tuple[Fraction, ...]]:
 
 
 def _rank_needed(tableau: Tableau) -> int:
-    """Return the largest rank, between stages, of what later stages still need."""
+    """Return the largest rank, over the gaps between stages, of the rows that later stages need."""
     a, b = np.array(tableau.a, dtype=float), np.array(tableau.b, dtype=float)
     needed = [np.vstack([b[:i], a[i + 1 :, :i]]) for i in range(1, tableau.stages)]
     return max((int(np.linalg.matrix_rank(rows)) for rows in needed), default=0)
@@ -125,7 +125,7 @@ def test_the_midpoint_rule_needs_its_start_alone():
 
 
 def test_stability_polynomials_are_the_truncated_exponential():
-    """A method of order p with p stages has R(z) = Σ_{j≤p} z^j/j!, whatever its coefficients."""
+    """Every method of order p with p stages has R(z) = Σ_{j≤p} z^j/j!."""
     z = np.array([-2.5, -1.0, 0.3, 0.5 + 2j])
     for name, order in (("sgd", 1), ("heun", 2), ("rk4", 4), ("rk4_38", 4)):
         expected = sum(z**j / float(np.prod(np.arange(1, j + 1))) for j in range(order + 1))
@@ -165,7 +165,7 @@ def test_chebyshev_damps_its_interval_and_not_more(stages, damping, order):
 
 @pytest.mark.parametrize("stages", [2, 5, 16])
 def test_first_order_chebyshev_against_numpys_polynomials(stages):
-    """The literature's ω₁ and limits from another implementation of T_s; the limit grows as (2 − 4ε/3)s²."""
+    """The published ω₁ and limits, computed with another implementation of T_s; the limit grows as (2 − 4ε/3)s²."""
     damping = 0.05
     series = np.eye(stages + 1)[stages]
     omega0 = 1 + damping / stages**2

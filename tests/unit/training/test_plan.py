@@ -1,4 +1,4 @@
-"""Steps, batches and rates: the same for every optimizer and every number of ranks."""
+"""Steps, batches and learning rates are the same for every optimizer and every number of ranks."""
 
 import math
 
@@ -24,8 +24,9 @@ def test_budgets(budget, stages, steps):
 
 
 def test_a_budget_below_one_step_is_refused():
-    with pytest.raises(ConfigurationError, match="less than one step of 4"):
+    with pytest.raises(ConfigurationError, match=r"^3 gradient evaluations") as caught:
         plan({"gradient_evaluations": 3}, 50, 16, 4)
+    assert "budget.gradient_evaluations" in caught.value.where and "4" in caught.value.fix
 
 
 def test_every_epoch_sees_every_example_once():

@@ -1,4 +1,4 @@
-"""training.jsonl of a run that was cut: what the checkpoint holds is kept, the rest is written anew."""
+"""training.jsonl of an interrupted run: the steps of the checkpoint are kept, later lines are written again."""
 
 import json
 

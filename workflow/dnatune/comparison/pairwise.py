@@ -13,6 +13,7 @@ from dnatune.comparison.results import FinishedRun, Group
 from dnatune.comparison.summary import table_text
 from dnatune.data.tasks import Task
 from dnatune.errors import ConfigurationError
+from dnatune.inference.reasons import SAME_PREDICTION
 
 #: The columns of tests.tsv, in their order.
 TEST_COLUMNS = (
@@ -224,7 +225,7 @@ class _Pair:
 
     def _constant(self) -> list[str]:
         return [
-            f"{name} answers every item alike with {_seeds(seeds)}, and what that owes to chance cannot be estimated"
+            f"{name} with {_seeds(seeds)} {SAME_PREDICTION}"
             for name, side in zip(self.names, self.sides, strict=True)
             if (seeds := [run.seed for run in side if len(np.unique(self._labels(run))) == 1])
         ]

@@ -1,10 +1,10 @@
-"""Better, worse, equivalent or inconclusive: what a few seeds and one test set allow to say.
+"""Statistical inference from a few seeds and one test set: better, worse, equivalent or inconclusive.
 
-A difference between two methods varies for two reasons: another seed gives other models, another draw of test items
-gives other scores. More seeds average out the first and leave the second, for all of them are scored on the same items.
-docs/statistics.md derives the formulas and shows how they were calibrated.
+A difference between two methods varies for two reasons: another seed gives other models, and another sample of test
+items gives other scores. More seeds reduce the first variance but not the second, because all seeds are scored on the
+same items. docs/statistics.md derives the formulas and shows how their coverage was measured.
 
-Nothing here raises for data that allow no statement: the answer then carries the reason.
+Data that allow no statement do not raise an error; the result then holds the reason.
 """
 
 from dnatune.inference.intervals import Interval, PairedDifference, half_width

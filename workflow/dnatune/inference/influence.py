@@ -1,4 +1,4 @@
-"""Metrics and what each test item has to do with them: the derivative of a metric by the weight of an item."""
+"""Metrics and the influence of each test item on them: the derivative of a metric by the weight of an item."""
 
 import numpy as np
 from scipy import stats
@@ -19,7 +19,7 @@ def mcc(labels: np.ndarray, truth: np.ndarray, classes: int) -> tuple[np.ndarray
     square_predicted, square_true = (predicted**2).sum(axis=1), (true**2).sum(axis=1)
     rest_predicted, rest_true = 1 - square_predicted, 1 - square_true
     scale = np.sqrt(rest_predicted * rest_true)
-    # A constant answer has no correlation; scikit-learn calls it 0, and differences_and_covariance refuses the rest.
+    # A constant prediction has no correlation; scikit-learn returns 0, and differences_and_covariance gives a reason.
     defined = scale > 0
     scale, rest_predicted = np.where(defined, scale, 1), np.where(defined, rest_predicted, 1)
     values = np.where(defined, (right - chance) / scale, 0)
@@ -62,7 +62,7 @@ def _look_up(table: np.ndarray, cells: np.ndarray) -> np.ndarray:
 def auroc(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """Return the AUROC [seeds] and the placements of positive and negative items [seeds, items of the class].
 
-    By ranks, as Sun & Xu 2014, IEEE Signal Process Lett 21:1389.
+    Computed from ranks as in Sun & Xu 2014, IEEE Signal Process Lett 21:1389.
 
     Args:
         scores: [seeds, items].

@@ -1,4 +1,4 @@
-"""An interval, that of a paired difference, and how wide it is."""
+"""Intervals, paired differences, and the width of their intervals."""
 
 import dataclasses
 
@@ -11,11 +11,11 @@ class Interval:
     """An estimate between two limits, or the reason why there are none.
 
     Attributes:
-        estimate: point estimate; None where there is not even that.
-        low: lower limit; None when refused.
-        high: upper limit; None when refused.
+        estimate: point estimate; None if there is none.
+        low: lower limit; None if there is a reason.
+        high: upper limit; None if there is a reason.
         level: confidence level, 0.95 for 95 %.
-        reason: why there are no limits; None when there are.
+        reason: why there are no limits; None if there are limits.
     """
 
     estimate: float | None
@@ -25,24 +25,24 @@ class Interval:
     reason: str | None = None
 
     def within(self, margin: float) -> bool:
-        """Return whether all of the interval lies strictly between -margin and margin."""
+        """Return whether the whole interval lies strictly between -margin and margin."""
         return self.low is not None and self.high is not None and -margin < self.low and self.high < margin
 
 
 @dataclasses.dataclass(frozen=True)
 class PairedDifference:
-    """A metric of method A minus that of method B, over seeds and test items that both share.
+    """A metric of method A minus that of method B, over common seeds and test items.
 
     Attributes:
         metric: one of `DIFFERENCE_METRICS`.
         seeds: number of seeds.
         items: number of test items.
-        differences: the difference of each seed [seeds]; empty where the metric has no value.
-        interval: the difference expected of a new seed on new test items.
-        p_value: two-sided, of no such difference; None when refused.
-        seed_variance: variance of the difference from seed to seed on the same items; None when refused.
-        item_variance: variance that the choice of test items gives to the difference of every seed alike, and that no
-            number of seeds averages out; None when refused.
+        differences: the difference of each seed [seeds]; empty if the metric has no value.
+        interval: interval of the expected difference for new seeds and new test items.
+        p_value: two-sided p-value of the hypothesis that this difference is 0; None without an interval.
+        seed_variance: variance of the difference between seeds on the same items; None without an interval.
+        item_variance: variance that the choice of test items causes in the differences of all seeds together, so that
+            more seeds do not reduce it; None without an interval.
     """
 
     metric: str
@@ -65,12 +65,12 @@ class PairedDifference:
 def half_width(
     seed_variance: float | np.ndarray, item_variance: float | np.ndarray, seeds: int, items: int, alpha: float
 ) -> np.ndarray:
-    """Return half the width of the 1 - alpha interval of `paired_difference`; the formula is there."""
+    """Return half the width of the 1 - alpha interval of `paired_difference`, which gives the formula."""
     of_seeds, of_items = (stats.t.isf(alpha / 2, number - 1) for number in (seeds, items))
     return np.sqrt(of_seeds**2 * np.asarray(seed_variance) / seeds + of_items**2 * np.asarray(item_variance))
 
 
 def refused(values: np.ndarray, level: float, reason: str) -> Interval:
-    """Return an interval without limits, for a reason; the estimate is the mean of the values, if they have one."""
+    """Return an interval without limits, with a reason; the estimate is the mean of the values if it is defined."""
     known = values.ndim == 1 and len(values) > 0 and bool(np.isfinite(values).all())
     return Interval(float(values.mean()) if known else None, None, None, level, reason)

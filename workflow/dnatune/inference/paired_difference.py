@@ -1,4 +1,4 @@
-"""How much better one method is than another, for new seeds and new test items."""
+"""The difference between two methods for new seeds and new test items."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ from dnatune.errors import ConfigurationError
 from dnatune.inference.influence import auroc, f1_macro, mcc
 from dnatune.inference.intervals import Interval, PairedDifference, half_width, refused
 from dnatune.inference.probabilities import class_probabilities
-from dnatune.inference.reasons import check_level, refuse_arrays, refuse_classes, refuse_values
+from dnatune.inference.reasons import SAME_PREDICTION, check_level, refuse_arrays, refuse_classes, refuse_values
 
 #: Metrics that `paired_difference` knows; higher is better for each of them.
 DIFFERENCE_METRICS = ("mcc", "f1_macro", "auroc")
@@ -22,14 +22,15 @@ def paired_difference(
 ) -> PairedDifference:
     """Return how much better method A is than method B, for new seeds and new test items.
 
-    With S seeds, n items, s² the variance of the difference between seeds and C the covariance, through the items, of
-    the differences of two seeds, the half width is √(t²(S-1) s²/S + t²(n-1) C), where t(k) is the quantile of Student's
-    t with k degrees of freedom. Variances: Obuchowski & Rockette 1995, Commun Stat Simul Comput 24:285. Quantiles:
-    Banerjee 1960, Sankhyā 22:357, whose bound never covers less than its level for normal data.
+    With S seeds, n items, s² the variance of the difference between seeds, and C the covariance that the items cause
+    between the differences of two seeds, the half width is √(t²(S-1) s²/S + t²(n-1) C), where t(k) is the quantile of
+    Student's t with k degrees of freedom. The variances are those of Obuchowski & Rockette 1995, Commun Stat Simul
+    Comput 24:285. The quantiles follow Banerjee 1960, Sankhyā 22:357, whose bound never covers less than its level for
+    normal data.
 
     Args:
         predictions_a: [seeds, items], class labels (mcc, f1_macro) or scores of class 1 (auroc); or log-probabilities
-            [seeds, items, classes]. An answer that names no class gets a label that no item has.
+            [seeds, items, classes]. A prediction that is no class gets a label that no item has.
         predictions_b: the same of the other method, with the same seeds and items in the same order.
         truth: class labels [items].
         metric: one of `DIFFERENCE_METRICS`; auroc is for two classes, 0 and 1.
@@ -64,11 +65,11 @@ def paired_difference(
 def differences_and_covariance(
     predictions_a: np.ndarray, predictions_b: np.ndarray, truth: np.ndarray, metric: str
 ) -> tuple[np.ndarray, np.ndarray | None, str | None]:
-    """Return the difference of each seed [seeds], their covariance over draws of items [seeds, seeds], and a refusal.
+    """Return the difference of each seed [seeds], their covariance over samples of items [seeds, seeds], and a reason.
 
     The covariance is that of the items' influence on the metric (infinitesimal jackknife); for auroc that is DeLong's,
-    DeLong, DeLong & Clarke-Pearson 1988, Biometrics 44:837. The arguments are those of `paired_difference`. The
-    covariance is None with the refusal; the differences may be known all the same.
+    DeLong, DeLong & Clarke-Pearson 1988, Biometrics 44:837. The arguments are those of `paired_difference`. If
+    there is a reason why no statement is possible, the covariance is None; the differences may still be known.
 
     Raises:
         ConfigurationError: the metric is unknown.
@@ -91,7 +92,7 @@ def differences_and_covariance(
             return nothing, None, reason
         (values_a, strata_a), (values_b, strata_b) = auroc(a, labels == 1), auroc(b, labels == 1)
     else:
-        # A shared list of classes: the label of an unreadable answer may occur with one method alone.
+        # The list of classes is shared, because the label for 'no class' may occur in one method only.
         classes, codes = np.unique(np.concatenate([labels, a.ravel(), b.ravel()]), return_inverse=True)
         true, first, second = np.split(codes, [len(labels), len(labels) + a.size])
         of = mcc if metric == "mcc" else f1_macro
@@ -101,8 +102,7 @@ def differences_and_covariance(
     for method, array in (("first", a), ("second", b)):
         constant = np.flatnonzero((array == array[:, :1]).all(axis=1))
         if len(constant):
-            rest = "what its answers owe to chance cannot be estimated"
-            return differences, None, f"run {constant[0] + 1} of the {method} method answers every item alike: {rest}"
+            return differences, None, f"run {constant[0] + 1} of the {method} method {SAME_PREDICTION}"
     covariance = sum(
         np.atleast_2d(np.cov(part_a - part_b)) / part_a.shape[1]
         for part_a, part_b in zip(strata_a, strata_b, strict=True)
@@ -111,11 +111,11 @@ def differences_and_covariance(
 
 
 def variance_components(differences: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the variance between seeds and the variance of the items that seeds share.
+    """Return the variance between seeds, and the variance that the items cause in all seeds together.
 
-    The variance of the mean over S seeds is the first divided by S plus the second. The first holds the noise that
-    items give to each seed apart, so only the covariance of different seeds remains to be added: counting the items'
-    whole variance would count that noise twice.
+    The variance of the mean over S seeds is the first ÷ S plus the second. The first already contains the noise that
+    the items cause in each seed separately, so only the covariance between different seeds is added; adding the whole
+    variance of the items would count that noise twice.
 
     Args:
         differences: [..., seeds].
@@ -128,21 +128,21 @@ def variance_components(differences: np.ndarray, covariance: np.ndarray) -> tupl
 
 
 def _two_dimensional(array: np.ndarray, metric: str) -> np.ndarray:
-    """Return labels or scores [seeds, items] from log-probabilities [seeds, items, classes]; others as they are."""
+    """Return labels or scores [seeds, items] from log-probabilities [seeds, items, classes]; other arrays unchanged."""
     if array.ndim == 2:
         return array
     return class_probabilities(array)[:, :, 1] if metric == "auroc" else array.argmax(axis=2)
 
 
 def _p_value(mean: float, seed_variance: float, item_variance: float, seeds: int, items: int) -> float:
-    """Return the α at which the 1 - α interval just reaches 0."""
+    """Return the α at which a limit of the 1 - α interval is 0."""
 
     def excess(log_alpha: float) -> float:
         return float(half_width(seed_variance, item_variance, seeds, items, math.exp(log_alpha))) - abs(mean)
 
     if mean == 0:
         return 1.0
-    # Further out the quantiles' squares overflow, and nobody asks.
+    # For smaller α the squares of the quantiles overflow, and such values do not matter.
     if excess(_LEAST_LOG_P) < 0:
         return math.exp(_LEAST_LOG_P)
     return math.exp(optimize.brentq(excess, _LEAST_LOG_P, 0.0, xtol=1e-12))

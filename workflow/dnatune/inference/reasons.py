@@ -1,26 +1,35 @@
-"""Why data allow no statement, in words; None where they allow one."""
+"""Reasons why data allow no statement, in words; the functions return None if a statement is possible."""
 
 import numpy as np
 
 from dnatune.errors import ConfigurationError
 
-#: Fewest seeds that an interval is given for. With two, t is 12.7 and one lucky pair decides.
+#: Fewest seeds for an interval. With two seeds, t is 12.7 and one lucky pair decides.
 FEWEST_SEEDS = 3
+
+
+#: What is said of a run that gives every test item the same prediction.
+SAME_PREDICTION = "gives the same prediction for every item, so its variance over items cannot be estimated"
+
+
+def too_few(seeds: int) -> str:
+    """Return the reason why so few seeds have no interval."""
+    return f"an interval needs at least {FEWEST_SEEDS} seeds, but there {_are(seeds)}"
 
 
 def refuse_number(values: np.ndarray) -> str | None:
     """Return why values over seeds are too few or not numbers."""
     if values.ndim != 1:
-        return f"one value a seed is needed, not an array of shape {values.shape}"
+        return f"one value per seed is needed, not an array of shape {values.shape}"
     if not np.isfinite(values).all():
         return "a value is not a finite number"
     if len(values) < FEWEST_SEEDS:
-        return f"{FEWEST_SEEDS} seeds are the fewest that an interval is given for, and there {_are(len(values))}"
+        return too_few(len(values))
     return None
 
 
 def refuse_pairs(first: np.ndarray, second: np.ndarray) -> str | None:
-    """Return why values of two methods over seeds make no pairs."""
+    """Return why the values of two methods cannot be paired by seed."""
     if first.shape != second.shape:
         return _unpaired(first.size, second.size)
     return refuse_number(first) or refuse_number(second)
@@ -29,14 +38,14 @@ def refuse_pairs(first: np.ndarray, second: np.ndarray) -> str | None:
 def refuse_values(values: np.ndarray) -> str | None:
     """Return why values over seeds give no interval."""
     reason = refuse_number(values)
-    # Equal values can differ in their last bits, by the order of the sums that made them.
+    # Equal values can differ in their last bits if they were summed in another order.
     if reason is None and np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())):
-        reason = f"all {len(values)} seeds give the same value, so that their spread cannot be estimated"
+        reason = f"all {len(values)} seeds give the same value, so their spread cannot be estimated"
     return reason
 
 
 def refuse_arrays(a: np.ndarray, b: np.ndarray, truth: np.ndarray, metric: str) -> str | None:
-    """Return why predictions cannot be compared, whatever they hold."""
+    """Return why predictions cannot be compared, judged by shapes, types and classes."""
     if a.ndim not in (2, 3) or b.ndim != a.ndim or truth.ndim != 1:
         return f"predictions of shape {a.shape} and {b.shape} are not [seeds, items] or [seeds, items, classes]"
     if len(a) != len(b):
@@ -59,11 +68,11 @@ def refuse_arrays(a: np.ndarray, b: np.ndarray, truth: np.ndarray, metric: str) 
 
 
 def refuse_classes(truth: np.ndarray) -> str | None:
-    """Return why items of these classes give no AUROC."""
+    """Return why AUROC is not defined for items of these classes."""
     if not np.isin(truth, (0, 1)).all():
         return "auroc needs two classes, 0 and 1"
     if min((truth == 0).sum(), (truth == 1).sum()) < 2:
-        return "auroc needs two test items of each class at least"
+        return "auroc needs at least two test items of each class"
     return None
 
 
@@ -73,12 +82,12 @@ def has_nan(array: np.ndarray) -> bool:
 
 
 def check_level(level: float) -> None:
-    """Refuse a confidence level that cannot be meant.
+    """Refuse a confidence level that makes no sense.
 
     Raises:
-        ConfigurationError: it is not between 0.5 and 1.
+        ConfigurationError: the level is not between 0.5 and 1.
     """
-    # At 0.5 and below, the 1 - 2α interval of a verdict is empty.
+    # At 0.5 or below, the 1 - 2α interval of a verdict is empty.
     if not 0.5 < level < 1:
         raise ConfigurationError(
             f"a confidence level of {level}", where="level", fix="give 0.95, or another share above 0.5"
@@ -86,7 +95,7 @@ def check_level(level: float) -> None:
 
 
 def _unpaired(first: int, second: int) -> str:
-    return f"{first} runs of one method cannot be paired with {second} of the other: compare the seeds that both have"
+    return f"{first} runs of one method cannot be paired with {second} runs of the other: compare only common seeds"
 
 
 def _are(number: int) -> str:

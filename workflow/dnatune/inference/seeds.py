@@ -1,4 +1,4 @@
-"""What values over seeds say of one test set: their interval, who wins how often, how large the effect is."""
+"""Statistics over seeds for one test set: interval, probability of improvement, and effect size."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from dnatune.inference.reasons import check_level, refuse_pairs, refuse_values
 def seed_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     """Return mean and t-interval of one metric over seeds [seeds].
 
-    The interval is about seeds alone: it holds for this test set.
+    The interval accounts for seeds only; it holds for this test set.
 
     Raises:
         ConfigurationError: the level is not between 0.5 and 1.
@@ -31,9 +31,9 @@ def seed_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 def probability_of_improvement(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Interval:
     """Return P(A > B) + ½ P(A = B) for a new run of each method with one seed, from metrics over seeds [seeds].
 
-    Limits: exact binomial (Clopper & Pearson 1934, Biometrika 26:404), the lower one of P(A > B) and the upper one of
-    P(A ≥ B). They cover at least their level whatever the runs of a seed have in common. Like `seed_interval`, the
-    answer holds for this test set.
+    The limits are exact binomial limits (Clopper & Pearson 1934, Biometrika 26:404): the lower limit of P(A > B) and
+    the upper limit of P(A ≥ B). They cover at least their level even if the two runs of a seed are correlated.
+    Like `seed_interval`, the result holds for this test set.
 
     Raises:
         ConfigurationError: the level is not between 0.5 and 1.
@@ -52,8 +52,9 @@ def probability_of_improvement(a: Sequence[float], b: Sequence[float], level: fl
 def effect_size(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Interval:
     """Return Cohen's d of paired differences (d_z): their mean over their standard deviation, over seeds [seeds].
 
-    The estimate has Hedges' correction for few seeds (Hedges 1981, J Educ Stat 6:107); the limits are exact for normal
-    differences, from the noncentral t distribution, and need none. Like `seed_interval`, it holds for this test set.
+    The estimate has Hedges' correction for few seeds (Hedges 1981, J Educ Stat 6:107). The limits come from the
+    noncentral t distribution; they are exact for normal differences and need no correction. Like `seed_interval`, the
+    result holds for this test set.
 
     Raises:
         ConfigurationError: the level is not between 0.5 and 1.
@@ -71,25 +72,25 @@ def effect_size(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> 
     tail = (1 - level) / 2
     low, high = (_noncentrality(t, degrees, share) for share in (1 - tail, tail))
     if low is None or high is None:
-        rest = "the noncentral t distribution has no limits that can be computed"
-        return Interval(correction * ratio, None, None, level, f"at t = {t:.3g} {rest}")
+        reason = f"the limits of the noncentral t distribution cannot be computed at t = {t:.3g}"
+        return Interval(correction * ratio, None, None, level, reason)
     return Interval(correction * ratio, low / math.sqrt(seeds), high / math.sqrt(seeds), level)
 
 
 def _noncentrality(t: float, degrees: int, share: float) -> float | None:
     """Return the noncentrality at which a noncentral t variable stays below `t` with probability `share`.
 
-    None where scipy's distribution is NaN on the way.
+    None if scipy's distribution is NaN where the search needs it.
     """
     if t < 0:
-        # The mirror image; on this side the distribution has gaps.
+        # Use the mirror image, because scipy's distribution is NaN at some places for t < 0.
         mirrored = _noncentrality(-t, degrees, 1 - share)
         return None if mirrored is None else -mirrored
 
     def excess(noncentrality: float) -> float:
         return float(special.nctdtr(degrees, noncentrality, t)) - share
 
-    # Far from the limit the distribution is NaN: the bracket grows as far as it must, and no further.
+    # Far from the limit the distribution is NaN, so the bracket grows only as far as necessary.
     low, high, reach = 0.0, t, 1.0
     while excess(low) <= 0:
         low, reach = low - reach, 2 * reach

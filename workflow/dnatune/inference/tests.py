@@ -12,13 +12,13 @@ from dnatune.inference.reasons import has_nan
 
 @dataclasses.dataclass(frozen=True)
 class McNemar:
-    """Two classifiers on the same items.
+    """McNemar's test of two classifiers on the same items.
 
     Attributes:
-        only_a: items that only the first gets right; None when refused.
-        only_b: items that only the second gets right; None when refused.
-        p_value: exact and two-sided; 1 if neither count is above 0; None when refused.
-        reason: why there is no test; None when there is.
+        only_a: number of items that only the first predicts correctly; None if there is no test.
+        only_b: number of items that only the second predicts correctly; None if there is no test.
+        p_value: exact two-sided p-value; 1 if both counts are 0; None if there is no test.
+        reason: why there is no test; None if there is one.
     """
 
     only_a: int | None
@@ -30,17 +30,17 @@ class McNemar:
 def mcnemar_exact(predicted_a: np.ndarray, predicted_b: np.ndarray, truth: np.ndarray) -> McNemar:
     """Return the exact McNemar test of two classifiers, one seed each, on the same items.
 
-    It speaks of these two models, not of the methods: another seed is another model.
+    The test is about these two models, not about the methods: another seed gives another model.
 
     Args:
         predicted_a: class labels [items].
-        predicted_b: class labels [items] of the other.
+        predicted_b: class labels of the other classifier [items].
         truth: class labels [items].
     """
     a, b, labels = (np.asarray(array) for array in (predicted_a, predicted_b, truth))
     if not (a.ndim == 1 and a.shape == b.shape == labels.shape and len(a)):
         return McNemar(
-            None, None, None, f"labels of shape {a.shape}, {b.shape} and {labels.shape} are not one a test item"
+            None, None, None, f"labels of shape {a.shape}, {b.shape} and {labels.shape} are not one per test item"
         )
     if any(has_nan(array) for array in (a, b, labels)):
         return McNemar(None, None, None, "a label is not a number")
@@ -53,7 +53,7 @@ def mcnemar_exact(predicted_a: np.ndarray, predicted_b: np.ndarray, truth: np.nd
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Return the p-values adjusted for their number (Holm 1979, Scand J Stat 6:65).
 
-    None and NaN are tests that were not made: they stay None and do not count.
+    None and NaN stand for tests that were not made: they give None and do not count.
     """
     adjusted: list[float | None] = [None] * len(p_values)
     made = sorted((p, place) for place, p in enumerate(p_values) if p is not None and not math.isnan(p))

@@ -1,4 +1,4 @@
-"""Better, worse, equivalent or inconclusive; how sure that was to be found, and with how many seeds it would be."""
+"""Verdicts (better, worse, equivalent or inconclusive), the power of a comparison, and the number of seeds needed."""
 
 import dataclasses
 import math
@@ -17,11 +17,11 @@ _SHARES = (np.arange(2_000) + 0.5) / 2_000
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What a comparison comes to.
+    """The result of a comparison.
 
     Attributes:
         word: the verdict on the first method.
-        within_margin: whether the (1 - 2α) interval lies within the margin. A method can be better and within it.
+        within_margin: whether the (1 - 2α) interval lies within the margin; this is possible for `better` and `worse`.
         sentence: the verdict in plain words.
     """
 
@@ -35,9 +35,9 @@ class SeedsNeeded:
     """How many seeds a comparison needs.
 
     Attributes:
-        seeds: the smallest sufficient number; None if none suffices or the question has no answer.
-        power_now: power with the seeds there are; None without an answer.
-        sentence: the answer in plain words.
+        seeds: the smallest sufficient number; None if no number suffices or it cannot be computed.
+        power_now: power with the present number of seeds; None if it cannot be computed.
+        sentence: the result in plain words.
     """
 
     seeds: int | None
@@ -53,23 +53,23 @@ def verdict(
 ) -> Verdict:
     """Return better, worse, equivalent or inconclusive, and a sentence.
 
-    With α = 1 - level of the difference: better or worse if the adjusted test rejects no difference at α; else
-    equivalent if the whole (1 - 2α) interval lies within ±margin (two one-sided tests, Schuirmann 1987, J Pharmacokinet
-    Biopharm 15:657); else inconclusive. A difference that is real and within the margin keeps its direction, and the
-    sentence says that it is too small to matter.
+    With α = 1 - level of the difference, the verdict is better or worse if the adjusted test rejects "no difference" at
+    level α; otherwise equivalent if the whole (1 - 2α) interval lies within ±margin (two one-sided tests, Schuirmann
+    1987, J Pharmacokinet Biopharm 15:657); otherwise inconclusive. If a method is better or worse and the difference is
+    within the margin, the sentence says that it is too small to matter.
 
     Args:
         difference: of the first method minus the second.
         margin: largest difference that does not matter, in units of the metric; None if none was set beforehand.
-        adjusted_p: the difference's p-value after `holm` over all comparisons made; None where there is none.
-        names: of the two methods, for the sentence.
+        adjusted_p: p-value of the difference, adjusted by `holm` for all comparisons made; None if there is none.
+        names: names of the two methods, for the sentence.
 
     Raises:
         ConfigurationError: the margin is not above 0.
     """
     if margin is not None and not 0 < margin < math.inf:
         raise ConfigurationError(
-            f"an equivalence margin of {margin}", where="margin", fix="give a difference above 0, or none at all"
+            f"an equivalence margin of {margin}", where="margin", fix="give a difference above 0, or no margin"
         )
     first, second = names
     interval = difference.interval
@@ -99,7 +99,7 @@ def verdict(
     if margin is not None:
         shown = f"neither a difference nor equivalence within {margin:g} is shown"
     lost = difference.p_value is not None and difference.p_value <= alpha
-    why = "; one comparison alone would show it, all those made together do not" if lost else ""
+    why = "; a single comparison would show a difference, but not after adjusting for their number" if lost else ""
     return Verdict("inconclusive", False, f"{first} and {second}: {shown} ({amount}){why}.")
 
 
@@ -108,17 +108,18 @@ def power_of_difference(
 ) -> float:
     """Return the probability that `paired_difference` finds a true difference, in either direction.
 
-    Normal data; the variance between seeds is estimated from `seeds` values, that of the items is taken as known.
+    The data are assumed normal. The variance between seeds is estimated from `seeds` values; the variance of the items
+    is assumed to be known.
 
     Args:
         true_difference: in units of the metric.
         seed_variance: variance of the difference between seeds on the same items.
-        item_variance: variance that the items give to all seeds alike.
+        item_variance: variance that the items cause in all seeds together.
         seeds: number of seeds, two or more.
         items: number of test items.
-        level: confidence level of the interval that has to leave out 0.
+        level: confidence level of the interval that must exclude 0.
     """
-    # Averages over the distribution of the estimated variance, at 2,000 equally likely values.
+    # The average over the distribution of the estimated variance, at 2,000 equally likely values.
     estimated = seed_variance * stats.chi2.ppf(_SHARES, seeds - 1) / (seeds - 1)
     limits = half_width(estimated, item_variance, seeds, items, 1 - level)
     deviation = math.sqrt(seed_variance / seeds + item_variance)
@@ -131,22 +132,24 @@ def power_of_difference(
 def seeds_needed(
     difference: PairedDifference, true_difference: float, power: float = 0.8, comparisons: int = 1
 ) -> SeedsNeeded:
-    """Return the smallest number of seeds that finds a true difference with the wanted power, or that there is none.
+    """Return the smallest number of seeds that finds a true difference with the wanted power.
 
-    The variances are those that were measured; from few seeds they are rough, and so is the answer.
+    The measured variances are used; from few seeds they are rough estimates, and so is the result.
 
     Args:
         difference: a comparison already made.
         true_difference: the difference worth finding, in units of the metric.
         power: wanted probability of finding it.
-        comparisons: how many are adjusted together; the answer is for a p-value of 1/comparisons of what one alone
-            needs, which is the most that `holm` asks for.
+        comparisons: number of comparisons that are adjusted together. The result is for a p-value of α ÷ comparisons,
+            which is the strictest level in Holm's method.
 
     Raises:
         ConfigurationError: the difference is 0 or not finite, or the power is not between 0 and 1.
     """
     if not 0 < power < 1:
-        raise ConfigurationError(f"a power of {power}", where="power", fix="give a share between 0 and 1, such as 0.8")
+        raise ConfigurationError(
+            f"a power of {power}", where="power", fix="give a probability between 0 and 1, such as 0.8"
+        )
     if true_difference == 0 or not math.isfinite(true_difference):
         raise ConfigurationError(
             f"a true difference of {true_difference}", where="true_difference", fix="give the difference worth finding"
@@ -169,8 +172,8 @@ def seeds_needed(
         return SeedsNeeded(
             None,
             now,
-            f"No number of seeds suffices to find {wanted}: the test set of {difference.items:,} items is too small, "
-            f"and would have to have more than {items:,}.",
+            f"No number of seeds suffices to find {wanted}: the test set of {difference.items:,} items is too small; "
+            f"it would need more than {items:,} items.",
         )
     if power_with(_MOST_SEEDS) < power:
         return SeedsNeeded(None, now, f"More than {_MOST_SEEDS:,} seeds are needed to find {wanted}.")

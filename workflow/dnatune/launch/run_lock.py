@@ -1,4 +1,4 @@
-"""One writer a run: a lock that names job, host and process, and can tell whether its holder still lives."""
+"""A lock that allows one writer per run; it names job, host and process, and shows whether its holder is alive."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from dnatune.errors import RunError
 
 _LOG = logging.getLogger(__name__)
 _NAME = "run.lock"
-#: Seconds between signs of life, and after how many without one a holder on another host is given up.
+#: Seconds between signs of life, and seconds without one after which a holder on another host counts as dead.
 _BEAT, _SILENCE = 20, 300
 _POLL = 5
 
@@ -25,15 +25,16 @@ _POLL = 5
 def held(folder: Path, patience: float) -> Iterator[None]:
     """Hold a run's lock within the context.
 
-    Another writer that lives is waited for; one that is gone (its Slurm job has ended, its process on this host does
-    not exist, or it has given no sign of life for five minutes, or for one if it was this very job) is replaced.
+    If another writer is alive, wait for it. If it is dead, take over its lock. A writer is dead if its Slurm job has
+    ended, if its process on this host does not exist, or if it has given no sign of life for five minutes (one minute
+    if it was this same job before a requeue).
 
     Args:
-        folder: where the run keeps its state.
+        folder: the folder of the run's state.
         patience: seconds to wait for another writer.
 
     Raises:
-        RunError: another writer still lives after that time.
+        RunError: another writer is still alive after that time.
     """
     path = folder / _NAME
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +48,7 @@ def held(folder: Path, patience: float) -> Iterator[None]:
     finally:
         ended.set()
         beat.join()
-        # A holder that was silent for too long finds the lock of its successor.
+        # A holder that was silent for too long may have lost the lock to a successor.
         if _read(path) == own:
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
@@ -60,7 +61,7 @@ def _acquire(path: Path, own: dict[str, Any], patience: float) -> None:
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except FileNotFoundError:
-            # The other writer has ended and taken its empty folder along.
+            # The other writer has ended and has deleted its empty folder.
             path.parent.mkdir(parents=True, exist_ok=True)
             continue
         except FileExistsError:
@@ -69,13 +70,13 @@ def _acquire(path: Path, own: dict[str, Any], patience: float) -> None:
                 continue
             if not alive(holder, path):
                 if _take_away(path, holder):
-                    _LOG.warning("the lock of %s is left over and taken away", describe(holder))
+                    _LOG.warning("removed the lock of %s, which has ended", describe(holder))
                 continue
             if time.monotonic() >= deadline:
                 raise RunError(
                     f"{describe(holder)} is writing this run",
                     where=str(path),
-                    fix="let it end, or end it; then start again",
+                    fix="wait until it ends, or end it; then start again",
                 ) from None
             if not told:
                 _LOG.warning("waiting: %s is writing this run", describe(holder))
@@ -88,7 +89,7 @@ def _acquire(path: Path, own: dict[str, Any], patience: float) -> None:
 
 
 def _take_away(path: Path, holder: dict[str, Any]) -> bool:
-    """Remove a dead holder's lock, and no other: whoever waited for it too may have been faster."""
+    """Remove a dead holder's lock, unless another waiting process has already replaced it."""
     aside = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}")
     try:
         path.rename(aside)
@@ -109,7 +110,7 @@ def _self() -> dict[str, Any]:
 
 
 def _started(process: int) -> str | None:
-    """Return when a process of this host began, in the system's ticks; None where that cannot be read."""
+    """Return the start time of a process on this host in clock ticks; None if it cannot be read."""
     try:
         return Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19]
     except (OSError, IndexError):
@@ -117,7 +118,7 @@ def _started(process: int) -> str | None:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Return the holder; None where the lock has just gone. One that is still being written is waited for."""
+    """Return the holder; None if the lock does not exist. Wait for a lock that is still being written."""
     for _ in range(50):
         try:
             return json.loads(path.read_text("utf-8"))
@@ -125,29 +126,29 @@ def _read(path: Path) -> dict[str, Any] | None:
             return None
         except ValueError:
             time.sleep(0.1)
-    # Nobody takes five seconds for one line: whoever began it died.
+    # Writing one line does not take five seconds, so the writer has died.
     return {"job": None, "host": None, "process": None, "started": None}
 
 
 def describe(holder: dict[str, Any]) -> str:
-    """Return a holder in words."""
+    """Return a description of a holder."""
     job = f"Slurm job {holder['job']}, " if holder["job"] else ""
     return f"{job}process {holder['process']} on {holder['host']}"
 
 
 def alive(holder: dict[str, Any], path: Path) -> bool:
-    """Tell whether the holder of a lock can still write."""
+    """Return whether the holder of a lock can still write."""
     own = _self()
     if holder["host"] is None:
         return False
     if holder["host"] == own["host"] and Path("/proc").is_dir():
-        # Another process may have come by its number since.
+        # The process number may have been reused by another process.
         if _started(holder["process"]) is None or holder["started"] not in (None, _started(holder["process"])):
             return False
         if holder["job"] in (None, own["job"]):
             return True
     if holder["job"] and holder["job"] == own["job"]:
-        # This job was requeued. What it was before has ended, or is on a node that Slurm lost and may not know it yet.
+        # This job was requeued. Its earlier instance has ended, or still runs on a node that Slurm has lost.
         return _beating(path, 3 * _BEAT)
     if holder["job"]:
         state = job_state(holder["job"])
@@ -164,9 +165,9 @@ def _beating(path: Path, seconds: float) -> bool:
 
 
 def job_state(job: str) -> str | None:
-    """Return a Slurm job's state, `GONE` if Slurm knows it no more; None where Slurm cannot be asked.
+    """Return a Slurm job's state, `GONE` if Slurm has forgotten the job, or None if squeue fails.
 
-    An ended job is known for the cluster's MinJobAge, with accounting and without.
+    Slurm remembers an ended job for MinJobAge, with or without accounting.
     """
     try:
         command = ["squeue", "--noheader", "--jobs", job, "--states", "all", "--format", "%T"]
@@ -179,15 +180,15 @@ def job_state(job: str) -> str | None:
 
 
 def refuse_pending(jobs: Set[str]) -> None:
-    """Refuse to go on while Slurm jobs that would write the same files are still to start.
+    """Refuse to continue while Slurm jobs that will write the same files are pending.
 
-    One that runs is another matter: it holds the locks of its runs, and whoever comes second waits for it.
+    A job that is already running is no problem: it holds the locks of its runs, and a second writer waits.
 
     Args:
-        jobs: Slurm's numbers of jobs that were submitted for the files.
+        jobs: Slurm's numbers of the jobs that were submitted for the files.
 
     Raises:
-        RunError: some of them are pending. Where Slurm cannot be asked, none counts as pending.
+        RunError: some of the jobs are pending. If squeue fails, no job counts as pending.
     """
     if not jobs:
         return
@@ -200,7 +201,7 @@ def refuse_pending(jobs: Set[str]) -> None:
     found = sorted(jobs & pending.keys())
     if found:
         raise RunError(
-            "an earlier Snakemake has left jobs in the queue, which would make the same files again after this one: "
+            "an earlier Snakemake has left pending jobs that would later make the same files again: "
             + ", ".join(f"{number} ({pending[number]})" for number in found),
             fix=f"scancel {' '.join(found)}; then start again",
         )

@@ -1,6 +1,6 @@
 """Optimizers: Runge–Kutta methods with their tableaux, and the registry of all methods by name.
 
-Only what is in `staged` and `runge_kutta` needs torch; it is imported when it is asked for.
+Only `staged` and `runge_kutta` need torch; they are imported on first use.
 """
 
 import importlib
@@ -46,7 +46,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name that needs torch when it is first asked for."""
+    """Import a name that needs torch on first use."""
     if name in _NEED_TORCH:
         return getattr(importlib.import_module(f"dnatune.optimizers.{_NEED_TORCH[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Runge–Kutta–Chebyshev methods: their stable interval grows with the square of the number of stages.
+"""Runge–Kutta–Chebyshev methods, whose stable interval grows with the square of the number of stages.
 
 Order 1: van der Houwen and Sommeijer, ZAMM 60 (1980) 479–485; for optimization Eftekhari, Vandereycken,
 Vilmart and Zygalakis, BIT Numerical Mathematics 61 (2021) 119–139. Order 2: Verwer, Applied Numerical
@@ -14,9 +14,9 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Chebyshev:
-    """A stabilised method with s stages.
+    """The coefficients of a stabilised method with s stages.
 
-    With the displacement d_j = (θ₀ − θ_j)/h of the j-th stage point and k_j = g(θ_j) it runs
+    With the displacement d_j = (θ₀ − θ_j)/h of the j-th stage point and k_j = g(θ_j) the method computes
 
         d_0 = 0,  d_1 = first · k_0,  d_j = mu_j d_{j−1} + nu_j d_{j−2} + weight_j k_{j−1} + start_j k_0,
 
@@ -26,10 +26,10 @@ class Chebyshev:
         stages: s.
         damping: ε in ω₀ = 1 + ε/s².
         order: 1 or 2.
-        omega0, omega1: argument of the Chebyshev polynomial.
-        shift, scale: of the stability polynomial.
-        first: see above.
-        mu, nu, weight, start: for j = 2…s, so entry 0 belongs to j = 2; `start` is all zero for order 1.
+        omega0, omega1: ω₀ and ω₁ in the argument of the Chebyshev polynomial.
+        shift, scale: shift and scale of the stability polynomial.
+        first: coefficient of the first stage, see above.
+        mu, nu, weight, start: coefficients for j = 2…s, so entry 0 belongs to j = 2; `start` is zero for order 1.
     """
 
     stages: int
@@ -47,7 +47,7 @@ class Chebyshev:
 
     @property
     def state_copies(self) -> int:
-        """Return the copies of the parameters kept: θ₀, the last two displacements and, for order 2, k_0."""
+        """Return the number of copies of the parameters: θ₀, the last two displacements and, for order 2, k_0."""
         return 2 + self.order
 
     @property

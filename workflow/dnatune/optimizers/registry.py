@@ -1,8 +1,8 @@
-"""The optimizers by name: what each costs, which hyperparameters it has, how it is built.
+"""The optimizers by name: look-up, check of the hyperparameters, cost, and construction.
 
 A method is one of `METHODS`, any class of `torch.optim` (`RMSprop` or `torch.optim.RMSprop`), or a class of
-the user's own (`package.module:Class`). Checking a configuration imports no torch, and no code of the user's;
-only `build` does.
+the user (`package.module:Class`). Checking a configuration imports neither torch nor code of the user; only
+`build` does.
 """
 
 import ast
@@ -20,7 +20,7 @@ from dnatune.errors import ConfigurationError
 from dnatune.optimizers.specifications import LEARNING_RATE, METHODS, MethodSpecification
 
 _OWN_CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-#: What people coming from elsewhere write, and where it is here.
+#: Names from other libraries, and the corresponding names here.
 _OTHER_NAMES = {
     "lr": "learning_rate",
     "eps": "epsilon",
@@ -28,27 +28,27 @@ _OTHER_NAMES = {
     "max_norm": "max_grad_norm",
     "gradient_clipping": "max_grad_norm",
 }
-#: Constructors' names of hyperparameters whose names are spelled out here.
+#: Argument names of constructors for hyperparameters with other names here.
 _CONSTRUCTOR_NAMES = {"learning_rate": "lr", "epsilon": "eps"}
-#: Arguments of torch's constructors that dnatune decides, or that would change what is minimised.
+#: Arguments of torch's constructors that dnatune sets itself, or that would change what is minimised.
 _NOT_OFFERED = {"params", "lr", "maximize", "capturable", "differentiable"}
 _UNUSABLE = {
-    "LBFGS": "it needs a closure that evaluates the loss again, which DeepSpeed does not give it",
-    "SparseAdam": "it takes sparse gradients only",
+    "LBFGS": "it needs a closure that evaluates the loss again, and DeepSpeed provides none",
+    "SparseAdam": "it accepts only sparse gradients",
 }
-#: Their update of a matrix depends on its shape, which a flat shard has not.
+#: Their update of a matrix depends on its shape, which a flat shard does not have.
 _NOT_ELEMENTWISE = {"Adafactor", "Muon"}
 
 
 def specification(method: str, where: str = "optimizers") -> MethodSpecification:
-    """Return what is known of a method.
+    """Return the specification of a method.
 
     Args:
         method: a name of `METHODS`, a class of `torch.optim`, or `package.module:Class`.
-        where: the configuration key to name in an error.
+        where: configuration key to name in an error.
 
     Raises:
-        ConfigurationError: there is no such method, or it cannot work here.
+        ConfigurationError: the method does not exist or cannot be used with dnatune.
     """
     if method in METHODS:
         return METHODS[method]
@@ -75,7 +75,7 @@ def specification(method: str, where: str = "optimizers") -> MethodSpecification
             f"unknown optimizer '{method}'",
             where,
             "method",
-            f"{hint}there are {', '.join(METHODS)}, the classes of torch.optim, and your own as package.module:Class",
+            f"{hint}use one of {', '.join(METHODS)}, a class of torch.optim, or your own class as package.module:Class",
         )
     name, _ = known[plain]
     if name in _UNUSABLE:
@@ -92,18 +92,18 @@ def specification(method: str, where: str = "optimizers") -> MethodSpecification
 
 
 def validate(method: str, settings: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:
-    """Return a method's hyperparameters, checked and with defaults filled in.
+    """Return a method's hyperparameters, checked and completed with defaults.
 
-    The names and values of a class from outside are checked as far as they can be without importing it;
-    `build` checks the rest.
+    For a class that is not in `METHODS`, only what is known without importing it is checked; `build` checks
+    the rest.
 
     Args:
         method: see `specification`.
-        settings: hyperparameters alone; `max_grad_norm` belongs to the training.
-        where: the configuration key of the entry.
+        settings: the hyperparameters only; `max_grad_norm` is a key of `training`.
+        where: configuration key of the entry.
 
     Raises:
-        ConfigurationError: names the key and what it may be.
+        ConfigurationError: a key or value is not allowed; the error names the key and what is allowed.
     """
     where = where or f"optimizers.{method}"
     spec = specification(method, where)
@@ -127,19 +127,19 @@ def validate(method: str, settings: Mapping[str, Any], where: str | None = None)
 
 
 def stages(method: str, hyperparameters: Mapping[str, Any]) -> int:
-    """Return the gradient evaluations of one step; `hyperparameters` as `validate` returns them."""
+    """Return the gradient evaluations per step; `hyperparameters` are those that `validate` returns."""
     found = specification(method).stages
     return found(hyperparameters) if callable(found) else found
 
 
 def state_copies(method: str, hyperparameters: Mapping[str, Any]) -> int | None:
-    """Return the copies of the trainable parameters that the optimizer keeps; None if unknown."""
+    """Return how many copies of the trainable parameters the optimizer keeps; None if unknown."""
     found = specification(method).state_copies
     return found(hyperparameters) if callable(found) else found
 
 
 def engine_clipping(method: str, max_grad_norm: float) -> float:
-    """Return DeepSpeed's `gradient_clipping`: 0 where the optimizer clips its combined update."""
+    """Return DeepSpeed's `gradient_clipping`: 0 if the optimizer clips its combined update."""
     return max_grad_norm if specification(method).clipping == "engine" else 0.0
 
 
@@ -152,11 +152,11 @@ def build(
         method: see `specification`.
         parameters: trainable parameters, in one group.
         hyperparameters: see `validate`.
-        max_grad_norm: bound on the norm of a step's combined gradient, 0 for none. Used by methods that clip
-            their own update; for the others the engine must clip, see `engine_clipping`.
+        max_grad_norm: bound on the norm of a step's combined gradient, 0 for none. It is used by methods that
+            clip their own update; for other methods the engine must clip, see `engine_clipping`.
 
     Raises:
-        ConfigurationError: the class cannot be imported, is no optimizer, or refuses its arguments.
+        ConfigurationError: the class cannot be imported, is not an optimizer, or rejects its arguments.
     """
     where = f"optimizers.{method}"
     spec = specification(method)
@@ -168,13 +168,13 @@ def build(
     try:
         optimizer = optimizer_class(parameters, **arguments)
     except (TypeError, ValueError) as error:
-        raise _error(f"{spec.name} refuses its hyperparameters: {error}", where, None, "correct them") from error
+        raise _error(f"{spec.name} rejects its hyperparameters: {error}", where, None, "correct them") from error
     if getattr(optimizer, "stages", 1) != stages(method, chosen):
         raise _error(
-            f"{spec.name} takes {optimizer.stages} gradients a step; a class from outside is counted with one",
+            f"{spec.name} takes {optimizer.stages} gradients per step, but a class outside dnatune is counted with one",
             where,
             "method",
-            "use a class with one gradient a step, for budgets and comparisons count gradients",
+            "use a class with one gradient per step, because budgets and comparisons count gradients",
         )
     return optimizer
 
@@ -214,7 +214,7 @@ def _import_class(spec: MethodSpecification, where: str) -> type:
             "put its package on PYTHONPATH and check the spelling",
         ) from error
     if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
-        raise _error(f"{spec.class_path} is no torch.optim.Optimizer", where, "method", "name a subclass of it")
+        raise _error(f"{spec.class_path} is not a torch.optim.Optimizer", where, "method", "name a subclass of it")
     return found
 
 
@@ -223,7 +223,7 @@ def _offered(names: Iterable[str]) -> set[str]:
 
 
 def _outside_names(spec: MethodSpecification) -> set[str] | None:
-    """Return the hyperparameters of a class of torch.optim; None for a user's, which is not read."""
+    """Return the hyperparameters of a class of torch.optim; None for a user's class, whose source is not read."""
     module, name = spec.class_path.split(":")
     if module != "torch.optim":
         return None
@@ -238,7 +238,7 @@ def _outside_names(spec: MethodSpecification) -> set[str] | None:
 
 @functools.cache
 def _torch_classes() -> dict[str, tuple[str, Path]]:
-    """Return {lower-case name: (name, source file)} of torch.optim, read without the seconds of an import."""
+    """Return {lower-case name: (name, source file)} of torch.optim from its source, without the slow import."""
     found = importlib.util.find_spec("torch")
     if found is None or found.origin is None:
         return {}

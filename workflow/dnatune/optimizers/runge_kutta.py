@@ -9,13 +9,13 @@ import torch
 from dnatune.errors import RunError
 from dnatune.optimizers.chebyshev import chebyshev
 from dnatune.optimizers.staged import StagedOptimizer, Tensors, combine
-from dnatune.optimizers.tableaux import RK4, Combination, Tableau, plan
+from dnatune.optimizers.tableaux import RK4, Combination, Tableau, stage_plans
 
 
 class RungeKutta(StagedOptimizer):
     """An explicit Runge–Kutta step on the gradient flow dθ/dt = −∇(L + w‖θ‖²/2).
 
-    What is kept between stages follows from the tableau, see `tableaux.plan`.
+    The tableau determines what is kept between stages, see `tableaux.stage_plans`.
 
     Args:
         tableau: the method.
@@ -30,16 +30,16 @@ class RungeKutta(StagedOptimizer):
         weight_decay: float = 0.0,
         max_norm: float | None = None,
     ):
-        """Set the method; the rest is as in the class above."""
+        """Set the method; the class above does the rest."""
         self.tableau, self.stages, self.state_copies = tableau, tableau.stages, tableau.state_copies
-        self._plan = plan(tableau)
+        self._stage_plans = stage_plans(tableau)
         super().__init__(params, lr, weight_decay, max_norm)
 
     def _register_names(self) -> list[str]:
         return [f"register{slot}" for slot in range(self.tableau.registers)]
 
     def _advance(self, group: dict[str, Any], parameters: Tensors, gradients: Tensors) -> Tensors:
-        stage = self._plan[group["stage"]]
+        stage = self._stage_plans[group["stage"]]
         if group["stage"] + 1 == self.stages:
             return combine(gradients, float(stage.target.gradient), self._terms(parameters, stage.target))
         terms = [*self._terms(parameters, stage.target), (float(stage.target.gradient), gradients)]
@@ -57,10 +57,10 @@ class RungeKutta(StagedOptimizer):
 
 
 class ChebyshevRungeKutta(StagedOptimizer):
-    """A stabilised Runge–Kutta–Chebyshev step, run by its three-term recurrence; see `chebyshev.Chebyshev`.
+    """A stabilised Runge–Kutta–Chebyshev step, computed by its three-term recurrence; see `chebyshev.Chebyshev`.
 
-    The recurrence runs in the displacements d_j = (θ₀ − θ_j)/h rather than in the points θ_j: one copy more,
-    but its rounding errors are relative to the displacement, not to θ, and the update's norm needs no
+    The recurrence uses the displacements d_j = (θ₀ − θ_j)/h instead of the points θ_j. This takes one more copy,
+    but the rounding errors are relative to the displacement, not to θ, and the update's norm needs no
     division by h.
 
     Args:
@@ -80,7 +80,7 @@ class ChebyshevRungeKutta(StagedOptimizer):
         weight_decay: float = 0.0,
         max_norm: float | None = None,
     ):
-        """Set the method; the rest is as in the class above."""
+        """Set the method; the class above does the rest."""
         self.method = chebyshev(stages, damping, order)
         self.stages, self.state_copies = stages, self.method.state_copies
         super().__init__(params, lr, weight_decay, max_norm)
@@ -90,7 +90,7 @@ class ChebyshevRungeKutta(StagedOptimizer):
 
     def _advance(self, group: dict[str, Any], parameters: Tensors, gradients: Tensors) -> Tensors:
         method, j = self.method, group["stage"] + 1
-        # d_j takes the place of d_{j−2}; d_0 = 0 is never stored.
+        # d_j overwrites d_{j−2}; d_0 = 0 is never stored.
         target = self._kept(parameters, f"displacement{j % 2}")
         if j == 1:
             combine(target, 0.0, [(method.first, gradients)])
@@ -118,19 +118,19 @@ class RungeKuttaAdam(RungeKutta):
 
         v_n = β₂ v_{n−1} + (1 − β₂) k_1²,   P_n = √(v_n / (1 − β₂ⁿ)) + ε,   c_n = √((1 − β₂ⁿ) / (1 − β₂)).
 
-    Adam never moves an element by more than h c_n, for its gradient is part of v_n. Here that holds for k_1, and
-    the gradients of the later stages are cut to it, |k_i| ≤ c_n P_n: where k_1 is 0 or nearly so they would
-    otherwise be divided by ε. A fresh LoRA adapter is such a place: half of it has gradient 0 until the other
+    Adam never moves an element by more than h c_n, because its gradient is part of v_n. Here the same holds for
+    k_1. The gradients of the later stages are clipped to |k_i| ≤ c_n P_n, because if k_1 is (nearly) 0 they would
+    otherwise be divided by ε. This is the case in a new LoRA adapter: half of it has gradient 0 until the other
     half has moved.
 
-    There is no first moment: averaging over steps would be a second memory of the flow, and the stages are
-    there to resolve it within one. Weight decay is decoupled, θ_new = (1 − hw) θ₀ − h P_n⁻¹ Σ b_i k_i. The
-    norm that is clipped and reported is that of Σ b_i k_i, before P_n⁻¹, as AdamW's gradient is clipped
-    before its preconditioner.
+    There is no first moment: the stages already follow the flow within a step, and an average over steps would
+    add a second memory of it. Weight decay is decoupled, θ_new = (1 − hw) θ₀ − h P_n⁻¹ Σ b_i k_i. The norm that is
+    clipped and reported is that of Σ b_i k_i before P_n⁻¹, just as AdamW's gradient is clipped before its
+    preconditioner.
 
     Args:
         beta2: β₂ in [0, 1).
-        eps: ε > 0; keeps the zeros that pad a shard at zero.
+        eps: ε > 0; it also keeps the zeros that pad a shard at zero.
         params, lr, weight_decay, max_norm: see `StagedOptimizer`.
     """
 
@@ -145,7 +145,7 @@ class RungeKuttaAdam(RungeKutta):
         weight_decay: float = 0.0,
         max_norm: float | None = None,
     ):
-        """Set the method; the rest is as in the class above."""
+        """Set the method; the class above does the rest."""
         super().__init__(params, lr, RK4, weight_decay, max_norm)
         self.state_copies += 1
         self.param_groups[0].update(beta2=beta2, eps=eps)
@@ -163,7 +163,7 @@ class RungeKuttaAdam(RungeKutta):
         scales = self._denominators(group, parameters)
         torch._foreach_mul_(scales, self._correction(group) / math.sqrt(1 - group["beta2"]))
         torch._foreach_div_(scales, torch._foreach_abs(gradients))
-        # Multiplied, not clamped: what is infinite becomes NaN and is seen, what is within the bound stays as it is.
+        # Multiplied, not clamped: infinite gradients become NaN and are noticed; gradients within the bound are exact.
         torch._foreach_clamp_max_(scales, 1.0)
         torch._foreach_mul_(gradients, scales)
         return super()._advance(group, parameters, gradients)
@@ -184,8 +184,7 @@ class RungeKuttaAdam(RungeKutta):
 
 
 class SingleGradientRK4(torch.optim.Optimizer):
-    """The "RK4" of the original procedure, which takes k₁ = k₂ = k₃ = k₄ = ∇L + wθ. It is SGD with weight
-    decay.
+    """The "RK4" of the original procedure, which takes k₁ = k₂ = k₃ = k₄ = ∇L + wθ and so is SGD with weight decay.
 
     With δ = −h(∇L + wθ) it sets θ ← θ + (δ + 2δ + 2δ + δ)/6, in this order of operations.
 
@@ -200,7 +199,7 @@ class SingleGradientRK4(torch.optim.Optimizer):
     state_copies = 0
 
     def __init__(self, params: Iterable[Any], lr: float, weight_decay: float = 0.0):
-        """Set the method; the rest is as in the class above."""
+        """Set the method; the class above does the rest."""
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()

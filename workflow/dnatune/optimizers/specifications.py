@@ -1,4 +1,4 @@
-"""What each optimizer costs and which hyperparameters it has. Nothing here needs torch."""
+"""The cost and the hyperparameters of each optimizer. Nothing here needs torch."""
 
 import dataclasses
 import math
@@ -13,14 +13,14 @@ _REQUIRED = object()
 
 @dataclasses.dataclass(frozen=True)
 class Hyperparameter:
-    """One setting of a method.
+    """A hyperparameter of a method.
 
     Attributes:
         kind: float, int or bool; `betas` for two floats.
-        description: what it is, in a line.
-        default: value if it is not given.
-        minimum, maximum: bounds, included unless `open_below` or `open_above`; None for no bound.
-        choices: all that is allowed, if that is not an interval.
+        description: its meaning, in one line.
+        default: value if none is given.
+        minimum, maximum: bounds, inclusive unless `open_below` or `open_above`; None for no bound.
+        choices: the allowed values, if they are not an interval.
     """
 
     kind: type | str
@@ -51,10 +51,10 @@ class Hyperparameter:
         return " ".join([noun, " and ".join(bounds)]).strip()
 
     def check(self, value: Any) -> Any:
-        """Return `value` in this type.
+        """Return `value` converted to the hyperparameter's type.
 
         Raises:
-            ValueError: it is not allowed; the message says what is.
+            ValueError: the value is not allowed; the message says what is allowed.
         """
         if self.kind == "betas":
             if not isinstance(value, list | tuple) or len(value) != 2:
@@ -86,22 +86,23 @@ Hyperparameters = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class MethodSpecification:
-    """What dnatune knows of a method without building it.
+    """What dnatune knows about a method without building it.
 
     Attributes:
         name: canonical name.
         description: one line for the documentation and the report.
-        hyperparameters: its settings by name; of a class from outside, those that can be known.
-        class_path: `module:Class` of what is built.
-        stages: gradient evaluations of a step, or how they follow from the hyperparameters.
-        state_copies: copies of the trainable parameters in the optimizer's state, likewise; None if unknown.
-        weight_decay_style: `coupled` (added to the gradient), `decoupled` (scales the weights) or `own` (see
-            its class).
-        clipping: `engine` where DeepSpeed clips the one gradient, `update` where the optimizer clips the
-            combined one.
+        hyperparameters: its hyperparameters by name; for a class that is not in `METHODS`, only the known ones.
+        class_path: `module:Class` of the optimizer.
+        stages: gradient evaluations per step, or a function that computes them from the hyperparameters.
+        state_copies: copies of the trainable parameters in the optimizer's state, or a function that computes
+            their number; None if unknown.
+        weight_decay_style: `coupled` (added to the gradient), `decoupled` (scales the weights) or `own` (as
+            its class defines).
+        clipping: `engine` if DeepSpeed clips the gradient, `update` if the optimizer clips the combined
+            gradient.
         experimental: whether it is a heuristic without a theory.
-        elementwise: whether it treats each element alone, so that it is exact on flat shards (ZeRO 1 to 3).
-        arguments: constructor arguments that are fixed.
+        elementwise: whether it treats each element separately, so that it is exact on flat shards (ZeRO 1 to 3).
+        arguments: fixed constructor arguments.
     """
 
     name: str
@@ -117,7 +118,7 @@ class MethodSpecification:
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-#: All that is known of the settings of a class from outside.
+#: The only known hyperparameter of a class that is not in `METHODS`.
 LEARNING_RATE = Hyperparameter(float, "step size h at its peak", minimum=0, open_below=True)
 _COMMON = {
     "learning_rate": LEARNING_RATE,

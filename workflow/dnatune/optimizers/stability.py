@@ -1,8 +1,7 @@
-"""How far a method may step: its stability polynomial and the length of its stable interval. Nothing here
-needs torch.
+"""The stability polynomial of a method and the length of its stable interval. Nothing here needs torch.
 
-On a quadratic loss with curvature λ ≥ 0 (and coupled weight decay w) a step of size h multiplies the error by
-R(z), z = −h(λ + w). The method is stable while |R(z)| ≤ 1, so h(λ_max + w) must not exceed
+On a quadratic loss with curvature λ ≥ 0 (and coupled weight decay w), a step of size h multiplies the error by
+R(z), z = −h(λ + w). The method is stable if |R(z)| ≤ 1, so h(λ_max + w) must not exceed
 `real_stability_limit`.
 """
 
@@ -12,7 +11,7 @@ from dnatune.errors import ConfigurationError
 from dnatune.optimizers.chebyshev import Chebyshev, chebyshev
 from dnatune.optimizers.tableaux import EULER, TABLEAUX, Tableau, stability_coefficients
 
-#: Methods that are a Runge–Kutta method on the gradient flow; `sgd` is one without momentum.
+#: Methods that are Runge–Kutta methods on the gradient flow; `sgd` without momentum is Euler's method.
 _METHODS: dict[str, Tableau] = {**TABLEAUX, "sgd": EULER, "rk4_single_gradient": EULER}
 
 
@@ -20,12 +19,12 @@ def stability_polynomial(method: str, z: Any, **hyperparameters: Any) -> Any:
     """Return R(z).
 
     Args:
-        method: name of a method, or of a tableau.
+        method: name of a method or of a tableau.
         z: step size times eigenvalue; a real or complex number or an array of them.
-        hyperparameters: of `rkc`: stages, damping, order.
+        hyperparameters: for `rkc`: stages, damping, order.
 
     Raises:
-        ConfigurationError: the method has none, for it is adaptive or unknown.
+        ConfigurationError: the method has no stability polynomial, because it is adaptive or unknown.
     """
     found = _method(method, hyperparameters)
     if isinstance(found, Chebyshev):
@@ -37,8 +36,10 @@ def stability_polynomial(method: str, z: Any, **hyperparameters: Any) -> Any:
 
 
 def real_stability_limit(method: str, **hyperparameters: Any) -> float:
-    """Return the largest x with |R(−y)| ≤ 1 for all y in [0, x]; arguments and errors as of
-    `stability_polynomial`."""
+    """Return the largest x with |R(−y)| ≤ 1 for all y in [0, x].
+
+    Arguments and errors are those of `stability_polynomial`.
+    """
     found = _method(method, hyperparameters)
     if isinstance(found, Chebyshev):
         return found.stability_limit
@@ -60,7 +61,7 @@ def _method(method: str, hyperparameters: dict[str, Any]) -> Tableau | Chebyshev
         return chebyshev(hyperparameters.get("stages", 4), *_tail(hyperparameters))
     if method not in _METHODS:
         raise ConfigurationError(
-            f"'{method}' has no stability polynomial", fix=f"ask for one of {', '.join([*_METHODS, 'rkc'])}"
+            f"'{method}' has no stability polynomial", fix=f"choose one of {', '.join([*_METHODS, 'rkc'])}"
         )
     return _METHODS[method]
 

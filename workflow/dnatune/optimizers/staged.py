@@ -1,8 +1,8 @@
 """Optimizers whose step has stages: each `step()` call takes one gradient and moves to the next stage point.
 
-The loop computes the gradient of the *same* batch at every stage. p.grad is the gradient at the point the
-parameters are at; after the last stage they are at the combined update. Everything but the norm is
-elementwise, so the algebra is exact on flat shards, as ZeRO hands them over, and the state is sharded with
+The loop computes the gradient of the *same* batch at every stage. p.grad is the gradient at the current point
+of the parameters; after the last stage the parameters are at the end of the step. Everything except the norm is
+elementwise, so the algebra is exact on the flat shards that ZeRO hands over, and the state is sharded with
 them.
 """
 
@@ -19,32 +19,32 @@ Tensors = list[Tensor]
 
 
 class StagedOptimizer(torch.optim.Optimizer):
-    """What all methods with stages share: the counter, θ₀, weight decay, clipping of the update.
+    """The common part of all methods with stages: the counter, θ₀, weight decay, and clipping of the update.
 
-    p.grad is used as scratch and holds nothing of meaning after a call. A parameter without a gradient counts
-    as one with gradient zero, as it does in a flat shard.
+    p.grad is overwritten; its content after a call has no meaning. A parameter without a gradient counts as one
+    with gradient zero, as it does in a flat shard.
 
     Args:
         params: parameters, in one group.
-        lr: step size h, constant over the stages of a step; 0 is allowed, for schedules begin with it.
+        lr: step size h, constant over the stages of a step; 0 is allowed, because schedules may begin with 0.
         weight_decay: coefficient w. Coupled: every stage adds wθ to its gradient, so the flow is that of the
             loss plus w‖θ‖²/2. Decoupled: a step scales θ₀ by 1 − hw once instead (Loshchilov and Hutter, ICLR
             2019).
         max_norm: bound on the l2 norm of a step's combined gradient (coupled weight decay included), applied
-            as `torch.nn.utils.clip_grad_norm_` does to a single gradient; None or 0 turn it off. Stages are
+            as `torch.nn.utils.clip_grad_norm_` does for a single gradient; None or 0 turns it off. Stages are
             never clipped.
 
     Attributes:
-        norm_reduce: None, or what adds a squared norm (0-d float64 tensor) over the ranks when each holds a
-            shard.
-        last_update_norm: norm of the last completed step's combined gradient before clipping. NaN or infinite
-            if anything on the way was; the parameters are then worthless.
+        norm_reduce: a function that sums a squared norm (0-d float64 tensor) over the ranks if each rank holds
+            a shard; otherwise None.
+        last_update_norm: norm of the last completed step's combined gradient before clipping. It is NaN or
+            infinite if any stage gradient was; the parameters are then useless.
         weight_decay_style: `coupled` or `decoupled`.
-        stages: gradient evaluations of a step.
+        stages: gradient evaluations per step.
         state_copies: copies of the parameters kept in the state.
 
     Raises:
-        ConfigurationError: more than one parameter group, or a number out of its range.
+        ConfigurationError: there is more than one parameter group, or a number is out of range.
     """
 
     weight_decay_style = "coupled"
@@ -58,7 +58,7 @@ class StagedOptimizer(torch.optim.Optimizer):
         for name, value in (("lr", lr), ("weight_decay", weight_decay), ("max_norm", max_norm or 0.0)):
             if not (math.isfinite(value) and value >= 0):
                 raise ConfigurationError(f"{name} is {value}", where=type(self).__name__, fix="give 0 or more")
-        # Counters stay in the group because ZeRO replaces the parameters, but never the group.
+        # The counters are in the group, because ZeRO replaces the parameters but never the group.
         defaults = {"lr": lr, "weight_decay": weight_decay, "max_norm": max_norm or 0.0}
         super().__init__(params, {**defaults, "stage": 0, "step": 0, "step_lr": None})
 
@@ -67,23 +67,23 @@ class StagedOptimizer(torch.optim.Optimizer):
         if self.param_groups:
             raise ConfigurationError(
                 f"{type(self).__name__} got several parameter groups; ZeRO steps group by group, so the norm "
-                "of the combined update over all groups is unknown when the first one moves",
+                "of the combined update is not known before the last group",
                 fix="put all parameters in one group",
             )
         super().add_param_group(param_group)
 
     @property
     def stage(self) -> int:
-        """Return how many stages of the step at hand are done; 0 at a step boundary."""
+        """Return how many stages of the current step are done; 0 at a step boundary."""
         return self.param_groups[0]["stage"]
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """Use the gradient at the point the parameters are at, and move them to the next one.
+        """Use the gradient at the current point of the parameters, and move them to the next point.
 
         Raises:
-            RunError: a closure was given, the learning rate changed in mid-step, or the parameters are not
-                those the step began with.
+            RunError: a closure was given, the learning rate changed within a step, or the parameters are not
+                those with which the step began.
         """
         if closure is not None:
             raise RunError(
@@ -105,7 +105,7 @@ class StagedOptimizer(torch.optim.Optimizer):
             self._finish(group, parameters, direction)
 
     def reset(self) -> None:
-        """Take an unfinished step back and forget everything: state, counters and norm."""
+        """Undo an unfinished step and delete the state, the counters and the norm."""
         with torch.no_grad():
             for parameter, state in self.state.items():
                 if self.stage and "theta0" in state:
@@ -115,11 +115,11 @@ class StagedOptimizer(torch.optim.Optimizer):
         self.last_update_norm = None
 
     def _advance(self, group: dict[str, Any], parameters: Tensors, gradients: Tensors) -> Tensors:
-        """Keep what later stages need and move to the next stage point; at the end return Σ b_i k_i."""
+        """Store what later stages need and move to the next stage point; at the last stage return Σ b_i k_i."""
         raise NotImplementedError
 
     def _register_names(self) -> list[str]:
-        """Return the names of the state beside θ₀ that a step writes before it reads."""
+        """Return the names of the state tensors other than θ₀, which a step writes before it reads them."""
         raise NotImplementedError
 
     def _begin(self, group: dict[str, Any], parameters: Tensors, gradients: Tensors) -> None:
@@ -136,16 +136,16 @@ class StagedOptimizer(torch.optim.Optimizer):
     def _check_same_step(self, group: dict[str, Any], parameters: Tensors) -> None:
         if group["lr"] != group["step_lr"]:
             raise RunError(
-                f"the learning rate went from {group['step_lr']} to {group['lr']} after {group['stage']} of "
+                f"the learning rate changed from {group['step_lr']} to {group['lr']} after {group['stage']} of "
                 f"{self.stages} stages",
                 where=type(self).__name__,
-                fix="let the schedule count steps, not calls of step()",
+                fix="advance the schedule once per step, not once per call of step()",
             )
         if any("theta0" not in self.state[p] for p in parameters):
             raise RunError(
                 f"parameters appear for the first time after {group['stage']} of {self.stages} stages",
                 where=type(self).__name__,
-                fix="hand over all parameters in each call (under ZeRO 3 raise "
+                fix="pass all parameters in each call (with ZeRO 3, raise "
                 "zero_optimization.sub_group_size); resume only from a checkpoint with the optimizer's state",
             )
 
@@ -167,7 +167,7 @@ class StagedOptimizer(torch.optim.Optimizer):
         if self.norm_reduce is not None:
             square = self.norm_reduce(square)
         norm = math.sqrt(square.item())
-        # The 1e-6 is torch's, so that one stage is clipped as clip_grad_norm_ would.
+        # torch adds the same 1e-6, so a method with one stage is clipped exactly as by clip_grad_norm_.
         scale = min(1.0, group["max_norm"] / (norm + 1e-6)) if group["max_norm"] else 1.0
         self._return_to_start(parameters)
         if group["weight_decay"] and self.weight_decay_style == "decoupled":
@@ -178,7 +178,7 @@ class StagedOptimizer(torch.optim.Optimizer):
 
 
 def combine(target: Tensors, keep: float, terms: list[tuple[float, Tensors]]) -> Tensors:
-    """Set target = keep · target + Σ weight · tensors in place; with `keep` 0 its old content is not read."""
+    """Set target = keep · target + Σ weight · tensors in place; if `keep` is 0, the old content is not read."""
     terms = [(weight, tensors) for weight, tensors in terms if weight]
     if keep:
         if keep != 1:

@@ -1,4 +1,4 @@
-"""Butcher tableaux in exact rational arithmetic, and what a step has to remember between its stages.
+"""Butcher tableaux in exact rational arithmetic, and what a step must store between its stages.
 
 A Runge–Kutta method with s stages integrates dθ/dt = −g(θ) over a step of size h by
 
@@ -25,16 +25,16 @@ class Tableau:
     """An explicit Runge–Kutta method.
 
     Attributes:
-        name: how it is called in messages.
-        a: weights of the gradients in each stage point, (s, s), zero on and above the diagonal; a row may
-            leave out its zeros at the end.
+        name: name in messages.
+        a: weights of the gradients in each stage point, (s, s), zero on and above the diagonal; trailing zeros
+            of a row may be omitted.
         b: weights of the gradients in the step, (s,).
-        c: times of the stage points as shares of the step, (s,).
-        order: of convergence; the conditions up to it are checked.
+        c: times of the stage points as fractions of the step, (s,).
+        order: order of convergence; the order conditions up to it are checked.
 
     Raises:
-        ConfigurationError: a coefficient that is not rational, a wrong shape, an implicit method, a row of
-            `a` that does not sum to its `c`, weights that do not sum to 1, or an order that is not reached.
+        ConfigurationError: a coefficient is not rational, a shape is wrong, the method is implicit, a row of `a`
+            does not sum to its `c`, the weights do not sum to 1, or the order is not reached.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Tableau:
     order: int
 
     def __post_init__(self):
-        """Bring rows to full length and check all that makes this a method of its order."""
+        """Complete the rows with zeros, and check that this is an explicit method of the given order."""
         size = len(self.b)
         if size == 0 or len(self.a) != size or len(self.c) != size or any(len(row) > size for row in self.a):
             self._refuse(
@@ -69,8 +69,8 @@ class Tableau:
             if condition.order <= self.order and condition.residual:
                 self._refuse(
                     f"order {self.order} is claimed, but the condition {condition.formula} of order "
-                    f"{condition.order} is missed by {condition.residual}",
-                    "correct a coefficient, or claim the order that is reached",
+                    f"{condition.order} has the residual {condition.residual}",
+                    "correct a coefficient, or claim a lower order",
                 )
 
     def _exact(self, numbers: Sequence[Any], place: str) -> Vector:
@@ -84,30 +84,30 @@ class Tableau:
 
     @property
     def stages(self) -> int:
-        """Return the gradient evaluations of one step."""
+        """Return the gradient evaluations per step."""
         return len(self.b)
 
     @property
     def registers(self) -> int:
         """Return how many combinations of past gradients are kept between stages."""
-        return max((slot + 1 for stage in plan(self) for slot, _ in stage.writes), default=0)
+        return max((slot + 1 for stage in stage_plans(self) for slot, _ in stage.writes), default=0)
 
     @property
     def state_copies(self) -> int:
-        """Return the copies of the parameters that a step keeps, θ₀ included.
+        """Return the number of copies of the parameters that a step keeps, including θ₀.
 
-        Nothing is kept when there is one stage: the step begins and ends in the same call.
+        With one stage nothing is kept, because the step begins and ends in the same call.
         """
         return 0 if self.stages == 1 else 1 + self.registers
 
 
 @dataclasses.dataclass(frozen=True)
 class OrderCondition:
-    """One of the conditions that give a method its order (Hairer, Nørsett and Wanner I, section II.2).
+    """One of the conditions for the order of a method (Hairer, Nørsett and Wanner I, section II.2).
 
     Attributes:
-        order: the order that asks for it.
-        formula: left and right side.
+        order: the lowest order that requires it.
+        formula: left and right side of the equation.
         residual: left minus right side, exact.
     """
 
@@ -149,7 +149,7 @@ def stability_coefficients(tableau: Tableau) -> Vector:
 
 @dataclasses.dataclass(frozen=True)
 class Combination:
-    """Σ weight · register + gradient · k, where k is the gradient at hand."""
+    """Σ weight · register + gradient · k, where k is the current gradient."""
 
     registers: tuple[tuple[int, Fraction], ...]
     gradient: Fraction
@@ -157,12 +157,12 @@ class Combination:
 
 @dataclasses.dataclass(frozen=True)
 class StagePlan:
-    """What is done with the gradient of one stage.
+    """What one stage does with its gradient.
 
     Attributes:
-        target: what is subtracted from θ₀, times h, to reach the next stage point; in the last stage, the new
-            point.
-        writes: registers to set, in this order, and to what; all of `target` is read before.
+        target: the combination that gives the next stage point θ₀ − h · target, or in the last stage the new
+            parameters.
+        writes: the registers to set, in this order, and their new values; `target` is evaluated before.
     """
 
     target: Combination
@@ -170,21 +170,20 @@ class StagePlan:
 
 
 @functools.cache
-def plan(tableau: Tableau) -> tuple[StagePlan, ...]:
-    """Return what to do in each stage so that as little as possible is kept between stages.
+def stage_plans(tableau: Tableau) -> tuple[StagePlan, ...]:
+    """Return the plan of each stage, which keeps as few registers as possible between stages.
 
-    After the gradient k_i and the move to θ_{i+1}, the rest of the step still needs θ₀ and, from the past,
-    the parts Σ_{j≤i} b_j k_j and Σ_{j≤i} a_mj k_j for the later stage points m > i+1. The registers hold a
-    basis of just these vectors, so their number is the rank of those rows of b and a. A register is named
-    after the row it follows.
+    After the gradient k_i and the move to θ_{i+1}, the rest of the step still needs θ₀ and the partial sums
+    Σ_{j≤i} b_j k_j and Σ_{j≤i} a_mj k_j for the later stage points m > i+1. The registers hold a basis of these
+    vectors, so their number is the rank of those rows of b and a. A register is labelled with the row whose
+    partial sum it holds.
 
-    The parameters themselves are not used as memory, although θ_{i+1} knows one more combination: the
-    difference to θ₀, divided by h, would give it back with the rounding error of θ divided by h, and not at
-    all where a schedule has h = 0.
+    The parameters θ_{i+1} contain one more combination, which is not used as memory: it could be recovered from
+    (θ₀ − θ_{i+1})/h only with the rounding error of θ divided by h, and not at all if a schedule has h = 0.
     """
     size = tableau.stages
     rows: dict[str | int, Vector] = {"b": tableau.b, **dict(enumerate(tableau.a))}
-    held: dict[int, str | int] = {}  # slot -> row it follows
+    held: dict[int, str | int] = {}  # slot -> row whose partial sum it holds
     stages = []
     for now in range(size):
         last = now == size - 1
@@ -200,19 +199,19 @@ def plan(tableau: Tableau) -> tuple[StagePlan, ...]:
 
 
 def _combination(row: Vector, now: int, past: list[tuple[int, Vector]]) -> Combination:
-    """Return Σ_{j≤now} row_j k_j, made of registers (slot, their row so far) and the gradient k_now."""
+    """Return Σ_{j≤now} row_j k_j as a combination of registers (slot, their row so far) and the gradient k_now."""
     weights = _express(row[:now], [vector for _, vector in past])
-    assert weights is not None, "the registers span whatever a later stage needs"  # noqa: S101
+    assert weights is not None, "the registers span all that a later stage needs"  # noqa: S101
     return Combination(tuple((s, w) for (s, _), w in zip(past, weights, strict=True) if w), row[now])
 
 
 def _assign(
     held: dict[int, str | int], wanted: list[tuple[str | int, Combination]]
 ) -> tuple[dict[int, str | int], tuple[tuple[int, Combination], ...]]:
-    """Give each wanted row a register; return the new holdings and the writes in an order that loses nothing.
+    """Assign a register to each wanted row; return the assignment and the writes in an order that loses nothing.
 
-    A row that has a register stays there. A new one is written before the old ones move on, into a register
-    that is given up and that no later write reads, or into one more.
+    A row that already has a register keeps it. A new row is written first, into a free register that no later
+    write reads, or into an additional one.
     """
     slot_of = {label: slot for slot, label in held.items()}
     kept = [(slot_of[label], label, made) for label, made in wanted if label in slot_of]
@@ -224,13 +223,13 @@ def _assign(
         slot = next(s for s in range(len(held) + len(wanted) + 1) if s not in taken and s not in still_read)
         taken.add(slot)
         placed.append((slot, label, made))
-    # A kept row is its own past plus k, for the registers are independent; so their order does not matter.
+    # A kept row is its own register plus k, because the registers are independent; so their order does not matter.
     everything = placed + kept
     return {slot: label for slot, label, _ in everything}, tuple((slot, made) for slot, _, made in everything)
 
 
 def _express(vector: Vector, basis: list[Vector]) -> list[Fraction] | None:
-    """Return the weights that make `vector` of independent `basis` vectors, None if none do."""
+    """Return the weights of independent `basis` vectors that sum to `vector`, or None if there are none."""
     columns = len(basis)
     matrix = [[*(v[i] for v in basis), entry] for i, entry in enumerate(vector)]
     for column in range(columns):

@@ -1,4 +1,4 @@
-"""Checkpoints at step boundaries: whole or absent, verified before they are read, without frozen weights."""
+"""Checkpoints at step boundaries, without frozen weights: complete or absent, and verified before they are read."""
 
 import contextlib
 import json
@@ -18,21 +18,21 @@ _PARTIAL = ".partial"
 
 
 class Checkpoints:
-    """The checkpoints of one run below one folder.
+    """The checkpoints of one run in one folder.
 
     Args:
-        folder: `checkpoints/<digest>`; the digest stands for everything that a resumed run must share.
-        limit: how many of the newest are kept.
-        rank: this process; the first one renames and deletes.
+        folder: `checkpoints/<digest>`; the digest covers everything that must be equal for a run to resume.
+        limit: number of checkpoints to keep; the oldest are deleted.
+        rank: this process; the first rank renames and deletes.
     """
 
     def __init__(self, folder: Path, limit: int, rank: Rank):
         self.folder, self.limit, self.rank = folder, limit, rank
 
     def save(self, engine: Any, step: int, state: dict[str, Any]) -> None:
-        """Save all ranks' state as `step-<n>`; called by every rank.
+        """Save the state of all ranks as `step-<n>`; called by every rank.
 
-        The name appears when every file is on disk, with the hashes that `load` checks.
+        The folder gets this name only after every file is written, together with the hashes that `load` checks.
         """
         name = f"step-{step:08d}"
         partial = self.folder / f"{name}{_PARTIAL}"
@@ -57,10 +57,10 @@ class Checkpoints:
         distributed.barrier()
 
     def load(self, engine: Any) -> dict[str, Any] | None:
-        """Load the newest checkpoint whose files are what was written; called by every rank.
+        """Load the newest undamaged checkpoint; called by every rank.
 
         Returns:
-            The state given to `save`, or None where there is no checkpoint. One that is damaged is passed over.
+            The state given to `save`, or None if there is no undamaged checkpoint.
         """
         own = (
             next((path.name for path in reversed(self._complete()) if _intact(path)), None) if self.rank.first else None
@@ -75,7 +75,7 @@ class Checkpoints:
         return state
 
     def clear(self) -> None:
-        """Delete everything, once the run is complete; called by the first rank."""
+        """Delete all checkpoints after the run is complete; called by the first rank."""
         shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             self.folder.parent.rmdir()
@@ -95,5 +95,5 @@ def _intact(path: Path) -> bool:
         expected = None
     intact = expected is not None and folder_hashes(path) == expected
     if not intact:
-        _LOG.warning("checkpoint %s is damaged and passed over", path)
+        _LOG.warning("checkpoint %s is damaged; it is skipped", path)
     return intact

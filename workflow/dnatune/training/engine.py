@@ -1,4 +1,4 @@
-"""The DeepSpeed engine: its configuration, its start, its weights in full precision."""
+"""The DeepSpeed engine: configuration, start, and weights in full precision."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ from dnatune.errors import ConfigurationError
 from dnatune.files import read_json
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-#: Keys of a DeepSpeed configuration that follow from dnatune's own settings.
+#: Keys of a DeepSpeed configuration that dnatune derives from its own settings.
 OWNED = (
     "train_batch_size",
     "train_micro_batch_size_per_gpu",
@@ -34,10 +34,10 @@ def resolve_precision(precision: str, device: str) -> str:
     """Return `fp32`, `bf16` or `fp16` for a device.
 
     Raises:
-        ConfigurationError: the device cannot compute in the precision asked for.
+        ConfigurationError: the device does not support the precision.
     """
     on_gpu = device.startswith("cuda")
-    # Emulated bf16 passes torch's looser test on older GPUs, at a fraction of the speed.
+    # Older GPUs emulate bf16 at a fraction of the speed, which torch's default check accepts.
     bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "auto":
         return ("bf16" if bf16 else "fp16") if on_gpu else "fp32"
@@ -47,7 +47,7 @@ def resolve_precision(precision: str, device: str) -> str:
         )
     if precision == "bf16" and on_gpu and not bf16:
         raise ConfigurationError(
-            "this GPU has no bf16", where="config key 'training.precision'", fix="use auto, fp32 or fp16"
+            "this GPU does not support bf16", where="config key 'training.precision'", fix="use auto, fp32 or fp16"
         )
     return precision
 
@@ -58,10 +58,10 @@ def dtype_of(precision: str) -> torch.dtype:
 
 
 def deepspeed_configuration(training: dict[str, Any], precision: str, world: int, clipping: float) -> dict[str, Any]:
-    """Return the engine's configuration: dnatune's keys, the user's laid over the rest.
+    """Return the engine's configuration: dnatune's keys, updated with the user's keys that dnatune does not own.
 
-    The loop decides when a gradient is complete, so micro-batches may differ in number from step to step. Clipping is
-    written even when it is 0, for DeepSpeed's own default is 1.
+    The loop decides when a gradient is complete, so the number of micro-batches may differ between steps. Clipping is
+    written even if it is 0, because DeepSpeed's default is 1.
 
     Raises:
         ConfigurationError: the user's part sets a key that dnatune owns.
@@ -72,7 +72,7 @@ def deepspeed_configuration(training: dict[str, Any], precision: str, world: int
         "train_batch_size": world,
         "managed_gradient_accumulation": False,
         "gradient_clipping": clipping,
-        # ZeRO 3 would else step in portions, and a staged optimizer needs all parameters in one call.
+        # Otherwise ZeRO 3 would step in portions, but a staged optimizer needs all parameters in one call.
         "zero_optimization": {"stage": training["zero_stage"], "sub_group_size": 10**12},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
@@ -90,7 +90,7 @@ def deepspeed_configuration(training: dict[str, Any], precision: str, world: int
             part = part.get(word) if isinstance(part, dict) else None
         if part is not None and part != "auto":
             raise ConfigurationError(
-                f"'{key}' = {json.dumps(part)[:60]} is dnatune's to set",
+                f"'{key}' = {json.dumps(part)[:60]} cannot be set here, because dnatune sets it",
                 where=where,
                 fix="set it under 'training'",
             )
@@ -109,11 +109,11 @@ def _overlaid(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_pair(method: str, stages: int, precision: str, zero_stage: int) -> None:
-    """Refuse what would train without complaint and be wrong.
+    """Refuse combinations that would train without an error and give wrong results.
 
     Raises:
-        ConfigurationError: a method with stages in half precision without ZeRO, where DeepSpeed's wrappers keep the
-            fp32 weights to themselves; or an optimizer that looks at whole matrices on ZeRO's flat shards.
+        ConfigurationError: a method with several stages in half precision without ZeRO, where DeepSpeed's wrappers hide
+            the fp32 weights; or an optimizer that needs whole matrices with ZeRO, which shards them into flat vectors.
     """
     where = "config key 'training.zero_stage'"
     if stages > 1 and precision != "fp32" and zero_stage == 0:
@@ -124,7 +124,7 @@ def check_pair(method: str, stages: int, precision: str, zero_stage: int) -> Non
         )
     if zero_stage and not optimizers.specification(method).elementwise:
         raise ConfigurationError(
-            f"{method} looks at whole matrices, and ZeRO {zero_stage} hands it flat shards",
+            f"{method} needs whole matrices, but ZeRO {zero_stage} gives it flat shards",
             where=where,
             fix="use zero_stage 0",
         )
@@ -135,13 +135,13 @@ def start_engine(
     optimizer: torch.optim.Optimizer,
     configuration: dict[str, Any],
 ) -> Any:
-    """Wrap a module and its optimizer into a DeepSpeed engine.
+    """Wrap a module and its optimizer in a DeepSpeed engine.
 
-    A staged optimizer is told how to sum squared norms over the ranks' shards. Without ZeRO and in fp32 the engine
-    neither reports a norm nor needs to clip, so both are done in front of the optimizer there.
+    A staged optimizer gets a function that sums squared norms over the ranks' shards. In fp32 without ZeRO the engine
+    reports no norm, so the norm is computed and the gradient clipped in a hook before the optimizer's step.
 
     Raises:
-        ConfigurationError: DeepSpeed refuses the configuration.
+        ConfigurationError: DeepSpeed rejects the configuration.
     """
     import deepspeed
     from pydantic import ValidationError
@@ -158,9 +158,9 @@ def start_engine(
             engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=configuration)
     except ValidationError as error:
         raise ConfigurationError(
-            f"DeepSpeed refuses its configuration: {error}",
+            f"DeepSpeed rejects its configuration: {error}",
             where="config key 'training.deepspeed'",
-            fix="correct it",
+            fix="correct the keys that the message names",
         ) from None
     return engine
 
@@ -180,14 +180,14 @@ def _clip_in_front(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
 
 
 def gradient_norm(engine: Any, optimizer: torch.optim.Optimizer) -> float:
-    """Return the l2 norm of the last step's combined gradient before clipping; NaN where nobody knows it."""
+    """Return the l2 norm of the last step's combined gradient before clipping; NaN if it is unknown."""
     norm = getattr(optimizer, "last_update_norm", None)
     norm = engine.get_global_grad_norm() if norm is None else norm
     return math.nan if norm is None else float(norm)
 
 
 def full_precision_weights(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the trainable weights {name: fp32 tensor on the CPU}, gathered from all ranks; called by every rank."""
+    """Return the trainable weights {name: fp32 tensor on the CPU}, gathered from all ranks; every rank must call it."""
     from deepspeed.utils import safe_get_full_fp32_param
 
     weights = {}
@@ -200,12 +200,12 @@ def full_precision_weights(module: nn.Module) -> dict[str, torch.Tensor]:
 
 @contextlib.contextmanager
 def without_dummy_step(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Undo what the construction of a DeepSpeed engine does to an optimizer; to be put around `initialize`.
+    """Undo the dummy step that the construction of a DeepSpeed engine takes; use it around `initialize`.
 
     The wrappers for bf16 and fp16 without ZeRO take a step on zero gradients to allocate state
     (`initialize_optimizer_states` in DeepSpeed's runtime/fp16/unfused_optimizer.py and fused_optimizer.py).
-    It would leave a staged optimizer one stage ahead, count as one of Adam's steps, and decay the weights
-    once. Here it happens with learning rate 0, and its state is dropped.
+    This step would leave a staged optimizer one stage ahead, count as one of Adam's steps, and decay the weights once.
+    Within this context it is taken with learning rate 0, and the state is dropped afterwards.
     """
     rates = [group["lr"] for group in optimizer.param_groups]
     groups = list(optimizer.param_groups)

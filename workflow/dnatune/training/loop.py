@@ -1,4 +1,4 @@
-"""The training loop over a DeepSpeed engine. The loop, not the engine, owns the schedule and the counters."""
+"""The training loop. The loop, not the DeepSpeed engine, owns the schedule and the counters."""
 
 import contextlib
 import dataclasses
@@ -30,13 +30,13 @@ from dnatune.training.engine import gradient_norm
 from dnatune.training.plan import BatchOrder, Plan
 
 _LOG = logging.getLogger(__name__)
-#: Loss scaling halves at every overflow; from 2^16 this many in a row leave nothing to halve.
+#: Every overflow halves the loss scale; after this many in a row, starting from 2^16, nothing is left to halve.
 _MOST_REPEATS = 40
 
 
 @dataclasses.dataclass
 class Progress:
-    """How far a run has come; what a checkpoint holds beside the engine's own state."""
+    """The progress of a run, which a checkpoint holds beside the engine's own state."""
 
     step: int = 0
     gradient_evaluations: int = 0
@@ -48,9 +48,9 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        progress: what was done.
-        diverged: None, or step, loss, gradient norm and reason.
-        interrupted: whether the run was saved before its end because its job is about to end.
+        progress: the progress at the end.
+        diverged: step, loss, gradient norm and reason if the run diverged, otherwise None.
+        interrupted: whether the run was saved and stopped early because its job is about to end.
         final_loss: mean loss of the last tenth of the steps.
     """
 
@@ -65,15 +65,15 @@ class Trainer:
 
     Args:
         engine: DeepSpeed engine around a `base_models.LabelLikelihood`.
-        optimizer: the optimizer inside it.
+        optimizer: the engine's optimizer.
         rank: this process.
         train: encoded training split.
-        dev: encoded examples scored during training; may be empty.
-        plan: extent of the run.
+        dev: encoded examples to score during training; None if there are none.
+        plan: number of steps and of gradient evaluations per step.
         rates: learning rate of each step.
         training: the map `training` of the run.
         seed: seed of the run.
-        rows: how examples are put before the model.
+        rows: kind and size of the rows.
         meter: counts FLOPs.
     """
 
@@ -100,17 +100,17 @@ class Trainer:
 
     @property
     def accumulation(self) -> int:
-        """Return the micro-batches of a rank in a full step."""
+        """Return the number of micro-batches per rank in a full step."""
         share = math.ceil(min(self.order.batch, self.order.examples) / self.rank.world)
         return math.ceil(share / self.rows.micro_batch_size)
 
     def run(self, checkpoints: Checkpoints, saved: dict[str, Any] | None, log_file: Path) -> Outcome:
-        """Train to the end or to divergence; called by every rank.
+        """Train until the end, divergence or a stop signal; called by every rank.
 
         Args:
-            checkpoints: where progress is kept.
-            saved: what the checkpoint held that the engine has loaded; None at the beginning.
-            log_file: grows by a line a step; a resumed run continues it.
+            checkpoints: the checkpoints of the run.
+            saved: the state from the checkpoint that the engine has loaded; None if the run begins at step 0.
+            log_file: training.jsonl, to which each step adds a line; a resumed run continues the file.
         """
         progress = Progress(**saved["progress"]) if saved else Progress()
         log = _StepLog(log_file, progress.step) if self.rank.first else None
@@ -124,7 +124,7 @@ class Trainer:
                 progress.gradient_evaluations += evaluations
                 diverged = self._divergence(record, progress.step)
                 if diverged is None and self._due("evaluation_steps", progress.step):
-                    # How often the dev split is scored says nothing about what training costs.
+                    # Scoring the dev split is not part of the cost of training.
                     paused = time.perf_counter()
                     record.update(self._score_dev())
                     started += time.perf_counter() - paused
@@ -137,7 +137,7 @@ class Trainer:
                     bar.update()
                 if self.rank.first and self._due("logging_steps", progress.step):
                     _LOG.info("step %d of %d: %s", progress.step, self.plan.steps, _brief(record))
-                # The end needs no checkpoint: the adapter follows at once.
+                # The last step needs no checkpoint, because the adapter is saved immediately after it.
                 due = self.asked_to_stop or progress.step % self.training["save_steps"] == 0
                 if due and diverged is None and progress.step < self.plan.steps:
                     state = {"progress": dataclasses.asdict(progress), "rows": dataclasses.asdict(self.rows)}
@@ -153,13 +153,13 @@ class Trainer:
     def _step(self, step: int) -> tuple[dict[str, Any], int]:
         """Take one optimizer step and return its record and gradient evaluations.
 
-        Every stage sees the same global batch and the same dropout.
+        All stages use the same global batch and the same dropout.
         """
         began = time.perf_counter()
         batch = self.order.indices(step)
         tokens = sum(len(self.train.answer(i)) for i in batch)
         pieces = self._micro_batches(batch)
-        # One rank that was told to stop tells all others, so that they stop behind the same step.
+        # A rank that received the signal informs all others, so that all ranks stop after the same step.
         done, needed = [piece for piece, _ in pieces], [piece for piece, weight in pieces if weight]
         counts = [*self.meter.work(done, needed), int(self.signal.received)]
         *work, asked = _summed(counts, self.device)
@@ -176,14 +176,14 @@ class Trainer:
         return {
             "loss": losses[0],
             "learning_rate": self.rates[step],
-            # A stage that the engine skipped had a gradient that is not finite; nobody took its norm.
+            # If the engine skipped a stage, its gradient was not finite and its norm was not computed.
             "gradient_norm": gradient_norm(self.engine, self.optimizer) if applied else math.inf,
             "samples_per_second": len(batch) * len(losses) / seconds,
             **self.meter.rates(work, len(losses), seconds),
         }, len(losses)
 
     def _micro_batches(self, batch: list[int]) -> list[tuple[PackedBatch, float]]:
-        """Return this rank's share as (rows, weight); all ranks get the same number, padded with weight zero."""
+        """Return this rank's micro-batches with weights; ranks with fewer get copies with weight zero."""
         size, shared = self.rows.micro_batch_size, self.rows.shared
         share = batch[self.rank.index :: self.rank.world]
         count = math.ceil(math.ceil(len(batch) / self.rank.world) / size)
@@ -193,19 +193,18 @@ class Trainer:
         return pieces
 
     def _stage(self, step: int, pieces: list[tuple[PackedBatch, float]], tokens: int) -> tuple[float, bool]:
-        """Evaluate the gradient once and let the optimizer move; return the global loss and whether it moved.
+        """Compute the gradient once and step the optimizer; return the global loss and whether the step was applied.
 
-        An fp16 overflow makes the engine skip the optimizer; the stage is then repeated as it was, at the smaller loss
-        scale that the engine has chosen.
+        After an fp16 overflow the engine skips the optimizer and reduces the loss scale, and the stage is repeated.
         """
         for _ in range(_MOST_REPEATS):
             total = torch.zeros((), device=self.device, dtype=torch.float64)
             for number, (piece, weight) in enumerate(pieces):
-                # Dropout depends on nothing but this, so stages agree and a resumed run goes on as if never cut.
+                # Dropout depends only on this seed, so all stages agree and a resumed run equals an uninterrupted one.
                 torch.manual_seed(_mixed(self.seed, step, number, self.rank.index))
                 loss = -weight * self.engine(piece).sum()
                 total += loss.detach().double()
-                # The engine averages over ranks; the loss is a sum over the global batch ÷ its tokens.
+                # The engine averages over ranks, but the loss is a sum over the global batch ÷ its label tokens.
                 self.engine.backward(loss * (self.rank.world / tokens))
             self.engine.step()
             distributed.all_reduce(total)
@@ -223,16 +222,17 @@ class Trainer:
         elif not math.isfinite(norm) or norm < 0:
             reason = "the gradient is not finite"
         elif not math.isfinite(record.get("dev_loss", 0.0)):
-            # Of the last update nothing else tells.
+            # A step's loss is computed before its update, so only the dev loss shows that the last update diverged.
             reason = "the loss on the dev split is not finite"
         else:
             return None
         return {"step": step, "loss": _or_null(loss), "gradient_norm": _or_null(norm), "reason": reason}
 
     def _score_dev(self) -> dict[str, float | None]:
-        """Return dev loss and metrics, an MCC of None where there is one class.
+        """Return dev loss and dev metrics; MCC is None if all items are of one class.
 
-        The examples are shared out, and every rank does as many forward passes, but for one whose memory ends.
+        The examples are divided among the ranks. All ranks make the same number of forward passes, unless one of them
+        runs out of memory and halves its batches.
         """
         if self.dev is None:
             return {}
@@ -247,7 +247,7 @@ class Trainer:
             self.rows.micro_batch_size,
             self.rows.shared,
             self.rank.device,
-            # The ranks of ZeRO 3 fetch each other's weights in each forward pass.
+            # With ZeRO 3, the ranks fetch each other's weights in each forward pass.
             halve=self.training["zero_stage"] < 3,
         )[: len(share)]
         self.engine.train()
@@ -264,7 +264,7 @@ class Trainer:
 
 
 class _StepLog:
-    """training.jsonl while it grows; lines after the step a run continues from are dropped."""
+    """Writes training.jsonl; a resumed run drops the lines after the step of its checkpoint."""
 
     def __init__(self, path: Path, step: int):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -276,7 +276,7 @@ class _StepLog:
 
     @staticmethod
     def _read(path: Path, step: int) -> list[dict[str, Any]]:
-        """Return the lines up to a step; what was being written when the run was cut comes after them."""
+        """Return the lines up to a step; a line that was cut short can only come after them."""
         lines = path.read_text("utf-8").splitlines()[:step] if path.exists() else []
         try:
             kept = [json.loads(line) for line in lines]
@@ -284,9 +284,9 @@ class _StepLog:
             kept = []
         if [row["step"] for row in kept] != list(range(1, step + 1)):
             raise RunError(
-                f"the log has not the {step} steps that the checkpoint holds",
+                f"the log does not have the {step} steps of the checkpoint",
                 where=str(path),
-                fix="delete its folder: the run begins anew",
+                fix="delete the folder of this file; the run then begins again",
             )
         return kept
 
@@ -303,14 +303,14 @@ class _StepLog:
 
 
 def _summed(numbers: list[int], device: torch.device) -> list[float]:
-    """Return the sums over the ranks."""
+    """Return the sum of each number over the ranks."""
     tensor = torch.tensor(numbers, dtype=torch.float64, device=device)
     distributed.all_reduce(tensor)
     return tensor.tolist()
 
 
 class StopSignal:
-    """SIGUSR1, by which a scheduler says that the job is about to end; noted, and acted on behind a step."""
+    """Notes SIGUSR1, which a scheduler sends before it ends the job; the loop acts on it after the current step."""
 
     def __init__(self) -> None:
         self.received = False
@@ -336,7 +336,7 @@ def _bar(total: int, done: int, shown: bool) -> Iterator[Any]:
 
 
 def _mixed(*numbers: int) -> int:
-    """Return one well-mixed seed of 63 bits that follows from all numbers."""
+    """Return a seed of 63 bits that is a hash of all numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 

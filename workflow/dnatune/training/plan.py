@@ -1,4 +1,4 @@
-"""What a run does when: how many steps, which examples in each, at which learning rate."""
+"""The schedule of a run: number of steps, examples of each step, and learning rate of each step."""
 
 import dataclasses
 import math
@@ -11,12 +11,12 @@ from dnatune.errors import ConfigurationError
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The extent of a run.
+    """The number of steps of a run.
 
     Attributes:
-        steps: optimizer steps.
-        stages: gradient evaluations of one step.
-        steps_per_epoch: steps of one pass over the training split, the last one partly filled.
+        steps: number of optimizer steps.
+        stages: gradient evaluations per step.
+        steps_per_epoch: steps per pass over the training split; the last batch of a pass may be smaller.
     """
 
     steps: int
@@ -25,13 +25,13 @@ class Plan:
 
 
 def plan(budget: dict[str, Any], examples: int, batch: int, stages: int) -> Plan:
-    """Turn a budget into steps.
+    """Convert a budget into a number of steps.
 
     Args:
         budget: the map `budget` of the configuration, with one key.
         examples: size of the training split.
         batch: global batch size.
-        stages: gradient evaluations of one step of the optimizer.
+        stages: gradient evaluations per step of the optimizer.
 
     Raises:
         ConfigurationError: the budget is less than one step.
@@ -45,7 +45,7 @@ def plan(budget: dict[str, Any], examples: int, batch: int, stages: int) -> Plan
         steps = math.ceil(budget["epochs"] * per_epoch)
     if steps < 1:
         raise ConfigurationError(
-            f"{budget['gradient_evaluations']} gradient evaluations are less than one step of {stages}",
+            f"{budget['gradient_evaluations']} gradient evaluations are fewer than the {stages} of one step",
             where="config key 'budget.gradient_evaluations'",
             fix=f"raise it to {stages} or more",
         )
@@ -54,9 +54,9 @@ def plan(budget: dict[str, Any], examples: int, batch: int, stages: int) -> Plan
 
 @dataclasses.dataclass(frozen=True)
 class BatchOrder:
-    """The examples of each step: every epoch a fresh permutation that follows from seed and epoch alone.
+    """The examples of each step: every epoch is a new permutation, which depends only on seed and epoch.
 
-    Whatever the optimizer and the ranks, runs with one seed see the same batches in the same order.
+    Runs with the same seed see the same batches in the same order, whatever their optimizer and number of ranks.
     """
 
     examples: int
@@ -71,10 +71,10 @@ class BatchOrder:
 
 
 def learning_rates(schedule: str, peak: float, warmup_ratio: float, steps: int) -> list[float]:
-    """Return the learning rate of each step, by transformers' schedule of that name.
+    """Return the learning rate of each step from transformers' schedule of that name.
 
-    A schedule over n steps begins at rate 0 with warm-up and ends at 0 after them. Taking n+1 steps and leaving out the
-    first gives every step a rate above 0.
+    With warm-up, a schedule over n steps begins at 0, and it ends at 0 after the last step. A schedule over n+1 steps
+    without its first value gives every step a rate above 0.
     """
     import torch
     from transformers import get_scheduler
