@@ -1,4 +1,4 @@
-"""Doctor reads what Slurm of several versions says, and judges it; nothing it asks can make it fail."""
+"""Doctor parses and checks the output of several versions of Slurm; no program can make it fail."""
 
 import sys
 from pathlib import Path
@@ -8,14 +8,13 @@ import yaml
 
 from dnatune import doctor
 from dnatune.doctor import machine, site_draft, slurm, slurm_output
-from dnatune.doctor.command import Answer, ask
+from dnatune.doctor.command import Output, run_program
 from dnatune.doctor.findings import Finding, Level
 from dnatune.doctor.slurm_output import Node, Partition
 from dnatune.launch import launcher
 from dnatune.settings import site as sites
 from samples import ROOT
-from slurm_answers import (
-    ANSWERS,
+from slurm_samples import (
     CONFIG_22,
     CONFIG_25,
     MISSING,
@@ -23,6 +22,7 @@ from slurm_answers import (
     NVIDIA_SMI,
     PARTITIONS,
     REFUSED,
+    SUCCESS,
     cluster_says,
     findings_by_subject,
 )
@@ -123,22 +123,22 @@ def test_partitions_are_read_with_their_limits():
     [("slurm-wlm 22.05.8\n", "22.05.8"), ("slurm 25.11.4\n", "25.11.4"), ("slurm 24.05.0-0rc1\n", "24.05.0")],
 )
 def test_the_version_is_read(output, version):
-    assert slurm.version_finding(Answer(0, output)).what == version
+    assert slurm.version_finding(Output(0, output)).what == version
 
 
 @pytest.mark.parametrize(
     ("age", "storage", "sacct", "level", "advice"),
     [
-        ("300 sec", "slurmdbd", ANSWERS, Level.OK, None),
+        ("300 sec", "slurmdbd", SUCCESS, Level.OK, None),
         ("300 sec", "none", REFUSED, Level.OK, None),
-        # The plugin looks every 180 s in the end, and keeps to squeue: a minute or two of memory is not enough.
-        ("120 sec", "slurmdbd", ANSWERS, Level.PROBLEM, "--slurm-status-command sacct"),
+        # The plugin uses squeue and eventually polls every 180 s, so two minutes of memory are not enough.
+        ("120 sec", "slurmdbd", SUCCESS, Level.PROBLEM, "--slurm-status-command sacct"),
         ("120 sec", "none", REFUSED, Level.PROBLEM, "MinJobAge=240"),
-        # Below 45 s it turns to sacct, whether that answers or not.
-        ("10 sec", "slurmdbd", ANSWERS, Level.NOTE, None),
+        # Below 45 s the plugin uses sacct, even if sacct does not work.
+        ("10 sec", "slurmdbd", SUCCESS, Level.NOTE, None),
         ("10 sec", "slurmdbd", REFUSED, Level.PROBLEM, "MinJobAge=240"),
         ("10 sec", "none", REFUSED, Level.PROBLEM, "MinJobAge=240"),
-        ("", "slurmdbd", ANSWERS, Level.NOTE, None),
+        ("", "slurmdbd", SUCCESS, Level.NOTE, None),
         ("", "none", REFUSED, Level.PROBLEM, "MinJobAge=240"),
     ],
 )
@@ -155,22 +155,22 @@ def test_the_traps_in_the_documentation_name_what_the_code_wants():
     assert "PreemptMode=CANCEL" in page
     first, last = launcher._FIRST_PORT, launcher._FIRST_PORT + launcher._PORTS - 1
     (unmet,) = [row for row in page.splitlines() if row.startswith("| `the ranks of … nodes have not met`")]
-    # They meet at the address that Slurm has of a node; the interface is that of what they do then.
+    # Ranks meet at the address that Slurm has for a node; the network interface matters only later.
     assert f"`NodeAddr` (`scontrol show node`) at the TCP ports {first} to {last}" in unmet
 
 
 def test_accounting_is_judged():
     on, off = slurm_output.settings_of(CONFIG_22), slurm_output.settings_of(CONFIG_25)
-    assert slurm.accounting_finding(on, ANSWERS, ANSWERS).level is Level.OK
+    assert slurm.accounting_finding(on, SUCCESS, SUCCESS).level is Level.OK
     assert slurm.accounting_finding(off, REFUSED, REFUSED).level is Level.NOTE
     down = slurm.accounting_finding(on, REFUSED, REFUSED)
     assert down.level is Level.NOTE
     assert "Problem talking to the database: refused" in down.what
-    # The Slurm plugin calls both and expects them to be there, with accounting or without.
+    # The Slurm plugin calls both programs and expects them to exist, with or without accounting.
     for settings in (on, off):
-        absent = slurm.accounting_finding(settings, ANSWERS, MISSING)
+        absent = slurm.accounting_finding(settings, SUCCESS, MISSING)
         assert absent.level is Level.PROBLEM
-        assert "sacctmgr cannot" in absent.what
+        assert "sacctmgr" in absent.what and "sacct " not in absent.what
 
 
 def test_whole_nodes_and_requeueing_are_judged():
@@ -181,26 +181,26 @@ def test_whole_nodes_and_requeueing_are_judged():
     assert "--requeue" in slurm.requeue_finding(slurm_output.settings_of(CONFIG_25)).what
 
 
-#: The name, those it preempts and the PreemptMode of each QOS, as sacctmgr lists them.
-QOS = Answer(0, "normal||cluster\nstandby||cancel\nurgent|standby|cluster\n")
+#: Name, preempted QOS and PreemptMode of each QOS, as sacctmgr lists them.
+QOS = Output(0, "normal||cluster\nstandby||cancel\nurgent|standby|cluster\n")
 
 
 @pytest.mark.parametrize(
     ("kind", "mode", "own", "qos", "level", "words"),
     [
         ("none", "OFF", "OFF", QOS, Level.OK, []),
-        # Without preemption a mode says nothing.
+        # Without preemption, the mode does not matter.
         ("none", "CANCEL", "CANCEL", QOS, Level.OK, []),
         ("partition_prio", "REQUEUE", "REQUEUE", QOS, Level.OK, ["REQUEUE"]),
         ("partition_prio", "CANCEL", "CANCEL", QOS, Level.PROBLEM, ["'long'", "--partition: cpu, gpu"]),
         ("partition_prio", "GANG,SUSPEND", "CANCEL", QOS, Level.PROBLEM, ["'long'"]),
-        # A partition's own mode counts more than the cluster's.
+        # A partition's own mode overrides the cluster's.
         ("partition_prio", "CANCEL", "REQUEUE", QOS, Level.OK, ["REQUEUE"]),
         ("partition_prio", "CANCEL", "", QOS, Level.PROBLEM, ["'long'"]),
-        # It counts with priorities of partitions alone; a QOS has one of its own.
+        # A partition's mode counts only for preemption by partition; each QOS has its own mode.
         ("qos", "REQUEUE", "CANCEL", QOS, Level.NOTE, ["QOS standby", "slurm.qos in the site: normal, urgent"]),
-        ("qos", "CANCEL", "REQUEUE", Answer(0, "normal||cluster\n"), Level.OK, []),
-        ("qos", "CANCEL", "REQUEUE", Answer(0, "normal|normal|cluster\n"), Level.PROBLEM, ["every QOS"]),
+        ("qos", "CANCEL", "REQUEUE", Output(0, "normal||cluster\n"), Level.OK, []),
+        ("qos", "CANCEL", "REQUEUE", Output(0, "normal|normal|cluster\n"), Level.PROBLEM, ["every QOS"]),
         ("qos", "CANCEL", "REQUEUE", REFUSED, Level.PROBLEM, ["PreemptMode=REQUEUE"]),
         ("qos", "REQUEUE", "CANCEL", REFUSED, Level.OK, []),
     ],
@@ -226,8 +226,8 @@ def test_doctor_asks_of_preemption():
     config = CONFIG_22 + "PreemptMode             = CANCEL\nPreemptType             = preempt/partition_prio\n"
     partitions = PARTITIONS.replace("PartitionName=long", "PartitionName=long PriorityTier=9")
     changes = {
-        "scontrol show config": Answer(0, config),
-        "scontrol --oneliner show partition": Answer(0, partitions),
+        "scontrol show config": Output(0, config),
+        "scontrol --oneliner show partition": Output(0, partitions),
     }
     findings, content = doctor.examine(ROOT, cluster_says(changes), "gpu")
     assert findings_by_subject(findings)["preemption"].level is Level.PROBLEM
@@ -239,7 +239,7 @@ def test_doctor_asks_of_preemption():
 def test_a_cluster_without_gpus_is_told_what_is_missing():
     nodes = slurm_output.nodes_of(NODES)
     found = slurm.gpus_finding({"GresTypes": "gpu,nvme"}, nodes)
-    assert (found.level, found.what) == (Level.OK, "on 2 of 3 nodes (no type, a100), asked for with --gres=gpu")
+    assert (found.level, found.what) == (Level.OK, "on 2 of 3 nodes (no type, a100), requested with --gres=gpu")
     assert "does not name gpu" in slurm.gpus_finding({"GresTypes": ""}, nodes[2:]).what
     assert "no node has one" in slurm.gpus_finding({"GresTypes": "nvme,gpu"}, nodes[2:]).what
     assert slurm.gpus_finding({}, []).level is Level.PROBLEM
@@ -252,7 +252,7 @@ def test_a_partition_with_gpus_that_the_account_may_use_is_chosen():
         partition, finding = slurm.choose_partition(partitions, nodes, account, asked)
         return partition and partition.name, finding.level
 
-    # The default one has no GPUs. `long` comes first; it is not for every account, nor is `gpu`.
+    # The default partition has no GPUs. `long` comes first; not every account may use `long` or `gpu`.
     assert chosen("other") == ("long", Level.OK)
     assert chosen("genomics") == ("gpu", Level.OK)
     assert chosen("guests") == ("cpu", Level.NOTE)
@@ -265,7 +265,7 @@ def test_a_partition_with_gpus_that_the_account_may_use_is_chosen():
 
 def test_the_account_is_the_one_asked_for_or_the_default():
     settings = slurm_output.settings_of(CONFIG_22)
-    known, default = Answer(0, "genomics\nother\ngenomics\n"), Answer(0, "other\n")
+    known, default = Output(0, "genomics\nother\ngenomics\n"), Output(0, "other\n")
 
     def chosen(asked=None, known=known, default=default, settings=settings):
         account, finding = slurm.choose_account(settings, known, default, asked)
@@ -277,8 +277,8 @@ def test_the_account_is_the_one_asked_for_or_the_default():
     assert chosen("Genomics") == ("Genomics", Level.OK)
     assert chosen("nobody") == (None, Level.PROBLEM)
     assert "genomics, other" in slurm.choose_account(settings, known, default, "nobody")[1].fix
-    assert chosen(known=ANSWERS) == (None, Level.PROBLEM)
-    assert chosen(known=ANSWERS, settings={**settings, "AccountingStorageEnforce": "none"}) == (None, Level.OK)
+    assert chosen(known=SUCCESS) == (None, Level.PROBLEM)
+    assert chosen(known=SUCCESS, settings={**settings, "AccountingStorageEnforce": "none"}) == (None, Level.OK)
     assert chosen("genomics", known=REFUSED) == ("genomics", Level.NOTE)
     assert chosen("genomics", settings=slurm_output.settings_of(CONFIG_25)) == (None, Level.NOTE)
 
@@ -286,20 +286,20 @@ def test_the_account_is_the_one_asked_for_or_the_default():
 @pytest.mark.parametrize(
     ("findmnt", "stat", "level"),
     [
-        (Answer(0, "nfs4   server:/home\n"), "nfs", Level.OK),
-        (Answer(0, "lustre 10.0.0.1@o2ib:/work\n"), "lustre", Level.OK),
-        # An automounter's own entry comes first.
-        (Answer(0, "autofs systemd-1\nnfs server:/home\n"), "nfs", Level.OK),
-        (Answer(0, "fuse.glusterfs server:/volume\n"), "fuseblk", Level.OK),
-        (Answer(0, "ext4 /dev/vda\n"), "ext2/ext3", Level.NOTE),
-        (Answer(0, "fuse.mystery x\n"), "fuse", Level.NOTE),
+        (Output(0, "nfs4   server:/home\n"), "nfs", Level.OK),
+        (Output(0, "lustre 10.0.0.1@o2ib:/work\n"), "lustre", Level.OK),
+        # The entry of an automounter comes first.
+        (Output(0, "autofs systemd-1\nnfs server:/home\n"), "nfs", Level.OK),
+        (Output(0, "fuse.glusterfs server:/volume\n"), "fuseblk", Level.OK),
+        (Output(0, "ext4 /dev/vda\n"), "ext2/ext3", Level.NOTE),
+        (Output(0, "fuse.mystery x\n"), "fuse", Level.NOTE),
         (MISSING, "gpfs\n", Level.OK),
         (MISSING, "xfs\n", Level.NOTE),
         (MISSING, "", Level.NOTE),
     ],
 )
 def test_a_folder_on_this_machine_alone_is_noted(findmnt, stat, level):
-    finding = machine.folder_finding("/checkout", findmnt, Answer(0, stat))
+    finding = machine.folder_finding("/checkout", findmnt, Output(0, stat))
     assert finding.level is level
     assert (finding.fix is None) == (level is Level.OK)
 
@@ -317,12 +317,12 @@ def test_cuda_is_read_from_torch_without_loading_it(line, cuda):
     [
         (None, MISSING, False, Level.OK),
         (None, MISSING, True, Level.PROBLEM),
-        ("13.0", Answer(0, NVIDIA_SMI), True, Level.PROBLEM),
-        ("13.0", Answer(0, NVIDIA_SMI), False, Level.OK),
+        ("13.0", Output(0, NVIDIA_SMI), True, Level.PROBLEM),
+        ("13.0", Output(0, NVIDIA_SMI), False, Level.OK),
         # Newer than the driver's 12.2, of the same major version.
-        ("12.8", Answer(0, NVIDIA_SMI), True, Level.OK),
+        ("12.8", Output(0, NVIDIA_SMI), True, Level.OK),
         ("12.8", MISSING, True, Level.NOTE),
-        ("12.8", Answer(9, "NVIDIA-SMI has failed"), True, Level.NOTE),
+        ("12.8", Output(9, "NVIDIA-SMI has failed"), True, Level.NOTE),
     ],
 )
 def test_torch_must_suit_the_gpus_and_the_driver(cuda, driver, gpus, level):
@@ -349,9 +349,9 @@ def test_interfaces_that_are_up_are_listed_infiniband_first(tmp_path):
 def test_a_healthy_cluster_has_no_problem():
     findings, content = doctor.examine(ROOT, cluster_says(), "gpu")
     by_subject = findings_by_subject(findings)
-    # Which torch this environment has is not the cluster's business.
+    # The torch of this environment does not depend on the cluster.
     assert {finding.subject for finding in findings if finding.level is Level.PROBLEM} <= {"torch"}
-    assert by_subject["partition"].what == "'gpu' is taken"
+    assert by_subject["partition"].level is Level.OK and "'gpu'" in by_subject["partition"].what
     # One of the two is drained.
     assert "2 nodes, 1 in service, 16 to 22 cores" in by_subject["partition gpu"].what
     assert yaml.safe_load(content)["slurm"] == {"account": "other", "partition": "gpu", "gpu_request": "gres"}
@@ -360,8 +360,8 @@ def test_a_healthy_cluster_has_no_problem():
 @pytest.mark.parametrize(
     ("changes", "asked", "subject"),
     [
-        ({"scontrol show config": Answer(1, "", "Unable to contact slurm controller")}, {}, "controller"),
-        ({"scontrol --oneliner show node": Answer(124, "", "scontrol: no answer within 20 s")}, {}, "controller"),
+        ({"scontrol show config": Output(1, "", "Unable to contact slurm controller")}, {}, "controller"),
+        ({"scontrol --oneliner show node": Output(124, "", "scontrol: no answer within 20 s")}, {}, "controller"),
         ({"scontrol show config": MISSING}, {}, "controller"),
         ({}, {"partition": "nowhere"}, "partition"),
         ({}, {"account": "nobody"}, "account"),
@@ -376,11 +376,11 @@ def test_what_keeps_a_site_file_from_being_written(changes, asked, subject):
 
 
 @pytest.mark.parametrize(
-    "sinfo", [MISSING, Answer(1, "", "sinfo: error\nsinfo: fatal: Could not establish a configuration source\n")]
+    "sinfo", [MISSING, Output(1, "", "sinfo: error\nsinfo: fatal: Could not establish a configuration source\n")]
 )
 def test_a_machine_without_a_cluster_gets_a_site_of_its_own(sinfo, tmp_path):
-    listed = Answer(0, "GPU 0: NVIDIA H100 (UUID: GPU-1)\nGPU 1: NVIDIA H100 (UUID: GPU-2)\n")
-    changes = {"sinfo": sinfo, "nvidia-smi -L": listed, "nvidia-smi": Answer(0, NVIDIA_SMI)}
+    listed = Output(0, "GPU 0: NVIDIA H100 (UUID: GPU-1)\nGPU 1: NVIDIA H100 (UUID: GPU-2)\n")
+    changes = {"sinfo": sinfo, "nvidia-smi -L": listed, "nvidia-smi": Output(0, NVIDIA_SMI)}
     findings, content = doctor.examine(ROOT, cluster_says(changes))
     assert findings[0].level is Level.NOTE
     assert site_draft.write_site(content, tmp_path / "site.yaml", ROOT, False).level is Level.OK
@@ -389,17 +389,17 @@ def test_a_machine_without_a_cluster_gets_a_site_of_its_own(sinfo, tmp_path):
     assert site.mem_mb > 500
 
 
-def test_a_program_that_is_missing_or_hangs_is_an_answer(tmp_path):
-    assert ask("no-such-program-here").status == 127
-    # A child that keeps the output open is ended with its parent.
+def test_a_program_that_is_missing_or_hangs_has_an_output(tmp_path):
+    assert run_program("no-such-program-here").status == 127
+    # A child process that keeps the output open is ended together with its parent.
     script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
-    hung = ask(sys.executable, "-c", script, patience=0.5)
-    assert (hung.status, hung.output) == (124, "")
+    hung = run_program(sys.executable, "-c", script, patience=0.5)
+    assert (hung.status, hung.stdout) == (124, "")
     assert "no answer within 0.5 s" in hung.reason
-    failed = ask(sys.executable, "-c", "import sys; print('out'); sys.exit('last words')")
-    assert (failed.status, failed.output, failed.reason) == (1, "out\n", "last words")
-    # Bytes that are no text do no harm.
-    assert ask(sys.executable, "-c", r"import os; os.write(1, b'\xff\n')").output == "�\n"
+    failed = run_program(sys.executable, "-c", "import sys; print('out'); sys.exit('last words')")
+    assert (failed.status, failed.stdout, failed.reason) == (1, "out\n", "last words")
+    # Bytes that are not valid text do not cause an error.
+    assert run_program(sys.executable, "-c", r"import os; os.write(1, b'\xff\n')").stdout == "�\n"
 
 
 def test_a_finding_is_a_line_with_what_to_do_below():

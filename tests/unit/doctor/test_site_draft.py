@@ -1,4 +1,4 @@
-"""The site file that doctor proposes: what it takes from the cluster, and when it is not written."""
+"""The site file that doctor drafts: its values from the cluster, and when it is not written."""
 
 import pytest
 import yaml
@@ -8,7 +8,7 @@ from dnatune.doctor.findings import Level
 from dnatune.settings import site as sites
 from dnatune.settings.validation import check, load_schema
 from samples import ROOT
-from slurm_answers import NODES, PARTITIONS
+from slurm_samples import NODES, PARTITIONS
 
 
 def test_the_site_file_holds_the_smallest_node_with_gpus(tmp_path):
@@ -18,7 +18,7 @@ def test_the_site_file_holds_the_smallest_node_with_gpus(tmp_path):
     assert site_draft.write_site(gpu, path, ROOT, False).level is Level.OK
     site = sites.load(ROOT, {"DNATUNE_SITE": str(path)})
     assert (site.gpus, site.ranks, site.cpus_per_rank, site.mem_mb, site.runtime) == (4, 4, 4, 64_000, "90m")
-    # A number is an account's name; nodes of two kinds can be asked for without a type only.
+    # An account may be a number; if nodes have two types of GPUs, jobs must not ask for a type.
     assert site.slurm["account"] == "12345"
     assert "gpu_type" not in site.slurm
     assert site.rules["merge"]["mem_mb"] == 48_000
@@ -58,9 +58,7 @@ def test_a_partition_in_which_no_run_could_be_saved_is_a_problem(tmp_path, limit
 def test_every_key_that_the_site_file_suggests_exists():
     partitions, nodes = slurm_output.partitions_of(PARTITIONS), slurm_output.nodes_of(NODES)
     text = site_draft.slurm_site(partitions[2], nodes, None, "ib0")
-    suggested = text.replace("  # ", "  ").replace(
-        "  What cannot be seen from here; remove the # where it holds.\n", ""
-    )
+    suggested = text.replace("  # ", "  ").replace(site_draft.UNKNOWN_KEYS.replace("  # ", "  ") + "\n", "")
     slurm = check(yaml.safe_load(suggested), load_schema("site"), "site:")["slurm"]
     assert {"account", "qos", "gpu_type", "every_job_needs_gpu", "modules", "network_interface", "scratch"} <= {*slurm}
 

@@ -1,7 +1,8 @@
-"""Say what will work on this machine or cluster, what will not and what to do, and write a first site file.
+"""Check what will work on this machine or cluster, say what to do about problems, and write a first site file.
 
-Run it on a cluster's log-in node. It asks Slurm and this machine; it submits no job. A line a check: `ok`, `note` (it
-works, and there is something to know) or `PROBLEM` (something will not work). Exit status: 0 without a PROBLEM, else 1.
+Run it on a cluster's log-in node. It queries Slurm and this machine and submits no job. Each check prints a line: `ok`,
+`note` (it works, but there is something to know) or `PROBLEM` (something will not work). The exit status is 1 if there
+is a PROBLEM, otherwise 0.
 
 By hand:  python -m dnatune doctor --partition gpu
 """
@@ -12,35 +13,35 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# The library cannot even be imported by an older Python, the usual one of a log-in node.
+# Log-in nodes often have an older Python, which cannot import the library.
 if sys.version_info < (3, 11):  # noqa: UP036
     print("PROBLEM  Python: {}.{} is too old".format(*sys.version_info))
     print("         to do: take 3.11 or newer: make doctor PYTHON=/path/to/python3.11")
     sys.exit(1)
 
 from dnatune.doctor import examine  # noqa: E402
-from dnatune.doctor.command import ask  # noqa: E402
+from dnatune.doctor.command import run_program  # noqa: E402
 from dnatune.doctor.findings import Level  # noqa: E402
 from dnatune.doctor.site_draft import write_site  # noqa: E402
 
 
 def main() -> None:
-    """Parse the command line, examine, print, and write the site file."""
+    """Parse the command line, run the checks, print the findings, and write the site file."""
     parser = argparse.ArgumentParser(
         prog="python -m dnatune doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--partition", help="partition that jobs will use (default: one with GPUs)")
-    parser.add_argument("--account", help="account that is charged (default: your default account)")
+    parser.add_argument("--partition", help="partition for all jobs (default: one with GPUs)")
+    parser.add_argument("--account", help="account to charge (default: your default account)")
     parser.add_argument(
         "--write",
         type=Path,
         default=ROOT / "profiles" / "sites" / "local",
         metavar="FOLDER",
-        help="where to write site.yaml (default: profiles/sites/local, which is used without being named)",
+        help="where to write site.yaml (default: profiles/sites/local, which is used by default)",
     )
-    parser.add_argument("--force", action="store_true", help="replace a site.yaml that is there")
+    parser.add_argument("--force", action="store_true", help="replace an existing site.yaml")
     options = parser.parse_args()
-    findings, content = examine(ROOT, ask, options.partition, options.account)
+    findings, content = examine(ROOT, run_program, options.partition, options.account)
     findings.append(write_site(content, options.write / "site.yaml", ROOT, options.force))
     for finding in findings:
         print(finding, flush=True)

@@ -1,6 +1,6 @@
-"""What will work on a machine or cluster and what will not, from what its programs say; and its first site file.
+"""Checks what will work on a machine or cluster, and drafts its first site file.
 
-Each check is a function of captured output. `examine` asks the programs and puts the checks together.
+Each check is a function of the output of programs. `examine` runs the programs and combines the checks.
 """
 
 import getpass
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dnatune.doctor.command import MISSING, Answer, Ask, ask
+from dnatune.doctor.command import MISSING, Output, RunProgram, run_program
 from dnatune.doctor.findings import Finding, Level, counted
 from dnatune.doctor.machine import (
     cuda_of,
@@ -38,24 +38,24 @@ from dnatune.doctor.slurm import (
 )
 from dnatune.doctor.slurm_output import members, nodes_of, partitions_of, settings_of
 
-#: What a program of Slurm says on a machine where it is installed and that belongs to no cluster.
+#: Error of Slurm's programs on a machine where Slurm is installed but that belongs to no cluster.
 _NO_CLUSTER = "Could not establish a configuration source"
 _NEEDED = ("snakemake", "snakemake-executor-plugin-slurm", "torch", "transformers", "peft", "deepspeed")
 
 
 def examine(
-    root: Path, run: Ask = ask, partition: str | None = None, account: str | None = None
+    root: Path, run: RunProgram = run_program, partition: str | None = None, account: str | None = None
 ) -> tuple[list[Finding], str | None]:
-    """Return the findings, and the text of a site file; None where something must be put right first.
+    """Return the findings, and the text of a site file, or None if a problem must be solved first.
 
     Args:
         root: the checkout.
-        run: asks a program.
-        partition: name of the one that jobs shall use.
-        account: name of the one that shall be charged.
+        run: runs a program.
+        partition: name of the partition for all jobs; None to choose one.
+        account: name of the account to charge; None to choose one.
     """
     version, driver, up = run("sinfo", "--version"), run("nvidia-smi"), interfaces()
-    slurm = version.status != MISSING and _NO_CLUSTER not in version.complaint
+    slurm = version.status != MISSING and _NO_CLUSTER not in version.stderr
     if slurm:
         findings, gpus, content = _examine_slurm(run, version, partition, account, up)
         folder = shlex.quote(str(root))
@@ -72,34 +72,34 @@ def examine(
 
 
 def _examine_alone(
-    run: Ask, version: Answer, driver: Answer, asked: str | None
+    run: RunProgram, version: Output, driver: Output, asked: str | None
 ) -> tuple[list[Finding], bool, str | None]:
     """Return the findings of a machine without Slurm, whether it has GPUs, and its site file."""
-    gpus = run("nvidia-smi", "-L").output.count("GPU ") if driver.status == 0 else 0
+    gpus = run("nvidia-smi", "-L").stdout.count("GPU ") if driver.status == 0 else 0
     here = version.status != MISSING
     why = "its programs find no cluster" if here else "its programs are not on PATH"
-    fix = "set SLURM_CONF to the cluster's slurm.conf" if here else "put them on PATH, perhaps by a module"
+    fix = "set SLURM_CONF to the cluster's slurm.conf" if here else "put them on PATH, for example with a module"
     if asked is not None:
-        fix += ", or leave out --partition and --account"
+        fix += ", or omit --partition and --account"
         return [Finding(Level.PROBLEM, "Slurm", why, fix)], gpus > 0, None
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000
-    what = f"none, for {why}; runs use this machine, which has {counted(gpus, 'GPU')}"
+    what = f"not used, because {why}; runs use this machine, which has {counted(gpus, 'GPU')}"
     return [Finding(Level.NOTE, "Slurm", what, f"if there is a cluster, {fix}")], gpus > 0, machine_site(gpus, memory)
 
 
 def _examine_slurm(
-    run: Ask, version: Answer, asked_partition: str | None, asked_account: str | None, up: Sequence[str]
+    run: RunProgram, version: Output, asked_partition: str | None, asked_account: str | None, up: Sequence[str]
 ) -> tuple[list[Finding], bool, str | None]:
     """Return the findings of a cluster, whether jobs will have GPUs, and its site file."""
     findings = [version_finding(version), configuration_finding(os.environ.get("SLURM_CONF"))]
-    answers = []
+    outputs = []
     for what in (("show", "config"), ("--oneliner", "show", "node"), ("--oneliner", "show", "partition")):
-        answers.append(run("scontrol", *what))
-        if answers[-1].status:
-            said = f"scontrol gets no answer ({answers[-1].reason})"
+        outputs.append(run("scontrol", *what))
+        if outputs[-1].status:
+            said = f"scontrol fails ({outputs[-1].reason})"
             fix = "if the controller is down, wait; if SLURM_CONF is wrong, correct it"
             return [*findings, Finding(Level.PROBLEM, "controller", said, fix)], False, None
-    config, node_list, partition_list = (answer.output for answer in answers)
+    config, node_list, partition_list = (output.stdout for output in outputs)
     settings, nodes, partitions = settings_of(config), nodes_of(node_list), partitions_of(partition_list)
     sacct = run("sacct", "--noheader", "--allocations", "--parsable2", "--format=JobID")
     user = _user()
@@ -131,7 +131,7 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        # A container whose user has no name.
+        # In a container the user may have no name.
         return str(os.getuid())
 
 

@@ -1,4 +1,4 @@
-"""Asking programs: one that is missing or hangs is an answer too."""
+"""Runs programs; a program that is missing or hangs gives an `Output`, not an exception."""
 
 import contextlib
 import dataclasses
@@ -7,43 +7,43 @@ import signal
 import subprocess
 from collections.abc import Callable
 
-#: How long a program may take to answer, in seconds.
+#: Seconds that a program may take.
 PATIENCE = 20
-#: Exit statuses that a shell gives for a program that is missing or ran out of time.
+#: Exit statuses of a missing program (as in a shell) and of one that took too long (as of timeout(1)).
 MISSING, HANGS = 127, 124
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
-    """What a program said.
+class Output:
+    """The result of a program.
 
     Attributes:
-        status: its exit status; 127: it is missing; 124: it did not answer in time.
-        output: its standard output.
-        complaint: its standard error, or why there is no answer.
+        status: exit status; `MISSING` or `HANGS` if the program is missing or took too long.
+        stdout: standard output.
+        stderr: standard error, or why the program gave no result.
     """
 
     status: int
-    output: str = ""
-    complaint: str = ""
+    stdout: str = ""
+    stderr: str = ""
 
     @property
     def reason(self) -> str:
-        """Return the last line of the complaint, to which Slurm's programs lead up."""
-        lines = self.complaint.strip().splitlines()
+        """Return the last line of standard error, where Slurm's programs give the cause."""
+        lines = self.stderr.strip().splitlines()
         return lines[-1] if lines else f"exit status {self.status}"
 
 
-#: Runs a program with its arguments and returns what it said.
-Ask = Callable[..., Answer]
+#: Runs a program with its arguments and returns its result.
+RunProgram = Callable[..., Output]
 
 
-def ask(*command: str, patience: float = PATIENCE) -> Answer:
-    """Run a program and return what it said; one that is missing or hangs is an answer too.
+def run_program(*command: str, patience: float = PATIENCE) -> Output:
+    """Run a program and return its result, even if the program is missing or hangs.
 
     Args:
         command: program and arguments.
-        patience: seconds.
+        patience: seconds that the program may take.
     """
     try:
         process = subprocess.Popen(
@@ -57,14 +57,14 @@ def ask(*command: str, patience: float = PATIENCE) -> Answer:
             start_new_session=True,
         )
     except OSError as error:
-        return Answer(MISSING, "", f"{command[0]}: {error.strerror}")
+        return Output(MISSING, "", f"{command[0]}: {error.strerror}")
     try:
-        output, complaint = process.communicate(timeout=patience)
-        return Answer(process.returncode, output, complaint)
+        stdout, stderr = process.communicate(timeout=patience)
+        return Output(process.returncode, stdout, stderr)
     except subprocess.TimeoutExpired:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        # One that waits for a dead file server outlives even this; it is left behind rather than waited for.
+        # A process that waits for a dead file server survives even SIGKILL; do not wait for it.
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(1)
-        return Answer(HANGS, "", f"{command[0]}: no answer within {patience:g} s")
+        return Output(HANGS, "", f"{command[0]}: no answer within {patience:g} s")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dnatune.doctor.command import Answer
+from dnatune.doctor.command import Output
 from dnatune.doctor.findings import Finding, Level
 
 _NETWORK_FILE_SYSTEMS = {
@@ -15,62 +15,62 @@ _LOCAL_FILE_SYSTEMS = {
     *("btrfs", "ext2", "ext2/ext3", "ext3", "ext4", "f2fs", "jfs", "overlay", "overlayfs", "ramfs", "reiserfs"),
     *("tmpfs", "xfs", "zfs"),
 }
-#: First driver that runs each major version of CUDA (CUDA Compatibility guide, table "minimum driver version").
+#: First driver that supports each major version of CUDA (CUDA Compatibility guide, table "minimum driver version").
 _FIRST_DRIVER = {"11": 450, "12": 525, "13": 580}
 #: Type of an InfiniBand interface in /sys/class/net/*/type (ARPHRD_INFINIBAND of linux/if_arp.h).
 _INFINIBAND = "32"
 _VIRTUAL_INTERFACES = ("br-", "docker", "ifb", "lo", "tun", "veth", "virbr")
 
 
-def folder_finding(folder: str, findmnt: Answer, stat: Answer) -> Finding:
-    """Judge whether compute nodes can see the checkout.
+def folder_finding(folder: str, findmnt: Output, stat: Output) -> Finding:
+    """Check whether compute nodes can see the checkout.
 
     Args:
         folder: the checkout.
-        findmnt: type and source of its file system.
-        stat: type of its file system, for systems without findmnt.
+        findmnt: output with type and source of its file system.
+        stat: output with the type of its file system, for systems without findmnt.
     """
-    last = findmnt.output.strip().splitlines()[-1:] if findmnt.status == 0 else []
-    kind, source = (*last[0].split(maxsplit=1), "")[:2] if last else (stat.output.strip(), "")
-    # fuse.NAME says which file system it is; fuse, fuseblk and autofs alone do not.
+    last = findmnt.stdout.strip().splitlines()[-1:] if findmnt.status == 0 else []
+    kind, source = (*last[0].split(maxsplit=1), "")[:2] if last else (stat.stdout.strip(), "")
+    # fuse.NAME names the file system; fuse, fuseblk and autofs do not.
     kind = kind.removeprefix("fuse.") or "unknown"
     if kind in _NETWORK_FILE_SYSTEMS:
-        return Finding(Level.OK, "file system", f"{folder} lies on {kind}" + (f" ({source})" if source else ""))
-    fix = f"make sure that compute nodes see this folder under this path: srun ls {folder}"
+        return Finding(Level.OK, "file system", f"{folder} is on {kind}" + (f" ({source})" if source else ""))
+    fix = f"check that compute nodes see this folder at the same path: srun ls {folder}"
     if kind in _LOCAL_FILE_SYSTEMS:
-        what = f"{folder} lies on {kind}, a file system of this machine; compute nodes may not have it"
-        return Finding(Level.NOTE, "file system", what, f"{fix}; else move the checkout")
-    return Finding(Level.NOTE, "file system", f"whether {folder} is shared is not known ({kind})", fix)
+        what = f"{folder} is on {kind}, a local file system of this machine; compute nodes may not see it"
+        return Finding(Level.NOTE, "file system", what, f"{fix}; if they do not, move the checkout")
+    return Finding(Level.NOTE, "file system", f"it is unknown whether {folder} is shared (type {kind})", fix)
 
 
 def python_finding(version: Sequence[int], executable: str, missing: Sequence[str]) -> Finding:
-    """Judge the environment.
+    """Check the Python environment.
 
     Args:
-        version: of Python; that it is not too old, the script has seen to.
+        version: Python's version; the command has already checked that it is not too old.
         executable: the interpreter.
         missing: packages that the environment lacks.
     """
     said = f"{'.'.join(map(str, version[:3]))} ({executable})"
     if missing:
-        fix = "run `make doctor`, which sets up .venv, or activate the environment that you made"
+        fix = "run `make doctor`, which sets up .venv, or activate your own environment"
         return Finding(Level.PROBLEM, "Python", f"{said} lacks {', '.join(missing)}", fix)
     return Finding(Level.OK, "Python", said)
 
 
 def cuda_of(source: str) -> str | None:
-    """Return the CUDA version in the text of torch/version.py, as in `13.0`; None: a build for CPUs."""
+    """Return the CUDA version in the text of torch/version.py, such as `13.0`; None for a CPU build."""
     found = re.search(r"^cuda\b[^=\n]*=\s*['\"]([\d.]+)['\"]", source, re.MULTILINE)
     return found[1] if found else None
 
 
-def torch_finding(version: str, cuda: str | None, driver: Answer, gpus: bool, slurm: bool) -> Finding:
-    """Judge torch's CUDA against the driver's.
+def torch_finding(version: str, cuda: str | None, driver: Output, gpus: bool, slurm: bool) -> Finding:
+    """Check whether torch's CUDA version suits the driver.
 
     Args:
-        version: of torch.
-        cuda: of torch; None: a build for CPUs.
-        driver: what nvidia-smi shows on this machine.
+        version: torch's version.
+        cuda: torch's CUDA version; None for a CPU build.
+        driver: output of nvidia-smi on this machine.
         gpus: whether jobs will have GPUs.
         slurm: whether jobs run on other machines.
     """
@@ -79,20 +79,20 @@ def torch_finding(version: str, cuda: str | None, driver: Answer, gpus: bool, sl
         if not gpus:
             return Finding(Level.OK, "torch", said)
         fix = "rm -r .venv; make setup, with TORCH_INDEX empty or the index of a CUDA build"
-        return Finding(Level.PROBLEM, "torch", f"{said}: it would leave the GPUs idle", fix)
+        return Finding(Level.PROBLEM, "torch", f"{said}, so it cannot use the GPUs", fix)
     said, major = f"{version} with CUDA {cuda}", cuda.split(".")[0]
     if not gpus:
         return Finding(Level.OK, "torch", said)
-    # A minor version may be newer than the driver's (CUDA Compatibility guide, "minor version compatibility").
-    found = re.search(r"CUDA (?:UMD )?Version:\s*(\d+)\.(\d+)", driver.output)
-    needed = f"driver {_FIRST_DRIVER[major]} or newer" if major in _FIRST_DRIVER else f"a driver of CUDA {major}"
+    # torch's minor version may be newer than the driver's (CUDA Compatibility guide, "minor version compatibility").
+    found = re.search(r"CUDA (?:UMD )?Version:\s*(\d+)\.(\d+)", driver.stdout)
+    needed = f"driver {_FIRST_DRIVER[major]} or newer" if major in _FIRST_DRIVER else f"a driver for CUDA {major}"
     if driver.status or found is None:
-        fix = "look on a compute node: srun --gres=gpu:1 nvidia-smi" if slurm else "see what nvidia-smi says"
-        return Finding(Level.NOTE, "torch", f"{said} needs {needed}; this machine shows no driver", fix)
+        fix = "check a compute node: srun --gres=gpu:1 nvidia-smi" if slurm else "run nvidia-smi and read its error"
+        return Finding(Level.NOTE, "torch", f"{said} needs {needed}; no driver was found on this machine", fix)
     if int(found[1]) < int(major):
         fix = f"install {needed}, or a torch for CUDA {found[1]}: rm -r .venv; make setup TORCH_INDEX=…"
-        return Finding(Level.PROBLEM, "torch", f"{said}, and the driver ends at {found[1]}.{found[2]}", fix)
-    return Finding(Level.OK, "torch", f"{said}, and the driver has {found[1]}.{found[2]}")
+        return Finding(Level.PROBLEM, "torch", f"{said}, but the driver supports only CUDA {found[1]}.{found[2]}", fix)
+    return Finding(Level.OK, "torch", f"{said}; the driver supports CUDA {found[1]}.{found[2]}")
 
 
 def interfaces(folder: Path = Path("/sys/class/net")) -> list[str]:
@@ -107,7 +107,7 @@ def interfaces(folder: Path = Path("/sys/class/net")) -> list[str]:
 
 
 def read(path: Path) -> str:
-    """Return what a small file says; nothing where it cannot be read."""
+    """Return the text of a small file, or an empty string if it cannot be read."""
     try:
         return path.read_text("utf-8").strip()
     except OSError:
@@ -118,4 +118,4 @@ def interface_finding(names: Sequence[str]) -> Finding:
     """Describe the network interfaces."""
     if not names:
         return Finding(Level.NOTE, "network", "no interface is up")
-    return Finding(Level.OK, "network", f"{', '.join(names)}; nccl and gloo choose, unless the site file names one")
+    return Finding(Level.OK, "network", f"{', '.join(names)}; NCCL and gloo choose one, unless the site file names it")

@@ -1,4 +1,4 @@
-"""A first site file, from what was found."""
+"""Drafts a site file from the findings."""
 
 import re
 import shlex
@@ -12,27 +12,31 @@ from dnatune.errors import DnatuneError
 from dnatune.files import publish_file
 from dnatune.settings.site import BEFORE_SIGNAL
 
-#: Longest job that the site file allows where the partition does: the default of the site schema, in minutes.
+#: Longest job in the site file, in minutes, if the partition allows it: the default of the site schema.
 _RUNTIME = 12 * 60
-#: The default of slurm.signal_seconds.
+#: Default of slurm.signal_seconds.
 _SIGNAL = 300
-#: Least memory of a job with a model in it, in MB: merging holds one of 8e9 parameters in fp32, which is 32 000.
+#: Minimum memory of a job that loads a model, in MB: merging holds 8e9 parameters in fp32, which take 32,000 MB.
 _ENOUGH_FOR_A_MODEL = 48_000
 
 
+#: Comment above the keys that doctor cannot find out.
+UNKNOWN_KEYS = "  # doctor cannot find out these keys; remove the # if you need one."
+
+
 def runtime_text(minutes: int) -> str:
-    """Return a time as the site file has it: `12h`, or `90m`."""
+    """Return a time in the format of the site file, such as `12h` or `90m`."""
     return f"{minutes}m" if minutes % 60 else f"{minutes // 60}h"
 
 
 def slurm_site(partition: Partition, nodes: Sequence[Node], account: str | None, interface: str | None) -> str:
-    """Return the text of a site file for a cluster; where nodes differ, the smallest with a GPU counts.
+    """Return the text of a site file for a cluster; if nodes differ, the smallest one with a GPU counts.
 
     Args:
-        partition: of all jobs.
-        nodes: of the cluster.
-        account: that is charged.
-        interface: of this machine, that the ranks' traffic could take.
+        partition: the partition for all jobs.
+        nodes: the nodes of the cluster.
+        account: the account to charge.
+        interface: a network interface of this machine for the traffic between ranks.
     """
     own = members(partition, nodes)
     own = [node for node in own if node.gpus] or own
@@ -44,13 +48,13 @@ def slurm_site(partition: Partition, nodes: Sequence[Node], account: str | None,
     kinds = {kind for node in own for kind in node.gpus}
     only = kinds.pop() if len(kinds) == 1 else ""
     lines = [
-        f"# Written by `make doctor` for the partition {partition.name} of a Slurm cluster. Correct it where you know",
-        "# better. Every key: config/README.md.",
+        f"# Written by `make doctor` for the partition {partition.name} of a Slurm cluster. Correct it if something is",
+        "# wrong. All keys are listed in config/README.md.",
         "nodes: 1",
         f"ranks_per_node: {ranks}",
         f"gpus_per_node: {gpus}",
         f"cpus_per_rank: {max(1, cpus // ranks)}",
-        "# All that a job may have of the smallest node, so that a finetune job has a node to itself.",
+        "# All the memory that a job may have on the smallest node, so that a finetune job has the node to itself.",
         f"mem_mb: {memory}",
         f"runtime: {runtime_text(minutes)}",
         "slurm:",
@@ -61,11 +65,11 @@ def slurm_site(partition: Partition, nodes: Sequence[Node], account: str | None,
     if gpus:
         lines.append(f"  gpu_type: {_word(only)}" if only else "  # gpu_type: a100")
     if 60 * minutes < BEFORE_SIGNAL + _SIGNAL:
-        lines.append("  # Jobs are short here. A checkpoint must be written in this time.")
-        # 10 is the least that a site may have.
+        lines.append("  # Jobs are short here. A checkpoint must be written within this time.")
+        # 10 is the minimum that the site schema allows.
         lines.append(f"  signal_seconds: {max(10, 60 * minutes - BEFORE_SIGNAL)}")
     lines += [
-        "  # What cannot be seen from here; remove the # where it holds.",
+        UNKNOWN_KEYS,
         "  # qos: normal",
         "  # every_job_needs_gpu: true",
         "  # modules: [cuda]",
@@ -74,7 +78,7 @@ def slurm_site(partition: Partition, nodes: Sequence[Node], account: str | None,
     ]
     shared = min(memory, max(memory // gpus, _ENOUGH_FOR_A_MODEL)) if gpus else memory
     if shared < memory:
-        lines += ["# Jobs with one GPU share a node.", "rules:"]
+        lines += ["# Jobs with one GPU can share a node.", "rules:"]
         lines += [f"  {rule}: {{mem_mb: {shared}}}" for rule in ("merge", "evaluate", "benchmark")]
     return "\n".join(lines) + "\n"
 
@@ -83,11 +87,11 @@ def machine_site(gpus: int, mem_mb: int) -> str:
     """Return the text of a site file for this machine alone.
 
     Args:
-        gpus: number of GPUs.
-        mem_mb: memory in MB.
+        gpus: number of GPUs of the machine.
+        mem_mb: memory of the machine in MB.
     """
     lines = [
-        "# Written by `make doctor` for one machine without Slurm. Every key: config/README.md.",
+        "# Written by `make doctor` for one machine without Slurm. All keys are listed in config/README.md.",
         "ranks_per_node: auto",
         f"gpus_per_node: {gpus}",
         "cpus_per_rank: auto",
@@ -98,44 +102,48 @@ def machine_site(gpus: int, mem_mb: int) -> str:
 
 
 def _word(name: str) -> str:
-    """Return a name as YAML text; quoted, for it may look like a number or a truth value."""
+    """Return a name as YAML text, in quotes if YAML would read it as a number or a truth value."""
     return f'"{name}"' if re.fullmatch(r"[\d.eE+-]+|(?i:y|n|yes|no|on|off|true|false|null)", name) else name
 
 
 def write_site(content: str | None, path: Path, root: Path, force: bool) -> Finding:
-    """Write a site file, after it has been read as the workflow reads it; return what came of it.
+    """Check a site file as the workflow would read it, and write it; return the result as a finding.
 
     Args:
-        content: text of the file; None: there is nothing to write.
+        content: text of the file; None if there is nothing to write.
         path: the file.
         root: the checkout.
-        force: whether a file that is there is replaced.
+        force: whether to replace an existing file.
     """
     subject = "site file"
     if content is None:
-        return Finding(Level.NOTE, subject, "not written", "put right what is a PROBLEM above, and run this again")
+        return Finding(Level.NOTE, subject, "not written", "solve each PROBLEM above, and run this again")
     try:
-        # Packages come from the environment, which may be what is wrong.
+        # Imported here, because packages may be missing from the environment.
         from dnatune.settings import site
 
         if path.exists() and not force:
             site.load(root, _chosen(path))
-            return Finding(Level.NOTE, subject, f"{path} is there and was kept", "to replace it, add --force")
+            return Finding(Level.NOTE, subject, f"{path} exists and was kept", "to replace it, add --force")
         with publish_file(path) as scratch:
             scratch.write_text(content, "utf-8")
             site.load(root, _chosen(scratch))
     except ImportError as error:
-        return Finding(Level.PROBLEM, subject, f"not written ({error})", "put right the environment: make setup")
+        return Finding(Level.PROBLEM, subject, f"not written ({error})", "repair the environment: make setup")
     except DnatuneError as error:
         what = f"{error.where or path}: {error.what}"
         return Finding(Level.PROBLEM, subject, what, error.fix or "correct it, or replace it with --force")
     except OSError as error:
-        return Finding(Level.PROBLEM, subject, f"{path}: {error.strerror}", "give another folder with --write")
+        return Finding(Level.PROBLEM, subject, f"{path}: {error.strerror}", "name another folder with --write")
     local = path.resolve().parent == root.resolve() / "profiles" / "sites" / "local"
-    use = "used from now on" if local else f"to use it: export DNATUNE_SITE={shlex.quote(str(path.resolve().parent))}"
-    return Finding(Level.OK, subject, f"{path} is written; {use}")
+    use = (
+        "it is used from now on"
+        if local
+        else f"to use it: export DNATUNE_SITE={shlex.quote(str(path.resolve().parent))}"
+    )
+    return Finding(Level.OK, subject, f"{path} was written; {use}")
 
 
 def _chosen(path: Path) -> dict[str, str]:
-    """Return the environment that chooses a site; it has no GPU, so that nothing is asked of a driver that may hang."""
+    """Return the environment variables that choose a site; without GPUs, because a driver may hang."""
     return {"DNATUNE_SITE": str(path.resolve()), "CUDA_VISIBLE_DEVICES": ""}

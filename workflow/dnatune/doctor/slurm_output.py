@@ -1,10 +1,10 @@
-"""What Slurm's programs say of a cluster, as values."""
+"""Parses what Slurm's programs print about a cluster."""
 
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
-#: Words in a node's State with which it takes no job (scontrol(1)).
+#: States in which a node takes no jobs (scontrol(1)).
 _UNUSABLE = ("DOWN", "DRAIN", "FAIL", "FUTURE", "INVAL", "MAINT", "NOT_RESPONDING", "POWERED_DOWN", "UNKNOWN")
 
 
@@ -13,10 +13,10 @@ class Node:
     """A node as Slurm describes it.
 
     Attributes:
-        partitions: those it belongs to.
-        cpus: cores that jobs may have.
-        mem_mb: memory that jobs may have, in MB.
-        gpus: number of GPUs by type; the type is empty where Slurm knows none.
+        partitions: names of its partitions.
+        cpus: cores that jobs can use.
+        mem_mb: memory that jobs can use, in MB.
+        gpus: number of GPUs by type; the type is empty if Slurm knows none.
         usable: whether it takes jobs now.
     """
 
@@ -32,13 +32,14 @@ class Partition:
     """A partition as Slurm describes it.
 
     Attributes:
-        default: whether jobs that name none get it.
+        name: its name.
+        default: whether jobs that name no partition use it.
         up: whether it takes jobs.
-        minutes: longest job; None: no limit.
-        cpus, mem_mb: most that a job may have of a node; None: all of it.
-        allowed, denied: accounts; `allowed` is None where all are.
-        tier: jobs of a partition with a higher one may preempt this one's (PriorityTier).
-        preemption: what that does to them (PreemptMode); empty: as for the cluster.
+        minutes: longest job in minutes; None for no limit.
+        cpus, mem_mb: maximum of a job on one node; None for the whole node.
+        allowed, denied: accounts; `allowed` is None if all are allowed.
+        tier: PriorityTier; jobs of a partition with a higher tier may preempt this partition's jobs.
+        preemption: PreemptMode, what happens to preempted jobs; empty if the cluster's setting applies.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Partition:
     preemption: str
 
     def admits(self, account: str | None) -> bool:
-        """Tell whether an account may use the partition; one that is not known may."""
+        """Return whether an account may use the partition; True if no account is given."""
         if account is None:
             return True
         return account.lower() not in self.denied and (self.allowed is None or account.lower() in self.allowed)
@@ -66,7 +67,7 @@ def settings_of(text: str) -> dict[str, str]:
 
 
 def seconds_of(text: str) -> int | None:
-    """Return a period of `scontrol show config`, such as `300 sec`, in seconds; None where it is none."""
+    """Return a period of `scontrol show config`, such as `300 sec`, in seconds; None if it is not a period."""
     found = re.fullmatch(r"(\d+)\s*([a-z]*)", text.lower())
     if found is None:
         return None
@@ -74,12 +75,12 @@ def seconds_of(text: str) -> int | None:
 
 
 def minutes_of(text: str) -> int | None:
-    """Return a time limit, such as `1-12:00:00`, in whole minutes; None where there is none."""
+    """Return a time limit, such as `1-12:00:00`, in whole minutes; None if there is no limit."""
     found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+)(?::(\d+))?", text)
     if found is None:
         return None
     days, *clock = found.groups()
-    # Two numbers are minutes and seconds, or hours and minutes after days (sbatch(1), --time).
+    # Two numbers are minutes and seconds, but hours and minutes if they follow days (sbatch(1), --time).
     hours, minutes = (clock[0], clock[1]) if days or clock[2] else ("0", clock[0])
     return 1440 * int(days or 0) + 60 * int(hours) + int(minutes)
 
@@ -87,7 +88,7 @@ def minutes_of(text: str) -> int | None:
 def gpus_of(gres: str) -> dict[str, int]:
     """Return the number of GPUs by type in a node's Gres, such as `gpu:a100:4(S:0-1),nvme:1`.
 
-    The type is empty where Slurm knows none. What has no GPU, `(null)` too, gives an empty map.
+    The type is empty if Slurm knows none. Without GPUs, for example for `(null)`, the map is empty.
     """
     found: dict[str, int] = {}
     for entry in re.sub(r"\([^)]*\)", "", gres).split(","):
@@ -105,7 +106,7 @@ def nodes_of(text: str) -> list[Node]:
     return [
         Node(
             tuple(filter(None, record.get("Partitions", "").split(","))),
-            # What is left of CPUTot without the cores that the system keeps; Slurm before 22.05 does not say it.
+            # CPUEfctv is CPUTot without the cores reserved for the system; Slurm before 22.05 does not print it.
             int(record.get("CPUEfctv") or record.get("CPUTot") or 1),
             int(record.get("RealMemory") or 1) - int(record.get("MemSpecLimit") or 0),
             gpus_of(record.get("Gres", "")),
@@ -135,7 +136,7 @@ def partitions_of(text: str) -> list[Partition]:
 
 
 def _records(text: str, first: str) -> list[dict[str, str]]:
-    """Return each line that begins with a key as a map. Of a key that comes again, as in a Reason, the first counts."""
+    """Return each line that begins with a key as a map; if a key occurs twice, as in a Reason, the first counts."""
     lines = [line for line in text.splitlines() if line.startswith(f"{first}=")]
     return [dict(reversed(re.findall(r"(?:^|(?<=\s))(\w+)=(\S*)", line))) for line in lines]
 

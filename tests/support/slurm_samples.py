@@ -1,8 +1,8 @@
-"""What Slurm's programs print, of several versions, and a stand-in that answers so; for the tests of doctor."""
+"""Output of several versions of Slurm's programs, and a stand-in that returns it, for the tests of doctor."""
 
 from collections.abc import Mapping
 
-from dnatune.doctor.command import Answer, Ask
+from dnatune.doctor.command import Output, RunProgram
 from dnatune.doctor.findings import Finding
 
 #: Lines of `scontrol show config`, Slurm 22.05.8.
@@ -70,33 +70,33 @@ PARTITIONS = (
 #: Head of nvidia-smi's table, driver 535.
 NVIDIA_SMI = "| NVIDIA-SMI 535.104.05     Driver Version: 535.104.05   CUDA Version: 12.2     |\n"
 
-ANSWERS = Answer(0, "")
-REFUSED = Answer(
+SUCCESS = Output(0, "")
+REFUSED = Output(
     1, "", "sacct: error: Sending PersistInit msg\nsacct: error: Problem talking to the database: refused\n"
 )
-MISSING = Answer(127, "", "No such file or directory")
+MISSING = Output(127, "", "No such file or directory")
 
 
-def cluster_says(changes: Mapping[str, Answer] | None = None) -> Ask:
-    """Return a stand-in for `ask` on a healthy cluster; `changes` by the beginning of the command line."""
+def cluster_says(changes: Mapping[str, Output] | None = None) -> RunProgram:
+    """Return a stand-in for `run_program` on a healthy cluster; `changes` are keyed by the start of the command."""
     said = {
-        "sinfo": Answer(0, "slurm-wlm 22.05.8\n"),
-        "scontrol show config": Answer(0, CONFIG_22),
-        "scontrol --oneliner show node": Answer(0, NODES),
-        "scontrol --oneliner show partition": Answer(0, PARTITIONS),
-        "sacctmgr --noheader --parsable2 show associations": Answer(0, "genomics\nother\ngenomics\n"),
-        "sacctmgr --noheader --parsable2 show user": Answer(0, "other\n"),
-        "sacct ": ANSWERS,
-        "findmnt": Answer(0, "nfs4 server:/home\n"),
-        "stat": Answer(0, "nfs\n"),
+        "sinfo": Output(0, "slurm-wlm 22.05.8\n"),
+        "scontrol show config": Output(0, CONFIG_22),
+        "scontrol --oneliner show node": Output(0, NODES),
+        "scontrol --oneliner show partition": Output(0, PARTITIONS),
+        "sacctmgr --noheader --parsable2 show associations": Output(0, "genomics\nother\ngenomics\n"),
+        "sacctmgr --noheader --parsable2 show user": Output(0, "other\n"),
+        "sacct ": SUCCESS,
+        "findmnt": Output(0, "nfs4 server:/home\n"),
+        "stat": Output(0, "nfs\n"),
     }
     said = {**said, **(changes or {})}
 
-    def ask(*command: str) -> Answer:
+    def run_program(*command: str) -> Output:
         line = " ".join(command)
-        return next((answer for start, answer in said.items() if line.startswith(start)), MISSING)
+        return next((output for start, output in said.items() if line.startswith(start)), MISSING)
 
-    return ask
+    return run_program
 
 
 def findings_by_subject(findings: list[Finding]) -> dict[str, Finding]:
