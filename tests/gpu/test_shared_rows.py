@@ -121,10 +121,12 @@ def test_where_memory_ends_the_micro_batch_is_halved_and_the_gradient_the_same(
     scarce(idle + micro_batch.later_bytes(trained, 1, 1, 0) + needed // 3)
     training = {"micro_batch_size": "auto", "gradient_checkpointing": False, "global_batch_size": count}
     likelihood = base_models.LabelLikelihood(model)
-    fit = micro_batch.choose_micro_batch({**training, "zero_stage": 1}, model, likelihood, examples, True, DEVICE, 1, 0)
-    assert 1 < fit.micro_batch_size <= count // 2
-    assert not fit.checkpointing
-    halved = gradients_of(model, examples, count, fit.micro_batch_size)
+    rows = micro_batch.choose_micro_batch(
+        {**training, "zero_stage": 1}, model, likelihood, examples, True, DEVICE, 1, 0
+    )
+    assert 1 < rows.micro_batch_size <= count // 2
+    assert not rows.recomputed
+    halved = gradients_of(model, examples, count, rows.micro_batch_size)
     for name, gradient in halved.items():
         assert (gradient - whole[name]).norm() < 5e-6 * whole[name].norm(), name
 

@@ -38,8 +38,7 @@ def main() -> None:
 
     likelihood = Limited(options.limits[rank.index])
     train = EncodedExamples([], [[4] * (1 + i % 3) for i in range(100)], [0] * 100, [[5, 2]])
-    longest = sorted(range(100), key=lambda i: len(train.examples[i]), reverse=True)
-    found = micro_batch.largest_that_fits(likelihood, train, longest, False, 50, 1, rank.device, 1000)
+    found = micro_batch.largest_that_fits(likelihood, train, False, 50, 1, rank.device, 1000)
     (options.folder / f"rank{rank.index}.json").write_text(
         json.dumps({"found": found, "sizes": likelihood.sizes, "gradient": likelihood.weight.grad is not None})
     )

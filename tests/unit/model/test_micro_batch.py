@@ -105,19 +105,19 @@ def _on_cpu(search, *arguments):
 
 
 def test_on_a_cpu_auto_is_a_number_and_keeps_activations():
-    assert fit() == micro_batch.Fit(20, checkpointing=False)
-    assert fit(world=1) == micro_batch.Fit(40, checkpointing=False)
+    assert fit() == Rows(True, 20, recomputed=False)
+    assert fit(world=1) == Rows(True, 40, recomputed=False)
     long = EncodedExamples([7] * 50, [[4] * 98] * 200, [0] * 200, [[5, 2]])
-    assert fit(world=1, train=long) == micro_batch.Fit(40, checkpointing=False)
-    assert fit(world=1, train=long, shared=False) == micro_batch.Fit(27, checkpointing=False)
-    assert fit(micro_batch_size=7, gradient_checkpointing=True) == micro_batch.Fit(7, checkpointing=True)
+    assert fit(world=1, train=long) == Rows(True, 40, recomputed=False)
+    assert fit(world=1, train=long, shared=False) == Rows(False, 27, recomputed=False)
+    assert fit(micro_batch_size=7, gradient_checkpointing=True) == Rows(True, 7, recomputed=True)
 
 
 def test_zero_3_on_gpus_needs_numbers():
     with pytest.raises(ConfigurationError, match="ZeRO 3"):
         fit(device="cuda:0", zero_stage=3)
     given = {"micro_batch_size": 3, "gradient_checkpointing": False}
-    assert fit(device="cuda:0", zero_stage=3, **given) == micro_batch.Fit(3, checkpointing=False)
+    assert fit(device="cuda:0", zero_stage=3, **given) == Rows(True, 3, recomputed=False)
 
 
 def test_zero_shares_what_comes_later_out_over_the_ranks():

@@ -2,6 +2,6 @@
 
 from dnatune.benchmark.agreement import check_gradients, check_scores
 from dnatune.benchmark.bench import Bench
-from dnatune.benchmark.measurements import run
+from dnatune.benchmark.speed_comparison import run
 
 __all__ = ["Bench", "check_gradients", "check_scores", "run"]

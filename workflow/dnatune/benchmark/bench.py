@@ -11,7 +11,8 @@ from dnatune.benchmark.recipes import TrainingRecipe
 from dnatune.data.prompts import EncodedExamples
 from dnatune.errors import DataError
 from dnatune.launch.process_group import Rank
-from dnatune.model import base_models, micro_batch
+from dnatune.model import base_models
+from dnatune.model.shared_prefix.packing import Rows
 from dnatune.provenance import cpu_model, usable_cores
 from dnatune.training import engine
 
@@ -79,9 +80,9 @@ class Bench:
         """Return the model with a fresh adapter, in fp32 on the device."""
         return base_models.add_lora(self.base(), self.settings["lora"], seed=0)
 
-    def recipes(self, fit: micro_batch.Fit) -> list[TrainingRecipe]:
+    def recipes(self, rows: Rows) -> list[TrainingRecipe]:
         """Return the compared training recipes; dnatune's is last, with the largest micro-batch that fits."""
-        return recipes.training_recipes(min(fit.micro_batch_size, len(self.batch)), fit.checkpointing)
+        return recipes.training_recipes(min(rows.micro_batch_size, len(self.batch)), rows.recomputed)
 
 
 def machine(device: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from dnatune.data.prompts import EncodedExamples
 from dnatune.model.base_models import LabelLikelihood, causal_model, log_probabilities, logits_at
-from dnatune.model.flops import Work, executed, padded_work
+from dnatune.model.flops import Work, executed, padded_work, required_work
 from dnatune.model.micro_batch import checkpointed
 from dnatune.model.shared_prefix.packing import FEWEST_LOGITS, PackedBatch, chunks, pack_training
 
@@ -150,6 +150,11 @@ def work_of(batches: Sequence[PaddedBatch | PackedBatch]) -> Work:
         else:
             total += padded_work(*batch.input_ids.shape, batch.input_ids.numel())
     return total
+
+
+def floor_work(batches: Sequence[PackedBatch]) -> Work:
+    """Return the least work that a forward pass over shared-prefix rows requires."""
+    return sum((required_work(batch) for batch in batches), Work(0, 0, 0))
 
 
 def answer_tokens(examples: EncodedExamples, indices: Sequence[int]) -> int:

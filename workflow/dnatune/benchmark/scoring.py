@@ -9,7 +9,7 @@ from typing import Any
 from dnatune.benchmark import recipes, timing
 from dnatune.benchmark.agreement import check_scores
 from dnatune.benchmark.bench import Bench
-from dnatune.benchmark.measures import floor_work, rates, time_rows, timed
+from dnatune.benchmark.row_lengths import time_rows
 from dnatune.model import base_models, flops
 from dnatune.model.scoring import label_log_probabilities
 from dnatune.model.shared_prefix import packing
@@ -47,37 +47,30 @@ def measure_scoring(bench: Bench, peak: float) -> dict[str, Any]:
         "common practice": recipes.in_rows_work(test, scored, recipes.COMMON_ROWS),
         "shared prefix": recipes.work_of(packed),
     }
-    needed = flops.scoring_flops(dimensions, floor_work(packed))
+    needed = flops.scoring_flops(dimensions, recipes.floor_work(packed))
+    device = bench.rank.device
     with _quiet_generation():
         timing.warm_up(ways)
-        seconds = timing.by_turns(
-            {name: timed(way, bench.rank.device) for name, way in ways.items()}, bench.own["repeats"], bench.neighbours
-        )
+        tasks = {name: timing.timed(way, device) for name, way in ways.items()}
+        seconds = timing.by_turns(tasks, bench.own["repeats"], bench.neighbours)
+    rows = time_rows(
+        bench,
+        len(scored),
+        lambda size: packing.pack_scoring(test, scored[:size], shared=True),
+        lambda size: timing.timed(shared(size), device),
+    )
+    results = {}
+    for name, times in seconds.items():
+        executed = flops.scoring_flops(dimensions, works[name])
+        of_batch = timing.rates(statistics.median(times), len(scored), executed, needed, peak)
+        results[name] = {"seconds": times, **timing.spread(times), **of_batch}
     return {
         "examples": len(scored),
         "labels": len(test.labels),
         "score_errors": errors,
-        "recipes": {
-            name: {
-                "seconds": times,
-                **timing.spread(times),
-                **rates(
-                    statistics.median(times),
-                    len(scored),
-                    flops.scoring_flops(dimensions, works[name]),
-                    needed,
-                    peak,
-                ),
-            }
-            for name, times in seconds.items()
-        },
+        "recipes": results,
         "speedup": timing.speedups(seconds, "shared prefix"),
-        "rows": time_rows(
-            bench,
-            len(scored),
-            lambda size: packing.pack_scoring(test, scored[:size], shared=True),
-            lambda size: timed(shared(size), bench.rank.device),
-        ),
+        "rows": rows,
     }
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dnatune.model.flops import now
+
 _LOG = logging.getLogger(__name__)
 #: Mean number of cores that other processes may use during a valid timing, and the seconds of one observation.
 _QUIET, _LISTEN = 0.1, 2.0
@@ -104,4 +106,28 @@ def speedups(seconds: Mapping[str, Sequence[float]], fastest: str) -> dict[str, 
         }
         for name, values in seconds.items()
         if name != fastest
+    }
+
+
+def timed(task: Callable[[], Any], device: str) -> Callable[[], float]:
+    """Return a function that runs a task and returns the seconds it took."""
+
+    def run() -> float:
+        started = now(device)
+        task()
+        return now(device) - started
+
+    return run
+
+
+def rates(seconds: float, count: int, executed: int, needed: int, peak: float) -> dict[str, float]:
+    """Return the rates and FLOPs of one global batch."""
+    return {
+        "examples_per_second": count / seconds,
+        "executed_flops": executed,
+        "floor_flops": needed,
+        "executed_over_floor": executed / needed,
+        # Shares of the device's peak: the FLOPs it executed, and the FLOPs it needed to execute.
+        "executed_utilisation": executed / seconds / peak,
+        "model_flop_utilisation": needed / seconds / peak,
     }

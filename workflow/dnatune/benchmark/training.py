@@ -3,7 +3,7 @@
 import dataclasses
 import gc
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,8 +12,8 @@ from dnatune import optimizers
 from dnatune.benchmark import recipes, timing
 from dnatune.benchmark.agreement import check_gradients
 from dnatune.benchmark.bench import Bench
-from dnatune.benchmark.measures import floor_work, rates, time_rows
 from dnatune.benchmark.recipes import TrainingRecipe
+from dnatune.benchmark.row_lengths import time_rows
 from dnatune.errors import RunError
 from dnatune.model import flops, micro_batch
 from dnatune.model.flops import now
@@ -71,8 +71,8 @@ class Trained:
         loss = recipes.RecipeLoss(self.model)
         self.engine = engine.start_engine(loss, optimizer, configuration)
         self.engine.train()
-        #: The micro-batch of dnatune's rows that fits into memory.
-        self.fit = micro_batch.choose_micro_batch(
+        #: dnatune's rows, with the micro-batch that fits into memory.
+        self.rows = micro_batch.choose_micro_batch(
             training, self.model, loss.likelihood, bench.train, True, bench.rank.device, 1, None
         )
 
@@ -121,77 +121,96 @@ class Trained:
         gc.collect()
 
 
+@dataclasses.dataclass(frozen=True)
+class Rounds:
+    """The timed steps of each recipe, by its name.
+
+    Attributes:
+        first: the step on the whole batch.
+        later: the steps of the later rounds.
+        examples: number of examples of a later step.
+        constancy: of the slow recipes, the cost per example in a part of the batch ÷ that in the whole batch.
+    """
+
+    first: Mapping[str, StepTimes]
+    later: Mapping[str, Sequence[StepTimes]]
+    examples: Mapping[str, int]
+    constancy: Mapping[str, float]
+
+    def of_batch(self, name: str, batch: int) -> list[StepTimes]:
+        """Return the times of a recipe's steps; a step on a part counts once for each such part of the batch."""
+        scale = batch / self.examples[name]
+        return [
+            self.first[name],
+            *(dataclasses.replace(times, gradient=times.gradient * scale) for times in self.later[name]),
+        ]
+
+
 def measure_training(bench: Bench, peak: float) -> dict[str, Any]:
     """Compare the recipes for one optimizer step on the same global batch."""
-    model = bench.adapted()
-    smallest = micro_batch.Fit(recipes.COMMON_ROWS, checkpointing=False)
+    model, batch = bench.adapted(), bench.batch
+    smallest = packing.Rows(True, recipes.COMMON_ROWS)
     agreement = check_gradients(model, bench.recipes(smallest), bench.train, bench.part)
     dimensions = flops.dimensions(model.get_base_model())
     trained = Trained(bench, "adamw", model)
-    compared = bench.recipes(trained.fit)
+    compared = bench.recipes(trained.rows)
     ours = compared[-1]
+    rounds = _time_rounds(bench, trained, compared)
+    times = {recipe.name: rounds.of_batch(recipe.name, len(batch)) for recipe in compared}
+    steps = {name: [each.whole for each in found] for name, found in times.items()}
+    gradients = {name: [each.gradient for each in found] for name, found in times.items()}
+    needed = flops.training_flops(dimensions, recipes.floor_work(ours.micro_batches(bench.train, batch)))
+    results = {}
     for recipe in compared:
-        trained.step(recipe, bench.batch if recipe is ours else bench.part[: recipe.micro_batch_size])
-
-    # The first round times the whole batch. If it shows a constant cost per example, the slow recipes are timed on a
-    # part of the batch in later rounds.
-    first = timing.by_turns(
-        {r.name: lambda r=r: trained.step(r, bench.batch, len(bench.part)) for r in compared}, 1, bench.neighbours
-    )
-    constancy = {r.name: _constancy(bench, first[r.name][0]) for r in compared if r is not ours}
-    partial = all(abs(ratio - 1) <= _CONSTANT for ratio in constancy.values()) and len(bench.part) < len(bench.batch)
-    indices = {r.name: bench.part if partial and r is not ours else bench.batch for r in compared}
-    tasks = {r.name: lambda r=r: trained.step(r, indices[r.name]) for r in compared}
-    rounds = timing.by_turns(tasks, bench.own["repeats"] - 1, bench.neighbours)
-    results, gradients, steps = {}, {}, {}
-    needed = flops.training_flops(dimensions, floor_work(ours.micro_batches(bench.train, bench.batch)))
-    for recipe in compared:
-        scale = len(bench.batch) / len(indices[recipe.name])
-        scaled = [
-            first[recipe.name][0],
-            *(dataclasses.replace(t, gradient=t.gradient * scale) for t in rounds[recipe.name]),
-        ]
-        gradients[recipe.name] = [times.gradient for times in scaled]
-        steps[recipe.name] = [times.whole for times in scaled]
-        work = recipes.work_of(recipe.micro_batches(bench.train, bench.batch))
-        results[recipe.name] = {
+        name, work = recipe.name, recipes.work_of(recipe.micro_batches(bench.train, batch))
+        executed = flops.training_flops(dimensions, work, recipe.checkpointing)
+        results[name] = {
             **dataclasses.asdict(recipe),
-            "first_round": dataclasses.asdict(first[recipe.name][0]),
-            "later_rounds": [dataclasses.asdict(times) for times in rounds[recipe.name]],
-            "later_rounds_examples": len(indices[recipe.name]),
-            "gradient_seconds": timing.spread(gradients[recipe.name]),
-            "optimizer_seconds": timing.spread([times.optimizer for times in scaled]),
-            "step_seconds": timing.spread(steps[recipe.name]),
-            **rates(
-                statistics.median(steps[recipe.name]),
-                len(bench.batch),
-                flops.training_flops(dimensions, work, recipe.checkpointing),
-                needed,
-                peak,
-            ),
+            "first_round": dataclasses.asdict(rounds.first[name]),
+            "later_rounds": [dataclasses.asdict(each) for each in rounds.later[name]],
+            "later_rounds_examples": rounds.examples[name],
+            "gradient_seconds": timing.spread(gradients[name]),
+            "optimizer_seconds": timing.spread([each.optimizer for each in times[name]]),
+            "step_seconds": timing.spread(steps[name]),
+            **timing.rates(statistics.median(steps[name]), len(batch), executed, needed, peak),
         }
 
     def of_size(size: int) -> Callable[[], float]:
         way = dataclasses.replace(ours, micro_batch_size=size)
-        return lambda: trained.step(way, bench.batch).gradient
+        return lambda: trained.step(way, batch).gradient
 
-    rows = time_rows(
-        bench,
-        len(bench.batch),
-        lambda size: packing.pack_training(bench.train, bench.batch[:size], shared=True),
-        of_size,
-    )
+    rows = time_rows(bench, len(batch), lambda size: packing.pack_training(bench.train, batch[:size], True), of_size)
     trained.close()
+    used = rounds.examples[compared[0].name] < len(batch)
     return {
-        "examples": len(bench.batch),
+        "examples": len(batch),
         "dimensions": dataclasses.asdict(dimensions),
         "agreement": agreement,
-        "constancy": {"part_examples": len(bench.part), "part_over_whole": constancy, "part_used": partial},
+        "constancy": {"part_examples": len(bench.part), "part_over_whole": rounds.constancy, "part_used": used},
         "recipes": results,
         "speedup_forward_backward": timing.speedups(gradients, ours.name),
         "speedup_step": timing.speedups(steps, ours.name),
         "rows": rows,
     }
+
+
+def _time_rounds(bench: Bench, trained: Trained, compared: Sequence[TrainingRecipe]) -> Rounds:
+    """Time the recipes in turns, after a warm-up.
+
+    The first round times the whole batch. If it shows a constant cost per example, the slow recipes are timed on a part
+    of the batch in later rounds.
+    """
+    *slow, ours = compared
+    for recipe in compared:
+        trained.step(recipe, bench.batch if recipe is ours else bench.part[: recipe.micro_batch_size])
+    tasks = {r.name: lambda r=r: trained.step(r, bench.batch, len(bench.part)) for r in compared}
+    first = {name: times for name, (times,) in timing.by_turns(tasks, 1, bench.neighbours).items()}
+    constancy = {r.name: _constancy(bench, first[r.name]) for r in slow}
+    constant = all(abs(ratio - 1) <= _CONSTANT for ratio in constancy.values())
+    indices = {r.name: bench.part if constant and r is not ours else bench.batch for r in compared}
+    tasks = {r.name: lambda r=r: trained.step(r, indices[r.name]) for r in compared}
+    later = timing.by_turns(tasks, bench.own["repeats"] - 1, bench.neighbours)
+    return Rounds(first, later, {name: len(part) for name, part in indices.items()}, constancy)
 
 
 def _constancy(bench: Bench, times: StepTimes) -> float:
@@ -206,7 +225,7 @@ def measure_optimizer_steps(bench: Bench) -> dict[str, Any]:
     def four(method: str) -> Callable[[], float]:
         return lambda: sum(trained[method].step(ours, bench.batch).whole for _ in range(_RK4_STAGES))
 
-    ours = bench.recipes(trained["rk4"].fit)[-1]
+    ours = bench.recipes(trained["rk4"].rows)[-1]
     tasks = {method: four(method) for method in trained}
     timing.warm_up(tasks)
     seconds = timing.by_turns(tasks, bench.own["repeats"], bench.neighbours)

@@ -116,10 +116,9 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
         rows = Rows(**saved["rows"])
     else:
         copies = optimizers.state_copies(method, hyperparameters)
-        fit = micro_batch.choose_micro_batch(
+        rows = micro_batch.choose_micro_batch(
             training, model, likelihood, train, shared, rank.device, rank.world, copies
         )
-        rows = Rows(shared, fit.micro_batch_size, fit.checkpointing)
     meter = flops.meter(base, rank.device, rows.recomputed)
     trainer = Trainer(engine, optimizer, rank, train, dev, plan, rates, training, seed, rows, meter)
     with micro_batch.checkpointed(model, rows.recomputed), micro_batch.explain_out_of_memory(rows):

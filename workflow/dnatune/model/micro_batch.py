@@ -1,7 +1,6 @@
 """The micro-batch size, found by trial on the device, and what happens if memory runs out."""
 
 import contextlib
-import dataclasses
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -22,19 +21,6 @@ _COPIES = 5
 _Result = TypeVar("_Result")
 
 
-@dataclasses.dataclass(frozen=True)
-class Fit:
-    """A micro-batch that fits into memory.
-
-    Attributes:
-        micro_batch_size: number of examples per forward pass.
-        checkpointing: whether gradient checkpointing is on.
-    """
-
-    micro_batch_size: int
-    checkpointing: bool
-
-
 def choose_micro_batch(
     training: dict[str, Any],
     model: Any,
@@ -44,8 +30,8 @@ def choose_micro_batch(
     device: str,
     world: int,
     copies: int | None,
-) -> Fit:
-    """Return the micro-batch size and gradient checkpointing with `auto` resolved; all ranks get the same result.
+) -> Rows:
+    """Return the rows of training with `auto` resolved; all ranks get the same result.
 
     On a GPU, the rank's whole share of a global batch is tried with the longest examples, and halved until the forward
     and backward pass fit on every rank. If that leaves too few examples per row, gradient checkpointing is turned on.
@@ -67,30 +53,28 @@ def choose_micro_batch(
     """
     size, checkpointing = training["micro_batch_size"], training["gradient_checkpointing"]
     share = -(-min(training["global_batch_size"], len(train)) // world)
-    on_gpu = device != "cpu"
-    if "auto" in (size, checkpointing) and on_gpu and training["zero_stage"] == 3:
+    if device == "cpu":
+        own = max(map(len, train.examples)) + max(map(len, train.labels)) + (0 if shared else len(train.prefix))
+        return Rows(shared, max(1, min(_ON_CPU // own, share)) if size == "auto" else size, checkpointing is True)
+    if "auto" not in (size, checkpointing):
+        return Rows(shared, size, checkpointing)
+    if training["zero_stage"] == 3:
         raise ConfigurationError(
             "'auto' cannot be used with ZeRO 3, because its ranks wait for each other within the forward pass",
             where="config keys 'training.micro_batch_size' and 'training.gradient_checkpointing'",
             fix="give a number for micro_batch_size and true or false for gradient_checkpointing, or use zero_stage 2",
         )
-    if not on_gpu:
-        own = max(map(len, train.examples)) + max(map(len, train.labels)) + (0 if shared else len(train.prefix))
-        return Fit(max(1, min(_ON_CPU // own, share)) if size == "auto" else size, checkpointing is True)
     largest = share if size == "auto" else min(size, share)
     fewest = _fewest_without_checkpointing(train) if shared and checkpointing == "auto" else 1
-    longest = sorted(range(len(train)), key=lambda i: len(train.examples[i]) + len(train.answer(i)), reverse=True)
-    if "auto" not in (size, checkpointing):
-        return Fit(size, checkpointing)
     trained = sum(p.numel() for p in likelihood.parameters() if p.requires_grad)
     reserve = later_bytes(trained, training["zero_stage"], world, copies)
     for way in [False, True] if checkpointing == "auto" else [checkpointing]:
         least = largest if size != "auto" else 1 if way else min(largest, fewest)
         with checkpointed(model, way):
-            found = largest_that_fits(likelihood, train, longest, shared, largest, least, device, reserve)
+            found = largest_that_fits(likelihood, train, shared, largest, least, device, reserve)
         if found:
             _LOG.info("micro-batch %d, gradient checkpointing %s", found, "on" if way else "off")
-            return Fit(found, way)
+            return Rows(shared, found, way)
     raise RunError(
         f"a micro-batch of {least} does not fit into this GPU's memory, with or without gradient checkpointing",
         where="the first forward and backward pass",
@@ -128,7 +112,6 @@ def _fewest_without_checkpointing(train: EncodedExamples) -> int:
 def largest_that_fits(
     likelihood: nn.Module,
     train: EncodedExamples,
-    longest: Sequence[int],
     shared: bool,
     largest: int,
     least: int,
@@ -140,7 +123,6 @@ def largest_that_fits(
     Args:
         likelihood: the module whose gradient is computed.
         train: encoded training split.
-        longest: indices of its examples, longest first.
         shared: see `packing.Rows`.
         largest: number of examples to try first.
         least: number of examples to try last.
@@ -148,6 +130,7 @@ def largest_that_fits(
         reserve: bytes to keep free during the trials.
     """
     parameters = [p for p in likelihood.parameters() if p.requires_grad]
+    longest = sorted(range(len(train)), key=lambda i: len(train.examples[i]) + len(train.answer(i)), reverse=True)
     size = largest
     while True:
         fits = torch.tensor(1, device=device)

@@ -1,7 +1,7 @@
-"""Measurements that scoring and training have in common: seconds, rates, FLOPs, and rows of several lengths."""
+"""How long a shared row should be: the same examples in rows of several lengths, timed in turns."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,49 +9,18 @@ import torch
 from dnatune.benchmark import timing
 from dnatune.benchmark.bench import Bench
 from dnatune.errors import memory_ended
-from dnatune.model import flops
-from dnatune.model.flops import Work, now
-from dnatune.model.shared_prefix import packing
+from dnatune.model.shared_prefix.packing import PackedBatch
 
 _LOG = logging.getLogger(__name__)
 
-#: Fewest examples of a timed row.
+#: Examples in the shortest row that is timed.
 _FEWEST_IN_A_ROW = 8
-
-
-def rates(seconds: float, count: int, executed: int, needed: int, peak: float) -> dict[str, float]:
-    """Return the rates and FLOPs of one global batch."""
-    return {
-        "examples_per_second": count / seconds,
-        "executed_flops": executed,
-        "floor_flops": needed,
-        "executed_over_floor": executed / needed,
-        # Shares of the device's peak: the FLOPs it executed, and the FLOPs it needed to execute.
-        "executed_utilisation": executed / seconds / peak,
-        "model_flop_utilisation": needed / seconds / peak,
-    }
-
-
-def timed(task: Callable[[], Any], device: str) -> Callable[[], float]:
-    """Return a function that runs a task and returns the seconds it took."""
-
-    def run() -> float:
-        started = now(device)
-        task()
-        return now(device) - started
-
-    return run
-
-
-def floor_work(batches: Sequence[packing.PackedBatch]) -> Work:
-    """Return the least work that a forward pass over shared-prefix rows requires."""
-    return sum((flops.required_work(batch) for batch in batches), Work(0, 0, 0))
 
 
 def time_rows(
     bench: Bench,
     count: int,
-    pack: Callable[[int], packing.PackedBatch],
+    pack: Callable[[int], PackedBatch],
     task: Callable[[int], Callable[[], float]],
 ) -> list[dict[str, Any]]:
     """Time shared-prefix rows of several lengths in turn: all examples in one row, half of them, a quarter, and so on.
