@@ -10,7 +10,7 @@ from dnatune.comparison import learning_rates
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.report.figures import learning_rates as tuning_figures
 from dnatune.report.figures import looks_for, palette
-from dnatune.report.sections import tunings
+from dnatune.report.sections import learning_rates as section
 from dnatune.settings import experiment, rate_grid
 from searches import chosen, searched, trial
 
@@ -125,7 +125,7 @@ def test_where_all_diverged_the_one_that_lasted_longest_is_taken_and_said():
     found = chosen(trial(0.1, steps=7), trial(1.0, steps=30), trial(10.0, steps=2))
     assert (found["learning_rate"], found["score"]) == (1.0, None)
     assert found["warnings"] == ["all_diverged"]
-    (sentence,) = tunings.words(found)
+    (sentence,) = section.words(found)
     assert "Every trial diverged (0.1, 1, 10)" in sentence and "took 1," in sentence
 
 
@@ -219,16 +219,16 @@ def test_the_data_of_the_figures_are_what_they_show():
 def test_trials_of_unequal_cost_are_a_caution():
     adamw, sgd = (searched(name, [0.5, 0.4, 0.6]) for name in ("adamw", "sgd"))
     rk4 = searched("rk4", [0.5, 0.4, None], stages=4)
-    (caution,) = tunings.unequal_cost([adamw, rk4, sgd])
+    (caution,) = section.unequal_cost([adamw, rk4, sgd])
     assert "10 with adamw and sgd; 40 with rk4." in caution
-    assert tunings.unequal_cost([adamw, sgd]) == []
+    assert section.unequal_cost([adamw, sgd]) == []
     # A diverged trial was cut short, which is no difference of budgets.
     short = searched("sgd", [0.5, 0.4, 0.6])
     short["trials"][2] |= {"status": "diverged", "gradient_evaluations": 3}
-    assert tunings.unequal_cost([adamw, short]) == []
-    assert tunings.unequal_cost([searched("sgd", [None, None]), adamw]) == []
+    assert section.unequal_cost([adamw, short]) == []
+    assert section.unequal_cost([searched("sgd", [None, None]), adamw]) == []
     # 42 evaluations are ten steps of four, and a rest that is less than a step.
-    assert tunings.unequal_cost([searched("adamw", [0.5, 0.4], steps=42), rk4]) == []
+    assert section.unequal_cost([searched("adamw", [0.5, 0.4], steps=42), rk4]) == []
 
 
 def test_the_table_has_a_row_a_trial():

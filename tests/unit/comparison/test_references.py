@@ -12,7 +12,7 @@ from dnatune.comparison import results as finished
 from dnatune.data.tasks import GUE
 from dnatune.errors import DataError
 from dnatune.report import page as report
-from dnatune.report.sections import controls as shown
+from dnatune.report.sections import seeds
 from synthetic_results import Results
 
 PUBLISHED = Path(references.__file__).with_name("published.tsv")
@@ -84,7 +84,7 @@ def test_base_and_published_rows_stand_behind_the_baselines(results):
     )
     page = report.page(evidence).html
     assert "base models without fine-tuning" in page and "published figures" in page
-    assert shown.lines(evidence, results.tasks["prom_core_all"], "tiny") == [
+    assert seeds.reference_lines(evidence, results.tasks["prom_core_all"], "tiny") == [
         ("base model", base.metrics["mcc"]),
         ("CNN, published", 0.6),
     ]

@@ -10,14 +10,14 @@ import pytest
 
 from compared_results import pairs_of, read
 from contamination_found import FOUND
-from dnatune.comparison import learning_rates, references
+from dnatune.comparison import learning_rates
 from dnatune.inference.reasons import SAME_PREDICTION
 from dnatune.report import figures
 from dnatune.report import formatting as in_words
 from dnatune.report import page as report
 from dnatune.report.figures import style
-from dnatune.report.sections import controls as of_controls
-from report_pages import base_of, downloads, evidence_of, outline, render, section_of, verdict_section, words
+from dnatune.report.sections import contamination as of_contamination
+from report_pages import downloads, evidence_of, outline, render, section_of, verdict_section, words
 from searches import searched
 from synthetic_results import PROMOTERS, SPLICE, Results
 
@@ -38,7 +38,7 @@ def test_a_level_is_not_rounded_away(tmp_path, level, text):
             made.add_run("sgd", seed, task=task, skill=0.5)
     page = render(made)
     assert f"{text} interval" in section_of(page, "differences")
-    assert f"({text}, percentile bootstrap" in section_of(page, "tasks")
+    assert f"({text}, percentile bootstrap" in section_of(page, "all_tasks")
 
 
 def test_one_optimizer_has_no_verdict(tmp_path):
@@ -110,10 +110,10 @@ def test_a_task_where_all_diverged(tmp_path):
         ({}, None),
         (
             {"steps": 61},
-            "Not on equal terms on prom_core_all: the runs took different numbers of gradient evaluations.",
+            "Not on equal terms on prom_core_all: the numbers of gradient evaluations differ by a step or more.",
         ),
-        ({"batch": 64}, "Not on equal terms on prom_core_all: the runs used different batch sizes."),
-        ({"code": "b"}, "Not on equal terms: the runs were made by different versions of dnatune's code."),
+        ({"batch": 64}, "Not on equal terms on prom_core_all: the global batch sizes differ."),
+        ({"code": "b"}, "Not on equal terms: the runs were trained by different versions of dnatune."),
     ],
 )
 def test_flags_are_said_in_words(tmp_path, difference, sentence):
@@ -149,24 +149,6 @@ def test_a_test_split_too_small_for_a_bin_is_not_said_to_lack_probabilities(tmp_
     lost = Results(tmp_path / "lost")
     lost.add_run("sgd", diverged_at=9)
     assert "No log-probabilities: every run diverged." in section_of(render(lost), "calibration")
-
-
-def test_dashed_lines_are_called_what_they_are(tmp_path):
-    made = Results(tmp_path, items=200, simulated=True)
-    made.add_run("adamw")
-    assert "Dashed lines" not in words(render(made))
-    assert "The Bayes optimum is the ceiling." not in words(render(made))
-    figure = references.Published("prom_core_all", "CNN", {"mcc": 0.6}, "somewhere")
-    of_others = {"zero_shots": [base_of(made)], "published": [figure]}
-    text = section_of(render(made, **of_others), "seeds")
-    assert "Dashed lines are the base model without fine-tuning and the best published figure, named at" in text
-    # A figure in another metric than the task's is no line.
-    other = references.Published("prom_core_all", "CNN", {"accuracy": 0.8}, "somewhere")
-    made.add_baseline("bayes", 1.9)
-    text = section_of(render(made, **of_others | {"published": [other]}), "seeds")
-    assert "Dashed lines are baselines and the base model without fine-tuning, named at" in text
-    assert "The Bayes optimum is the ceiling." in text
-    assert "Dashed lines are baselines, named at" in section_of(render(made), "seeds")
 
 
 def test_the_sign_that_the_training_split_raises_alone_does_not_accuse_of_test_items(tmp_path):
@@ -208,7 +190,7 @@ def test_the_sign_that_the_training_split_raises_alone_does_not_accuse_of_test_i
     ],
 )
 def test_every_reason_ends_with_what_else_could_raise_it(sign, otherwise):
-    (reason,) = of_controls.reasons({**FOUND, "signs": [sign]})
+    (reason,) = of_contamination.reasons({**FOUND, "signs": [sign]})
     assert reason.endswith(otherwise)
     assert "it has seen the former" not in reason
 
@@ -220,7 +202,7 @@ def test_the_trials_are_figures_with_a_caption_and_their_data(tmp_path):
     choices = [searched("adamw", [0.6, 0.4, 0.5]), searched("rk4", [0.5, 0.3, None], stages=4)]
     made_page = report.page(evidence_of(made, choices=choices))
     outline(made_page.html)
-    section = made_page.html.split('id="tuning"')[1].split("</section>")[0]
+    section = made_page.html.split('id="learning_rates"')[1].split("</section>")[0]
     assert section.count("<figure") == section.count("<svg") == 2
     assert len(re.findall(r"<figcaption>\s*<strong>", section)) == 2
     files = downloads(made_page.html)
@@ -232,7 +214,7 @@ def test_the_trials_are_figures_with_a_caption_and_their_data(tmp_path):
     assert {"trials", "expected"} <= made_page.figures.keys()
     assert "10 with adamw; 40 with rk4" in words(section)
     lost = render(made, choices=[searched("adamw", [None, None]), searched("rk4", [None, None])])
-    assert "Every trial diverged, so there is no score." in section_of(lost, "tuning")
+    assert "Every trial diverged, so there is no score." in section_of(lost, "learning_rates")
 
 
 def test_several_models_are_told_apart(tmp_path):
@@ -401,7 +383,7 @@ def test_diverged_runs_are_named_over_all_tasks_and_lower_the_profile(tmp_path):
             lost = 17 if (task, seed) == ("splice", 1) else None
             made.add_run("sgd", seed, task=task, skill=2.0, diverged_at=lost)
     page = render(made)
-    section = section_of(page, "tasks")
+    section = section_of(page, "all_tasks")
     assert "all completed runs of the 2 tasks" in section
     assert "mean and rank flatter an optimizer that lost some" in section
     rows = re.search(r"mean rank diverged (sgd .*) (adamw [^A-Z]*)", section)

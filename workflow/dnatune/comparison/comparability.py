@@ -1,10 +1,63 @@
 """Whether runs were made on equal terms, from what run.json says of each."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-#: What raises a flag, in the order of the tables.
-FLAGS = ("unequal_budget", "unequal_batch", "unequal_training", "unequal_inputs", "mixed_code")
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A word in the column `flags` of the tables.
+
+    Attributes:
+        badge: what the page shows beside a pair or a model.
+        meaning: what it means, as the end of a sentence.
+        remedy: what to do.
+    """
+
+    badge: str
+    meaning: str
+    remedy: str
+
+
+_UNEQUAL = "not on equal terms"
+#: By the word: what makes runs unequal, in the order of the tables.
+UNEQUAL_TERMS: Mapping[str, Flag] = {
+    "unequal_budget": Flag(
+        _UNEQUAL,
+        "the numbers of gradient evaluations differ by a step or more",
+        "set `budget: {gradient_evaluations: …}`, which is the same cost for methods with any number of stages",
+    ),
+    "unequal_batch": Flag(
+        _UNEQUAL, "the global batch sizes differ", "take the overrides of `global_batch_size` out of `optimizers`"
+    ),
+    "unequal_training": Flag(
+        _UNEQUAL,
+        "schedule, warm-up, clipping, DeepSpeed's settings, the loss that counts as divergence, the number of dev"
+        " examples or the precision in use differ",
+        "take the overrides out of `optimizers`; set `training.precision` if the runs used different GPUs",
+    ),
+    "unequal_inputs": Flag(
+        _UNEQUAL, "the base models or the training data differ", "prepare the data once, then train all runs on them"
+    ),
+    "mixed_code": Flag(
+        _UNEQUAL, "the runs were trained by different versions of dnatune", "train all runs with one version"
+    ),
+}
+#: All flags.
+FLAGS: Mapping[str, Flag] = UNEQUAL_TERMS | {
+    "diverged": Flag(
+        "diverged",
+        "the loss grew without bound; the run is listed in the tables without a score",
+        "use a lower learning rate",
+    ),
+    "seen_before": Flag(
+        "seen before; trained on the task",
+        "the base model has probably seen the task's test items, or does as well as a trained classifier and has"
+        " probably been trained on the task, perhaps including its test items",
+        "use another base model or another task",
+    ),
+}
 #: Keys of `training` that decide a result: what is learnt, when a run counts as diverged, on what dev scores are taken.
 #: The others say how it is computed and what is kept.
 _TRAINING = ("schedule", "warmup_ratio", "max_grad_norm", "deepspeed", "divergence_loss", "dev_examples")
@@ -24,7 +77,7 @@ def unequal(records: Sequence[Mapping[str, Any]], completed: Sequence[Mapping[st
         _differ([record["inputs"] for record in records]),
         _differ([record["software"]["code"] for record in records]),
     )
-    return [flag for flag, raised in zip(FLAGS, checks, strict=True) if raised]
+    return [flag for flag, raised in zip(UNEQUAL_TERMS, checks, strict=True) if raised]
 
 
 def _same_budget(records: Sequence[Mapping[str, Any]]) -> bool:

@@ -3,53 +3,63 @@
 import base64
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import jinja2
 from markupsafe import Markup
 
-from dnatune.report import formatting
+from dnatune.comparison.results import Group
+from dnatune.report import formatting, panels
 from dnatune.report.evidence import Evidence
 from dnatune.report.figures.style import dark_rules
-from dnatune.report.sections import audits, controls, drawings, judgements, making, tables, tunings, verdicts
+from dnatune.report.sections import (
+    all_tasks,
+    audit,
+    calibration,
+    confusion,
+    contamination,
+    cost,
+    differences,
+    headline,
+    how_it_was_made,
+    leaderboard,
+    learning_rates,
+    seeds,
+    segments,
+    training,
+    verdict,
+)
 
+_AXES = ("optimizer", "task", "model")
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-@dataclasses.dataclass(frozen=True)
-class Section:
-    """One section of the page.
+#: The sections in their order, by their title in the navigation. A module's `content` returns the variables of the
+#: template of the module's name, or None if there is nothing to say and the section is left out.
+SECTIONS = {
+    "Verdict": verdict,
+    "Headline": headline,
+    "Leaderboard": leaderboard,
+    "Differences": differences,
+    "All tasks": all_tasks,
+    "Seeds": seeds,
+    "Training": training,
+    "Calibration": calibration,
+    "Confusion": confusion,
+    "Segments": segments,
+    "Cost": cost,
+    "Audit": audit,
+    "Contamination": contamination,
+    "Learning rates": learning_rates,
+    "How it was made": how_it_was_made,
+}
 
-    Attributes:
-        name: of its template and its anchor.
-        title: in the navigation.
-        content: returns the variables of its template, or None where the section has nothing to say and is left out.
-    """
 
-    name: str
-    title: str
-    content: Callable[[Evidence], Mapping[str, Any] | None]
-
-
-SECTIONS = (
-    Section("verdict", "Verdict", verdicts.verdict),
-    Section("headline", "Headline", verdicts.headline),
-    Section("leaderboard", "Leaderboard", tables.leaderboard),
-    Section("differences", "Differences", judgements.differences),
-    Section("tasks", "All tasks", judgements.tasks),
-    Section("seeds", "Seeds", tables.seeds),
-    Section("training", "Training", drawings.training),
-    Section("calibration", "Calibration", drawings.calibration),
-    Section("confusion", "Confusion", tables.confusion),
-    Section("segments", "Segments", judgements.segments),
-    Section("cost", "Cost", judgements.cost),
-    Section("audit", "Audit", audits.audit),
-    Section("contamination", "Contamination", controls.contamination),
-    Section("tuning", "Learning rates", tunings.tuning),
-    Section("made", "How it was made", making.made),
-)
+def name_of(section: ModuleType) -> str:
+    """Return the name of a section's module, which its template and its anchor have too."""
+    return section.__name__.rpartition(".")[2]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,31 +94,45 @@ def page(evidence: Evidence) -> Page:
         download=formatting.download, level=formatting.level, two=formatting.two, span=formatting.span
     )
     common = {"several_models": evidence.several_models, "simulated": evidence.settings["simulated"]}
-    contents = [(section, section.content(evidence)) for section in SECTIONS]
-    sections = [
-        {
-            "name": section.name,
-            "title": section.title,
-            # Each was rendered by the same environment, which escapes what comes from outside.
-            "html": Markup(environment.get_template(f"{section.name}.html.j2").render(common | content)),  # noqa: S704
-        }
-        for section, content in contents
-        if content is not None
-    ]
+    contents = [(title, section, section.content(evidence)) for title, section in SECTIONS.items()]
+    sections = []
+    for title, section, content in contents:
+        if content is not None:
+            name = name_of(section)
+            # Each is rendered by the same environment, which escapes what comes from outside.
+            html = Markup(environment.get_template(f"{name}.html.j2").render(common | content))  # noqa: S704
+            sections.append({"name": name, "title": title, "html": html})
     script = (_TEMPLATES / "page.js").read_text("utf-8")
     html = environment.get_template("page.html.j2").render(
         name=evidence.settings["name"],
-        overview=verdicts.overview(evidence.groups),
+        overview=_overview(evidence.groups),
         style=Markup(_style()),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         sections=sections,
     )
-    shown = [value for _, content in contents for value in (content or {}).values()]
-    return Page(html, {value.name: value.svg for value in shown if isinstance(value, drawings.Figure)})
+    shown = [value for _, _, content in contents for value in (content or {}).values()]
+    return Page(html, {value.name: value.svg for value in shown if isinstance(value, panels.Figure)})
 
 
 def _style() -> str:
     """Return the style sheet, with the dark twin of every colour of the figures."""
     dark = f"@media screen and (prefers-color-scheme: dark) {{\n{dark_rules()}\n}}\n"
     return (_TEMPLATES / "page.css").read_text("utf-8") + dark
+
+
+def _overview(groups: Sequence[Group]) -> str:
+    """Return what was compared; the cost of a run is named where all have the same."""
+    runs = [run for group in groups for run in group.runs]
+    parts = [formatting.some(list(dict.fromkeys(getattr(group, axis) for group in groups)), axis) for axis in _AXES]
+    parts.append(formatting.some(sorted({run.seed for run in runs}), "seed"))
+    budgets = {run.record["gradient_evaluations"] for run in runs if not run.diverged}
+    batches = {run.record["global_batch_size"] for run in runs}
+    cost = ""
+    if len(budgets) == len(batches) == 1:
+        cost = f" Each {'completed ' if any(run.diverged for run in runs) else ''}run took"
+        cost += (
+            f" {formatting.count(budgets.pop())} gradient evaluations"
+            f" over batches of {formatting.count(batches.pop())} examples."
+        )
+    return f"{formatting.plural(len(runs), 'run')}: {', '.join(parts)}.{cost}"

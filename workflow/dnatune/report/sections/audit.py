@@ -9,7 +9,7 @@ from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
 
 
-def audit(evidence: Evidence) -> Mapping[str, Any]:
+def content(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of what the splits of each task share."""
     audits = [
         _audit(task, evidence.audits[task.name], evidence.groups, evidence.rows) for task in evidence.tasks.values()

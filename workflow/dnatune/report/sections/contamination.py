@@ -1,10 +1,8 @@
-"""The base model as it came and published figures: rows of the leaderboard, lines of a figure, the section on both."""
+"""Whether base models had seen the test set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from dnatune.comparison.references import ZERO_SHOT
-from dnatune.data.tasks import Task
 from dnatune.evaluation.contamination import LEVEL
 from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
@@ -28,40 +26,7 @@ _SIGNS = {
 }
 
 
-def leaderboard(task: Task, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return groups of rows that stand below a task's baselines: a title and rows each.
-
-    Args:
-        task: the task.
-        rows: those of comparison.tsv behind the runs.
-    """
-    own = [row for row in rows if row["task"] == task.name]
-    base = [{**row, "title": row["model"]} for row in own if row["optimizer"] == ZERO_SHOT]
-    others = [{**row, "title": row["optimizer"]} for row in own if row["model"] == "published"]
-
-    def by_mean(row: Mapping[str, Any]) -> float:
-        return float("inf") if row["mean"] is None else -row["mean"]
-
-    groups = [
-        {"title": "base models without fine-tuning", "rows": sorted(base, key=by_mean)},
-        {"title": "published figures, of other models and budgets", "rows": sorted(others, key=by_mean)},
-    ]
-    return [group for group in groups if group["rows"]]
-
-
-def lines(evidence: Evidence, task: Task, model: str) -> list[tuple[str, float]]:
-    """Return (name, value) of the reference lines of one model and task: its base, and the best published figure."""
-    base = [
-        ("base model", one.metrics[task.metric])
-        for one in evidence.zero_shots
-        if (one.model, one.task) == (model, task.name) and one.metrics[task.metric] is not None
-    ]
-    figures = [one for one in evidence.published if one.task == task.name and task.metric in one.scores]
-    best = max(figures, key=lambda one: one.scores[task.metric], default=None)
-    return base + ([] if best is None else [(f"{best.model}, published", best.scores[task.metric])])
-
-
-def contamination(evidence: Evidence) -> Mapping[str, Any] | None:
+def content(evidence: Evidence) -> Mapping[str, Any] | None:
     """Return the section on whether base models knew the test items."""
     if not evidence.contaminations:
         return None
@@ -73,13 +38,13 @@ def _base(found: Mapping[str, Any], evidence: Evidence) -> dict[str, Any]:
     return {
         **found,
         "title": f"{found['task']}, {found['model']}" if evidence.several_models else found["task"],
-        "verdict": verdict(found),
+        "verdict": _verdict(found),
         "badge": "trained on the task" if _task_alone(found) else "seen before" if found["signs"] else "",
         "reasons": reasons(found),
     }
 
 
-def verdict(found: Mapping[str, Any]) -> str:
+def _verdict(found: Mapping[str, Any]) -> str:
     """Return in words what contamination.json says."""
     if _task_alone(found):
         return f"{found['model']} has probably been trained on {found['task']}, its test items perhaps among it."
@@ -116,4 +81,4 @@ def reasons(found: Mapping[str, Any]) -> list[str]:
 
 def cautions(evidence: Evidence) -> list[str]:
     """Return what is to be read with care because of base models."""
-    return [f"{verdict(one)} {' '.join(reasons(one))}" for one in evidence.contaminations if one["signs"]]
+    return [f"{_verdict(one)} {' '.join(reasons(one))}" for one in evidence.contaminations if one["signs"]]

@@ -15,7 +15,7 @@ _SOURCES = {"hub": "model hub", "directory": "folder", "simulated": "simulated",
 _AXES = ("optimizer", "task", "model", "seed")
 
 
-def made(evidence: Evidence) -> Mapping[str, Any]:
+def content(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of settings, inputs, machine and software."""
     origins = evidence.origins
     return {

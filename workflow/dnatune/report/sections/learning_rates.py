@@ -8,14 +8,14 @@ from dnatune.comparison.results import Group
 from dnatune.data.tasks import Task
 from dnatune.report import figures
 from dnatune.report import formatting as in_words
+from dnatune.report import panels as panel_figures
 from dnatune.report.evidence import Evidence
 from dnatune.report.figures import learning_rates
-from dnatune.report.sections import drawings
 
 _METRICS = {"dev_loss": "dev loss", "dev_mcc": "dev MCC", "dev_f1_macro": "dev macro F1"}
 
 
-def tuning(evidence: Evidence) -> Mapping[str, Any]:
+def content(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of the learning-rate trials; it has no panels where rates were given."""
     choices = evidence.choices
     if not choices:
@@ -31,8 +31,8 @@ def tuning(evidence: Evidence) -> Mapping[str, Any]:
     return {
         "trials": len(choices[0]["trials"]),
         "seconds": trials.cost(choices),
-        "of_trials": drawings.figure(evidence, "trials", charts(learning_rates.trials_chart)),
-        "of_expected": drawings.figure(evidence, "expected", charts(learning_rates.expected_chart)),
+        "of_trials": panel_figures.figure(evidence, "trials", charts(learning_rates.trials_chart)),
+        "of_expected": panel_figures.figure(evidence, "expected", charts(learning_rates.expected_chart)),
         "panels": [
             {
                 "title": f"{task}, {model}" if evidence.several_models else task,

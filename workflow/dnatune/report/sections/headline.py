@@ -1,4 +1,4 @@
-"""What the runs say of the optimizers, in sentences."""
+"""What was found in each task, and what has to be read with care."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,21 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from dnatune.comparison.comparability import UNEQUAL_TERMS
 from dnatune.comparison.results import Baseline, Group
 from dnatune.data.tasks import Task
 from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
-from dnatune.report.sections import controls, judgements
-
-_AXES = ("optimizer", "task", "model")
-_FLAGS = {
-    "unequal_budget": "the runs took different numbers of gradient evaluations",
-    "unequal_batch": "the runs used different batch sizes",
-    "unequal_training": "the runs differ in schedule, warm-up, clipping, DeepSpeed's settings, precision, the loss"
-    " that counts as divergence or the number of dev examples",
-    "unequal_inputs": "the runs began with different base models or training data",
-    "mixed_code": "the runs were made by different versions of dnatune's code",
-}
+from dnatune.report.sections import contamination
 
 #: What each split is called, and what follows where all its items are of one class.
 _LACKING = {
@@ -30,50 +21,9 @@ _LACKING = {
 }
 
 
-def overview(groups: Sequence[Group]) -> str:
-    """Return what was compared; the cost of a run is named where all have the same."""
-    runs = [run for group in groups for run in group.runs]
-    parts = [formatting.some(list(dict.fromkeys(getattr(group, axis) for group in groups)), axis) for axis in _AXES]
-    parts.append(formatting.some(sorted({run.seed for run in runs}), "seed"))
-    budgets = {run.record["gradient_evaluations"] for run in runs if not run.diverged}
-    batches = {run.record["global_batch_size"] for run in runs}
-    cost = ""
-    if len(budgets) == len(batches) == 1:
-        cost = f" Each {'completed ' if any(run.diverged for run in runs) else ''}run took"
-        cost += (
-            f" {formatting.count(budgets.pop())} gradient evaluations"
-            f" over batches of {formatting.count(batches.pop())} examples."
-        )
-    return f"{formatting.plural(len(runs), 'run')}: {', '.join(parts)}.{cost}"
-
-
-def verdict(evidence: Evidence) -> Mapping[str, Any]:
-    """Return the section of the pairs of each model and task in words, those that are decided first."""
-    return {"boards": [{**board, "count": _count_of(board["pairs"])} for board in judgements.boards(evidence)]}
-
-
-def _count_of(pairs: Sequence[Mapping[str, Any]]) -> str:
-    """Return how many pairs were decided, in words; empty where the list is short enough to be seen at a glance."""
-    if len(pairs) < 4:
-        return ""
-    found = [pair["verdict"] for pair in pairs]
-    decided = sum(word in ("better", "worse") for word in found)
-    counts = {
-        "show a difference": decided,
-        "are equivalent": found.count("equivalent"),
-        "are inconclusive": found.count("inconclusive"),
-    }
-    said = [f"{number} {word if number > 1 else _singular(word)}" for word, number in counts.items() if number]
-    return f"Of {len(pairs)} pairs, {formatting.listed(said)}."
-
-
-def _singular(phrase: str) -> str:
-    return {"show a difference": "shows a difference"}.get(phrase, phrase.replace("are ", "is "))
-
-
-def headline(evidence: Evidence) -> Mapping[str, Any]:
+def content(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of what was found in each task, and of what to read with care."""
-    return {"findings": _findings(evidence), "cautions": [*controls.cautions(evidence), *_cautions(evidence)]}
+    return {"findings": _findings(evidence), "cautions": [*contamination.cautions(evidence), *_cautions(evidence)]}
 
 
 def _findings(evidence: Evidence) -> list[dict[str, Any]]:
@@ -162,10 +112,11 @@ def _cautions(evidence: Evidence) -> list[str]:
     def place(task: str, model: str) -> str:
         return f" on {task}, {model}" if evidence.several_models else f" on {task}"
 
-    raised = [(row, flag) for row in evidence.rows for flag in (row["flags"] or "").split() if flag in _FLAGS]
+    raised = [(row, word) for row in evidence.rows for word in (row["flags"] or "").split() if word in UNEQUAL_TERMS]
     unequal = [
-        f"Not on equal terms{'' if flag == 'mixed_code' else place(row['task'], row['model'])}: {_FLAGS[flag]}."
-        for row, flag in raised
+        f"Not on equal terms{'' if word == 'mixed_code' else place(row['task'], row['model'])}:"
+        f" {UNEQUAL_TERMS[word].meaning}."
+        for row, word in raised
     ]
     lacking = [sentence for task in evidence.tasks.values() for sentence in _missing_classes(task, evidence)]
     lost = [group for group in evidence.groups if len(group.completed) < len(group.runs)]

@@ -1,0 +1,84 @@
+"""The tables that rank optimizers, one per task, with baselines, base models and published figures below."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dnatune.comparison.references import ZERO_SHOT
+from dnatune.comparison.results import Group
+from dnatune.comparison.summary import comparison_text
+from dnatune.data.tasks import Task
+from dnatune.report import formatting
+from dnatune.report.evidence import Evidence
+
+_MOST_SEEDS_SHOWN = 4
+
+
+def content(evidence: Evidence) -> Mapping[str, Any]:
+    """Return the section of the tables that rank optimizers, one a task."""
+    return {
+        "leaderboards": [_leaderboard(task, evidence.groups, evidence.rows) for task in evidence.tasks.values()],
+        "testing": evidence.settings["comparison"],
+        "table": formatting.download(comparison_text(evidence.rows)),
+    }
+
+
+def _leaderboard(task: Task, groups: Sequence[Group], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the rows of one task's table, highest mean first and those without any last."""
+
+    def by_mean(entry: Mapping[str, Any]) -> float:
+        return math.inf if entry["mean"] is None else -entry["mean"]
+
+    members = [(group, row) for group, row in zip(groups, rows, strict=False) if group.task == task.name]
+    # One column says one thing: where a row has too many seeds to be listed, all rows give their range.
+    ranges = any(len(group.values(task.metric)) > _MOST_SEEDS_SHOWN for group, _ in members)
+    runs = [
+        {
+            **row,
+            "spread": _spread(group.values(task.metric), ranges),
+            "diverged": len(group.runs) - len(group.completed),
+        }
+        for group, row in members
+    ]
+    controls = [
+        {**row, "title": formatting.baseline_name(row["optimizer"])}
+        for row in rows[len(groups) :]
+        if row["task"] == task.name and row["model"] == "baseline"
+    ]
+    return {
+        "controls": _controls(task, rows[len(groups) :]),
+        "task": task.name,
+        "metric": formatting.metric_name(task.metric),
+        "other": "f1_macro" if task.metric == "mcc" else "mcc",
+        "other_name": formatting.metric_name("f1_macro" if task.metric == "mcc" else "mcc"),
+        "spread": "seeds (range)" if ranges else "each seed",
+        "runs": sorted(runs, key=by_mean),
+        "baselines": sorted(controls, key=by_mean),
+    }
+
+
+def _spread(values: Sequence[float], ranges: bool) -> str:
+    if ranges and len(values) > 1:
+        return f"{formatting.score(min(values))} to {formatting.score(max(values))}"
+    return "  ".join(map(formatting.score, values))
+
+
+def _controls(task: Task, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return groups of rows that stand below a task's baselines: a title and rows each.
+
+    Args:
+        task: the task.
+        rows: those of comparison.tsv behind the runs.
+    """
+    own = [row for row in rows if row["task"] == task.name]
+    base = [{**row, "title": row["model"]} for row in own if row["optimizer"] == ZERO_SHOT]
+    others = [{**row, "title": row["optimizer"]} for row in own if row["model"] == "published"]
+
+    def by_mean(row: Mapping[str, Any]) -> float:
+        return float("inf") if row["mean"] is None else -row["mean"]
+
+    groups = [
+        {"title": "base models without fine-tuning", "rows": sorted(base, key=by_mean)},
+        {"title": "published figures, of other models and budgets", "rows": sorted(others, key=by_mean)},
+    ]
+    return [group for group in groups if group["rows"]]

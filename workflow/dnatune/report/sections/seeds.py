@@ -1,0 +1,51 @@
+"""Every run's score."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dnatune.comparison.results import FinishedRun, Group
+from dnatune.data.tasks import Task
+from dnatune.report import figures, formatting, panels
+from dnatune.report.evidence import Evidence
+
+
+def content(evidence: Evidence) -> Mapping[str, Any]:
+    """Return the section of every run."""
+    runs = [run for group in evidence.groups for run in group.runs]
+    return {
+        "scores": _scores(evidence),
+        "metric_of": {task.name: task.metric for task in evidence.tasks.values()},
+        "runs": [(run, _run_score(run, evidence.tasks[run.task])) for run in runs],
+    }
+
+
+def _run_score(run: FinishedRun, task: Task) -> str:
+    score = run.metrics[task.metric]
+    return "" if score is None else f"{formatting.metric_name(task.metric)} {formatting.score(score)}"
+
+
+def _scores(evidence: Evidence) -> panels.Figure:
+    """Return the figure of every seed's score."""
+
+    def chart(task: Task, members: list[Group]) -> figures.Drawing | None:
+        if task.metric == "mcc" and evidence.only_class(task, "test"):
+            return None
+        controls = [(formatting.baseline_name(b.name), b.metrics[task.metric]) for b in evidence.baselines_of(task)]
+        controls += reference_lines(evidence, task, members[0].model)
+        rivals = [group for group in evidence.groups if group.task == task.name]
+        name = formatting.metric_name(task.metric)
+        return figures.score_chart(members, rivals, controls, task.metric, name, evidence.looks)
+
+    return panels.figure(evidence, "scores", {"": chart})
+
+
+def reference_lines(evidence: Evidence, task: Task, model: str) -> list[tuple[str, float]]:
+    """Return (name, value) of the reference lines of one model and task: its base, and the best published figure."""
+    base = [
+        ("base model", one.metrics[task.metric])
+        for one in evidence.zero_shots
+        if (one.model, one.task) == (model, task.name) and one.metrics[task.metric] is not None
+    ]
+    figures = [one for one in evidence.published if one.task == task.name and task.metric in one.scores]
+    best = max(figures, key=lambda one: one.scores[task.metric], default=None)
+    return base + ([] if best is None else [(f"{best.model}, published", best.scores[task.metric])])
