@@ -138,6 +138,7 @@ def test_the_result_says_what_was_measured_on_what(finished):
     assert result["machine"]["cores"] >= 1 and result["machine"]["cpu"] and result["matmul_peak"] > 1e8
     assert result["settings"]["benchmark"] == SMALL
     assert result["software"]["torch"]
+    assert result["training"]["agreement"].keys() == result["training"]["recipes"].keys()
     for row in result["training"]["agreement"].values():
         assert row["gradient_error"] < 1e-4
     assert set(result["training"]["constancy"]["part_over_whole"]) == {

@@ -281,7 +281,9 @@ def number(line, option):
 
 def test_at_taiwania_2_no_job_asks_for_more_than_its_gpus_bring(submitted):
     """A job takes at least one GPU, and at most 4 cores and 90 GB for each."""
-    for job, line in all_lines(submitted, "taiwania2").items():
+    lines = all_lines(submitted, "taiwania2")
+    assert {"finetune of AdamW", "benchmark"} <= lines.keys()
+    for job, line in lines.items():
         gpus = number(line, "--gpus-per-node")
         assert gpus >= 1, job
         assert number(line, "--cpus-per-task") <= 4 * gpus and number(line, "--mem") <= 92160 * gpus, job
@@ -324,6 +326,8 @@ def test_words_of_slurm_that_a_shell_would_read_otherwise_reach_it_whole(submitt
     site = yaml.safe_load((ROOT / "profiles/sites/template/site.yaml").read_text("utf-8"))
     site["slurm"] |= {"partition": "short,long", "constraint": "v100|a100"}
     (tmp_path / "site.yaml").write_text(yaml.safe_dump(site), "utf-8")
-    for line in submitted(tmp_path / "site.yaml").values():
+    lines = submitted(tmp_path / "site.yaml")
+    assert {"finetune of AdamW", "benchmark"} <= lines.keys()
+    for line in lines.values():
         words = shlex.split(line)
         assert words[words.index("-p") + 1] == "short,long" and words[words.index("-C") + 1] == "v100|a100"
