@@ -9,7 +9,7 @@ from configurations import changed
 from dnatune.comparison import learning_rates
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.report.figures import learning_rates as tuning_figures
-from dnatune.report.figures import looks_for, palette
+from dnatune.report.figures.base import looks_for, palette
 from dnatune.report.sections import learning_rates as section
 from dnatune.settings import experiment, rate_grid
 from searches import chosen, searched, trial

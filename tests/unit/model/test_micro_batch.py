@@ -96,7 +96,7 @@ def test_activations_are_recomputed_where_a_row_would_be_too_short_without(limit
     monkeypatch.setattr(micro_batch, "largest_that_fits", partial(_on_cpu, micro_batch.largest_that_fits))
     room = Room(limit)
     found = micro_batch.choose_micro_batch({**TRAINING, "zero_stage": 2}, room, room, train, True, "meta", 1, 4)
-    assert (found.micro_batch_size, found.checkpointing) == expected
+    assert (found.micro_batch_size, found.recomputed) == expected
 
 
 def _on_cpu(search, *arguments):

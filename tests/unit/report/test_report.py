@@ -14,9 +14,9 @@ import pytest
 from compared_results import pairs_of, read
 from dnatune.comparison import pairwise, pooled_predictions, segments, summary
 from dnatune.data import manifests
-from dnatune.report import figures
 from dnatune.report import page as report
 from dnatune.report.figures import style as palette
+from dnatune.report.figures import training as curves
 from dnatune.report.legends import LEGENDS
 from report_pages import (
     downloads,
@@ -306,7 +306,7 @@ def test_the_same_results_give_the_same_page(mixed, mixed_page):
 
 
 def test_loss_figure_is_a_vector_image_with_a_panel_for_each_task(mixed):
-    figure = figures.loss_figure(read(mixed)[0])
+    figure = curves.loss_figure(read(mixed)[0])
     assert figure.startswith("<svg xmlns=")
     assert "prom_core_all, tiny" in figure
     assert "splice, tiny" in figure

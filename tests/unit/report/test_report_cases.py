@@ -12,10 +12,10 @@ from compared_results import pairs_of, read
 from contamination_found import FOUND
 from dnatune.comparison import learning_rates
 from dnatune.inference.reasons import SAME_PREDICTION
-from dnatune.report import figures
 from dnatune.report import formatting as in_words
 from dnatune.report import page as report
-from dnatune.report.figures import style
+from dnatune.report.figures import base, style
+from dnatune.report.figures import training as curves
 from dnatune.report.sections import contamination as of_contamination
 from report_pages import downloads, evidence_of, outline, render, section_of, verdict_section, words
 from searches import searched
@@ -63,7 +63,7 @@ def test_text_from_outside_is_escaped(tmp_path):
     assert page.count("<script") == 1  # the page's own
     assert "&lt;script&gt;" in page
     assert "a&lt;b&amp;c" in page
-    assert "<script" not in figures.loss_figure(read(made)[0])
+    assert "<script" not in curves.loss_figure(read(made)[0])
 
 
 @pytest.mark.parametrize(
@@ -257,8 +257,8 @@ def test_thirty_long_runs_stay_small(tmp_path):
     assert len(page.encode()) < 5_000_000
     curves = [re.findall(r"[ML]", path) for path in re.findall(r'<path d="([^"]+)"', page)]
     longest = max(map(len, curves))
-    assert 200 <= longest <= figures.MOST_POINTS
-    assert str(figures.MOST_POINTS) in words(page)
+    assert 200 <= longest <= curves.MOST_POINTS
+    assert str(curves.MOST_POINTS) in words(page)
 
 
 def test_thinning_keeps_every_spike():
@@ -266,12 +266,12 @@ def test_thinning_keeps_every_spike():
     values = rng.normal(size=5000)
     values[[17, 2500, 4999]] = [50, -50, 60]
     curve = pd.DataFrame({"x": np.arange(5000.0), "value": values})
-    thin = figures.thinned(curve)
-    assert 200 <= len(thin) <= figures.MOST_POINTS
+    thin = curves.thinned(curve)
+    assert 200 <= len(thin) <= curves.MOST_POINTS
     assert {50, -50, 60} <= set(thin["value"])
     assert thin["x"].is_monotonic_increasing
-    short = curve.head(figures.MOST_POINTS)
-    assert figures.thinned(short) is short
+    short = curve.head(curves.MOST_POINTS)
+    assert curves.thinned(short) is short
 
 
 def test_more_optimizers_than_colours(tmp_path):
@@ -279,7 +279,7 @@ def test_more_optimizers_than_colours(tmp_path):
     for number in range(9):
         made.add_run(f"method{number}")
     groups, _ = read(made)
-    looks = figures.palette(groups)
+    looks = base.palette(groups)
     assert len(looks) == 9
     outline(render(made))
 
@@ -288,7 +288,7 @@ def test_a_log_without_any_loss_leaves_words_in_place_of_a_figure(tmp_path):
     made = Results(tmp_path)
     made.add_run("sgd", diverged_at=1)
     assert "No run recorded a loss." in words(render(made))
-    assert "No run recorded a loss." in figures.loss_figure(read(made)[0])
+    assert "No run recorded a loss." in curves.loss_figure(read(made)[0])
 
 
 @pytest.mark.parametrize(
@@ -414,9 +414,9 @@ def test_cost_counts_every_run_and_gpu_hours_only_where_there_are_some(tmp_path)
 
 
 def test_very_many_runs_get_fewer_points():
-    assert figures.points_each([]) == figures.MOST_POINTS
+    assert curves.points_each([]) == curves.MOST_POINTS
 
     class Many:
         runs = range(840)
 
-    assert figures.points_each([Many()]) == 47
+    assert curves.points_each([Many()]) == 47

@@ -4,7 +4,7 @@ import platform
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from dnatune.benchmark import recipes, timing
 from dnatune.benchmark.recipes import TrainingRecipe
@@ -13,6 +13,7 @@ from dnatune.errors import DataError
 from dnatune.launch.process_group import Rank
 from dnatune.model import base_models
 from dnatune.model.shared_prefix.packing import Rows
+from dnatune.model.sources import llama_configuration
 from dnatune.provenance import cpu_model, usable_cores
 from dnatune.training import engine
 
@@ -60,21 +61,9 @@ class Bench:
 
     def base(self) -> LlamaForCausalLM:
         """Return the model with random weights, in fp32 on the device."""
-        own, tokenizer = self.own, self.tokenizer
-        config = LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=own["hidden_size"],
-            intermediate_size=own["intermediate_size"],
-            num_hidden_layers=own["layers"],
-            num_attention_heads=own["heads"],
-            num_key_value_heads=own["key_value_heads"],
-            max_position_embeddings=4096,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return LlamaForCausalLM(config).to(self.rank.device)
+            return LlamaForCausalLM(llama_configuration(self.own, self.tokenizer)).to(self.rank.device)
 
     def adapted(self) -> Any:
         """Return the model with a fresh adapter, in fp32 on the device."""

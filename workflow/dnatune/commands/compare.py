@@ -100,9 +100,11 @@ def compare(options: argparse.Namespace) -> None:
     from dnatune.comparison import learning_rates, pairwise, references, results, segments, summary
     from dnatune.data import manifests
     from dnatune.evaluation import contamination
-    from dnatune.report import figures, ro_crate
     from dnatune.report import page as report
+    from dnatune.report import ro_crate
+    from dnatune.report.figures import base
     from dnatune.report.figures import learning_rates as tuning_figures
+    from dnatune.report.figures import training as curves
 
     tasks = results.tasks_by_name(settings)
     testing = pairwise.testing_of(settings)
@@ -156,13 +158,13 @@ def compare(options: argparse.Namespace) -> None:
         options.tests: pairwise.tests_text(tests),
         options.segments: segments.segments_text(scored),
         options.configuration_file: yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True),
-        options.loss_figure: figures.loss_figure(groups),
+        options.loss_figure: curves.loss_figure(groups),
         options.report: made.html,
         **{options.figures / f"{name}.svg": figure for name, figure in made.figures.items()},
     }
     if choices:
         texts[options.tuning] = learning_rates.tuning_text(choices)
-        texts[options.tuning_figure] = tuning_figures.figure(choices, figures.palette(groups))
+        texts[options.tuning_figure] = tuning_figures.figure(choices, base.palette(groups))
     texts[options.workflow_file] = WORKFLOW.read_text("utf-8")
     results = [
         ro_crate.Finished(run, (adapter / "run.json", log, folder / "metrics.json", folder / "predictions.tsv"))

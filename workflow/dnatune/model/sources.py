@@ -10,7 +10,7 @@ from dnatune.errors import DataError, ModelError
 from dnatune.files import is_lfs_pointer, publish_folder
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import LlamaConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 _START, _END = "<s>", "</s>"
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -70,13 +70,26 @@ def make_tiny(settings: dict[str, Any], sequences: Sequence[str], prompts: Itera
         folder: existing folder to write into.
     """
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
     from transformers.utils import logging
 
     # Progress bars for loading a file are useless in a log file.
     logging.disable_progress_bar()
     tokenizer = train_tokenizer(sequences, prompts, settings["vocabulary"])
-    config = LlamaConfig(
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings["seed"])
+        model = LlamaForCausalLM(llama_configuration(settings, tokenizer, settings["tied_embeddings"]))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def llama_configuration(
+    settings: dict[str, Any], tokenizer: "PreTrainedTokenizerBase", tied_embeddings: bool = False
+) -> "LlamaConfig":
+    """Return the configuration of a Llama of one's own size for a tokenizer."""
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=settings["hidden_size"],
         intermediate_size=settings["intermediate_size"],
@@ -86,13 +99,8 @@ def make_tiny(settings: dict[str, Any], sequences: Sequence[str], prompts: Itera
         max_position_embeddings=4096,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        tie_word_embeddings=settings["tied_embeddings"],
+        tie_word_embeddings=tied_embeddings,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings["seed"])
-        model = LlamaForCausalLM(config)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 def train_tokenizer(sequences: Sequence[str], prompts: Iterable[str], vocabulary: int) -> "PreTrainedTokenizerFast":

@@ -8,7 +8,7 @@ from dnatune.comparison.references import Published, ZeroShot
 from dnatune.comparison.results import Baseline, Group
 from dnatune.data.manifests import Origins
 from dnatune.data.tasks import Task
-from dnatune.report import figures
+from dnatune.report.figures import base
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +55,27 @@ class Evidence:
         return len({group.model for group in self.groups}) > 1
 
     @property
-    def looks(self) -> figures.Palette:
+    def looks(self) -> base.Palette:
         """Return colour, shape and dash of each optimizer."""
-        return figures.palette(self.groups)
+        return base.palette(self.groups)
+
+    def called(self, model: str, optimizer: str) -> str:
+        """Return the name of an optimizer, with its model where there are several."""
+        return f"{optimizer} on {model}" if self.several_models else optimizer
+
+    def title(self, model: str, task: str) -> str:
+        """Return the name of a task, with the model where there are several."""
+        return f"{task}, {model}" if self.several_models else task
 
     def panels(self) -> Iterator[tuple[str, Task, list[Group]]]:
         """Yield (title, task, groups) of every model and task, in the order in which each first appears."""
-        for (model, task), members in figures.panels(self.groups, figures.place_of).items():
-            yield f"{task}, {model}" if self.several_models else task, self.tasks[task], members
+        for (model, task), members in base.panels(self.groups, base.place_of).items():
+            yield self.title(model, task), self.tasks[task], members
+
+    @staticmethod
+    def of_panel(rows: Sequence[Mapping[str, Any]], members: Sequence[Group]) -> list[Mapping[str, Any]]:
+        """Return the rows of a table that are of the model and task of a panel's groups."""
+        return [row for row in rows if (row["model"], row["task"]) == base.place_of(members[0])]
 
     def only_class(self, task: Task, split: str) -> str | None:
         """Return the class that all items of a split are of; None where there are several."""

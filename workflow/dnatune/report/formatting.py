@@ -104,3 +104,7 @@ def baseline_name(name: str) -> str:
 def download(table: str) -> str:
     """Return the address of a table that the page itself holds."""
     return f"data:text/tab-separated-values;charset=utf-8;base64,{base64.b64encode(table.encode()).decode()}"
+
+
+#: What templates call.
+FILTERS = (score, signed, p, between, two, span, level, percent, rate, count, duration, download)

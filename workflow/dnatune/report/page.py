@@ -84,15 +84,7 @@ def page(evidence: Evidence) -> Page:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        score=formatting.score, count=formatting.count, duration=formatting.duration, percent=formatting.percent
-    )
-    environment.filters.update(
-        rate=formatting.rate, signed=formatting.signed, p=formatting.p, between=formatting.between
-    )
-    environment.filters.update(
-        download=formatting.download, level=formatting.level, two=formatting.two, span=formatting.span
-    )
+    environment.filters.update({function.__name__: function for function in formatting.FILTERS})
     common = {"several_models": evidence.several_models, "simulated": evidence.settings["simulated"]}
     contents = [(title, section, section.content(evidence)) for title, section in SECTIONS.items()]
     sections = []

@@ -10,11 +10,12 @@ from markupsafe import Markup
 
 from dnatune.comparison.results import Group
 from dnatune.data.tasks import Task
-from dnatune.report import figures, formatting
+from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
+from dnatune.report.figures import base
 from dnatune.report.legends import LEGENDS, Legend
 
-Chart = Callable[[Task, list[Group]], figures.Drawing | None]
+Chart = Callable[[Task, list[Group]], base.Drawing | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Figure:
     """
 
     name: str
-    drawings: Sequence[tuple[str, figures.Drawing]]
+    drawings: Sequence[tuple[str, base.Drawing]]
     data: str | None
     columns: int
 
@@ -38,7 +39,7 @@ class Figure:
         """Return what the page shows."""
         return [
             # The SVG is made here from data that the library escapes.
-            {"title": title, "svg": Markup(figures.embedded(drawing.chart, f"{self.name}-{number}"))}  # noqa: S704
+            {"title": title, "svg": Markup(base.embedded(drawing.chart, f"{self.name}-{number}"))}  # noqa: S704
             for number, (title, drawing) in enumerate(self.drawings, start=1)
         ]
 
@@ -50,7 +51,7 @@ class Figure:
     @property
     def svg(self) -> str:
         """Return the figure as an image."""
-        return figures.image([(title, drawing.chart) for title, drawing in self.drawings])
+        return base.image([(title, drawing.chart) for title, drawing in self.drawings])
 
 
 def figure(evidence: Evidence, name: str, charts: Mapping[str, Chart]) -> Figure:
@@ -72,7 +73,7 @@ def figure(evidence: Evidence, name: str, charts: Mapping[str, Chart]) -> Figure
     return Figure(name, [(title, drawing) for title, _, drawing in there], data, columns)
 
 
-def single(name: str, drawing: figures.Drawing) -> Figure:
+def single(name: str, drawing: base.Drawing) -> Figure:
     """Return a figure that holds all tasks in one panel."""
     table = drawing.data.to_csv(sep="\t", index=False, float_format="%.5g", lineterminator="\n")
     return Figure(name, [("", drawing)], formatting.download(table), 1)

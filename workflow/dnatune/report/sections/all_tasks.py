@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dnatune.comparison import across_tasks
-from dnatune.report import figures, panels
+from dnatune.report import panels
 from dnatune.report.evidence import Evidence
+from dnatune.report.figures.base import looks_for
+from dnatune.report.figures.scores import profile_chart
 
 
 def content(evidence: Evidence) -> Mapping[str, Any] | None:
@@ -24,8 +26,8 @@ def content(evidence: Evidence) -> Mapping[str, Any] | None:
         for key, found in scores.items()
         if all(found.get(task) for task in evidence.tasks)
     }
-    left_out = [_called(key, evidence) for key in scores if key not in kept]
-    named = {_called(key, evidence): found for key, found in kept.items()}
+    left_out = [evidence.called(*key) for key in scores if key not in kept]
+    named = {evidence.called(*key): found for key, found in kept.items()}
     if not named:
         return {"standings": [], "profiles": None, "left_out": left_out, "level": None, "tasks": len(evidence.tasks)}
     standings = across_tasks.standings(named, evidence.settings["comparison"]["level"])
@@ -35,9 +37,9 @@ def content(evidence: Evidence) -> Mapping[str, Any] | None:
         for standing in standings
         if standing.short
     ]
-    looks = figures.looks_for(_called(key, evidence) for key in scores)
+    looks = looks_for(evidence.called(*key) for key in scores)
     profiles = across_tasks.profiles(named)
-    drawing = figures.profile_chart(profiles, "score: the metric of each task", looks)
+    drawing = profile_chart(profiles, "score: the metric of each task", looks)
     return {
         "standings": standings,
         "withheld": withheld,
@@ -47,8 +49,3 @@ def content(evidence: Evidence) -> Mapping[str, Any] | None:
         "level": evidence.settings["comparison"]["level"],
         "tasks": len(evidence.tasks),
     }
-
-
-def _called(key: tuple[str, str], evidence: Evidence) -> str:
-    model, optimizer = key
-    return f"{optimizer} on {model}" if evidence.several_models else optimizer

@@ -4,17 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from dnatune.comparison.pooled_predictions import has_probabilities
-from dnatune.report import figures, panels
+from dnatune.report import panels
 from dnatune.report.evidence import Evidence
+from dnatune.report.figures import scores
 
 
 def content(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of accuracy against confidence, and of ROC curves."""
     return {
         "calibration": panels.figure(
-            evidence, "calibration", {"": lambda _, members: figures.calibration_chart(members, evidence.looks)}
+            evidence, "calibration", {"": lambda _, members: scores.calibration_chart(members, evidence.looks)}
         ),
-        "roc": panels.figure(evidence, "roc", {"": lambda _, members: figures.roc_chart(members, evidence.looks)}),
+        "roc": panels.figure(evidence, "roc", {"": lambda _, members: scores.roc_chart(members, evidence.looks)}),
         "nothing": _why_no_calibration(evidence),
     }
 

@@ -37,7 +37,7 @@ def content(evidence: Evidence) -> Mapping[str, Any] | None:
 def _base(found: Mapping[str, Any], evidence: Evidence) -> dict[str, Any]:
     return {
         **found,
-        "title": f"{found['task']}, {found['model']}" if evidence.several_models else found["task"],
+        "title": evidence.title(found["model"], found["task"]),
         "verdict": _verdict(found),
         "badge": "trained on the task" if _task_alone(found) else "seen before" if found["signs"] else "",
         "reasons": reasons(found),

@@ -7,16 +7,17 @@ import numpy as np
 
 from dnatune.comparison.results import Group
 from dnatune.data.tasks import Task
-from dnatune.report import figures, formatting, panels
+from dnatune.report import formatting, panels
 from dnatune.report.evidence import Evidence
+from dnatune.report.figures import base, scores
 
 
 def content(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of what the runs cost."""
     looks = evidence.looks
 
-    def chart(task: Task, members: list[Group]) -> figures.Drawing | None:
-        return figures.cost_chart(members, task.metric, formatting.metric_name(task.metric), looks)
+    def chart(task: Task, members: list[Group]) -> base.Drawing | None:
+        return scores.cost_chart(members, task.metric, formatting.metric_name(task.metric), looks)
 
     runs = [run for group in evidence.groups for run in group.runs]
     return {

@@ -8,8 +8,9 @@ import numpy as np
 from dnatune.comparison.pairwise import tests_text
 from dnatune.comparison.results import Group
 from dnatune.data.tasks import Task
-from dnatune.report import figures, formatting, panels
+from dnatune.report import formatting, panels
 from dnatune.report.evidence import Evidence
+from dnatune.report.figures import base, scores
 
 
 def content(evidence: Evidence) -> Mapping[str, Any] | None:
@@ -18,9 +19,9 @@ def content(evidence: Evidence) -> Mapping[str, Any] | None:
         return None
     margin = evidence.settings["comparison"]["equivalence_margin"]
 
-    def chart(task: Task, members: list[Group]) -> figures.Drawing | None:
-        rows = [row for row in evidence.tests if (row["model"], row["task"]) == (members[0].model, task.name)]
-        return figures.forest_chart(rows, margin, formatting.metric_name(task.metric))
+    def chart(task: Task, members: list[Group]) -> base.Drawing | None:
+        rows = evidence.of_panel(evidence.tests, members)
+        return scores.forest_chart(rows, margin, formatting.metric_name(task.metric))
 
     return {
         "boards": boards(evidence),
@@ -39,8 +40,7 @@ def boards(evidence: Evidence) -> list[dict[str, Any]]:
             "pairs": sorted(
                 (
                     {**row, "mcnemar": float(np.median(single)) if single else None}
-                    for row in evidence.tests
-                    if (row["model"], row["task"]) == (members[0].model, task.name)
+                    for row in evidence.of_panel(evidence.tests, members)
                     for single in [[float(p) for p in row["mcnemar_p"].split()]]
                 ),
                 key=lambda pair: pair["verdict"] == "inconclusive",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dnatune.comparison.comparability import UNEQUAL_TERMS
-from dnatune.comparison.results import Baseline, Group
+from dnatune.comparison.results import Group
 from dnatune.data.tasks import Task
 from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
@@ -34,7 +34,7 @@ def _findings(evidence: Evidence) -> list[dict[str, Any]]:
         if members:
             only = evidence.only_class(task, "test")
             sentences = (
-                _sentences(task, members, evidence.baselines_of(task), evidence.several_models)
+                _sentences(task, members, evidence)
                 if only is None
                 else [f"Every test item is of class {only}: no score tells classes apart there, and nothing is ranked."]
             )
@@ -42,9 +42,8 @@ def _findings(evidence: Evidence) -> list[dict[str, Any]]:
     return findings
 
 
-def _sentences(
-    task: Task, groups: Sequence[Group], baselines: Sequence[Baseline], several_models: bool
-) -> Iterator[str]:
+def _sentences(task: Task, groups: Sequence[Group], evidence: Evidence) -> Iterator[str]:
+    baselines = evidence.baselines_of(task)
     metric = formatting.metric_name(task.metric)
     ranked = sorted(
         ((float(np.mean(values)), group) for group in groups if (values := group.values(task.metric))),
@@ -55,7 +54,7 @@ def _sentences(
         return
 
     def called(group: Group) -> str:
-        return f"{group.optimizer} on {group.model}" if several_models else group.optimizer
+        return evidence.called(group.model, group.optimizer)
 
     best, winner = ranked[0]
     ties = [group for mean, group in ranked if math.isclose(mean, best, abs_tol=5e-4)]
@@ -108,21 +107,17 @@ def _seeds_in_words(group: Group, metric: str) -> str:
 
 def _cautions(evidence: Evidence) -> list[str]:
     """Return in plain words what every flag and every divergence means."""
-
-    def place(task: str, model: str) -> str:
-        return f" on {task}, {model}" if evidence.several_models else f" on {task}"
-
     raised = [(row, word) for row in evidence.rows for word in (row["flags"] or "").split() if word in UNEQUAL_TERMS]
+    places = [evidence.title(row["model"], row["task"]) for row, _ in raised]
     unequal = [
-        f"Not on equal terms{'' if word == 'mixed_code' else place(row['task'], row['model'])}:"
-        f" {UNEQUAL_TERMS[word].meaning}."
-        for row, word in raised
+        f"Not on equal terms{'' if word == 'mixed_code' else f' on {place}'}: {UNEQUAL_TERMS[word].meaning}."
+        for (_, word), place in zip(raised, places, strict=True)
     ]
     lacking = [sentence for task in evidence.tasks.values() for sentence in _missing_classes(task, evidence)]
     lost = [group for group in evidence.groups if len(group.completed) < len(group.runs)]
     return [
         *dict.fromkeys([*unequal, *lacking]),
-        *(_divergence(group, place(group.task, group.model)) for group in lost),
+        *(_divergence(group, f" on {evidence.title(group.model, group.task)}") for group in lost),
     ]
 
 

@@ -25,10 +25,6 @@ def content(evidence: Evidence) -> Mapping[str, Any]:
 
 def _leaderboard(task: Task, groups: Sequence[Group], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the rows of one task's table, highest mean first and those without any last."""
-
-    def by_mean(entry: Mapping[str, Any]) -> float:
-        return math.inf if entry["mean"] is None else -entry["mean"]
-
     members = [(group, row) for group, row in zip(groups, rows, strict=False) if group.task == task.name]
     # One column says one thing: where a row has too many seeds to be listed, all rows give their range.
     ranges = any(len(group.values(task.metric)) > _MOST_SEEDS_SHOWN for group, _ in members)
@@ -45,16 +41,21 @@ def _leaderboard(task: Task, groups: Sequence[Group], rows: Sequence[Mapping[str
         for row in rows[len(groups) :]
         if row["task"] == task.name and row["model"] == "baseline"
     ]
+    other = "f1_macro" if task.metric == "mcc" else "mcc"
     return {
         "controls": _controls(task, rows[len(groups) :]),
         "task": task.name,
         "metric": formatting.metric_name(task.metric),
-        "other": "f1_macro" if task.metric == "mcc" else "mcc",
-        "other_name": formatting.metric_name("f1_macro" if task.metric == "mcc" else "mcc"),
+        "other": other,
+        "other_name": formatting.metric_name(other),
         "spread": "seeds (range)" if ranges else "each seed",
-        "runs": sorted(runs, key=by_mean),
-        "baselines": sorted(controls, key=by_mean),
+        "runs": _by_mean(runs),
+        "baselines": _by_mean(controls),
     }
+
+
+def _by_mean(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(rows, key=lambda row: math.inf if row["mean"] is None else -row["mean"])
 
 
 def _spread(values: Sequence[float], ranges: bool) -> str:
@@ -74,11 +75,8 @@ def _controls(task: Task, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, A
     base = [{**row, "title": row["model"]} for row in own if row["optimizer"] == ZERO_SHOT]
     others = [{**row, "title": row["optimizer"]} for row in own if row["model"] == "published"]
 
-    def by_mean(row: Mapping[str, Any]) -> float:
-        return float("inf") if row["mean"] is None else -row["mean"]
-
     groups = [
-        {"title": "base models without fine-tuning", "rows": sorted(base, key=by_mean)},
-        {"title": "published figures, of other models and budgets", "rows": sorted(others, key=by_mean)},
+        {"title": "base models without fine-tuning", "rows": _by_mean(base)},
+        {"title": "published figures, of other models and budgets", "rows": _by_mean(others)},
     ]
     return [group for group in groups if group["rows"]]

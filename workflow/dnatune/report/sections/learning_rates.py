@@ -6,11 +6,10 @@ from typing import Any
 from dnatune.comparison import learning_rates as trials
 from dnatune.comparison.results import Group
 from dnatune.data.tasks import Task
-from dnatune.report import figures
 from dnatune.report import formatting as in_words
 from dnatune.report import panels as panel_figures
 from dnatune.report.evidence import Evidence
-from dnatune.report.figures import learning_rates
+from dnatune.report.figures import base, learning_rates
 
 _METRICS = {"dev_loss": "dev loss", "dev_mcc": "dev MCC", "dev_f1_macro": "dev macro F1"}
 
@@ -22,8 +21,8 @@ def content(evidence: Evidence) -> Mapping[str, Any]:
         return {"panels": []}
     found = learning_rates.panels(choices)
 
-    def charts(draw: Callable[..., figures.Drawing | None]) -> Mapping[str, Callable[..., figures.Drawing | None]]:
-        def chart(task: Task, members: Sequence[Group]) -> figures.Drawing | None:
+    def charts(draw: Callable[..., base.Drawing | None]) -> Mapping[str, Callable[..., base.Drawing | None]]:
+        def chart(task: Task, members: Sequence[Group]) -> base.Drawing | None:
             return draw(found[members[0].model, task.name], evidence.looks)
 
         return {"": chart}
@@ -35,7 +34,7 @@ def content(evidence: Evidence) -> Mapping[str, Any]:
         "of_expected": panel_figures.figure(evidence, "expected", charts(learning_rates.expected_chart)),
         "panels": [
             {
-                "title": f"{task}, {model}" if evidence.several_models else task,
+                "title": evidence.title(model, task),
                 "metric": _METRICS[members[0]["metric"]],
                 "dev_items": members[0]["dev_items"],
                 "choices": [{**choice, "key": choice["metric"], "words": words(choice)} for choice in members],

@@ -5,8 +5,9 @@ from typing import Any
 
 from dnatune.comparison.results import FinishedRun, Group
 from dnatune.data.tasks import Task
-from dnatune.report import figures, formatting, panels
+from dnatune.report import formatting, panels
 from dnatune.report.evidence import Evidence
+from dnatune.report.figures import base, scores
 
 
 def content(evidence: Evidence) -> Mapping[str, Any]:
@@ -27,14 +28,14 @@ def _run_score(run: FinishedRun, task: Task) -> str:
 def _scores(evidence: Evidence) -> panels.Figure:
     """Return the figure of every seed's score."""
 
-    def chart(task: Task, members: list[Group]) -> figures.Drawing | None:
+    def chart(task: Task, members: list[Group]) -> base.Drawing | None:
         if task.metric == "mcc" and evidence.only_class(task, "test"):
             return None
         controls = [(formatting.baseline_name(b.name), b.metrics[task.metric]) for b in evidence.baselines_of(task)]
         controls += reference_lines(evidence, task, members[0].model)
         rivals = [group for group in evidence.groups if group.task == task.name]
         name = formatting.metric_name(task.metric)
-        return figures.score_chart(members, rivals, controls, task.metric, name, evidence.looks)
+        return scores.score_chart(members, rivals, controls, task.metric, name, evidence.looks)
 
     return panels.figure(evidence, "scores", {"": chart})
 

@@ -14,7 +14,7 @@ def content(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of scores by segments of the test split: a column an optimizer."""
     boards = []
     for title, task, members in evidence.panels():
-        rows = [r for r in evidence.segments if (r["model"], r["task"]) == (members[0].model, task.name)]
+        rows = evidence.of_panel(evidence.segments, members)
         names = list(dict.fromkeys(row["segment"] for row in rows))
         optimizers = [group.optimizer for group in members if group.completed]
         table = {(row["segment"], row["optimizer"]): row for row in rows}

@@ -7,21 +7,22 @@ import numpy as np
 
 from dnatune.comparison.results import Group
 from dnatune.data.tasks import Task
-from dnatune.report import figures, panels
+from dnatune.report import panels
 from dnatune.report.evidence import Evidence
+from dnatune.report.figures import training as curves
 
 
 def content(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of loss and dev accuracy against gradient evaluations, wall time and GPU-hours."""
     groups = evidence.groups
     on_gpu = any(run.record["gpu_seconds"] for group in groups for run in group.runs)
-    axes = [figures.gradient_evaluations(), figures.wall_time(groups), *([figures.gpu_hours()] if on_gpu else [])]
-    most = figures.points_each(groups)
+    axes = [curves.gradient_evaluations(), curves.wall_time(groups), *([curves.gpu_hours()] if on_gpu else [])]
+    most = curves.points_each(groups)
 
-    def chart(key: str, spent: figures.Spent) -> panels.Chart:
-        return lambda _, members: figures.curve_chart(members, key, spent, evidence.looks, most)
+    def chart(key: str, spent: curves.Spent) -> panels.Chart:
+        return lambda _, members: curves.curve_chart(members, key, spent, evidence.looks, most)
 
-    def against(key: str, spent: Sequence[figures.Spent]) -> panels.Figure:
+    def against(key: str, spent: Sequence[curves.Spent]) -> panels.Figure:
         return panels.figure(evidence, key, {f"against {one.title}": chart(key, one) for one in spent})
 
     return {
