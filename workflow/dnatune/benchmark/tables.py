@@ -68,20 +68,19 @@ def _times(values: Mapping[str, float] | None) -> str:
 def figure(result: Mapping[str, Any]) -> str:
     """Return a figure of the seconds of each recipe and of each row length, as SVG."""
     import altair as alt
-    import vl_convert
 
-    from dnatune.report.figures.style import COLOURS, FONT, INK
+    from dnatune.report.figures.base import marks, svg
+    from dnatune.report.figures.style import COLOURS, INK
 
     training, scoring = result["training"], result["scoring"]
+    steps = {name: row["step_seconds"] for name, row in training["recipes"].items()}
     bars = [
-        *_bars(
-            f"training, {training['examples']} examples", {n: r["step_seconds"] for n, r in training["recipes"].items()}
-        ),
+        *_bars(f"training, {training['examples']} examples", steps),
         *_bars(f"scoring, {scoring['examples']} examples", scoring["recipes"]),
     ]
     panels = []
     for panel in dict.fromkeys(bar["panel"] for bar in bars):
-        rows = alt.Chart(alt.InlineData([bar for bar in bars if bar["panel"] == panel]))
+        rows = marks([bar for bar in bars if bar["panel"] == panel])
         recipe = alt.Y("recipe:N", sort=None, title=None)
         seconds = alt.X("median:Q", title="seconds", axis=alt.Axis(tickCount=5))
         panels.append(
@@ -97,19 +96,20 @@ def figure(result: Mapping[str, Any]) -> str:
         for row in rows
     ]
     lines = (
-        alt.Chart(alt.InlineData(points))
+        marks(points)
         .mark_line(point=True)
         .encode(
             x=alt.X("tokens:Q", title="tokens of a shared row"),
             y=alt.Y("relative:Q", title="seconds ÷ least", scale=alt.Scale(zero=False)),
-            color=alt.Color("panel:N", title=None, scale=alt.Scale(domain=["training", "scoring"], range=COLOURS[:2])),
+            color=alt.Color(
+                "panel:N",
+                scale=alt.Scale(domain=["training", "scoring"], range=COLOURS[:2]),
+                legend=alt.Legend(orient="right"),
+            ),
         )
         .properties(title="row length", width=260, height=170)
     )
-    chart = alt.hconcat(alt.vconcat(*panels), lines).configure(
-        background="white", font=FONT, view=alt.ViewConfig(stroke=None), aria=False
-    )
-    return vl_convert.vegalite_to_svg(chart.to_dict())
+    return svg(alt.hconcat(alt.vconcat(*panels), lines), "white")
 
 
 def _bars(panel: str, rows: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
