@@ -5,49 +5,55 @@
 PYTHON ?= python3
 TORCH_INDEX ?=
 CORES ?= all
+CONFIG ?= config/config.yaml
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Where a checkout has the library.
-LIBRARY := PYTHONPATH=workflow
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --rerun-incomplete
 
-.PHONY: demo test test-slurm test-long bench doctor lint lock docs clean setup
+.DEFAULT_GOAL := help
+.PHONY: help demo plan test test-slurm test-long bench doctor lint lock docs clean setup
 
-demo: $(READY)
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
+
+demo: $(READY) ## run the whole chain on simulated promoters, without a GPU, to results/demo/report.html
 	$(SNAKEMAKE) --configfile config/demo.yaml
-	@$(LIBRARY) $(BIN)/python tools/stage_times.py logs/demo/benchmarks
+	@$(BIN)/python tools/stage_times.py logs/demo/benchmarks
 	@echo "Report: results/demo/report.html"
+
+plan: $(READY) ## print the table of jobs that the configuration of CONFIG (config/config.yaml) would run
+	$(SNAKEMAKE) --dry-run --quiet rules --configfile $(CONFIG)
 
 # Two processes share the tests, by file; with a thread each they do not fight for two cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=15 --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test: $(READY) lint
+test: $(READY) lint ## run the linters, the unit tests and the workflow's tests
 	$(PYTEST) -m "not slow and not gpu"
 
 # A real Slurm on this machine: root, and Debian's packages of .ci/packages-slurm.txt.
-test-slurm: $(READY)
+test-slurm: $(READY) ## run the tests on a real Slurm, started on this machine (needs root)
 	$(BIN)/python -m pytest -m "not slow" --durations=15 tests/slurm
 
 # The first where the machine can run a Slurm; elsewhere those tests skip with a reason.
-test-long: $(READY)
+test-long: $(READY) ## run the tests that are too long for every change
 	$(BIN)/python -m pytest -m "slow" --durations=15 tests/slurm
 	$(PYTEST) -m "slow and not gpu"
 
-doctor: $(READY)
-	$(LIBRARY) $(BIN)/python -m dnatune doctor
+doctor: $(READY) ## say what will work on this machine or cluster, and write a site file
+	$(BIN)/python -m dnatune doctor
 
-bench: $(READY)
+bench: $(READY) ## time the original recipe, common practice and dnatune's own
 	$(SNAKEMAKE) benchmark --configfile config/benchmark.yaml
 
-lint: $(READY)
+lint: $(READY) ## check style, the rooms' floors and the workflow
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(LIBRARY) $(BIN)/lint-imports --no-cache
+	PYTHONPATH=workflow $(BIN)/lint-imports --no-cache
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
 
-setup: $(READY)
+setup: $(READY) ## install the pinned environment into .venv
 
 $(READY): envs/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -55,10 +61,12 @@ $(READY): envs/requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --index-url "$(TORCH_INDEX)" "$$(grep '^torch==' envs/requirements.lock)")
 	DS_BUILD_OPS=0 $(BIN)/python -m pip install -r envs/requirements.lock
+	@# `python -m dnatune` finds the library of this checkout.
+	echo '$(CURDIR)/workflow' > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dnatune.pth"
 	touch $@
 
 # Resolves requirements.in in a fresh environment, so that the lock holds nothing that nobody asked for.
-lock:
+lock: ## resolve the pins anew
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install -q -r envs/requirements.in
@@ -68,12 +76,12 @@ lock:
 	rm -rf $(VENV)-lock
 
 # The tables of config/README.md from the schemas, and the figures of docs/ from the demo.
-docs: $(READY)
+docs: $(READY) ## make the generated parts of the documentation
 	$(BIN)/python docs/make_tables.py
 	$(SNAKEMAKE) --configfile config/demo.yaml results/demo/compare/loss.svg
 	mkdir -p docs/figures
 	cp results/demo/compare/loss.svg docs/figures/
-	$(LIBRARY) $(BIN)/python tools/stability.py --figure docs/figures/stability.svg
+	$(BIN)/python tools/stability.py --figure docs/figures/stability.svg
 
-clean:
+clean: ## remove .venv
 	rm -rf $(VENV)

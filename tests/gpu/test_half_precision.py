@@ -1,7 +1,6 @@
 """Real half precision on a real GPU: `pytest -m gpu tests/gpu` on a machine that has one."""
 
 import functools
-import json
 import subprocess
 import sys
 
@@ -20,7 +19,7 @@ pytestmark = [
 
 def finetune(tmp_path, model, prepared, method, precision, zero_stage):
     """Train 30 steps on one GPU; return run.json and the lines of training.jsonl."""
-    training = experiment.resolve(
+    experiment.resolve(
         {
             "name": "gpu",
             "models": {"tiny": {"source": "tiny"}},
@@ -37,11 +36,11 @@ def finetune(tmp_path, model, prepared, method, precision, zero_stage):
                 "gradient_checkpointing": False if zero_stage == 3 else "auto",
             },
         }
-    ).finetune_settings(experiment.Run("tiny", TASK.name, method, 0))
-    (tmp_path / "settings.json").write_text(json.dumps(training))
+    ).write(tmp_path / "experiment.json")
     command = [sys.executable, "-m", "dnatune", "launch", "--ranks", "1", "--cpus", "2", "finetune"]
-    command += ["--settings", f"@{tmp_path}/settings.json", "--model", model, "--train", prepared / "train.jsonl"]
-    command += ["--dev", prepared / "dev.jsonl", "--adapter", tmp_path / "adapter", "--log", tmp_path / "log.jsonl"]
+    command += ["--experiment", tmp_path / "experiment.json", "--run", f"tiny/{TASK.name}/{method}/seed0"]
+    command += ["--model", model, "--train", prepared / "train.jsonl", "--dev", prepared / "dev.jsonl"]
+    command += ["--adapter", tmp_path / "adapter", "--training-log", tmp_path / "log.jsonl"]
     command += ["--checkpoints", tmp_path / "checkpoints"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

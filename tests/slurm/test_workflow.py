@@ -339,7 +339,8 @@ def test_a_job_that_would_only_fail_again_takes_its_gpus_once(new_place, cluster
     assert done.code != 0 and "Traceback" not in done.output
     log = f"logs/small/{RUN}.log"
     assert f"log: {log}" in done.output
-    assert "dnatune: DataError: the prompt has" in done.output and "raise 'training.max_seq_length'" in done.output
+    assert "rule finetune: DataError: " in done.output.rstrip().splitlines()[-3]
+    assert "raise 'training.max_seq_length'" in done.output.rstrip().splitlines()[-1]
     assert done.output.count("submitted with SLURM jobid") == 1
     assert "Trying to restart" not in done.output
     # The job's own log is kept where one looks.

@@ -1,6 +1,5 @@
 """A results folder as the stages before `compare` leave it, made from random numbers in place of models."""
 
-import json
 import zlib
 from pathlib import Path
 
@@ -156,12 +155,20 @@ class Results:
     def configuration(self):
         """Return the configuration that the manifests belong to."""
         models = {folder.name: self._configured(read_json(folder / "manifest.json")) for folder in self.models}
-        data = [self._configured(read_json(path)) for path in self.data]
-        return {**self.settings, "models": models, "data": {key: part[key] for part in data for key in part}}
+        data = {"directory": {"path": "/data"}}
+        for path in self.data:
+            data |= self._configured(read_json(path))
+        data["source"] = "simulated" if self.settings["simulated"] else "hub" if "hub" in data else "directory"
+        # Simulated data have two classes.
+        tasks = [task if len(task["labels"]) == 2 else {**task, "path": "/data/own"} for task in self.settings["tasks"]]
+        optimizers = {folder.parent.parent.name: {"method": "sgd", "learning_rate": 0.1} for folder in self.adapters}
+        own = {"name": self.settings["name"], "comparison": self.settings["comparison"]}
+        return {**own, "models": models, "data": data, "tasks": tasks, "optimizers": optimizers}
 
     def _configured(self, manifest):
         source = manifest["source"]
-        return {"source": source, source: {"repo": manifest["origin"]} if source == "hub" else {}}
+        own = {"hub": {"repo": manifest["origin"]}, "directory": {"path": manifest["origin"]}}
+        return {"source": source, source: own.get(source, {})}
 
     def _class_counts(self, task):
         labels = self.tasks[task].labels
@@ -210,8 +217,9 @@ class Results:
 
     def arguments(self, out: Path) -> list[str]:
         """Return the script's command line, outputs in `out`."""
+        write_json(self.root / "experiment.json", self.configuration())
         return [
-            f"--settings={json.dumps(self.settings)}",
+            *("--experiment", str(self.root / "experiment.json")),
             *("--runs", *map(str, self.evaluations)),
             *("--adapters", *map(str, self.adapters)),
             *("--logs", *map(str, self.logs)),
@@ -219,7 +227,6 @@ class Results:
             *("--test-records", *map(str, self.records)),
             *("--models", *map(str, self.models)),
             *("--data", *map(str, self.data)),
-            f"--configuration={json.dumps(self.configuration())}",
             *("--baselines", *map(str, self.baselines)),
             *("--comparison", str(out / "compare" / "comparison.tsv")),
             *("--tests", str(out / "compare" / "tests.tsv")),

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from dnatune import cli
+from dnatune import cli, errors, outcomes
 from samples import ROOT
 
 
@@ -35,6 +35,31 @@ def test_a_stage_is_named_as_it_is_called():
 
 
 def test_an_error_has_its_exit_status():
-    done = run("prepare", "--settings", "{", "--audit", "{}", "--source", "x", "--folder", "y")
+    done = run("prepare", "--experiment", "none.yaml", "--task", "t", "--source", "x", "--folder", "y")
     assert done.returncode == 2
-    assert "dnatune: ConfigurationError: not valid JSON" in done.stderr
+    assert "dnatune: ConfigurationError: " in done.stderr and "where: none.yaml" in done.stderr
+
+
+def test_with_a_log_all_goes_there_and_a_failure_to_a_file_beside_it(tmp_path):
+    log, outcome = tmp_path / "logs/stage.log", tmp_path / "logs/stage.outcome.json"
+    done = run(
+        "--log", str(log), "prepare", "--experiment", "none.yaml", "--task", "t", "--source", "x", "--folder", "y"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+    assert "where: none.yaml" in log.read_text()
+    failure, _ = outcomes.read(outcome)
+    assert (type(failure), failure.where) == (errors.ConfigurationError, "none.yaml")
+    # What an earlier attempt has left does not outlive a new one.
+    assert run("--log", str(log), "prepare", "--help").returncode == 0
+    assert not outcome.exists()
+
+
+def test_an_unexpected_error_is_told_with_its_place(tmp_path):
+    """A folder stands where a file is to be."""
+    log = tmp_path / "stage.log"
+    configuration = ROOT / "config/demo.yaml"
+    command = ("merge", "--model", str(configuration), "--adapter", str(tmp_path), "--folder", str(tmp_path / "made"))
+    (tmp_path / "run.json").write_text("[]")
+    done = run("--log", str(log), *command)
+    failure, _ = outcomes.read(tmp_path / "stage.outcome.json")
+    assert done.returncode != 0 and failure.fix

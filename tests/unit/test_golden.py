@@ -11,7 +11,6 @@ writes the files again; their differences belong in the commit that changes the 
 import copy
 import csv
 import itertools
-import json
 import math
 import os
 import subprocess
@@ -103,10 +102,12 @@ def measure(optimizer: str, inputs: Path, folder: Path) -> dict[str, Any]:
     model, merged, predictions = inputs / "tiny", folder / "merged", folder / "predictions.tsv"
     launch = ("-m", "dnatune", "launch", "--nodes", "1", "--ranks", "1", "--cpus", "1", "--state", state, "finetune")
     training = ("--model", model, "--train", inputs / "train.jsonl", "--dev", inputs / "dev.jsonl")
-    outputs = ("--adapter", adapter, "--log", log, "--checkpoints", state)
-    call(*launch, "--settings", json.dumps(settings.finetune_settings(run)), *training, *outputs)
+    outputs = ("--adapter", adapter, "--training-log", log, "--checkpoints", state)
+    settings.write(folder / "experiment.json")
+    experiment = ("--experiment", folder / "experiment.json")
+    call(*launch, *experiment, "--run", run.path, *training, *outputs)
     call("-m", "dnatune", "merge", "--model", model, "--adapter", adapter, "--folder", merged)
-    scoring = ("--settings", json.dumps(settings.evaluate_settings(TASK.name)), "--model", merged)
+    scoring = (*experiment, "--task", TASK.name, "--model", merged)
     scores = ("--test", inputs / "test.jsonl", "--predictions", predictions, "--metrics", folder / "metrics.json")
     call("-m", "dnatune", "evaluate", *scoring, *scores)
     record, rows = read_json(adapter / "run.json"), read_json_lines(log)

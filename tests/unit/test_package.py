@@ -18,8 +18,7 @@ def test_preparing_data_imports_no_torch(tmp_path):
     for split in ("train", "dev", "test"):
         (tmp_path / f"{split}.csv").write_text(f"sequence,label\nACGTACGT{'A' * len(split)},0\nGGCC,1\n", "utf-8")
     command = [sys.executable, "-X", "importtime", "-m", "dnatune", "prepare", "--source", tmp_path]
-    command += ["--settings", '{"name": "own", "labels": ["no", "yes"], "instruction": "Is it?"}']
-    command += ["--audit", '{"on_leak": "report", "similarity": 0.5}', "--folder", tmp_path / "made"]
+    command += ["--experiment", ROOT / "config/demo.yaml", "--task", "prom_core_all", "--folder", tmp_path / "made"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "dnatune.data.leakage" in imported and "torch" not in imported

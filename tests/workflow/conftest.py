@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from dnatune.files import read_json
-from workflow_runs import PYTHON, RUN, Workplace, copied, merged, small
+from workflow_runs import PYTHON, RUN, Workplace, copied, small
 
 #: What tells the classes of the task `sites` apart.
 _MARKS = ("", "GTAAGT", "TTTCAG")
@@ -62,17 +61,18 @@ def sites_chain(chain, sites_configuration, tmp_path_factory) -> Workplace:
 @pytest.fixture
 def start_training(chain) -> Callable[..., subprocess.Popen]:
     """Return a function that starts the training of `RUN` once more, into a folder, some settings laid over its own."""
-    settings = read_json(chain.results / RUN / "adapter/run.json")["settings"]
 
     def start(folder: Path, ranks: int = 1, job: str | None = None, **changes) -> subprocess.Popen:
-        state = folder / "checkpoints"
+        state, experiment = folder / "checkpoints", folder / "experiment.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        experiment.write_text(json.dumps(small(**changes)), "utf-8")
         command = [PYTHON, "-m", "dnatune", "launch", "--ranks", str(ranks), "--cpus", str(ranks)]
         command += ["--state", state, "finetune"]
-        command += ["--settings", json.dumps(merged(settings, changes))]
+        command += ["--experiment", experiment, "--run", RUN.removeprefix("finetune/")]
         command += ["--model", chain.results / "download/models/tiny", "--checkpoints", state]
         for split in ("train", "dev"):
             command += [f"--{split}", chain.results / f"prepare/prom_core_all/{split}.jsonl"]
-        command += ["--adapter", folder / "adapter", "--log", folder / "training.jsonl"]
+        command += ["--adapter", folder / "adapter", "--training-log", folder / "training.jsonl"]
         # Inside a job the launcher waits for another writer.
         environment = {**os.environ, **({"SLURM_JOB_ID": job} if job else {})}
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

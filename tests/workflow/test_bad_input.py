@@ -10,7 +10,6 @@ import yaml
 
 from workflow_runs import PYTHON, Finished, Workplace, files_below, run, small
 
-AUDIT = json.dumps({"on_leak": "report", "similarity": 0.5})
 TASK = {"name": "mine", "labels": ["no", "yes"], "instruction": "Is it one?"}
 GOOD = b"sequence,label\nACGTN,0\nacgta,1\nTTTTT,1\n"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12\n"
@@ -90,15 +89,17 @@ def test_prepare_leaves_earlier_records_as_they_were(tmp_path):
 
 
 def prepare(source: Path, folder: Path) -> Finished:
+    experiment = source.parent / "experiment.json"
+    experiment.write_text(json.dumps(small(tasks=[{**TASK, "path": str(source)}])), "utf-8")
     command = [
         PYTHON,
         "-m",
         "dnatune",
         "prepare",
-        "--settings",
-        json.dumps(TASK),
-        "--audit",
-        AUDIT,
+        "--experiment",
+        experiment,
+        "--task",
+        TASK["name"],
         "--source",
         source,
         "--folder",
@@ -143,7 +144,7 @@ def test_a_missing_split_stops_the_download(tmp_path):
     message = workplace.log("small/download/data/mine")
     assert_one_message(message, "dnatune: DataError", "dev.csv not found", str(source), "'path'")
     assert "train.csv not found" not in message
-    assert visible(workplace.results) == []
+    assert visible(workplace.results) == ["experiment.json"]
 
 
 def test_an_example_that_leaves_no_room_for_its_label(copied_chain):
@@ -187,7 +188,7 @@ def test_model_folders_that_cannot_be_used(chain, tmp_path):
         assert f"logs/small/download/models/{name}.log" in done.output
         message = workplace.log(f"small/download/models/{name}")
         assert_one_message(message, "dnatune: ModelError", str(tmp_path / name), *phrases)
-    assert visible(workplace.results) == []
+    assert visible(workplace.results) == ["experiment.json"]
 
 
 TOLD = {

@@ -424,9 +424,8 @@ def test_all_of_gue_with_six_optimizers_and_five_seeds_is_planned_quickly(tmp_pa
 @pytest.mark.parametrize("mode", ["labels", pytest.param("generate", marks=pytest.mark.slow)])
 def test_ranks_that_share_a_test_set_predict_what_one_predicts(mode, chain, tmp_path):
     """Batches of 7 of the 60 items: uneven shares, and a last batch that is not full."""
-    from dnatune.settings.experiment import resolve
-
-    settings = {**resolve(small()).evaluate_settings("prom_core_all"), "mode": mode, "batch_size": 7}
+    experiment = tmp_path / "experiment.json"
+    experiment.write_text(json.dumps(small(evaluation={"mode": mode, "batch_size": 7})), "utf-8")
     rows = {}
     for ranks in (1, 3):
         folder = tmp_path / str(ranks)
@@ -441,8 +440,10 @@ def test_ranks_that_share_a_test_set_predict_what_one_predicts(mode, chain, tmp_
             "--cpus",
             str(ranks),
             "evaluate",
-            "--settings",
-            json.dumps(settings),
+            "--experiment",
+            experiment,
+            "--task",
+            "prom_core_all",
         ]
         command += ["--model", chain.results / "merge/tiny/prom_core_all/adamw/seed3"]
         command += ["--test", chain.results / "prepare/prom_core_all/test.jsonl"]

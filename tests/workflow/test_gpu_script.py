@@ -51,7 +51,7 @@ def test_both_comparisons_and_the_tests_are_started(start):
     for precision in ("bf16", "fp16"):
         log = (out / f"{precision}.log").read_text("utf-8")
         assert "rule benchmark:" in log
-        settings = json.loads(re.search(r"--settings '(.*?)' --tokenizer", log)[1])
+        settings = json.loads(re.search(r"^    params: .*?compared=(\{.*?\})$", log, re.M)[1])
         assert settings["training"]["precision"] == precision
         assert settings["training"]["global_batch_size"] == settings["benchmark"]["examples"] == 512
         assert settings["benchmark"]["hidden_size"] == 2048 and settings["benchmark"]["layers"] == 20

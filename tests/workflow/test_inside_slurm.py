@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from dnatune import errors
+from dnatune import errors, outcomes
 from workflow_runs import Workplace, run, small
 
 DATA, RECORDS = (f"results/small/{place}" for place in ("download/data/prom_core_all", "prepare/prom_core_all"))
@@ -53,9 +53,12 @@ def test_only_a_job_stays_off_the_hub(inside):
 def test_a_module_that_cannot_be_loaded_ends_the_job(inside, modules, environment, told):
     done, _ = inside(modules, "--retries=2", f"{DATA}/train.csv", environment=environment)
     assert done.code != 0
-    # It would only fail again.
+    # It would fail in the same way again.
     assert done.output.count("Error in rule download_data") == 1
-    log = inside.workplace.log("small/download/data/prom_core_all")
-    assert f"dnatune: ConfigurationError: the environment module {told} cannot be loaded\n  where: " in log
-    assert "slurm.modules" in log and errors.would_repeat(log)
+    outcome = inside.workplace.folder / "logs/small/download/data/prom_core_all.outcome.json"
+    failure, _ = outcomes.read(outcome)
+    assert isinstance(failure, errors.ConfigurationError) and told in failure.what
+    assert "slurm.modules" in failure.where
+    # It is the last that is said.
+    assert done.output.rstrip().endswith(f"to do: {failure.fix}")
     assert not (inside.workplace.folder / DATA / "train.csv").exists()

@@ -47,7 +47,7 @@ def is_made(chain, tmp_path):
 
     def tell(trial=False, code=record["software"]["code"]):
         folder = tmp_path / "run"
-        options = argparse.Namespace(adapter=folder / "adapter", log=folder / "training.jsonl", trial=trial)
+        options = argparse.Namespace(adapter=folder / "adapter", training_log=folder / "training.jsonl", trial=trial)
         return finetune.is_complete(options, identity, code)
 
     return tell, tmp_path / "run"

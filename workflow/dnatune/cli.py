@@ -4,7 +4,9 @@ Nothing is imported before the stage is known; an older Python must be able to r
 """
 
 import importlib
+import os
 import sys
+from pathlib import Path
 
 #: The stages, each with what it does.
 STAGES = {
@@ -26,6 +28,9 @@ STAGES = {
 def main() -> None:
     """Run the stage that the command line names."""
     words = sys.argv[1:]
+    log = None
+    if words[:1] == ["--log"] and len(words) > 1:
+        log, words = Path(words[1]), words[2:]
     if words[:1] in (["-h"], ["--help"]):
         print(usage())
         return
@@ -38,8 +43,26 @@ def main() -> None:
     module = importlib.import_module(f"dnatune.commands.{stage}")
 
     from dnatune.errors import run_script
+    from dnatune.launch.job_environment import refuse_missing_module
 
-    run_script(module.main)
+    def run() -> None:
+        refuse_missing_module()
+        module.main()
+
+    run_script(run, _write_to(log) if log else None)
+
+
+def _write_to(log: Path) -> Path:
+    """Send all that this process and its children say to a log; return the path of the outcome beside it."""
+    from dnatune import outcomes
+
+    outcome = outcomes.beside(log)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    outcome.unlink(missing_ok=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    os.dup2(descriptor, sys.stderr.fileno())
+    os.close(descriptor)
+    return outcome
 
 
 def usage() -> str:
@@ -48,10 +71,11 @@ def usage() -> str:
     lines = [f"  {name:{width}}  {said}" for name, said in STAGES.items()]
     return "\n".join(
         [
-            "usage: python -m dnatune STAGE …",
+            "usage: python -m dnatune [--log FILE] STAGE …",
             "",
             *lines,
             "",
-            "python -m dnatune STAGE --help tells a stage's arguments.",
+            "python -m dnatune STAGE --help tells a stage's arguments. With --log, what the stage says goes to FILE;",
+            "if it fails, how it failed goes to a file beside it whose name ends in .outcome.json.",
         ]
     )

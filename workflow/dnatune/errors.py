@@ -92,25 +92,19 @@ class Interrupted(DnatuneError):  # noqa: N818, for it is none
         self.step = step
 
 
-def would_repeat(log: str) -> bool:
-    """Tell from a failed script's log whether it would only fail again: its configuration, data or model is at fault.
-
-    What could not be fetched, and a run that broke, may go well the next time.
-    """
-    kinds = "|".join(error.__name__ for error in (ConfigurationError, DataError, ModelError))
-    return re.search(rf"^dnatune: (?:{kinds}): ", log, re.MULTILINE) is not None
+#: Errors of a stage that would only fail in the same way again: its configuration, data or model is at fault. What
+#: could not be fetched, and a run that broke, may go well the next time.
+REPEATING = (ConfigurationError, DataError, ModelError)
 
 
-def was_interrupted(log: str) -> bool:
-    """Tell from a failed script's log whether the run was saved before its end, so that it only has to go on."""
-    names = re.findall(r"^dnatune: (\w+): ", log, re.MULTILINE)
-    return names[-1:] == [Interrupted.__name__]
-
-
-def run_script(main: Callable[[], None]) -> None:
-    """Run a script's `main` and exit: 0, or the error's status with its message instead of a traceback.
+def run_script(main: Callable[[], None], outcome: Path | None = None) -> None:
+    """Run a stage's `main` and exit: 0, or the error's status with its message instead of a traceback.
 
     A rank that the launcher started hands its message to the launcher instead, which prints that of the first to fail.
+
+    Args:
+        main: the stage.
+        outcome: file to write if it fails; None: the message is enough.
     """
     from dnatune import outcomes
 
@@ -124,10 +118,23 @@ def run_script(main: Callable[[], None]) -> None:
     except Exception as error:
         failure = _exhausted(error)
         if failure is None:
+            if outcome:
+                outcomes.write(outcome, _unexpected(error))
             raise
     if not outcomes.leave_for_launcher(failure):
         print(f"\ndnatune: {type(failure).__name__}: {failure}", file=sys.stderr, flush=True)
+        if outcome:
+            outcomes.write(outcome, failure)
     sys.exit(failure.exit_status)
+
+
+def _unexpected(error: Exception) -> RunError:
+    said = (str(error).strip() or "no message").splitlines()[0][:300]
+    return RunError(
+        f"unexpected {type(error).__name__}: {said}",
+        where=_place(error),
+        fix="read the traceback at the end of the log; if your input is right, report it as a fault of dnatune",
+    )
 
 
 def _exhausted(error: Exception) -> RunError | None:

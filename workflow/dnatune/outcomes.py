@@ -15,6 +15,11 @@ OUTCOME_FILE = "DNATUNE_OUTCOME_FILE"
 LAUNCHER = "DNATUNE_LAUNCHER"
 
 
+def beside(log: Path) -> Path:
+    """Return the path of the outcome of the stage that writes a log."""
+    return log.with_suffix(".outcome.json")
+
+
 def launched() -> bool:
     """Tell whether dnatune's own launcher started this process; what another launcher has set does not count."""
     return os.environ.get(LAUNCHER) == str(os.getppid())

@@ -30,8 +30,8 @@ rule benchmark:
     resources:
         **resources_of("benchmark", mem_mb=SITE.mem_mb, runtime="2h"),
     params:
-        settings=as_text(CONFIG.benchmark_settings()),
+        compared=as_text(CONFIG.benchmark_settings()),
     shell:
-        "dnatune launch --ranks 1 --cpus {threads} benchmark"
-        " --settings {params.settings:q} --tokenizer {input.tokenizer:q} --train {input.train:q} --test {input.test:q}"
-        " --result {output.result:q} --figure {output.figure:q} 2> {log:q}"
+        "{DNATUNE} {log:q} launch --ranks 1 --cpus {threads} benchmark --experiment {EXPERIMENT:q}"
+        " --tokenizer {input.tokenizer:q} --train {input.train:q} --test {input.test:q}"
+        " --result {output.result:q} --figure {output.figure:q}"

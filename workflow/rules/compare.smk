@@ -23,6 +23,14 @@ TUNING_PAGES = {
 }
 
 
+def tuning_options(wildcards, input, output):
+    """Return the options of the comparison that go with learning-rate trials."""
+    if not CONFIG.tuned:
+        return ""
+    parts = ["--choices", *input.choices, "--tuning", output.tuning, "--tuning-figure", output.tuning_figure]
+    return shlex.join(map(str, parts))
+
+
 rule compare:
     input:
         models=expand("{results}/download/models/{model}", results=RESULTS, model=list(CONFIG.settings["models"])),
@@ -62,18 +70,16 @@ rule compare:
     resources:
         **resources_of("compare", mem_mb=4000, runtime="30m"),
     params:
-        settings=as_text(CONFIG.compare_settings()),
-        configuration=as_text(CONFIG.result_settings()),
+        compared=as_text([CONFIG.compare_settings(), CONFIG.result_settings()]),
         runs=EVALUATIONS,
         baselines=BASELINES,
         zero_shots=ZERO_SHOTS,
         tuning=tuning_options,
     shell:
-        "dnatune compare --settings {params.settings:q} --runs {params.runs:q} --baselines {params.baselines:q}"
+        "{DNATUNE} {log:q} compare --experiment {EXPERIMENT:q} --runs {params.runs:q} --baselines {params.baselines:q}"
         " --zero-shots {params.zero_shots:q} --models {input.models:q} --data {input.data:q}"
         " --adapters {input.adapters:q} --logs {input.logs:q} --audits {input.audits:q}"
-        " --test-records {input.records:q} --configuration {params.configuration:q}"
-        " --segments {output.segments:q} --configuration-file {output.configuration:q}"
+        " --test-records {input.records:q} --segments {output.segments:q} --configuration-file {output.configuration:q}"
         " --workflow-file {output.workflow:q} --crate {output.crate:q} --figures {output.figures:q}"
         " --comparison {output.comparison:q} --tests {output.tests:q} --loss-figure {output.loss:q}"
-        " --report {output.page:q} {params.tuning} 2> {log:q}"
+        " --report {output.page:q} {params.tuning}"

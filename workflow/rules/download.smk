@@ -12,12 +12,16 @@ localrules:
     download_model,
 
 
+DATA_MANIFEST = f"{RESULTS}/download/data/{{task}}/manifest.json"
+MODEL_MANIFEST = f"{RESULTS}/download/models/{{model}}/manifest.json"
+
+
 rule download_data:
     input:
         files_of_directory,
     output:
         expand("{results}/download/data/{{task}}/{split}.csv", results=RESULTS, split=SPLITS),
-        manifest=f"{RESULTS}/download/data/{{task}}/manifest.json",
+        manifest=DATA_MANIFEST,
     log:
         f"{LOGS}/download/data/{{task}}.log",
     benchmark:
@@ -27,11 +31,17 @@ rule download_data:
     resources:
         **resources_of("download_data", mem_mb=4000, runtime="2h"),
     params:
-        settings=passed_settings(data_settings, f"{RESULTS}/download/data/{{task}}"),
-        identity=compared_settings(data_settings, f"{RESULTS}/download/data/{{task}}"),
+        compared=lambda wildcards: as_text(
+            at_download(CONFIG.data_settings(wildcards.task), DATA_MANIFEST.format(**wildcards))
+        ),
+        # With `output` among its parameters Snakemake does not compare it.
+        requested=lambda wildcards, output: requested_option(
+            CONFIG.data_settings(wildcards.task), DATA_MANIFEST.format(**wildcards)
+        ),
         folder=subpath(output.manifest, parent=True),
     shell:
-        "dnatune download data --settings {params.settings:q} --folder {params.folder:q} 2> {log:q}"
+        "{DNATUNE} {log:q} download data --experiment {EXPERIMENT:q} --task {wildcards.task:q} {params.requested}"
+        " --folder {params.folder:q}"
 
 
 rule download_model:
@@ -48,8 +58,13 @@ rule download_model:
     resources:
         **resources_of("download_model", mem_mb=8000, runtime="8h"),
     params:
-        settings=passed_settings(model_settings, f"{RESULTS}/download/models/{{model}}"),
-        identity=compared_settings(model_settings, f"{RESULTS}/download/models/{{model}}"),
+        compared=lambda wildcards: as_text(
+            at_download(CONFIG.model_settings(wildcards.model), MODEL_MANIFEST.format(**wildcards))
+        ),
+        requested=lambda wildcards, output: requested_option(
+            CONFIG.model_settings(wildcards.model), MODEL_MANIFEST.format(**wildcards)
+        ),
         train=lambda wildcards, input: f"--train {shlex.quote(str(input[0]))}" if input else "",
     shell:
-        "dnatune download model --settings {params.settings:q} {params.train} --folder {output:q} 2> {log:q}"
+        "{DNATUNE} {log:q} download model --experiment {EXPERIMENT:q} --model {wildcards.model:q} {params.requested}"
+        " {params.train} --folder {output:q}"

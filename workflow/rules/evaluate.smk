@@ -34,12 +34,12 @@ rule evaluate:
     resources:
         **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
-        settings=lambda wildcards: as_text(CONFIG.evaluate_settings(wildcards.task)),
+        compared=lambda wildcards: as_text(CONFIG.evaluate_settings(wildcards.task)),
         start=evaluate_command,
     shell:
-        "dnatune {params.start} --settings {params.settings:q} --model {input.model:q}"
+        "{DNATUNE} {log:q} {params.start} --experiment {EXPERIMENT:q} --task {wildcards.task:q} --model {input.model:q}"
         " --test {input.test:q} --predictions {output.predictions:q} --metrics {output.metrics:q}"
-        " --base {input.base:q} --card {output.card:q} 2> {log:q}"
+        " --base {input.base:q} --card {output.card:q}"
 
 
 rule evaluate_base:
@@ -59,11 +59,11 @@ rule evaluate_base:
     resources:
         **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
-        settings=lambda wildcards: as_text(CONFIG.evaluate_settings(wildcards.task)),
+        compared=lambda wildcards: as_text(CONFIG.evaluate_settings(wildcards.task)),
         start=evaluate_command,
     shell:
-        "dnatune {params.start} --settings {params.settings:q} --model {input.model:q} --test {input.test:q}"
-        " --predictions {output.predictions:q} --metrics {output.metrics:q} 2> {log:q}"
+        "{DNATUNE} {log:q} {params.start} --experiment {EXPERIMENT:q} --task {wildcards.task:q} --model {input.model:q}"
+        " --test {input.test:q} --predictions {output.predictions:q} --metrics {output.metrics:q}"
 
 
 rule probe:
@@ -85,11 +85,12 @@ rule probe:
     resources:
         **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
-        settings=lambda wildcards: as_text(CONFIG.probe_settings(wildcards.model, wildcards.task)),
+        compared=lambda wildcards: as_text(CONFIG.probe_settings(wildcards.model, wildcards.task)),
         manifest=lambda wildcards, input: f"--manifest {shlex.quote(input.manifest)}" if input.manifest else "",
     shell:
-        "dnatune probe --settings {params.settings:q} --model {input.model:q} --train {input.train:q}"
-        " --dev {input.dev:q} --test {input.test:q} {params.manifest} --result {output:q} 2> {log:q}"
+        "{DNATUNE} {log:q} probe --experiment {EXPERIMENT:q} --task {wildcards.task:q} --name {wildcards.model:q}"
+        " --model {input.model:q} --train {input.train:q} --dev {input.dev:q} --test {input.test:q} {params.manifest}"
+        " --result {output:q}"
 
 
 rule evaluate_baseline:
@@ -110,7 +111,8 @@ rule evaluate_baseline:
     resources:
         **resources_of("evaluate_baseline", mem_mb=8000, runtime="1h"),
     params:
-        settings=lambda wildcards: as_text(CONFIG.baseline_settings(wildcards.task, wildcards.baseline)),
+        compared=lambda wildcards: as_text(CONFIG.baseline_settings(wildcards.task, wildcards.baseline)),
     shell:
-        "dnatune evaluate_baseline --settings {params.settings:q} --train {input.train:q}"
-        " --test {input.test:q} --predictions {output.predictions:q} --metrics {output.metrics:q} 2> {log:q}"
+        "{DNATUNE} {log:q} evaluate_baseline --experiment {EXPERIMENT:q} --task {wildcards.task:q}"
+        " --baseline {wildcards.baseline:q} --train {input.train:q} --test {input.test:q}"
+        " --predictions {output.predictions:q} --metrics {output.metrics:q}"

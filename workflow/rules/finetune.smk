@@ -31,11 +31,13 @@ rule finetune:
     resources:
         **resources_of("finetune", mem_mb=SITE.mem_mb, runtime=SITE.runtime),
     params:
-        settings=lambda wildcards: as_text(CONFIG.finetune_settings(run_of(wildcards))),
-        checkpoints=lambda wildcards: f"{FINETUNED}/checkpoints".format(**dict(wildcards.items())),
-        kind=lambda wildcards, input: f"--choice {shlex.quote(input.choice)}" if CONFIG.tuned else "",
+        compared=lambda wildcards: as_text(CONFIG.finetune_settings(experiment.Run.of(wildcards))),
+        kind="--run",
+        place="{model}/{task}/{optimizer}/seed{seed}",
+        choice=lambda wildcards, input: f"--choice {shlex.quote(input.choice)}" if CONFIG.tuned else "",
+        checkpoints=f"{FINETUNED}/checkpoints",
     shell:
-        "dnatune launch --nodes {resources.nodes} --ranks {resources.ranks} --cpus {threads}"
-        " --state {params.checkpoints:q} finetune {params.kind}"
-        " --settings {params.settings:q} --model {input.model:q} --train {input.train:q} --dev {input.dev:q}"
-        " --adapter {output.adapter:q} --log {output.training:q} --checkpoints {params.checkpoints:q} 2> {log:q}"
+        "{DNATUNE} {log:q} launch --nodes {resources.nodes} --ranks {resources.ranks} --cpus {threads}"
+        " --state {params.checkpoints:q} finetune --experiment {EXPERIMENT:q} {params.kind} {params.place:q} {params.choice}"
+        " --model {input.model:q} --train {input.train:q} --dev {input.dev:q}"
+        " --adapter {output.adapter:q} --training-log {output.training:q} --checkpoints {params.checkpoints:q}"

@@ -25,4 +25,4 @@ rule merge:
     resources:
         **resources_of("merge", mem_mb=SITE.mem_mb, runtime="2h"),
     shell:
-        "dnatune merge --model {input.model:q} --adapter {input.adapter:q} --folder {output:q} 2> {log:q}"
+        "{DNATUNE} {log:q} merge --model {input.model:q} --adapter {input.adapter:q} --folder {output:q}"

@@ -23,9 +23,9 @@ rule prepare:
     resources:
         **resources_of("prepare", mem_mb=4000, runtime="30m"),
     params:
-        settings=lambda wildcards: as_text(CONFIG.prepare_settings(wildcards.task)),
-        audit=as_text(CONFIG.settings["audit"]),
+        compared=lambda wildcards: as_text([CONFIG.prepare_settings(wildcards.task), CONFIG.settings["audit"]]),
         source=subpath(input[0], parent=True),
         folder=subpath(output[0], parent=True),
     shell:
-        "dnatune prepare --settings {params.settings:q} --audit {params.audit:q} --source {params.source:q} --folder {params.folder:q} 2> {log:q}"
+        "{DNATUNE} {log:q} prepare --experiment {EXPERIMENT:q} --task {wildcards.task:q} --source {params.source:q}"
+        " --folder {params.folder:q}"

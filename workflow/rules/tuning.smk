@@ -31,11 +31,13 @@ use rule finetune as trial with:
     benchmark:
         f"{LOGS}/benchmarks/tuning/{{model}}/{{task}}/{{optimizer}}/rate{{rate}}.tsv"
     params:
-        settings=lambda wildcards: as_text(
+        compared=lambda wildcards: as_text(
             CONFIG.trial_settings(wildcards.model, wildcards.task, wildcards.optimizer, float(wildcards.rate))
         ),
-        checkpoints=lambda wildcards: f"{TRIAL}/checkpoints".format(**dict(wildcards.items())),
         kind="--trial",
+        place="{model}/{task}/{optimizer}/rate{rate}",
+        choice="",
+        checkpoints=f"{TRIAL}/checkpoints",
 
 
 rule choose:
@@ -54,7 +56,8 @@ rule choose:
     resources:
         **resources_of("choose", mem_mb=2000, runtime="10m"),
     params:
-        settings=lambda wildcards: as_text(CONFIG.choose_settings(wildcards.model, wildcards.task, wildcards.optimizer)),
+        compared=lambda wildcards: as_text(CONFIG.choose_settings(wildcards.model, wildcards.task, wildcards.optimizer)),
     shell:
-        "dnatune choose --settings {params.settings:q} --records {input.records:q} --logs {input.logs:q}"
-        " --dev {input.dev:q} --choice {output:q} 2> {log:q}"
+        "{DNATUNE} {log:q} choose --experiment {EXPERIMENT:q} --model {wildcards.model:q} --task {wildcards.task:q}"
+        " --optimizer {wildcards.optimizer:q} --records {input.records:q} --logs {input.logs:q} --dev {input.dev:q}"
+        " --choice {output:q}"

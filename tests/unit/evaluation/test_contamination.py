@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import json
 import subprocess
 import sys
 
@@ -19,7 +18,7 @@ from dnatune.data.simulation import SimulationSettings, simulate
 from dnatune.errors import DataError
 from dnatune.evaluation import contamination
 from dnatune.evaluation.contamination import Answers
-from samples import TASK, make_tiny_model, rows_of, split_of
+from samples import ROOT, TASK, make_tiny_model, rows_of, split_of
 
 MOST_EPOCHS = 40
 
@@ -77,16 +76,8 @@ def contaminated(splits, clean, tmp_path_factory):
 
 
 def probe(model, folder, result, *arguments):
-    settings = {
-        "model": "base",
-        "task": TASK.name,
-        "labels": list(TASK.labels),
-        "items": 2000,
-        "batch_size": 64,
-        "max_seq_length": 512,
-    }
-    command = [sys.executable, "-m", "dnatune", "probe", "--settings", json.dumps(settings)]
-    command += ["--model", model, "--result", result, *arguments]
+    command = [sys.executable, "-m", "dnatune", "probe", "--experiment", ROOT / "config/demo.yaml"]
+    command += ["--task", TASK.name, "--name", "tiny", "--model", model, "--result", result, *arguments]
     for split in ("train", "dev", "test"):
         command += [f"--{split}", folder / f"{split}.jsonl"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)

@@ -227,37 +227,3 @@ run_script(ranks.join_scorers)
         launching.start_ranks([str(script(tmp_path, body))], 1, 1, node)
     assert caught.value.where == f"127.0.0.1:{node.port}"
     assert "NodeAddr" in caught.value.fix and "network_interface" not in caught.value.fix
-
-
-@pytest.mark.parametrize("refusals", [0, 2, 9])
-def test_a_requeue_that_is_refused_is_tried_again_and_told(tmp_path, monkeypatch, caplog, refusals):
-    count = tmp_path / "count"
-    count.touch()
-    body = (
-        f'echo "$@" >> {count}\n[ $(wc -l < {count}) -gt {refusals} ] || {{ echo "controller is busy" >&2; exit 1; }}'
-    )
-    program(tmp_path, monkeypatch, "scontrol", body)
-    monkeypatch.setenv("SLURM_JOB_ID", "77")
-    slept = []
-    monkeypatch.setattr(launching.time, "sleep", slept.append)
-    launching.requeue()
-    tries = min(refusals + 1, 3)
-    assert count.read_text() == "requeue 77\n" * tries
-    assert caplog.text.count("`scontrol requeue 77` says: controller is busy") == min(refusals, 3)
-    # Slurm gets time to end the job only where it said that it would.
-    assert (launching._REQUEUE_SECONDS in slept) == (refusals < 3)
-    # Waiting for the program to answer is made of shorter ones.
-    assert [seconds for seconds in slept if 1 < seconds < launching._REQUEUE_SECONDS] == [20] * (tries - 1)
-
-
-@pytest.mark.parametrize(
-    ("log", "interrupted"),
-    [
-        ("launcher …\n\ndnatune: Interrupted: the run is saved at step 7\n  to do: nothing\n", True),
-        ("dnatune: Interrupted: saved\n…\ndnatune: RunError: rank 0 ended\n", False),
-        ("it says dnatune: Interrupted: of another\n", False),
-        ("", False),
-    ],
-)
-def test_a_log_tells_a_run_that_was_saved(log, interrupted):
-    assert errors.was_interrupted(log) is interrupted

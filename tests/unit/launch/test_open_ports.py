@@ -162,8 +162,9 @@ run_script(main)
 )
 def test_ranks_of_a_machine_whose_name_has_no_address_meet(tmp_path):
     path = tmp_path / "rank.py"
-    path.write_text(PREAMBLE + "run_script(lambda: ranks.exchange(1, ranks.join(60)))\n")
-    command = f"hostname nowhere.invalid && exec {sys.executable} -m dnatune launch --ranks 2 {path}"
+    path.write_text(PREAMBLE + TALK.format(join="join(60)"))
+    (tmp_path / "end").touch()
+    command = f"hostname nowhere.invalid && exec {sys.executable} -m dnatune launch --ranks 2 {path} {tmp_path}"
     done = subprocess.run(
         ["unshare", "--uts", "sh", "-c", command], capture_output=True, text=True, check=False, timeout=60
     )

@@ -111,27 +111,3 @@ def test_many_at_once_get_it_one_after_another(tmp_path, stale):
     scripts = str(run_lock.__file__).rsplit("/dnatune/", 1)[0]
     command = [sys.executable, "-c", code, scripts, str(tmp_path / "run"), str(tmp_path / "busy")]
     assert [process.wait(90) for process in [subprocess.Popen(command) for _ in range(5)]] == [0] * 5
-
-
-@pytest.mark.parametrize(
-    ("jobs", "found"),
-    [({"12", "14"}, ["12"]), ({"13"}, []), (set(), [])],
-    ids=["one is pending", "another's", "none"],
-)
-def test_a_job_that_would_start_later_is_refused(tmp_path, monkeypatch, jobs, found):
-    squeue = tmp_path / "squeue"
-    squeue.write_text("#!/bin/sh\necho '12|rule_finetune_wildcards_a_b_c_1'\necho '99|(null)'\n")
-    squeue.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    if not found:
-        run_lock.refuse_pending(jobs)
-        return
-    with pytest.raises(RunError) as caught:
-        run_lock.refuse_pending(jobs)
-    assert "12 (rule_finetune_wildcards_a_b_c_1)" in caught.value.what
-    assert caught.value.fix.startswith("scancel 12;")
-
-
-def test_where_slurm_cannot_be_asked_nothing_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    run_lock.refuse_pending({"12"})

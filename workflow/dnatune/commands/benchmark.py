@@ -1,6 +1,6 @@
 """Time the original recipe, common practice and dnatune's own on this machine, by turns in one process.
 
-By hand:  python -m dnatune launch --ranks 1 benchmark --settings @settings.json …
+By hand:  python -m dnatune launch --ranks 1 benchmark --experiment config/benchmark.yaml …
 """
 
 import argparse
@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 from dnatune.files import publish_file, write_json
-from dnatune.settings import read_settings
+from dnatune.settings import experiment
 
 
 def main() -> None:
@@ -18,14 +18,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m dnatune benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--settings", required=True, help="JSON text, or @file: what benchmark_settings returns")
+    parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
     parser.add_argument("--train", type=Path, required=True, help="records of the training split")
     parser.add_argument("--test", type=Path, required=True, help="records of the test split")
     parser.add_argument("--result", type=Path, required=True, help="benchmark.json to write")
     parser.add_argument("--figure", type=Path, required=True, help="figure to write, SVG")
     options = parser.parse_args()
-    settings = read_settings(options.settings)
+    settings = experiment.read(options.experiment).benchmark_settings()
 
     from dnatune.launch.process_group import join
 

@@ -1,9 +1,8 @@
 """Choose an optimizer's learning rate among its trials, by their score on the dev split.
 
-By hand:  python -m dnatune choose --settings '{"model": "m", "task": "t", "optimizer": "adamw",
-          "labels": ["no", "yes"], "metric": "dev_loss", "dev_examples": 10000}'
-          --records rate0.001/record rate0.01/record --logs rate0.001/training.jsonl rate0.01/training.jsonl
-          --dev dev.jsonl --choice choice.json
+By hand:  python -m dnatune choose --experiment config/comparison.yaml --model tiny --task prom_core_tata
+          --optimizer adamw --records rate0.001/record rate0.01/record
+          --logs rate0.001/training.jsonl rate0.01/training.jsonl --dev dev.jsonl --choice choice.json
 """
 
 import argparse
@@ -13,7 +12,7 @@ from dnatune.comparison import learning_rates
 from dnatune.data.records import read_split
 from dnatune.errors import ConfigurationError
 from dnatune.files import write_json
-from dnatune.settings import read_settings
+from dnatune.settings import experiment
 
 
 def main() -> None:
@@ -21,7 +20,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m dnatune choose", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--settings", required=True, help="JSON text, or @file: what choose_settings returns")
+    parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
+    parser.add_argument("--model", required=True, help="name of the base model")
+    parser.add_argument("--task", required=True, help="name of the task")
+    parser.add_argument("--optimizer", required=True, help="name of the optimizer")
     parser.add_argument("--records", type=Path, nargs="+", required=True, help="folders with run.json, one a trial")
     parser.add_argument(
         "--logs", type=Path, nargs="+", required=True, help="training.jsonl files, in the order of --records"
@@ -35,7 +37,8 @@ def main() -> None:
             where="command line, --records and --logs",
             fix="name one of each for every trial, in the same order",
         )
-    settings = read_settings(options.settings)
+    configuration = experiment.read(options.experiment)
+    settings = configuration.choose_settings(options.model, options.task, options.optimizer)
     trials = [learning_rates.read_trial(*place) for place in zip(options.records, options.logs, strict=True)]
     scored = read_split(options.dev, settings["labels"]).first(settings.pop("dev_examples"))
     write_json(options.choice, learning_rates.choose(trials, scored.labels, **settings))

@@ -1,15 +1,6 @@
 """Compare finished runs and baselines: three tables, one figure and one page.
 
-By hand:  python -m dnatune compare --settings '{"name": "mine", "simulated": false, "tasks": [{"name": "t",
-          "labels": ["no", "yes"], "instruction": "Which?", "metric": "mcc"}],
-          "comparison": {"equivalence_margin": 0.01, "level": 0.95}}'
-          --runs results/mine/evaluate/m/t/adamw/seed0 --adapters results/mine/finetune/m/t/adamw/seed0/adapter
-          --logs results/mine/finetune/m/t/adamw/seed0/training.jsonl --baselines results/mine/evaluate/baselines/t/gc
-          --models results/mine/download/models/m --data results/mine/download/data/t/manifest.json
-          --audits results/mine/prepare/t/audit.json --test-records results/mine/prepare/t/test.jsonl
-          --configuration '{"name": "mine", …}' --comparison comparison.tsv --tests tests.tsv --segments segments.tsv
-          --loss-figure loss.svg --configuration-file configuration.yaml --workflow-file Snakefile
-          --figures figures --crate ro-crate-metadata.json --report report.html
+By hand:  python -m dnatune compare --help; a rule's log begins with the command of a run of the workflow.
 """
 
 import argparse
@@ -17,7 +8,7 @@ from pathlib import Path
 
 from dnatune.errors import ConfigurationError
 from dnatune.files import publish_file
-from dnatune.settings import read_settings
+from dnatune.settings import experiment
 
 WORKFLOW = Path(__file__).resolve().parents[2] / "Snakefile"
 
@@ -27,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m dnatune compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--settings", required=True, help="JSON text, or @file: what compare_settings returns")
+    parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
     parser.add_argument(
         "--runs",
         type=Path,
@@ -61,9 +52,6 @@ def main() -> None:
         required=True,
         help="manifest.json of each task's data, in the order of the tasks",
     )
-    parser.add_argument(
-        "--configuration", required=True, help="JSON text, or @file: all that decides a result, defaults included"
-    )
     parser.add_argument("--zero-shots", type=Path, nargs="*", default=[], help="folders …/zero-shot/<model>/<task>")
     parser.add_argument("--choices", type=Path, nargs="*", default=[], help="choice.json files, one an optimizer")
     parser.add_argument("--tuning", type=Path, help="tuning.tsv to write; goes with --choices")
@@ -86,7 +74,8 @@ def main() -> None:
 
 def compare(options: argparse.Namespace) -> None:
     """Read everything, make everything, then write: bad input leaves no output behind."""
-    settings = read_settings(options.settings)
+    configured = experiment.read(options.experiment)
+    settings = configured.compare_settings()
     if not len(options.runs) == len(options.adapters) == len(options.logs):
         raise ConfigurationError(
             f"{len(options.runs)} runs, {len(options.adapters)} adapters and {len(options.logs)} logs",
@@ -133,7 +122,7 @@ def compare(options: argparse.Namespace) -> None:
     parts = segments.read_segments(options.test_records, tasks, audits)
     scored = segments.segment_rows(groups, tasks, parts)
     command = f"snakemake --cores all --configfile {options.configuration_file}"
-    configuration = manifests.pinned(read_settings(options.configuration), places)
+    configuration = manifests.pinned(configured.result_settings(), places)
     packages = provenance.packages()
     evidence = report.Evidence(
         settings,

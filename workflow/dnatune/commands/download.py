@@ -1,14 +1,13 @@
 """Fetch or make a task's CSV files, or a base model.
 
-By hand:  python -m dnatune download data --settings '{"source": "directory", "task": "prom_core_all",
-          "path": "GUE"}' --folder results/mine/download/data/prom_core_all
+By hand:  python -m dnatune download data --experiment config/demo.yaml --task prom_core_all --folder data/prom_core_all
 """
 
 import argparse
 from pathlib import Path
 
 from dnatune.data.sources import download_data
-from dnatune.settings import read_settings
+from dnatune.settings import experiment
 
 
 def main() -> None:
@@ -17,14 +16,22 @@ def main() -> None:
         prog="python -m dnatune download", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=["data", "model"], help="what to fetch or make")
-    parser.add_argument("--settings", required=True, help="JSON text, or @file: source, and the source's own keys")
+    parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
+    parser.add_argument("--task", help="name of the task whose data are wanted")
+    parser.add_argument("--model", help="name of the base model that is wanted")
+    parser.add_argument("--requested", help="revision as it was first asked for; default: the configuration's")
     parser.add_argument("--folder", type=Path, required=True, help="folder to write")
     parser.add_argument("--train", type=Path, help="training CSV, for the tokenizer of a tiny model")
     options = parser.parse_args()
-    settings = read_settings(options.settings)
+    configuration = experiment.read(options.experiment)
+    requested = {"requested": options.requested} if options.requested else {}
     if options.what == "data":
-        download_data(settings, options.folder)
+        if options.task is None:
+            parser.error("data need --task")
+        download_data({**configuration.data_settings(options.task), **requested}, options.folder)
     else:
         from dnatune.model.sources import download_model
 
-        download_model(settings, options.train, options.folder)
+        if options.model is None:
+            parser.error("a model needs --model")
+        download_model({**configuration.model_settings(options.model), **requested}, options.train, options.folder)

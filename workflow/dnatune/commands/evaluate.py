@@ -1,8 +1,7 @@
 """Score a merged model, or a base model as it came, on a task's test split.
 
-By hand:  python -m dnatune evaluate --settings '{"task": "mine", "labels": ["no", "yes"], "mode": "labels",
-          "batch_size": 64, "max_new_tokens": 8, "max_seq_length": 512}' --model merged --base download/models/m
-          --test test.jsonl …
+By hand:  python -m dnatune evaluate --experiment config/demo.yaml --task prom_core_all --model merged
+          --test test.jsonl --predictions predictions.tsv --metrics metrics.json
 """
 
 import argparse
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dnatune.files import publish_file, read_json, write_json
-from dnatune.settings import read_settings
+from dnatune.settings import experiment
 
 
 def main() -> None:
@@ -19,7 +18,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m dnatune evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--settings", required=True, help="JSON text, or @file: what evaluate_settings returns")
+    parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
+    parser.add_argument("--task", required=True, help="name of the task")
     parser.add_argument("--model", type=Path, required=True, help="folder of the model")
     parser.add_argument("--test", type=Path, required=True, help="records of the test split")
     parser.add_argument("--predictions", type=Path, required=True, help="predictions.tsv to write")
@@ -29,7 +29,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.card and not options.base:
         parser.error("--card needs --base")
-    settings = read_settings(options.settings)
+    settings = experiment.read(options.experiment).evaluate_settings(options.task)
 
     from dnatune.evaluation import metrics
     from dnatune.evaluation.predictions import write_predictions

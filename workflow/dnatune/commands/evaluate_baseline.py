@@ -1,7 +1,7 @@
 """Score a baseline without a language model on a task's test split.
 
-By hand:  python -m dnatune evaluate_baseline --settings '{"task": "mine", "labels": ["no", "yes"],
-          "baseline": "kmers"}' --train train.jsonl --test test.jsonl --predictions p.tsv --metrics m.json
+By hand:  python -m dnatune evaluate_baseline --experiment config/demo.yaml --task prom_core_all --baseline kmers
+          --train train.jsonl --test test.jsonl --predictions predictions.tsv --metrics metrics.json
 """
 
 import argparse
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from dnatune.files import write_json
-from dnatune.settings import read_settings
+from dnatune.settings import experiment
 
 
 def main() -> None:
@@ -19,13 +19,15 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--settings", required=True, help="JSON text, or @file: what baseline_settings returns")
+    parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
+    parser.add_argument("--task", required=True, help="name of the task")
+    parser.add_argument("--baseline", required=True, help="name of the baseline")
     parser.add_argument("--train", type=Path, required=True, help="records of the training split")
     parser.add_argument("--test", type=Path, required=True, help="records of the test split")
     parser.add_argument("--predictions", type=Path, required=True, help="predictions.tsv to write")
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.json to write")
     options = parser.parse_args()
-    settings = read_settings(options.settings)
+    settings = experiment.read(options.experiment).baseline_settings(options.task, options.baseline)
 
     from dnatune.data.records import read_split
     from dnatune.evaluation import baselines, metrics

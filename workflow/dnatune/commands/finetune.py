@@ -1,6 +1,7 @@
 """Fine-tune one (model, task, optimizer, seed) with LoRA on a DeepSpeed engine; runs on every rank.
 
-By hand:  python -m dnatune launch --ranks 2 finetune --settings @settings.json …
+By hand:  python -m dnatune launch --ranks 2 finetune --experiment config/demo.yaml
+          --run tiny/prom_core_all/adamw/seed0 …
 """
 
 import argparse
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dnatune.files import digest, folder_hashes, publish_file, publish_folder, read_json, sha256_of_file, write_json
-from dnatune.settings import read_settings
+from dnatune.settings import experiment
 
 
 def main() -> None:
@@ -19,17 +20,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m dnatune finetune", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--settings", required=True, help="JSON text, or @file: what finetune_settings returns")
+    parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--run", metavar="MODEL/TASK/OPTIMIZER/seedK", help="the run's place in the grid")
+    place.add_argument("--trial", metavar="MODEL/TASK/OPTIMIZER/rateR", help="a trial, which keeps no weights")
     parser.add_argument("--model", type=Path, required=True, help="folder of the base model")
     parser.add_argument("--train", type=Path, required=True, help="records of the training split")
     parser.add_argument("--dev", type=Path, required=True, help="records of the dev split")
     parser.add_argument("--adapter", type=Path, required=True, help="folder to write: adapter and run.json")
     parser.add_argument("--choice", type=Path, help="choice.json of the learning-rate trials; its rate is taken")
-    parser.add_argument("--trial", action="store_true", help="keep run.json alone: nobody needs a trial's weights")
-    parser.add_argument("--log", type=Path, required=True, help="training.jsonl to write")
+    parser.add_argument("--training-log", type=Path, required=True, help="training.jsonl to write")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder for resume state")
     options = parser.parse_args()
-    settings = read_settings(options.settings)
+    configuration = experiment.read(options.experiment)
+    of_run, of_trial = configuration.settings_of_run, configuration.settings_of_trial
+    settings = of_run(options.run) if options.run else of_trial(options.trial)
     if options.choice:
         settings["optimizer"]["hyperparameters"]["learning_rate"] = read_json(options.choice)["learning_rate"]
 
@@ -164,7 +169,7 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
             "software": versions,
         }
         # The folder comes last: where it stands, the run is complete.
-        with publish_file(options.log) as scratch:
+        with publish_file(options.training_log) as scratch:
             shutil.copyfile(state / "training.jsonl", scratch)
         with publish_folder(options.adapter) as folder:
             if not outcome.diverged and not options.trial:
@@ -185,7 +190,7 @@ def _identity(
 def is_complete(options: argparse.Namespace, resumable: str, code: str | None) -> bool:
     """Tell whether the outputs are there already, of a run with the same identity and the same code."""
     record = options.adapter / "run.json"
-    if not (record.is_file() and options.log.is_file()):
+    if not (record.is_file() and options.training_log.is_file()):
         return False
     run = read_json(record)
     # What other code wrote need not have these keys.

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from dnatune.cli import STAGES
-from dnatune.errors import Interrupted
+from dnatune.errors import DnatuneError, Interrupted
 
 
 def main() -> None:
@@ -34,17 +34,17 @@ def main() -> None:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s launcher %(message)s", stream=sys.stderr)
 
-    from dnatune.launch import launcher, run_lock
+    from dnatune.launch import launcher, run_lock, slurm
 
     # A stage by its name, or any script by its path.
     stage = options.script in STAGES
     command = [*(("-m", "dnatune") if stage else ()), options.script, *options.arguments]
     if options.member:
-        node = launcher.node_of_step(options.nodes)
         try:
-            launcher.start_ranks(command, options.ranks, options.cpus, node)
-        except Interrupted as saved:
-            launcher.mark_interrupted(options.state, saved)
+            launcher.start_ranks(command, options.ranks, options.cpus, launcher.node_of_step(options.nodes))
+        except DnatuneError as failure:
+            launcher.leave_outcome(options.state, failure)
+            sys.exit(0 if isinstance(failure, Interrupted) else failure.exit_status)
         return
     try:
         with run_lock.held(options.state, _patience()) if options.state else contextlib.nullcontext():
@@ -69,7 +69,7 @@ def main() -> None:
                 ]
                 launcher.start_nodes(arguments, options.nodes, cpus, options.state)
     except Interrupted:
-        launcher.requeue()
+        slurm.requeue()
         raise
 
 

@@ -1,7 +1,7 @@
 """Turn a task's CSV files into instruction records, one JSON object a line, and say what the splits share.
 
-By hand:  python -m dnatune prepare --settings '{"name": "mine", "labels": ["no", "yes"], "instruction": "…"}'
-          --audit '{"on_leak": "report", "similarity": 0.5}' --source folder-of-csv --folder folder-of-jsonl
+By hand:  python -m dnatune prepare --experiment config/demo.yaml --task prom_core_all --source folder-of-csv
+          --folder folder-of-jsonl
 """
 
 import argparse
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from dnatune.data import leakage
 from dnatune.data.records import read_csv, write_split
-from dnatune.data.tasks import SPLITS, Task
+from dnatune.data.tasks import SPLITS
 from dnatune.files import write_json
-from dnatune.settings import read_settings
+from dnatune.settings import experiment
 
 
 def main() -> None:
@@ -19,15 +19,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m dnatune prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--settings", required=True, help="JSON text, or @file: name, labels, instruction")
-    parser.add_argument("--audit", required=True, help="JSON text, or @file: on_leak, similarity")
+    parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
+    parser.add_argument("--task", required=True, help="name of the task")
     parser.add_argument("--source", type=Path, required=True, help="folder with train.csv, dev.csv and test.csv")
     parser.add_argument("--folder", type=Path, required=True, help="folder for three .jsonl files and audit.json")
     options = parser.parse_args()
-    settings = read_settings(options.settings)
-    task = Task(settings["name"], tuple(settings["labels"]), settings["instruction"])
+    configuration = experiment.read(options.experiment)
+    task, rules = configuration.task(options.task), configuration.settings["audit"]
     splits = {split: read_csv(options.source / f"{split}.csv", task) for split in SPLITS}
-    rules = read_settings(options.audit)
     kept, report = leakage.apply(rules["on_leak"], rules["similarity"], splits, task)
     write_json(options.folder / "audit.json", report)
     for name, split in kept.items():

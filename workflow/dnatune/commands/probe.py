@@ -1,8 +1,7 @@
 """Look for signs that a base model has seen a task's test split before.
 
-By hand:  python -m dnatune probe --settings '{"model": "m", "task": "mine", "labels": ["no", "yes"],
-          "items": 2000, "batch_size": 64, "max_seq_length": 512}' --model base --train train.jsonl --dev dev.jsonl
-          --test test.jsonl --result contamination.json
+By hand:  python -m dnatune probe --experiment config/demo.yaml --task prom_core_all --name tiny --model base
+          --train train.jsonl --dev dev.jsonl --test test.jsonl --result contamination.json
 """
 
 import argparse
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnatune.files import write_json
-from dnatune.settings import read_settings
+from dnatune.settings import experiment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +23,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m dnatune probe", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--settings", required=True, help="JSON text, or @file: what probe_settings returns")
+    parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
+    parser.add_argument("--task", required=True, help="name of the task")
+    parser.add_argument("--name", required=True, help="name of the base model")
     parser.add_argument("--model", type=Path, required=True, help="folder of the base model")
     parser.add_argument("--train", type=Path, required=True, help="records of the training split, for the control")
     parser.add_argument("--dev", type=Path, required=True, help="records of the dev split")
@@ -32,7 +33,8 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, help="SHA-256 of earlier training sequences, one a line")
     parser.add_argument("--result", type=Path, required=True, help="contamination.json to write")
     options = parser.parse_args()
-    write_json(options.result, probe(options, read_settings(options.settings)))
+    settings = experiment.read(options.experiment).probe_settings(options.name, options.task)
+    write_json(options.result, probe(options, settings))
 
 
 def probe(options: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:

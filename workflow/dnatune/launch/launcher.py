@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dnatune import outcomes
 from dnatune.errors import DnatuneError, Interrupted, RunError
+from dnatune.launch import slurm
 from dnatune.launch.process_group import MEETING_ADDRESS, MEETING_FILE, MEETING_SECRET, die_with_parent
 from dnatune.provenance import usable_cores
 
@@ -30,10 +31,6 @@ _POLL_SECONDS, _END_SECONDS = 0.1, 10
 #: glibc gives large blocks back to the system when they are freed, and takes them again, zeroed page by page, for the
 #: next step's logits and gradients. A rank keeps what it has had.
 _MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**26)}
-#: How long Slurm may take to end a job that it has put back into the queue.
-_REQUEUE_SECONDS = 120
-#: How often Slurm is asked to do so, how long it is given to answer, and the pause before it is asked again.
-_REQUEUE_TRIES, _ANSWER_SECONDS, _REQUEUE_PAUSE = 3, 20, 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,45 +75,33 @@ def start_nodes(arguments: Sequence[str], nodes: int, cpus: int, state: Path) ->
             f"a run over {nodes} nodes needs a Slurm allocation",
             fix="run the workflow with --profile slurm, or this command inside salloc or sbatch",
         )
-    command = [
-        "srun",
-        f"--nodes={nodes}",
-        f"--ntasks={nodes}",
-        "--ntasks-per-node=1",
-        f"--cpus-per-task={cpus}",
-        "--kill-on-bad-exit=1",
-        "--export=ALL",
-        sys.executable,
-        *arguments,
-    ]
     outcome = state / _OUTCOME
     outcome.unlink(missing_ok=True)
     # Slurm hands the environment to the nodes, and shows it to nobody else.
     os.environ[MEETING_SECRET] = secrets.token_hex()
-    launcher = os.getpid()
-    status = subprocess.run(
-        command, check=False, preexec_fn=lambda: die_with_parent(launcher, signal.SIGTERM)
-    ).returncode
+    status = slurm.run_on_each_node(arguments, nodes, cpus)
     told = outcomes.read(outcome)
     outcome.unlink(missing_ok=True)
-    if told and isinstance(told[0], Interrupted) and not status:
+    if told and (status or isinstance(told[0], Interrupted)):
         raise told[0]
     if status:
-        failure = RunError(f"a node's launcher ended with exit status {status}", fix="its message stands above")
+        failure = RunError(f"a node's launcher ended with exit status {status}", fix="read its last lines above")
         failure.exit_status = status if 0 < status < 128 else RunError.exit_status
         raise failure
 
 
-def mark_interrupted(state: Path, saved: Interrupted) -> None:
-    """Tell the launcher of all nodes, from that of one, that the run was saved before its end.
+def leave_outcome(state: Path, failure: DnatuneError) -> None:
+    """Tell the launcher of all nodes, from that of one, how the ranks there ended; the first failure is kept.
 
-    An exit status would not do: srun ends the others at once, which may not have come so far.
+    An exit status would not do for a saved run: srun ends the other launchers at once, and they may still be saving.
 
     Args:
         state: folder that all nodes see.
-        saved: what a node's launcher found.
+        failure: what the node's launcher found.
     """
-    outcomes.write(state / _OUTCOME, saved)
+    told = outcomes.read(state / _OUTCOME)
+    if told is None or isinstance(told[0], Interrupted):
+        outcomes.write(state / _OUTCOME, failure)
 
 
 def node_of_step(nodes: int) -> Node:
@@ -132,29 +117,10 @@ def node_of_step(nodes: int) -> Node:
             f"not started by srun on {nodes} nodes: {', '.join(missing) or os.environ['SLURM_NNODES']}",
             fix="start `python -m dnatune launch` without --member inside the allocation; it calls srun itself",
         )
-    hosts = _scontrol("show", "hostnames", os.environ["SLURM_STEP_NODELIST"]).split()
+    hosts = slurm.hostnames(os.environ["SLURM_STEP_NODELIST"])
     index, job = int(os.environ["SLURM_PROCID"]), os.environ["SLURM_JOB_ID"]
     port = _FIRST_PORT + int(job) % _PORTS
-    return Node(index, nodes, _address(hosts[0]), _address(hosts[index]), port, job)
-
-
-def _address(host: str) -> str:
-    """Return the address by which Slurm itself reaches a node, which need not be what its name resolves to."""
-    fields = dict(word.split("=", 1) for word in _scontrol("show", "node", host, "--oneliner").split() if "=" in word)
-    return fields.get("NodeAddr", host)
-
-
-def _scontrol(*arguments: str) -> str:
-    try:
-        done = subprocess.run(["scontrol", *arguments], capture_output=True, text=True, check=False, timeout=60)
-    except subprocess.TimeoutExpired:
-        raise RunError("scontrol has not answered for a minute", fix="see whether slurmctld runs") from None
-    if done.returncode or not done.stdout.strip():
-        raise RunError(
-            f"`scontrol {' '.join(arguments)}` says: {(done.stderr or 'nothing').strip()}",
-            fix="try it inside a job on this cluster",
-        )
-    return done.stdout
+    return Node(index, nodes, *(slurm.node_address(hosts[i]) for i in (0, index)), port, job)
 
 
 def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, node: Node | None = None) -> None:
@@ -288,32 +254,3 @@ def _explain(rank: int, code: int, told: DnatuneError | None) -> DnatuneError:
     failure = RunError(f"rank {rank} ended with exit status {code}", fix="its last lines stand above")
     failure.exit_status = code
     return failure
-
-
-def requeue() -> None:
-    """Put this Slurm job back into the queue, where it waits to go on; return only if the cluster does not allow that.
-
-    A job that continues so is still the same to Snakemake. A controller that is busy or just changing over is asked
-    again; what it says is logged.
-    """
-    job = os.environ.get("SLURM_JOB_ID")
-    if job is None:
-        return
-    command = ["scontrol", "requeue", job]
-    for attempt in range(_REQUEUE_TRIES):
-        if attempt:
-            time.sleep(_REQUEUE_PAUSE)
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_ANSWER_SECONDS)
-        except OSError as error:
-            _LOG.warning("`%s` cannot be started: %s", " ".join(command), error)
-            return
-        except subprocess.TimeoutExpired:
-            _LOG.warning("`%s` has not answered for %s s", " ".join(command), _ANSWER_SECONDS)
-            continue
-        if done.returncode == 0:
-            # Slurm ends this process along with the job's others.
-            time.sleep(_REQUEUE_SECONDS)
-            return
-        said = done.stderr.strip() or f"nothing, with exit status {done.returncode}"
-        _LOG.warning("`%s` says: %s", " ".join(command), said)

@@ -5,14 +5,14 @@ import json
 import logging
 import os
 import socket
-import subprocess
 import threading
 import time
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dnatune.errors import RunError
+from dnatune.launch import slurm
 
 _LOG = logging.getLogger(__name__)
 _NAME = "run.lock"
@@ -151,7 +151,7 @@ def alive(holder: dict[str, Any], path: Path) -> bool:
         # This job was requeued. Its earlier instance has ended, or still runs on a node that Slurm has lost.
         return _beating(path, 3 * _BEAT)
     if holder["job"]:
-        state = job_state(holder["job"])
+        state = slurm.job_state(holder["job"])
         if state is not None:
             return state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
     return _beating(path, _SILENCE)
@@ -162,49 +162,6 @@ def _beating(path: Path, seconds: float) -> bool:
         return time.time() - path.stat().st_mtime < seconds
     except FileNotFoundError:
         return False
-
-
-def job_state(job: str) -> str | None:
-    """Return a Slurm job's state, `GONE` if Slurm has forgotten the job, or None if squeue fails.
-
-    Slurm remembers an ended job for MinJobAge, with or without accounting.
-    """
-    try:
-        command = ["squeue", "--noheader", "--jobs", job, "--states", "all", "--format", "%T"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if done.returncode:
-        return "GONE" if "Invalid job id" in done.stderr else None
-    return done.stdout.strip() or "GONE"
-
-
-def refuse_pending(jobs: Set[str]) -> None:
-    """Refuse to continue while Slurm jobs that will write the same files are pending.
-
-    A job that is already running is no problem: it holds the locks of its runs, and a second writer waits.
-
-    Args:
-        jobs: Slurm's numbers of the jobs that were submitted for the files.
-
-    Raises:
-        RunError: some of the jobs are pending. If squeue fails, no job counts as pending.
-    """
-    if not jobs:
-        return
-    try:
-        command = ["squeue", "--me", "--noheader", "--states", "PENDING", "--format", "%i|%k"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return
-    pending = dict(line.split("|", 1) for line in done.stdout.splitlines() if "|" in line)
-    found = sorted(jobs & pending.keys())
-    if found:
-        raise RunError(
-            "an earlier Snakemake has left pending jobs that would later make the same files again: "
-            + ", ".join(f"{number} ({pending[number]})" for number in found),
-            fix=f"scancel {' '.join(found)}; then start again",
-        )
 
 
 def _beat(path: Path, own: dict[str, Any], ended: threading.Event) -> None:

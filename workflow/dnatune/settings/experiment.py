@@ -3,7 +3,10 @@
 import dataclasses
 import difflib
 import itertools
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -12,8 +15,14 @@ from dnatune import optimizers
 from dnatune.data.simulation import SimulationSettings
 from dnatune.data.tasks import Task, resolve_task
 from dnatune.errors import ConfigurationError
+from dnatune.files import read_json, write_json
 from dnatune.settings import rate_grid
 from dnatune.settings.validation import check, check_part, load_schema
+
+#: What the option `--experiment` of a stage takes.
+HELP = "the configuration: results/<name>/experiment.json, which the workflow writes, or a file for --configfile"
+_RUN = re.compile(r"([^/]+)/([^/]+)/([^/]+)/seed([0-9]+)")
+_TRIAL = re.compile(r"([^/]+)/([^/]+)/([^/]+)/rate([0-9.e+-]+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +33,11 @@ class Run:
     task: str
     optimizer: str
     seed: int
+
+    @classmethod
+    def of(cls, wildcards: Any) -> "Run":
+        """Return the run that the wildcards of a rule name."""
+        return cls(wildcards.model, wildcards.task, wildcards.optimizer, int(wildcards.seed))
 
     @property
     def path(self) -> str:
@@ -43,6 +57,80 @@ class Configuration:
     settings: dict[str, Any]
     tasks: dict[str, Task]
 
+    @property
+    def name(self) -> str:
+        """Return the name of the results folder."""
+        return self.settings["name"]
+
+    @property
+    def optimizers(self) -> list[str]:
+        """Return the optimizers' names."""
+        return list(self.settings["optimizers"])
+
+    def task(self, name: str) -> Task:
+        """Return a task.
+
+        Raises:
+            ConfigurationError: the configuration has none of that name.
+        """
+        return self.tasks[_known(name, self.tasks, "tasks")]
+
+    def write(self, path: Path) -> None:
+        """Write the configuration with its defaults, for the commands of the stages; `read` takes it."""
+        if not path.is_file() or read_json(path) != self._as_read:
+            write_json(path, self.settings)
+
+    @property
+    def _as_read(self) -> dict[str, Any]:
+        return json.loads(json.dumps(self.settings))
+
+    def refuse_change(self, path: Path) -> None:
+        """Check, inside a job, that the configuration is the one with which the job was submitted.
+
+        Args:
+            path: what `write` wrote then.
+
+        Raises:
+            ConfigurationError: it is another one.
+            DataError: the file is missing or damaged.
+        """
+        if read_json(path) != self._as_read:
+            raise ConfigurationError(
+                "the configuration has changed since this job was submitted",
+                where=str(path),
+                fix="start Snakemake again with the configuration that you want",
+            )
+
+    def settings_of_run(self, place: str) -> dict[str, Any]:
+        """Return `finetune_settings` of the run at `<model>/<task>/<optimizer>/seed<k>`.
+
+        Raises:
+            ConfigurationError: the grid has no such run.
+        """
+        found = _RUN.fullmatch(place)
+        run = Run(*found.groups()[:3], int(found[4])) if found else None
+        if run not in self.runs():
+            raise ConfigurationError(
+                f"the grid has no run {place}", where="command line, --run", fix="name it MODEL/TASK/OPTIMIZER/seedK"
+            )
+        return self.finetune_settings(run)
+
+    def settings_of_trial(self, place: str) -> dict[str, Any]:
+        """Return `trial_settings` of the trial at `<model>/<task>/<optimizer>/rate<r>`.
+
+        Raises:
+            ConfigurationError: `tuning` has no such trial.
+        """
+        found = _TRIAL.fullmatch(place)
+        known = self.tuned and found and found[3] in self.optimizers and found[1] in self.settings["models"]
+        if not (known and found[2] in self.tasks and float(found[4]) in self.trial_rates(found[3])):
+            raise ConfigurationError(
+                f"'tuning' has no trial {place}",
+                where="command line, --trial",
+                fix="name it MODEL/TASK/OPTIMIZER/rateR, with a rate of 'tuning.rates'",
+            )
+        return self.trial_settings(*found.groups()[:3], float(found[4]))
+
     def runs(self) -> list[Run]:
         """Return the grid: models × tasks × optimizers × seeds."""
         s = self.settings
@@ -50,7 +138,7 @@ class Configuration:
 
     def data_settings(self, task: str) -> dict[str, Any]:
         """Return what decides the CSV files of a task: {"source", "task", and the source's own settings}."""
-        path = self.tasks[task].path
+        path = self.task(task).path
         if path is not None:
             return {"source": "directory", "task": task, "path": path, "own": True}
         source = self.settings["data"]["source"]
@@ -58,7 +146,7 @@ class Configuration:
 
     def task_settings(self, task: str) -> dict[str, Any]:
         """Return all that a task is, its data apart."""
-        chosen = self.tasks[task]
+        chosen = self.task(task)
         return {
             "name": task,
             "labels": list(chosen.labels),
@@ -68,7 +156,7 @@ class Configuration:
 
     def prepare_settings(self, task: str) -> dict[str, Any]:
         """Return what decides the prepared records of a task."""
-        chosen = self.tasks[task]
+        chosen = self.task(task)
         return {"name": task, "labels": list(chosen.labels), "instruction": chosen.instruction}
 
     def evaluate_settings(self, task: str) -> dict[str, Any]:
@@ -97,6 +185,7 @@ class Configuration:
 
     def baseline_settings(self, task: str, baseline: str) -> dict[str, Any]:
         """Return what decides a baseline."""
+        _known(baseline, self.baselines(task), "evaluation.baselines")
         simulated = {"simulated": self.settings["data"]["simulated"]} if baseline == "bayes" else {}
         return {**self._labels(task), "baseline": baseline, **simulated}
 
@@ -134,12 +223,13 @@ class Configuration:
         }
 
     def _labels(self, task: str) -> dict[str, Any]:
-        return {"task": task, "labels": list(self.tasks[task].labels)}
+        return {"task": task, "labels": list(self.task(task).labels)}
 
     def model_settings(self, model: str) -> dict[str, Any]:
-        """Return what decides the base model."""
-        entry = self.settings["models"][model]
-        return {"source": entry["source"], **entry[entry["source"]]}
+        """Return what decides the base model; of a `tiny` one the task that its tokenizer is made for is part."""
+        entry = self.settings["models"][_known(model, self.settings["models"], "models")]
+        tiny = {"task": self.prepare_settings(next(iter(self.tasks)))} if entry["source"] == "tiny" else {}
+        return {"source": entry["source"], **entry[entry["source"]], **tiny}
 
     @property
     def tuned(self) -> bool:
@@ -190,6 +280,39 @@ class Configuration:
             "lora": self.settings["lora"],
             "training": training,
         }
+
+
+def _known(name: str, names: Iterable[str], key: str) -> str:
+    """Return a name that the configuration has.
+
+    Raises:
+        ConfigurationError: it has not.
+    """
+    known = list(names)
+    if name not in known:
+        raise ConfigurationError(
+            f"'{name}' is not there", where=f"config key '{key}'", fix=f"name one of: {', '.join(known)}"
+        )
+    return name
+
+
+def read(path: Path) -> Configuration:
+    """Read a configuration that `Configuration.write` wrote, or one as Snakemake takes it.
+
+    Raises:
+        ConfigurationError: the file is missing or no configuration; see `resolve`.
+    """
+    try:
+        text = path.read_text("utf-8")
+        # YAML takes JSON's 1e-08 for text.
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigurationError(
+            f"cannot be read: {error}", where=str(path), fix="give a configuration, or experiment.json of the results"
+        ) from None
+    if not isinstance(content, dict):
+        raise ConfigurationError("it is not a map", where=str(path), fix="give a configuration")
+    return resolve(content)
 
 
 def _without_revision(repository: Mapping[str, Any]) -> dict[str, Any]:

@@ -116,6 +116,24 @@ class Site:
             )
         return chosen, ranks
 
+    def requested_nodes(self, overrides: Mapping[str, Mapping[str, Any]], optimizers: Iterable[str]) -> int | None:
+        """Return the nodes of a finetune run that the command line asks for, None if it does not.
+
+        Args:
+            overrides: what `--set-resources` gives, by rule and resource, as Snakemake parses it.
+            optimizers: names of the optimizers, whose layouts are checked.
+
+        Raises:
+            ConfigurationError: see `layout`.
+        """
+        nodes = overrides.get("finetune", {}).get("nodes")
+        if nodes is not None:
+            # An expression that Snakemake would evaluate job by job is no number of nodes.
+            nodes = nodes.raw if nodes.is_evaluable() else nodes.value
+        for optimizer in optimizers:
+            self.layout(optimizer, nodes)
+        return nodes
+
     @property
     def scoring_ranks(self) -> int:
         """Return the ranks, each with a GPU where there are any, that score one test set."""

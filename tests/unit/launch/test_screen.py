@@ -1,0 +1,69 @@
+"""What the terminal shows of failed jobs."""
+
+import logging
+import types
+
+import pytest
+
+from dnatune import outcomes
+from dnatune.errors import DataError
+from dnatune.launch import screen
+
+
+def event(name):
+    return types.SimpleNamespace(name=name)
+
+
+@pytest.fixture
+def shown():
+    """A logger that keeps what it prints, and what watches it."""
+    logger, lines = logging.Logger("snakemake"), []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append((getattr(record, "event", None), record.getMessage()))
+    logger.addHandler(handler)
+    return logger, screen.watch(logger), lines
+
+
+def fail(logger, log, jobid=3, rule="prepare"):
+    told = {"rule_name": rule, "jobid": jobid, "log": [str(log)], "shellcmd": "python -m dnatune prepare", "aux": {}}
+    logger.error("Error in rule", extra={"event": event("JOB_ERROR"), **told})
+
+
+def test_a_failed_job_takes_three_lines(shown, tmp_path):
+    logger, _, lines = shown
+    logger.error("RuleException: …", extra={"event": event("ERROR"), "exception": "RuleException"})
+    fail(logger, tmp_path / "a.log")
+    logger.error("WorkflowError:\nAt least one job did not complete", extra={"event": event("ERROR"), "exception": "W"})
+    ((kind, text),) = lines
+    assert kind is None
+    assert text.splitlines() == [
+        "Error in rule prepare, jobid: 3",
+        "    command: python -m dnatune prepare",
+        f"    log: {tmp_path}/a.log",
+    ]
+
+
+def test_other_errors_are_printed_as_they_are(shown):
+    logger, _, lines = shown
+    logger.error("WorkflowError:\nAt least one job did not complete", extra={"event": event("ERROR"), "exception": "W"})
+    logger.error("MissingInputException", extra={"event": event("ERROR"), "exception": "MissingInputException"})
+    logger.info("Finished", extra={"event": event("JOB_FINISHED"), "job_id": 5})
+    assert [text.split(":")[0] for _, text in lines] == ["WorkflowError", "MissingInputException", "Finished"]
+
+
+def test_the_message_of_each_failed_job_comes_last_and_equal_ones_once(shown, tmp_path):
+    logger, watcher, _ = shown
+    for number in range(3):
+        log = tmp_path / f"{number}.log"
+        outcomes.write(outcomes.beside(log), DataError("it is odd", where="train.csv, line 7", fix="correct it"))
+        fail(logger, log, number)
+    # One that went well at the second try.
+    logger.info("Finished", extra={"event": event("JOB_FINISHED"), "job_id": 2})
+    fail(logger, tmp_path / "killed.log", 9, "merge")
+    told, silent = watcher.messages()
+    assert told.splitlines() == [
+        "rule prepare and 1 more: DataError: it is odd",
+        "  where: train.csv, line 7",
+        "  to do: correct it",
+    ]
+    assert silent.startswith("rule merge: ") and silent.endswith("killed.log")

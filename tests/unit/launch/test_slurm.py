@@ -1,0 +1,56 @@
+"""What dnatune asks Slurm's programs, which stand here as shell scripts."""
+
+import os
+
+import pytest
+
+from dnatune.launch import slurm
+
+
+def program(tmp_path, monkeypatch, name, body):
+    """Put a shell script in the place of one of Slurm's programs."""
+    path = tmp_path / "bin" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize(
+    ("body", "state"),
+    [
+        ("echo RUNNING", "RUNNING"),
+        ("true", "GONE"),
+        ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", "GONE"),
+        ("echo 'Unable to contact slurm controller' >&2; exit 1", None),
+    ],
+)
+def test_a_jobs_state(tmp_path, monkeypatch, body, state):
+    program(tmp_path, monkeypatch, "squeue", body)
+    assert slurm.job_state("77") == state
+
+
+def test_without_slurm_there_is_no_state_and_nothing_pends(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert slurm.job_state("77") is None and slurm.pending_jobs() == {}
+
+
+@pytest.mark.parametrize("refusals", [0, 2, 9])
+def test_a_requeue_that_is_refused_is_tried_again_and_told(tmp_path, monkeypatch, caplog, refusals):
+    count = tmp_path / "count"
+    count.touch()
+    body = (
+        f'echo "$@" >> {count}\n[ $(wc -l < {count}) -gt {refusals} ] || {{ echo "controller is busy" >&2; exit 1; }}'
+    )
+    program(tmp_path, monkeypatch, "scontrol", body)
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    slept = []
+    monkeypatch.setattr(slurm.time, "sleep", slept.append)
+    slurm.requeue()
+    tries = min(refusals + 1, 3)
+    assert count.read_text() == "requeue 77\n" * tries
+    assert caplog.text.count("`scontrol requeue 77` says: controller is busy") == min(refusals, 3)
+    # Slurm gets time to end the job only where it said that it would.
+    assert (slurm._REQUEUE_SECONDS in slept) == (refusals < 3)
+    # Waiting for the program to answer is made of shorter ones.
+    assert [seconds for seconds in slept if 1 < seconds < slurm._REQUEUE_SECONDS] == [20] * (tries - 1)

@@ -1,0 +1,79 @@
+"""The environment that a rule's commands find, in a Slurm job and elsewhere."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dnatune.errors import ConfigurationError
+
+#: Environment variable with the name of the environment module that could not be loaded, for the rule's own command:
+#: its message then stands in the rule's log, and the job is not tried again.
+MISSING_MODULE = "DNATUNE_MISSING_MODULE"
+
+
+def interpreter() -> str:
+    """Return the path of this interpreter, relative to the working directory if it lies below it."""
+    path = Path(sys.executable)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def prepare(library: Path, modules: Sequence[str], exports: Mapping[str, str]) -> None:
+    """Change this process's environment, which the commands of its jobs inherit.
+
+    Args:
+        library: folder that holds the package `dnatune`.
+        modules: environment modules to load; inside a Slurm job those of the site.
+        exports: environment variables to set.
+    """
+    paths = [str(library), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # A folder of the user's must not shadow a module.
+    os.environ.update({"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1", **exports})
+    for name in modules:
+        if not _load_module(name):
+            os.environ[MISSING_MODULE] = name
+            return
+
+
+def _load_module(name: str) -> bool:
+    """Load an environment module into this process's environment; return whether that was possible.
+
+    `module` is a function of the shell, so bash loads it and tells what its environment is then.
+    """
+    script = 'module load "$1" >&2 && exec env -0 >&"$2"'
+    reading, writing = os.pipe()
+    done = subprocess.Popen(["bash", "-c", script, "bash", name, str(writing)], pass_fds=(writing,))
+    os.close(writing)
+    with os.fdopen(reading, "rb") as stream:
+        text = stream.read().decode("utf-8", "surrogateescape")
+    if done.wait() or not text:
+        return False
+    found = dict(line.split("=", 1) for line in text.split("\0") if "=" in line)
+    os.environ.update(found)
+    for gone in os.environ.keys() - found.keys():
+        del os.environ[gone]
+    return True
+
+
+def ignore_end_signal() -> None:
+    """Ignore USR1 in this process and in the shells that it starts.
+
+    Slurm sends every process of a job word that the time is nearly over. Only training acts on it.
+    """
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+def refuse_missing_module() -> None:
+    """Refuse to run a stage whose environment is not what the site says.
+
+    Raises:
+        ConfigurationError: an environment module of the site could not be loaded.
+    """
+    if name := os.environ.get(MISSING_MODULE):
+        raise ConfigurationError(
+            f"the environment module {name} cannot be loaded",
+            where="the site, key 'slurm.modules'",
+            fix="name one that `module avail` lists on a compute node; what `module` said is in the job's Slurm log",
+        )

@@ -1,0 +1,89 @@
+"""What the terminal shows if jobs fail: each job in three lines, and dnatune's own messages last.
+
+Snakemake prints the shell's command twice, the exception of its own source line and a list of folders. Its records are
+shortened here before they are printed, by a filter of the `logging` module.
+"""
+
+import atexit
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from dnatune import outcomes
+
+#: Most messages that are printed at the end; a wrong configuration can fail hundreds of jobs alike.
+_MOST_MESSAGES = 3
+#: What is said of a job that left no message: something ended it from outside.
+_SILENT = "it ended without a message. Signal 9 is often the system's answer to too little memory"
+
+
+class FailureFilter(logging.Filter):
+    """Shortens what Snakemake says of failed jobs, and remembers them.
+
+    Attributes:
+        failed: {jobid: (rule, log files)} of the jobs that have failed and not been done since.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed: dict[int, tuple[str, list[Path]]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is printed."""
+        event = getattr(getattr(record, "event", None), "name", None)
+        if event == "JOB_ERROR":
+            self._shorten(record)
+        elif event == "JOB_FINISHED":
+            self.failed.pop(record.__dict__.get("job_id"), None)
+        elif event == "ERROR":
+            repeated = record.__dict__.get("exception") == "RuleException"
+            return not (repeated or (self.failed and "At least one job did not complete" in record.getMessage()))
+        return True
+
+    def _shorten(self, record: logging.LogRecord) -> None:
+        told: dict[str, Any] = record.__dict__
+        logs = [Path(str(log)) for log in told["log"]]
+        self.failed[told["jobid"]] = told["rule_name"], logs
+        lines = [f"Error in rule {told['rule_name']}, jobid: {told['jobid']}"]
+        lines += [f"    command: {told['shellcmd']}"] if told["shellcmd"] else []
+        lines += [f"    log: {', '.join(map(str, logs))}"] if logs else []
+        lines += [f"    {name}: {value}" for name, value in told["aux"].items()]
+        record.msg, record.args, record.event = "\n".join(lines), (), None
+
+    def messages(self) -> list[str]:
+        """Return dnatune's message of each failed job, the same message once."""
+        found: dict[str, list[str]] = {}
+        for rule, logs in self.failed.values():
+            told = [outcome[0] for log in logs if (outcome := outcomes.read(outcomes.beside(log)))]
+            name = f"rule {rule}"
+            if told:
+                found.setdefault(f"{type(told[0]).__name__}: {told[0]}", []).append(name)
+            else:
+                found.setdefault(f"{_SILENT}\n  to do: read {logs[0] if logs else 'its log'}", []).append(name)
+        return [f"{_who(names)}: {message}" for message, names in found.items()]
+
+
+def _who(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def watch(logger: logging.Logger) -> FailureFilter:
+    """Shorten what a logger says of failed jobs, and return what remembers them."""
+    watcher = FailureFilter()
+    logger.addFilter(watcher)
+    return watcher
+
+
+def print_at_exit(watcher: FailureFilter) -> None:
+    """Print the messages of failed jobs when this process ends, after all that Snakemake prints."""
+    atexit.register(_print, watcher)
+
+
+def _print(watcher: FailureFilter) -> None:
+    messages = watcher.messages()
+    shown = messages[:_MOST_MESSAGES]
+    if len(messages) > len(shown):
+        shown.insert(0, f"{len(messages) - len(shown)} other messages stand in the logs above")
+    sys.stderr.write("".join(f"\ndnatune: {message}\n" for message in shown))
+    sys.stderr.flush()

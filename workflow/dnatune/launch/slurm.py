@@ -1,0 +1,132 @@
+"""Slurm's programs as dnatune calls them: squeue, scontrol and srun."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from dnatune.errors import RunError
+from dnatune.launch.process_group import die_with_parent
+
+_LOG = logging.getLogger(__name__)
+#: How long Slurm may take to end a job that it has put back into the queue.
+_REQUEUE_SECONDS = 120
+#: How often Slurm is asked to requeue a job, how long it may take to answer, and the pause before it is asked again.
+_REQUEUE_TRIES, _ANSWER_SECONDS, _REQUEUE_PAUSE = 3, 20, 20
+
+
+def job_state(job: str) -> str | None:
+    """Return a job's state, `GONE` if Slurm no longer knows the job, and None if Slurm cannot be asked.
+
+    Slurm knows an ended job for the cluster's MinJobAge, with accounting and without.
+    """
+    done = _squeue("--jobs", job, "--states", "all", "--format", "%T")
+    if done is None:
+        return None
+    if done.returncode:
+        return "GONE" if "Invalid job id" in done.stderr else None
+    return done.stdout.strip() or "GONE"
+
+
+def pending_jobs() -> dict[str, str]:
+    """Return {number: comment} of this user's pending jobs; empty if Slurm cannot be asked."""
+    done = _squeue("--me", "--states", "PENDING", "--format", "%i|%k")
+    lines = done.stdout.splitlines() if done else []
+    return dict(line.split("|", 1) for line in lines if "|" in line)
+
+
+def _squeue(*arguments: str) -> subprocess.CompletedProcess | None:
+    try:
+        command = ["squeue", "--noheader", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+def hostnames(nodes: str) -> list[str]:
+    """Return the names in a node list such as `gn[1-3]`.
+
+    Raises:
+        RunError: scontrol does not answer.
+    """
+    return _scontrol("show", "hostnames", nodes).split()
+
+
+def node_address(host: str) -> str:
+    """Return the address at which Slurm itself reaches a node, which need not be what its name resolves to.
+
+    Raises:
+        RunError: scontrol does not answer.
+    """
+    fields = dict(word.split("=", 1) for word in _scontrol("show", "node", host, "--oneliner").split() if "=" in word)
+    return fields.get("NodeAddr", host)
+
+
+def _scontrol(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["scontrol", *arguments], capture_output=True, text=True, check=False, timeout=60)
+    except subprocess.TimeoutExpired:
+        raise RunError("scontrol has not answered for a minute", fix="see whether slurmctld runs") from None
+    if done.returncode or not done.stdout.strip():
+        raise RunError(
+            f"`scontrol {' '.join(arguments)}` says: {(done.stderr or 'nothing').strip()}",
+            fix="try it inside a job on this cluster",
+        )
+    return done.stdout
+
+
+def run_on_each_node(arguments: Sequence[str], nodes: int, cpus: int) -> int:
+    """Run Python once on each node of this job and return srun's exit status.
+
+    A process that fails ends those of the other nodes. srun ends with this process.
+
+    Args:
+        arguments: what follows the interpreter on the command line.
+        nodes: number of nodes.
+        cpus: cores of each node.
+    """
+    command = [
+        "srun",
+        f"--nodes={nodes}",
+        f"--ntasks={nodes}",
+        "--ntasks-per-node=1",
+        f"--cpus-per-task={cpus}",
+        "--kill-on-bad-exit=1",
+        "--export=ALL",
+        sys.executable,
+        *arguments,
+    ]
+    parent = os.getpid()
+    return subprocess.run(command, check=False, preexec_fn=lambda: die_with_parent(parent, signal.SIGTERM)).returncode
+
+
+def requeue() -> None:
+    """Put this job back into the queue, where it waits to go on; return only if the cluster does not allow that.
+
+    To Snakemake a job that continues in this way is still the same. A controller that is busy, or that is just being
+    replaced, is asked again. What it says is logged.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return
+    command = ["scontrol", "requeue", job]
+    for attempt in range(_REQUEUE_TRIES):
+        if attempt:
+            time.sleep(_REQUEUE_PAUSE)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_ANSWER_SECONDS)
+        except OSError as error:
+            _LOG.warning("`%s` cannot be started: %s", " ".join(command), error)
+            return
+        except subprocess.TimeoutExpired:
+            _LOG.warning("`%s` has not answered for %s s", " ".join(command), _ANSWER_SECONDS)
+            continue
+        if done.returncode == 0:
+            # Slurm ends this process along with the job's others.
+            time.sleep(_REQUEUE_SECONDS)
+            return
+        said = done.stderr.strip() or f"nothing, with exit status {done.returncode}"
+        _LOG.warning("`%s` says: %s", " ".join(command), said)
