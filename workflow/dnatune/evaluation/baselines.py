@@ -1,6 +1,6 @@
 """Classifiers without a language model: what composition alone achieves, and the ceiling where it is known."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from dnatune.data.records import Split
 from dnatune.data.sequences import gc_content
+from dnatune.errors import ConfigurationError
 
 _LONGEST_KMER = 5
 #: Weight of the squared coefficients against the mean log-loss; scikit-learn's default of `SGDClassifier`.
@@ -26,7 +27,7 @@ def log_probabilities(
     """Fit a baseline on the training split and score the test split.
 
     Args:
-        baseline: `majority`, `gc`, `kmers` or `bayes`.
+        baseline: a name of `CLASSIFIERS`, or `bayes`.
         train: the training split.
         test: test sequences.
         classes: number of classes; one that the training split lacks gets probability 0 (a floor of 1e-12).
@@ -34,23 +35,47 @@ def log_probabilities(
 
     Returns:
         Natural logarithms [test, classes].
+
+    Raises:
+        ConfigurationError: there is no such baseline.
     """
     if baseline == "bayes":
         from dnatune.data.simulation import SimulationSettings, bayes_posterior
 
         probabilities = bayes_posterior(test, SimulationSettings.from_mapping(simulated or {}))
         return np.log(np.clip(probabilities, 1e-12, 1))
+    if baseline not in CLASSIFIERS:
+        raise ConfigurationError(
+            f"unknown baseline '{baseline}'", where="evaluation.baselines", fix=f"name one of: {', '.join(CLASSIFIERS)}"
+        )
     probabilities = np.zeros((len(test), classes))
     seen = sorted(set(train.labels))
-    if baseline == "majority" or len(seen) == 1:
-        counts = np.bincount(train.labels, minlength=classes)
-        probabilities[:] = counts / counts.sum()
-    elif baseline == "gc":
-        shares, asked = (np.array([[gc_content(sequence)] for sequence in part]) for part in (train.sequences, test))
-        probabilities[:, seen] = LogisticRegression().fit(shares, train.labels).predict_proba(asked)
-    else:
-        probabilities[:, seen] = KmerClassifier(train).probabilities(test)
+    classifier = CLASSIFIERS["majority" if len(seen) == 1 else baseline]
+    probabilities[:, seen] = classifier(train, test)
     return np.log(np.clip(probabilities, 1e-12, 1))
+
+
+def _majority(train: Split, test: Sequence[str]) -> np.ndarray:
+    counts = np.bincount(train.labels)
+    return np.tile(counts[counts > 0] / counts.sum(), (len(test), 1))
+
+
+def _gc(train: Split, test: Sequence[str]) -> np.ndarray:
+    shares, asked = (np.array([[gc_content(sequence)] for sequence in part]) for part in (train.sequences, test))
+    return LogisticRegression().fit(shares, train.labels).predict_proba(asked)
+
+
+def _kmers(train: Split, test: Sequence[str]) -> np.ndarray:
+    return KmerClassifier(train).probabilities(test)
+
+
+#: The baselines that are fitted, by name: from a training split and n test sequences to the probability of each class
+#: that training has, in ascending order [n, classes].
+CLASSIFIERS: dict[str, Callable[[Split, Sequence[str]], np.ndarray]] = {
+    "majority": _majority,
+    "gc": _gc,
+    "kmers": _kmers,
+}
 
 
 class KmerClassifier:
