@@ -167,7 +167,7 @@ def test_a_class_that_a_split_lacks_is_a_caution(tmp_path):
 def test_rates_that_the_dev_loss_chose_in_place_of_an_mcc_are_said_to_be(tmp_path):
     place = ("tiny", "prom_core_all")
     found = [trial(10.0**power, loss, None, place=place) for power, loss in enumerate([0.5, 0.4, 0.6], start=-3)]
-    choice = chosen(*found, metric="dev_mcc", answers=("yes",) * 400, place=place)
+    choice = chosen(*found, metric="dev_mcc", truth=(1,) * 400, place=place)
     made = Results(tmp_path, items=200)
     made.add_run("sgd")
     section = section_of(render(made, choices=[choice]), "learning_rates")
