@@ -1,7 +1,7 @@
-"""What the tests of dnatune.data.hub share: a hub with a model and a data set, a clean environment, ways to fetch.
+"""Shared by the tests of dnatune.data.hub: a hub with a model and a data set, a clean environment, ways to fetch.
 
-A test file imports the fixtures as `environment as environment`: pytest finds them there, and the linter takes
-them for used. They are in no conftest.py because `environment` must not apply to tests of anything else.
+A test file imports the fixtures as `environment as environment`, so that pytest finds them and the linter counts them
+as used. They are not in a conftest.py, because `environment` must not apply to other tests.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ SMALL_FILES = {
     "README.md": b"# tiny",
     "LICENSE": b"MIT",
 }
-#: Never to be fetched: other formats, code, another model's weights in the same format, somebody's files.
+#: Files that must never be fetched: other formats, code, other weights in the same format, unrelated files.
 UNWANTED = {
     "pytorch_model.bin": b"pickle",
     "training_args.bin": b"pickle",
@@ -60,18 +60,18 @@ SPLITS = {f"GUE/t/{split}.csv": f"sequence,label\nACGT,{split}\n".encode() for s
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path, monkeypatch, capfd, caplog):
-    """Give each test a cache and a secret of its own, and look for the secret in all that was said."""
+    """Give each test its own cache and a secret token, and check that no output contains the token."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-login"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    # The client otherwise asks the public hub for a list of known programs, to name one in its user agent.
+    # Otherwise the client asks the public hub for a list of known programs for its user agent.
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 16384)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    # Waiting is the client's and our own way with errors that pass; these do not.
+    # No waiting before requests are repeated.
     monkeypatch.setattr("huggingface_hub.file_download.time", SimpleNamespace(sleep=lambda _: None))
     monkeypatch.setattr(repository, "_WAITS", (0.0, 0.0))
     close_session()
@@ -117,13 +117,13 @@ def fetch_splits(server: Hub, destination: Path, task: str = "t", revision: str 
 
 
 def refused(kind: type[DnatuneError], call, *arguments, **options) -> str:
-    """Return the message of the error that a call must end with; it leaves nothing and tells no secret."""
+    """Return the message of the error that a call must raise; check that it leaves no files and shows no secret."""
     with pytest.raises(kind) as caught:
         call(*arguments, **options)
     assert type(caught.value) is kind
     message = str(caught.value)
     assert TOKEN not in message
-    assert caught.value.fix, "says nothing of what to do"
+    assert caught.value.fix, "the error does not say what to do"
     destination = next(argument for argument in arguments if isinstance(argument, Path))
     assert not destination.exists()
     assert not destination.parent.exists() or not list(destination.parent.glob(f".{destination.name}.*"))
@@ -138,7 +138,7 @@ def wait_for(condition, seconds: float = 20) -> None:
 
 
 def child(server: Hub, tmp_path: Path, *, chunk: int = 16384, **environment: str) -> subprocess.Popen:
-    """Start a process of its own that fetches the model to <tmp_path>/m, as a script would."""
+    """Start a process that fetches the model to <tmp_path>/m, as a script would."""
     program = (
         "import sys; from pathlib import Path\n"
         f"from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = {chunk}\n"
@@ -165,7 +165,7 @@ def child(server: Hub, tmp_path: Path, *, chunk: int = 16384, **environment: str
 
 
 def partial_of(tmp_path: Path, data: bytes) -> Path:
-    """Return where an interrupted run keeps the beginning of a large file of the model."""
+    """Return the path of the partial download of a large file of the model."""
     blobs = tmp_path / "cache" / "models--lab--tiny" / "blobs"
     blobs.mkdir(parents=True, exist_ok=True)
     return blobs / f"{hashlib.sha256(data).hexdigest()}.dnatune-partial"

@@ -51,7 +51,7 @@ def test_a_model_is_fetched_whole_and_nothing_else(server, tmp_path):
     assert manifest["files"] == folder_hashes(folder)
     fetched = [request for request in server.requests if "/resolve/" in request.path]
     assert sorted(request.path.split(f"/{FIRST}/")[1] for request in fetched) == sorted(wanted)
-    # A compressed answer could not be resumed.
+    # A compressed response could not be resumed.
     assert {request.headers["accept-encoding"] for request in fetched} == {"identity"}
 
 
@@ -142,7 +142,7 @@ def test_pickles_are_refused_with_a_way_out(server, tmp_path):
     files = files_of(server)
     del files["model.safetensors"], files["original/model.safetensors"]
     message = refused(DownloadError, fetch, server, tmp_path / "m")
-    assert "pytorch_model.bin" in message and "safetensors only" in message and "save_pretrained" in message
+    assert "pytorch_model.bin" in message and "safetensors" in message and "save_pretrained" in message
     assert not [request for request in server.requests if "/resolve/" in request.path]
 
 
@@ -173,7 +173,7 @@ def test_an_adapter_is_not_a_base_model(server, tmp_path):
         (b'{"weight_map": {"a": "../../etc/evil.safetensors"}}', "evil"),
         (b'{"weight_map": {"a": "config.json"}}', "config.json"),
         (b'{"weight_map": {"a": 1}}', "not an index"),
-        (b'{"weight_map": {}}', "none at all"),
+        (b'{"weight_map": {}}', "no weights"),
         (b"[]", "not an index"),
         (b"no json", "not an index"),
     ],
@@ -190,9 +190,9 @@ def test_a_missing_split_is_named(server, tmp_path):
 
 
 def test_an_unknown_task_names_the_ones_there_are(server, tmp_path):
-    assert "choose one of: t, u" in refused(DataError, fetch_splits, server, tmp_path / "x", "prom_core")
+    assert ": t, u" in refused(DataError, fetch_splits, server, tmp_path / "x", "prom_core")
     server.repositories["dataset", DATA].commits[FIRST] = {"data.csv": b""}
-    assert "laid out like GUE" in refused(DataError, fetch_splits, server, tmp_path / "x", "prom_core")
+    assert "layout of GUE" in refused(DataError, fetch_splits, server, tmp_path / "x", "prom_core")
 
 
 # --- without a network ----------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_offline_a_warm_cache_is_enough(server, tmp_path, monkeypatch, revision)
 def test_offline_a_cold_cache_says_what_is_missing(server, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     message = refused(DownloadError, fetch, server, tmp_path / "m")
-    assert f"revision v1 of {MODEL}" in message and "machine with network first" in message
+    assert f"revision v1 of {MODEL}" in message and "HF_HUB_OFFLINE" in message
     refused(DownloadError, fetch, server, tmp_path / "m", FIRST)
     assert not server.requests
 
@@ -229,7 +229,7 @@ def test_offline_half_a_model_is_never_taken_for_a_whole_one(server, tmp_path, m
     server.statuses[SHARD] = [500] * 9
     refused(DownloadError, fetch, server, tmp_path / "m", "main")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert "does not hold" in refused(DownloadError, fetch, server, tmp_path / "m", "main")
+    assert "HF_HUB_OFFLINE" in refused(DownloadError, fetch, server, tmp_path / "m", "main")
 
 
 def test_offline_a_cache_that_another_program_half_filled(server, tmp_path, monkeypatch):
@@ -245,7 +245,7 @@ def test_offline_damage_is_noticed(server, tmp_path, monkeypatch):
     blob = next((tmp_path / "cache").rglob(git_hash(SMALL_FILES["config.json"])))
     blob.write_bytes(b"x" * blob.stat().st_size)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert "config.json undamaged" in refused(DownloadError, fetch, server, tmp_path / "m")
+    assert "config.json" in refused(DownloadError, fetch, server, tmp_path / "m")
 
 
 def test_the_cache_is_the_clients_own(server, tmp_path, monkeypatch):
@@ -273,5 +273,5 @@ def test_the_standard_variables_are_honoured(server, tmp_path):
     process = child(server, tmp_path, HF_HUB_OFFLINE="1", HF_HUB_CACHE=str(tmp_path / "other"))
     said, _ = process.communicate(timeout=30)
     assert process.returncode == DownloadError.exit_status
-    assert "does not hold revision v1" in said and "Traceback" not in said and TOKEN not in said
+    assert "revision v1" in said and "HF_HUB_OFFLINE" in said and "Traceback" not in said and TOKEN not in said
     assert not server.requests

@@ -12,16 +12,16 @@ from hub_fixtures import environment as environment
 from hub_fixtures import server as server
 from hub_server import serve
 
-# --- refusals of the hub --------------------------------------------------------------------------
+# --- errors of the hub ----------------------------------------------------------------------------
 
 
 def test_an_unknown_repository(server, tmp_path):
     message = refused(DownloadError, fetch_model, "lab/none", "main", tmp_path / "m", endpoint=server.endpoint)
-    assert "there is no model lab/none" in message and "private" in message
+    assert "lab/none" in message and "private" in message
 
 
 def test_an_unknown_revision(server, tmp_path):
-    assert "no revision v9" in refused(DownloadError, fetch, server, tmp_path / "m", "v9")
+    assert "revision v9" in refused(DownloadError, fetch, server, tmp_path / "m", "v9")
 
 
 def test_a_gated_repository(server, tmp_path):
@@ -41,8 +41,8 @@ def test_a_listed_file_that_is_not_there(server, tmp_path):
     ("status", "said"),
     [
         (400, "HTTP 400"),
-        (401, "refuses access"),
-        (403, "refuses access"),
+        (401, "HTTP 401"),
+        (403, "HTTP 403"),
         (404, "HTTP 404"),
         (503, "HTTP 503"),
     ],
@@ -55,7 +55,7 @@ def test_http_statuses_without_an_explanation(server, tmp_path, status, said):
 
 def test_too_many_requests(server, tmp_path):
     server.status = 429
-    assert "too many requests" in refused(DownloadError, fetch, server, tmp_path / "m")
+    assert "HTTP 429" in refused(DownloadError, fetch, server, tmp_path / "m")
 
 
 def test_a_server_error_that_passes_is_passed_over(server, tmp_path):
@@ -65,14 +65,13 @@ def test_a_server_error_that_passes_is_passed_over(server, tmp_path):
 
 def test_a_server_error_that_stays_is_reported(server, tmp_path):
     server.statuses = {"model.safetensors": [500] * 9}
-    assert "out of order (HTTP 500)" in refused(DownloadError, fetch, server, tmp_path / "m")
+    assert "HTTP 500" in refused(DownloadError, fetch, server, tmp_path / "m")
 
 
-@pytest.mark.parametrize("answer", [b"<html>welcome to this hotel</html>", b"[]", b"{}", b'{"sha": "x"}', b'"a"'])
-def test_an_answer_that_is_not_the_hubs(server, tmp_path, answer):
-    server.information = answer
-    message = refused(DownloadError, fetch, server, tmp_path / "m")
-    assert "not a model hub's" in message or "HTTP" in message
+@pytest.mark.parametrize("response", [b"<html>welcome to this hotel</html>", b"[]", b"{}", b'{"sha": "x"}', b'"a"'])
+def test_a_response_that_is_not_from_a_hub(server, tmp_path, response):
+    server.information = response
+    assert "HF_ENDPOINT" in refused(DownloadError, fetch, server, tmp_path / "m")
 
 
 def closed_port() -> int:
@@ -88,7 +87,7 @@ def test_an_unreachable_hub_is_reported_within_seconds(tmp_path, monkeypatch):
     began = time.monotonic()
     address = f"http://127.0.0.1:{closed_port()}"
     message = refused(DownloadError, fetch_model, MODEL, "main", tmp_path / "m", endpoint=address)
-    assert "cannot be reached" in message and "HF_HUB_OFFLINE" in message and address in message
+    assert "HF_HUB_OFFLINE" in message and address in message
     assert time.monotonic() - began < 10  # 4 s of waiting, and a slow machine
 
 
@@ -99,7 +98,7 @@ def test_a_hub_that_never_answers_is_given_up(tmp_path, monkeypatch):
         mute.listen()
         address = f"http://127.0.0.1:{mute.getsockname()[1]}"
         message = refused(DownloadError, fetch_model, MODEL, "main", tmp_path / "m", endpoint=address)
-    assert "cannot be reached (ReadTimeout" in message
+    assert "ReadTimeout" in message
 
 
 @pytest.mark.parametrize(
@@ -123,7 +122,8 @@ def test_a_name_that_is_none(server, tmp_path, name):
 
 @pytest.mark.parametrize("revision", ["", "../../x", "/etc", "a b", "main~1", "a//b"])
 def test_a_revision_that_is_none(server, tmp_path, revision):
-    assert "is not a revision" in refused(DownloadError, fetch, server, tmp_path / "m", revision)
+    assert repr(revision) in refused(DownloadError, fetch, server, tmp_path / "m", revision)
+    assert not server.requests
 
 
 # --- the token ------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def test_a_revision_that_is_none(server, tmp_path, revision):
 
 def test_the_token_opens_a_private_repository(server, tmp_path, monkeypatch):
     server.repositories["model", MODEL].token = TOKEN
-    assert "allow the token" in refused(DownloadError, fetch, server, tmp_path / "m", token_allowed=False)
+    assert "HF_TOKEN" in refused(DownloadError, fetch, server, tmp_path / "m", token_allowed=False)
     assert not [request for request in server.requests if "authorization" in request.headers]
     fetch(server, tmp_path / "m")
     monkeypatch.delenv("HF_TOKEN")
@@ -166,4 +166,5 @@ def test_a_download_from_the_storage_resumes_there(server, tmp_path):
 @pytest.mark.parametrize("token", [f"{TOKEN}\x01", f"{TOKEN} {TOKEN}", f"{TOKEN}é"])
 def test_a_token_that_no_header_can_carry(server, tmp_path, monkeypatch, token):
     monkeypatch.setenv("HF_TOKEN", token)
-    assert "copy it again" in refused(DownloadError, fetch, server, tmp_path / "m")
+    assert "HF_TOKEN" in refused(DownloadError, fetch, server, tmp_path / "m")
+    assert not server.requests

@@ -36,7 +36,7 @@ from hub_server import git_hash, pointer
 def test_a_broken_connection_is_an_error_and_the_next_run_resumes(server, tmp_path):
     server.broken["model.safetensors"] = (150_000, "cut")
     message = refused(DownloadError, fetch, server, tmp_path / "m")
-    assert "cannot be reached" in message and "continued" in message
+    assert server.endpoint in message and "continued" in message
     server.broken.clear()
     server.requests.clear()
     manifest = fetch(server, tmp_path / "m")
@@ -52,7 +52,7 @@ def test_a_broken_connection_is_an_error_and_the_next_run_resumes(server, tmp_pa
 
 def test_a_reset_connection_is_an_error_and_the_next_run_is_right(server, tmp_path):
     server.broken["model.safetensors"] = (150_000, "reset")
-    assert "cannot be reached" in refused(DownloadError, fetch, server, tmp_path / "m")
+    assert server.endpoint in refused(DownloadError, fetch, server, tmp_path / "m")
     server.broken.clear()
     assert fetch(server, tmp_path / "m")["files"] == folder_hashes(tmp_path / "m")
     assert (tmp_path / "m" / "model.safetensors").read_bytes() == content(1, 300_000)
@@ -165,7 +165,7 @@ def test_lfs_pointers_are_recognised(tmp_path):
 def test_a_full_disk(server, tmp_path):
     partial_of(tmp_path, content(1, 300_000)).symlink_to("/dev/full")
     message = refused(DownloadError, fetch, server, tmp_path / "m")
-    assert "disk is full" in message and "HF_HOME" in message
+    assert "full" in message and "HF_HOME" in message
 
 
 def test_a_disk_that_fills_while_publishing(server, tmp_path, monkeypatch):
@@ -174,15 +174,15 @@ def test_a_disk_that_fills_while_publishing(server, tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "copyfile", full)
     message = refused(DownloadError, fetch, server, tmp_path / "m")
-    assert "disk is full" in message and str(tmp_path / ".m.") in message
+    assert "full" in message and str(tmp_path / ".m.") in message
 
 
 def test_what_cannot_fit_is_refused_before_it_is_fetched(server, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=200_000))
-    assert "too little room" in refused(DownloadError, fetch, server, tmp_path / "m")
+    assert " 0.0 GB free" in refused(DownloadError, fetch, server, tmp_path / "m")
     assert not [request for request in server.requests if "/resolve/" in request.path]
     partial_of(tmp_path, content(1, 300_000)).write_bytes(content(1, 300_000)[:150_000])
-    fetch(server, tmp_path / "m")  # what is there already needs no room
+    fetch(server, tmp_path / "m")  # the part that is already there needs no space
 
 
 def test_a_cache_that_cannot_be_written(server, tmp_path):

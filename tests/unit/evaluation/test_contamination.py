@@ -1,4 +1,4 @@
-"""A base model that was trained on the test set is flagged, one that was not is not."""
+"""A base model that was trained on the test set is flagged; one that was not trained on it is not."""
 
 import hashlib
 import itertools
@@ -17,7 +17,7 @@ from dnatune.data.records import write_split
 from dnatune.data.simulation import SimulationSettings, simulate
 from dnatune.errors import DataError
 from dnatune.evaluation import contamination
-from dnatune.evaluation.contamination import Answers
+from dnatune.evaluation.contamination import Predictions
 from samples import ROOT, TASK, make_tiny_model, rows_of, split_of
 
 MOST_EPOCHS = 40
@@ -92,7 +92,7 @@ def test_a_base_trained_on_the_test_set_is_flagged(contaminated, splits, tmp_pat
     found = probe(contaminated, splits[0], tmp_path / "found.json", "--manifest", manifest)
     assert set(found["signs"]) >= {"as_good_as_trained", "better_than_on_dev", "in_manifest"}
     assert found["mcc"] > 0.8 > found["control_mcc"]
-    # Two words: in the other order every right answer is wrong.
+    # With two words, the other order makes every correct prediction wrong.
     assert found["permuted_words_mcc"] == pytest.approx(-found["mcc"])
     assert (found["in_manifest"], found["manifest_items"]) == ([3, 7], 3)
 
@@ -120,16 +120,16 @@ def test_a_manifest_of_something_else_is_refused(content, told, tmp_path):
     assert told in str(caught.value)
 
 
-def answers(seed, items=200, classes=2, right=0.6):
+def predictions(seed, items=200, classes=2, right=0.6):
     generator = np.random.default_rng(seed)
     truth = generator.integers(classes, size=items)
     other = generator.integers(classes, size=items)
-    return Answers(truth, np.where(generator.random(items) < right, truth, other))
+    return Predictions(truth, np.where(generator.random(items) < right, truth, other))
 
 
 @pytest.mark.parametrize("right", [0.0, 0.1, 0.2])
 def test_the_chance_of_an_mcc_is_that_of_fisher_s_exact_test(right):
-    found = answers(5, right=right)
+    found = predictions(5, right=right)
     table = reference.confusion_matrix(found.truth, found.predicted)
     expected = stats.fisher_exact(table, alternative="greater").pvalue
     # 9,999 permutations: standard error 0.005 at the most.
@@ -137,11 +137,11 @@ def test_the_chance_of_an_mcc_is_that_of_fisher_s_exact_test(right):
 
 
 def test_constant_answers_are_chance():
-    assert contamination.permutation_p(Answers(np.array([0, 1] * 50), np.zeros(100, int))) == 1
+    assert contamination.permutation_p(Predictions(np.array([0, 1] * 50), np.zeros(100, int))) == 1
 
 
 def test_other_orders_of_the_words_are_tried_all():
-    found = answers(1, classes=3)
+    found = predictions(1, classes=3)
     others = [
         reference.matthews_corrcoef(found.truth, np.array(order)[found.predicted])
         for order in itertools.permutations(range(3))
@@ -149,34 +149,34 @@ def test_other_orders_of_the_words_are_tried_all():
     ]
     assert contamination.permuted_words_mcc(found, 3) == pytest.approx(max(others))
     # Of nine words only some orders are tried.
-    many = answers(1, classes=9)
+    many = predictions(1, classes=9)
     assert -1 <= contamination.permuted_words_mcc(many, 9) < many.mcc
 
 
 @pytest.mark.parametrize("right", [0.0, 0.1, 0.2])
 def test_the_chance_of_an_inverted_mcc_is_that_of_the_other_tail(right):
-    found = answers(5, right=right)
-    inverted = Answers(found.truth, 1 - found.predicted)
-    # The same answers counted from the other side: 9,999 permutations, standard error 0.005 at the most.
+    found = predictions(5, right=right)
+    inverted = Predictions(found.truth, 1 - found.predicted)
+    # The same predictions seen from the other tail: 9,999 permutations, standard error 0.005 at the most.
     assert contamination.permuted_words_p(inverted, 2) == pytest.approx(contamination.permutation_p(found), abs=0.02)
 
 
 def test_the_best_of_several_orders_is_compared_with_the_best_of_as_many(monkeypatch):
     monkeypatch.setattr(contamination, "_PERMUTATIONS", 199)
-    found = answers(4, items=60, classes=3, right=0.1)
+    found = predictions(4, items=60, classes=3, right=0.1)
     generator, labels, reached = np.random.default_rng(0), found.truth.copy(), 0
     observed = contamination.permuted_words_mcc(found, 3)
     for _ in range(199):
         generator.shuffle(labels)
         # Equal tables may differ in their last bits.
-        reached += contamination.permuted_words_mcc(Answers(labels, found.predicted), 3) >= observed - 1e-12
+        reached += contamination.permuted_words_mcc(Predictions(labels, found.predicted), 3) >= observed - 1e-12
     assert 0.05 < contamination.permuted_words_p(found, 3) == (reached + 1) / 200 < 0.95
-    turned = Answers(found.truth, (found.truth + 1) % 3)
+    turned = Predictions(found.truth, (found.truth + 1) % 3)
     assert contamination.permuted_words_p(turned, 3) == 1 / 200
 
 
 def test_constant_answers_are_chance_in_any_order():
-    assert contamination.permuted_words_p(Answers(np.array([0, 1, 2] * 30), np.zeros(90, int)), 3) == 1
+    assert contamination.permuted_words_p(Predictions(np.array([0, 1, 2] * 30), np.zeros(90, int)), 3) == 1
 
 
 def test_a_preference_for_a_word_is_taken_out():
@@ -195,23 +195,23 @@ def test_a_changed_item_differs_in_one_base_of_twenty():
 
 
 def test_losing_as_much_as_the_control_is_no_sign():
-    before, after = answers(1, right=0.8), answers(2, right=0.3)
+    before, after = predictions(1, right=0.8), predictions(2, right=0.3)
     same = contamination.excess_loss((before, after), (before, after))
     assert same == (0.0, 1.0)
     truth = before.truth
-    control = Answers(truth, answers(3).predicted), Answers(truth, answers(3).predicted)
-    more = contamination.excess_loss((Answers(truth, truth), Answers(truth, 1 - truth)), control)
+    control = Predictions(truth, predictions(3).predicted), Predictions(truth, predictions(3).predicted)
+    more = contamination.excess_loss((Predictions(truth, truth), Predictions(truth, 1 - truth)), control)
     assert more == (1.0, 0.0)
 
 
 def test_a_handful_of_dev_items_is_no_sign():
-    test, few = answers(0, items=500, right=0.9), answers(1, items=3, right=0.0)
-    assert contamination.dev_gap((test, few), (answers(2, items=500), answers(3, items=3, right=1.0)))[1] == 1
+    test, few = predictions(0, items=500, right=0.9), predictions(1, items=3, right=0.0)
+    assert contamination.dev_gap((test, few), (predictions(2, items=500), predictions(3, items=3, right=1.0)))[1] == 1
 
 
 def test_a_harder_split_is_no_sign():
     truth = np.array([0, 1] * 100)
-    test, dev = Answers(truth, truth), Answers(truth, np.where(np.arange(200) < 80, 1 - truth, truth))
+    test, dev = Predictions(truth, truth), Predictions(truth, np.where(np.arange(200) < 80, 1 - truth, truth))
     assert contamination.dev_gap((test, dev), (test, dev)) == (0.0, 1.0)
     gap, p = contamination.dev_gap((test, dev), (dev, dev))
     # Gained on the control: 80 of 200 items on test, none on dev.
@@ -257,7 +257,7 @@ def test_a_split_of_one_class_is_examined_like_any_other(where):
     def score(found):
         return generator.normal(size=(len(found), 2))
 
-    found = contamination.examine(split("train"), split("dev"), split("test"), 2, 30, score)
+    found = contamination.measure(split("train"), split("dev"), split("test"), 2, 30, score)
     assert (found["items"], found["dev_items"]) == (30, 30)
     undefined = [key for key, value in found.items() if value is None]
     assert undefined == (["mcc", "control_mcc", "permuted_words_mcc"] if where == "test" else [])
@@ -275,13 +275,13 @@ def test_a_base_that_names_each_class_by_the_other_s_word_is_flagged():
     def score(found):
         return np.array([known.get(sequence, np.zeros(2)) for sequence in found.sequences])
 
-    found = contamination.examine(train, dev, test, 2, 100, score)
+    found = contamination.measure(train, dev, test, 2, 100, score)
     assert (found["mcc"], found["permuted_words_mcc"]) == (-1.0, 1.0)
     assert contamination.contamination_signs({**found, "in_manifest": []}) == ["as_good_in_another_order"]
 
 
 def test_answers_that_do_not_depend_on_the_sequence_are_no_sign():
     rows = split_of([("ACGTACGTAC", 0), ("TTGACCATGG", 1)] * 30)
-    found = contamination.examine(rows, rows, rows, 2, 100, lambda part: np.zeros((len(part), 2)))
+    found = contamination.measure(rows, rows, rows, 2, 100, lambda part: np.zeros((len(part), 2)))
     assert (found["mcc"], found["mcc_p"]) == (0.0, 1.0)
     assert contamination.contamination_signs({**found, "in_manifest": []}) == []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Parse the command line and look."""
+    """Parse the command line and measure."""
     parser = argparse.ArgumentParser(
         prog="python -m dnatune probe", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True, help="records of the training split, for the control")
     parser.add_argument("--dev", type=Path, required=True, help="records of the dev split")
     parser.add_argument("--test", type=Path, required=True, help="records of the test split")
-    parser.add_argument("--manifest", type=Path, help="SHA-256 of earlier training sequences, one a line")
+    parser.add_argument("--manifest", type=Path, help="SHA-256 of earlier training sequences, one per line")
     parser.add_argument("--result", type=Path, required=True, help="contamination.json to write")
     options = parser.parse_args()
     settings = experiment.read(options.experiment).probe_settings(options.name, options.task)
@@ -46,7 +46,7 @@ def probe(options: argparse.Namespace, settings: dict[str, Any]) -> dict[str, An
     labels = settings["labels"]
     train, dev, test = (read_split(path, labels) for path in (options.train, options.dev, options.test))
     score = base_scorer(options.model, settings)
-    found = contamination.examine(train, dev, test, len(labels), settings["items"], score)
+    found = contamination.measure(train, dev, test, len(labels), settings["items"], score)
     listed = [] if manifest is None else contamination.in_manifest(test.sequences, manifest)
     found |= {
         "model": settings["model"],
@@ -59,7 +59,7 @@ def probe(options: argparse.Namespace, settings: dict[str, Any]) -> dict[str, An
 
 
 def base_scorer(folder: Path, settings: dict[str, Any]) -> Callable[["Split"], "np.ndarray"]:
-    """Return a function that gives the examples of a split the log-probability of each label [examples, labels]."""
+    """Return a function that computes the log-probability of each label for a split [examples, labels]."""
     from dnatune.data.prompts import encode_examples
     from dnatune.launch.process_group import sees_gpu
     from dnatune.model import base_models, scoring

@@ -1,7 +1,7 @@
-"""Whether a base model has seen a task before: what it answers without training, and what that can come from.
+"""Signs that a base model has seen a task's test split before, from its predictions without fine-tuning.
 
-A base model that was trained on a test set makes every optimizer look good. Nothing here proves that it was; each sign
-has another explanation, and docs/contamination.md names it.
+A base model that was trained on a test set makes every optimizer look good. Most signs have other possible causes,
+which docs/contamination.md lists.
 """
 
 import dataclasses
@@ -43,24 +43,24 @@ KEYS = (
     "in_manifest",
     "signs",
 )
-#: What a sign must reach: a chance of this much at most, and for a loss or a gap this share of the items.
+#: A sign needs a p-value of at most LEVEL; a loss or gap must also be at least LEAST, as a share of the items.
 LEVEL, LEAST = 0.01, 0.05
-#: Share of the bases that a changed item has changed.
+#: Share of the bases that are replaced in a changed item.
 CHANGED = 0.05
 _PERMUTATIONS = 9_999
-#: Of fewer items than this neither split tells what a mean is.
+#: With fewer items in a split, the gap between the splits is not tested.
 _FEWEST = 30
 _MOST_WORD_ORDERS = 200
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers:
-    """What a classifier says of a set of items.
+class Predictions:
+    """The predictions of a classifier for a set of items.
 
     Attributes:
-        truth: class indices [items].
-        predicted: class indices [items].
+        truth: true class indices [items].
+        predicted: predicted class indices [items].
     """
 
     truth: np.ndarray
@@ -68,17 +68,17 @@ class Answers:
 
     @property
     def correct(self) -> np.ndarray:
-        """Return 1 for a right answer and 0 for a wrong one [items]."""
+        """Return 1 for a correct prediction and 0 for a wrong one [items]."""
         return (self.truth == self.predicted).astype(float)
 
     @property
     def mcc(self) -> float | None:
-        """Return Matthews' correlation; None where the items are all of one class."""
+        """Return Matthews' correlation; None if all items are of one class."""
         classes = int(max(self.truth.max(), self.predicted.max())) + 1
         return metrics.from_predictions(self.truth.tolist(), self.predicted.tolist(), classes)["mcc"]
 
 
-def examine(
+def measure(
     train: Split,
     dev: Split,
     test: Split,
@@ -86,12 +86,13 @@ def examine(
     items: int,
     score: Callable[[Split], np.ndarray],
 ) -> dict[str, Any]:
-    """Return what a base model's answers show: contamination.json but for names, manifest and signs.
+    """Return the content of contamination.json except names, manifest and signs.
 
     Args:
-        train, dev, test: the splits. The training split is the control's, which no base model may have seen.
+        train, dev, test: the splits. The controls are fitted to the training split, which the base model should not
+            have seen.
         classes: number of the task's classes.
-        items: most test items, and dev items, that are looked at, drawn at random.
+        items: maximum number of test items, and of dev items, drawn at random.
         score: returns the base model's log-probability of each label [examples, labels].
     """
     generator = np.random.default_rng(0)
@@ -99,9 +100,9 @@ def examine(
     other = dataclasses.replace(test, sequences=[changed(sequence, generator) for sequence in test.sequences])
     truth, dev_truth = np.array(test.labels), np.array(dev.labels)
     scores, other_scores, dev_scores = map(score, (test, other, dev))
-    base = Answers(truth, preferred(scores, scores))
-    base_other = Answers(truth, preferred(other_scores, scores))
-    base_dev = Answers(dev_truth, preferred(dev_scores, scores))
+    base = Predictions(truth, preferred(scores, scores))
+    base_other = Predictions(truth, preferred(other_scores, scores))
+    base_dev = Predictions(dev_truth, preferred(dev_scores, scores))
     control, control_other = _control("kmers", train, truth, test, other)
     (composition,) = _control("gc", train, truth, test)
     (control_dev,) = _control("kmers", train, dev_truth, dev)
@@ -131,73 +132,73 @@ def _sample(split: Split, most: int, generator: np.random.Generator) -> Split:
     return split.subset(sorted(generator.choice(len(split), most, replace=False)))
 
 
-def _control(name: str, train: Split, truth: np.ndarray, *parts: Split) -> list[Answers]:
-    """Return the answers of a baseline that was fitted to the training split, to each part with the same truth."""
+def _control(name: str, train: Split, truth: np.ndarray, *parts: Split) -> list[Predictions]:
+    """Fit a baseline to the training split and return its predictions for each part; all parts have the same truth."""
     together = [sequence for part in parts for sequence in part.sequences]
     classes = int(max(max(train.labels), truth.max())) + 1
     scores = baselines.log_probabilities(name, train, together, classes)
-    return [Answers(truth, part) for part in np.split(scores.argmax(axis=1), len(parts))]
+    return [Predictions(truth, part) for part in np.split(scores.argmax(axis=1), len(parts))]
 
 
 def preferred(log_probabilities: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Return the class of each item that gains most over its mean over the reference items [items].
+    """Return the class of each item whose log-probability is furthest above its mean over the reference items [items].
 
-    An untrained model likes one word better whatever the item; its answers are compared with its own average, or that
-    preference would hide what it knows.
+    An untrained model prefers one label word for every item. Without subtracting the mean, that preference would hide
+    what the model knows.
 
     Args:
-        log_probabilities: of the items [items, classes].
-        reference: of the items that the mean is taken over [items, classes].
+        log_probabilities: log-probabilities of the items [items, classes].
+        reference: log-probabilities of the items over which the mean is taken [items, classes].
     """
     return (log_probabilities - reference.mean(axis=0)).argmax(axis=1)
 
 
 def changed(sequence: str, generator: np.random.Generator) -> str:
-    """Return a sequence with 5 % of its bases, one at least, replaced by others at random places."""
+    """Return a sequence in which 5 % of the bases, at least one, are replaced by others at random positions."""
     bases = list(sequence)
     for place in generator.choice(len(bases), max(1, round(CHANGED * len(bases))), replace=False):
         bases[place] = generator.choice([base for base in "ACGT" if base != bases[place]])
     return "".join(bases)
 
 
-def permutation_p(answers: Answers, seed: int = 0) -> float:
-    """Return the one-sided p-value of an MCC above 0: the labels are handed out anew 9,999 times.
+def permutation_p(predictions: Predictions, seed: int = 0) -> float:
+    """Return the one-sided p-value of an MCC above 0, from 9,999 random permutations of the labels.
 
-    With both margins fixed MCC grows with the number of right answers, which is therefore what is compared.
+    With fixed margins, MCC grows with the number of correct predictions, so these numbers are compared.
     """
     generator = np.random.default_rng(seed)
-    right = answers.correct.sum()
-    labels = answers.truth.copy()
+    right = predictions.correct.sum()
+    labels = predictions.truth.copy()
     reached = 0
     for _ in range(_PERMUTATIONS):
         generator.shuffle(labels)
-        reached += (labels == answers.predicted).sum() >= right
+        reached += (labels == predictions.predicted).sum() >= right
     return (reached + 1) / (_PERMUTATIONS + 1)
 
 
-def permuted_words_mcc(answers: Answers, classes: int, seed: int = 0) -> float | None:
-    """Return the highest MCC when the label words stand for other classes: all orders of them, or 200 at random.
+def permuted_words_mcc(predictions: Predictions, classes: int, seed: int = 0) -> float | None:
+    """Return the highest MCC with the label words in another order, over all other orders or 200 random ones.
 
-    A model that tells the classes apart and was never told which word is which does as well with another order. None
-    where the items are all of one class.
+    A model that separates the classes but learnt them under other words reaches a high MCC with another order. The
+    result is None if all items are of one class.
     """
     orders = _word_orders(classes, seed)
-    return _highest([Answers(answers.truth, order[answers.predicted]).mcc for order in orders])
+    return _highest([Predictions(predictions.truth, order[predictions.predicted]).mcc for order in orders])
 
 
-def permuted_words_p(answers: Answers, classes: int, seed: int = 0) -> float:
-    """Return the one-sided p-value of `permuted_words_mcc`: the labels are handed out anew 9,999 times.
+def permuted_words_p(predictions: Predictions, classes: int, seed: int = 0) -> float:
+    """Return the one-sided p-value of `permuted_words_mcc`, from 9,999 random permutations of the labels.
 
-    Each time the best of the same orders counts, so that the choice among them is paid for.
+    For each permutation the best of the same orders counts, which accounts for the choice among them.
     """
     generator, orders = np.random.default_rng(seed), _word_orders(classes, seed)
-    labels, places = answers.truth.copy(), np.arange(classes)
-    owned, guessed = (np.bincount(part, minlength=classes) for part in (answers.truth, answers.predicted))
-    # What chance gives to each order: MCC is right answers less this, over what neither order nor labels change.
+    labels, places = predictions.truth.copy(), np.arange(classes)
+    owned, guessed = (np.bincount(part, minlength=classes) for part in (predictions.truth, predictions.predicted))
+    # For each order, MCC is (correct predictions − chance) ÷ a factor that depends on neither order nor labels.
     chance = (owned[orders] * guessed).sum(axis=1)
 
     def best() -> int:
-        table = np.bincount(labels * classes + answers.predicted, minlength=classes**2).reshape(classes, classes)
+        table = np.bincount(labels * classes + predictions.predicted, minlength=classes**2).reshape(classes, classes)
         return int((len(labels) * table[orders, places].sum(axis=1) - chance).max())
 
     observed, reached = best(), 0
@@ -208,7 +209,7 @@ def permuted_words_p(answers: Answers, classes: int, seed: int = 0) -> float:
 
 
 def _word_orders(classes: int, seed: int) -> np.ndarray:
-    """Return which class each word stands for, in orders other than the true one [orders, classes]."""
+    """Return the class that each word stands for in orders other than the true one [orders, classes]."""
     if math.factorial(classes) - 1 <= _MOST_WORD_ORDERS:
         return np.array(list(itertools.permutations(range(classes)))[1:])
     generator = np.random.default_rng(seed)
@@ -220,36 +221,37 @@ def _highest(values: Sequence[float | None]) -> float | None:
     return None if None in values else max(values)
 
 
-def excess_loss(base: tuple[Answers, Answers], control: tuple[Answers, Answers]) -> tuple[float, float]:
-    """Return how much more accuracy a model loses than a control when items are changed, and its one-sided p-value.
+def excess_loss(base: tuple[Predictions, Predictions], control: tuple[Predictions, Predictions]) -> tuple[float, float]:
+    """Return how much more accuracy a model loses than a control if items are changed, and the one-sided p-value.
 
-    This is the comparison with neighbours of Mattern et al. 2023 (arXiv 2305.18462), with a control for what the change
-    destroys. The p-value is that of a t-test over items, each of which is scored four times.
+    This is the comparison with neighbours of Mattern et al. 2023 (arXiv 2305.18462); the control accounts for the
+    information that the change destroys. The p-value is that of a t-test over items, each of which is scored four
+    times.
 
     Args:
-        base: the model's answers to the items and to the changed items.
-        control: those of a classifier that has not seen the items.
+        base: the model's predictions for the items and for the changed items.
+        control: the same predictions of a classifier that has not seen the items.
     """
     losses = [before.correct - after.correct for before, after in (base, control)]
     return _mean_and_p(losses[0] - losses[1])
 
 
-def dev_gap(base: tuple[Answers, Answers], control: tuple[Answers, Answers]) -> tuple[float, float]:
-    """Return how much more a model gains on a control on test items than on dev items, and its one-sided p-value.
+def dev_gap(base: tuple[Predictions, Predictions], control: tuple[Predictions, Predictions]) -> tuple[float, float]:
+    """Return how much larger a model's advantage over a control is on test than on dev, and the one-sided p-value.
 
-    The control takes out that one split is harder than the other, which is so in some tasks of GUE. The p-value is that
-    of Welch's t-test over items, and 1 where a split has fewer than 30.
+    The control accounts for splits of different difficulty, which occur in some tasks of GUE. The p-value is that of
+    Welch's t-test over items, or 1 if a split has fewer than 30 items.
 
     Args:
-        base: the model's answers to the test items and to the dev items.
-        control: those of a classifier that has seen neither.
+        base: the model's predictions for the test items and for the dev items.
+        control: the same predictions of a classifier that has seen neither split.
     """
     test, dev = (one.correct - other.correct for one, other in zip(base, control, strict=True))
     difference = float(test.mean() - dev.mean())
     if min(len(test), len(dev)) < _FEWEST:
         return difference, 1.0
     p = stats.ttest_ind(test, dev, equal_var=False, alternative="greater").pvalue
-    # Without any spread in both there is no t; they then differ as a whole or not at all.
+    # Without any spread in both splits t is not defined; then p is 0 if the difference is positive, otherwise 1.
     return difference, float(p) if np.isfinite(p) else float(difference <= 0)
 
 
@@ -261,19 +263,19 @@ def _mean_and_p(values: np.ndarray) -> tuple[float, float]:
 
 
 def read_manifest(path: Path) -> frozenset[str]:
-    """Read a manifest of earlier training data: a SHA-256 a line, of a sequence in upper case without blanks.
+    """Read a manifest of earlier training data: one SHA-256 per line, of a sequence in upper case without white space.
 
-    Empty lines and lines that begin with # are passed over.
+    Empty lines and lines that begin with # are ignored.
 
     Raises:
-        DataError: a line is something else, or the file is missing or holds no digest.
+        DataError: a line is not a digest, or the file is missing or holds no digest.
     """
     try:
         lines = path.read_text("utf-8").splitlines()
     except FileNotFoundError:
         raise DataError("file not found", where=str(path), fix="check 'contamination.manifest'") from None
     except UnicodeDecodeError:
-        raise DataError("not a text", where=str(path), fix="give a SHA-256 a line, in hexadecimal") from None
+        raise DataError("not a text file", where=str(path), fix="give one SHA-256 per line, in hexadecimal") from None
     found = set()
     for number, line in enumerate(lines, start=1):
         word = line.strip().lower()
@@ -281,38 +283,40 @@ def read_manifest(path: Path) -> frozenset[str]:
             continue
         if not _DIGEST.fullmatch(word):
             raise DataError(
-                f"{line.strip()[:80]!r} is no SHA-256",
+                f"{line.strip()[:80]!r} is not a SHA-256",
                 where=f"{path}, line {number}",
-                fix="give 64 hexadecimal digits a line, of a sequence in upper case without blanks",
+                fix="give 64 hexadecimal digits per line, the digest of a sequence in upper case without white space",
             )
         found.add(word)
     if not found:
-        raise DataError("the manifest holds no digest", where=str(path), fix="give a SHA-256 a line, or no manifest")
+        raise DataError(
+            "the manifest holds no digest", where=str(path), fix="give one SHA-256 per line, or no manifest"
+        )
     return frozenset(found)
 
 
 def digest_of(sequence: str) -> str:
-    """Return the SHA-256 of a sequence in upper case without blanks, as a manifest has it."""
+    """Return the SHA-256 of a sequence in upper case without white space, as in a manifest."""
     return hashlib.sha256("".join(sequence.split()).upper().encode()).hexdigest()
 
 
 def in_manifest(sequences: Sequence[str], manifest: frozenset[str]) -> list[int]:
-    """Return the indices of the sequences that a manifest has."""
+    """Return the indices of the sequences that are in a manifest."""
     return [number for number, sequence in enumerate(sequences) if digest_of(sequence) in manifest]
 
 
 def contamination_signs(found: Mapping[str, Any]) -> list[str]:
-    """Return the signs of contamination, as words.
+    """Return the names of the signs that are raised.
 
     Args:
-        found: contamination.json without them.
+        found: the content of contamination.json without the signs.
     """
     above_chance = found["mcc_p"] <= LEVEL
     told_apart = found["permuted_words_p"] <= LEVEL
     checks = {
-        # Nobody who was never shown a task answers it as a classifier does that was trained on it.
+        # A model that has never seen a task is not as good as a classifier that was trained on it,
         "as_good_as_trained": above_chance and found["mcc"] >= found["control_mcc"],
-        # Nor does anybody tell its classes apart as well under other names.
+        # nor does it separate the classes as well under other words.
         "as_good_in_another_order": told_apart and found["permuted_words_mcc"] >= found["control_mcc"],
         "knows_the_items": above_chance and found["excess_loss_p"] <= LEVEL and found["excess_loss"] >= LEAST,
         "better_than_on_dev": above_chance and found["dev_gap_p"] <= LEVEL and found["dev_gap"] >= LEAST,
@@ -325,15 +329,17 @@ def read(path: Path) -> dict[str, Any]:
     """Read contamination.json.
 
     Raises:
-        DataError: it lacks a key.
+        DataError: the file lacks a key.
     """
     found = read_json(path)
     missing = [key for key in KEYS if key not in found]
     if missing:
-        raise DataError(f"{', '.join(missing)} missing", where=str(path), fix="delete it; it is made again")
+        raise DataError(
+            f"{', '.join(missing)} missing", where=str(path), fix="delete the file; the workflow makes it again"
+        )
     return found
 
 
 def flagged(found: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
-    """Return (model, task) of every contamination.json with a sign."""
+    """Return (model, task) of every contamination.json that has a sign."""
     return {(one["model"], one["task"]) for one in found if one["signs"]}

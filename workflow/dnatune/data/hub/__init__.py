@@ -1,10 +1,10 @@
-"""Models and GUE splits from a model hub: a pinned commit, every byte verified, whole or not at all.
+"""Fetches models and GUE splits from a model hub, from a pinned commit, complete and with verified checksums.
 
-Files land first in the client's standard cache (`HF_HOME`), because that is what transformers and the `hf`
-command share, what `HF_HUB_OFFLINE=1` reads, and what outlives an interrupted run; from there they are linked
-or copied into the destination. The cache keeps its documented layout (refs, blobs, snapshots), but two habits
-of the client are changed: an interrupted file is continued (`transfer`), and a snapshot appears in the cache
-only when all of its files do (`publication`).
+Files are first stored in the client's standard cache (`HF_HOME`), because transformers and the `hf` command share
+this cache, `HF_HUB_OFFLINE=1` reads it, and it survives an interrupted run. From there they are linked or copied
+into the destination. The cache keeps its documented layout (refs, blobs, snapshots), with two differences from the
+client's behaviour: an interrupted download is continued, and a snapshot appears in the cache only after all of its
+files are there (both in `transfer`).
 """
 
 from pathlib import Path
@@ -27,20 +27,21 @@ def fetch_model(
 ) -> dict[str, Any]:
     """Fetch a base model and its tokenizer into the folder `destination`, and return its manifest.
 
-    Only configuration, tokenizer, license, read-me and the safetensors weights that transformers would load
-    are fetched: `model.safetensors`, else the shards that `model.safetensors.index.json` names. Nothing is
-    published at `destination` until everything is there and verified. An interrupted download is continued.
+    Only the configuration, tokenizer, license, read-me and the safetensors weights that transformers would load
+    are fetched: `model.safetensors`, or if there is none the shards that `model.safetensors.index.json` names.
+    Nothing is written to `destination` until all files are complete and verified. An interrupted download is
+    continued.
 
     Args:
         repo: `owner/name`.
-        revision: branch, tag or 40-digit commit. Resolved once; the manifest records the commit.
-        destination: folder, replaced whole. The manifest (docs/contracts.md) is its `manifest.json`.
-        requested: name of the revision for the manifest, where it was first asked for by another than `revision`.
-        endpoint: address of the hub or a mirror; default `HF_ENDPOINT`, else the client's.
+        revision: branch, tag or 40-digit commit. It is resolved once; the manifest records the commit.
+        destination: folder, which is replaced as a whole. Its `manifest.json` is the manifest (docs/contracts.md).
+        requested: the name under which the revision was first requested, for the manifest; default: `revision`.
+        endpoint: address of the hub or a mirror; default: `HF_ENDPOINT`, otherwise the client's default.
         token_allowed: whether `HF_TOKEN` or a stored log-in may be sent to that address.
 
     Raises:
-        DownloadError: the hub, network, disk or content is at fault, or the weights are only pickles.
+        DownloadError: the hub, the network, the disk or the content has a fault, or all weights are pickles.
         ModelError: the repository lacks its configuration, tokenizer or weights.
     """
     repository = Repository.checked(repo, "model", revision, endpoint, token_allowed)
@@ -65,10 +66,10 @@ def fetch_dataset_splits(
 ) -> dict[str, Any]:
     """Fetch `GUE/<task>/{train,dev,test}.csv` into the folder `destination`, and return its manifest.
 
-    Arguments, publication and resume as in `fetch_model`.
+    The arguments and the treatment of interruptions are those of `fetch_model`.
 
     Raises:
-        DownloadError: the hub, network, disk or content is at fault.
+        DownloadError: the hub, the network, the disk or the content has a fault.
         DataError: the repository has no such task, or lacks one of its splits.
     """
     repository = Repository.checked(repo, "dataset", revision, endpoint, token_allowed)
@@ -79,6 +80,6 @@ def fetch_dataset_splits(
 
 
 def _fetch(snapshot: Snapshot, names: list[str], destination: Path) -> dict[str, tuple[Path, str]]:
-    """Bring files into the cache; return where there each lies, and its SHA-256."""
+    """Bring files into the cache; return the path and the SHA-256 of each."""
     require_space(snapshot, names, destination)
     return {name: fetch(snapshot, name) for name in names}

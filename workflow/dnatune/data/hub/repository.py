@@ -1,6 +1,6 @@
-"""What is asked for, a repository at a revision, and what that turns out to be: a commit and its files.
+"""A repository at a revision, and the commit and files to which the revision is resolved.
 
-The revision is resolved by the hub or, offline, by the cache. Requests are repeated after errors that usually pass.
+The hub resolves the revision; offline, the cache does. Requests are repeated after errors that are usually temporary.
 """
 
 import os
@@ -23,11 +23,11 @@ from huggingface_hub.utils import get_session, validate_repo_id
 
 from dnatune.errors import DownloadError
 
-#: Git's blob SHA-1, or the SHA-256 of git-lfs.
+#: Git's blob SHA-1, or git-lfs's SHA-256.
 CONTENT_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-#: Seconds to wait before asking again after a server error or a broken connection. Few and short: a batch
-#: system repeats the whole job, and that a hub cannot be reached should be said while the user still looks.
+#: Seconds to wait before a request is repeated after a server error or a broken connection. They are short, because a
+#: batch system repeats the whole job, and a user should soon see that a hub cannot be reached.
 _WAITS = (1.0, 3.0)
 
 _Response = TypeVar("_Response")
@@ -35,7 +35,7 @@ _Response = TypeVar("_Response")
 
 @dataclass(frozen=True)
 class Repository:
-    """What was asked for, where it is fetched from and where the client caches it."""
+    """A repository at a revision, the hub that has it, and its folder in the client's cache."""
 
     name: str
     kind: str  # "model" or "dataset"
@@ -45,12 +45,12 @@ class Repository:
 
     @classmethod
     def checked(cls, name: str, kind: str, revision: str, endpoint: str | None, token_allowed: bool) -> Self:
-        """Return the repository, if nothing is wrong with it that can be seen without a network.
+        """Return the repository after checking everything that can be checked without a network.
 
         Raises:
-            DownloadError: a name, revision or address that cannot be one.
+            DownloadError: the name, revision or address is malformed.
         """
-        # Read now: the client reads the variable when it is imported, and takes an empty one for an address.
+        # Read here, because the client reads the variable when it is imported and accepts an empty value.
         address = endpoint or os.environ.get("HF_ENDPOINT") or constants.HUGGINGFACE_CO_URL_HOME
         try:
             parts = urlsplit(address)
@@ -59,13 +59,13 @@ class Repository:
             usable = False
         if not usable:
             raise DownloadError(
-                "the hub's address is not one", where="HF_ENDPOINT", fix="give it as https://host, or unset it"
+                "the hub's address is malformed", where="HF_ENDPOINT", fix="write it as https://host, or unset it"
             )
         try:
             validate_repo_id(name)
         except HFValidationError:
             raise DownloadError(f"{name!r} is not the name of a {kind} repository", fix="write owner/name") from None
-        # What git refuses in a name; the name also becomes a path in the cache.
+        # git rejects such names, and the name becomes a path in the cache.
         if not re.fullmatch(r"[^\s/~^:?*\[\\]+(/[^\s/~^:?*\[\\]+)*", revision) or ".." in revision:
             raise DownloadError(
                 f"{revision!r} is not a revision", where=name, fix="give a branch, a tag or a 40-digit commit"
@@ -73,7 +73,7 @@ class Repository:
         return cls(name, kind, revision, address.rstrip("/"), token_allowed)
 
     def __str__(self) -> str:
-        """Say in an error message what was asked for."""
+        """Return a description for error messages."""
         return f"{self.kind} {self.name}, revision {self.revision}, at {self.host}"
 
     @property
@@ -97,8 +97,9 @@ class Repository:
 class File:
     """A file of a commit: path in the repository, size in bytes, and the hash that names its content.
 
-    The hash is the SHA-256 of a file stored by git-lfs and git's blob SHA-1 of any other. A cached file has none
-    on a file system without symbolic links, where the cache does not keep it; a poor mirror may give neither.
+    The hash is the SHA-256 for a file in git-lfs, and git's blob SHA-1 for other files. A cached file has no hash on
+    a file system without symbolic links, where the cache does not keep it. An incomplete mirror may give neither size
+    nor hash.
     """
 
     path: str
@@ -108,7 +109,7 @@ class File:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A resolved commit and its files by path; `offline` says that only the cache was asked."""
+    """A resolved commit and its files by path; `offline` is true if only the cache was used."""
 
     repository: Repository
     commit: str
@@ -117,16 +118,16 @@ class Snapshot:
 
     @property
     def folder(self) -> Path:
-        """Its folder in the client's cache."""
+        """The snapshot's folder in the client's cache."""
         return self.repository.storage / "snapshots" / self.commit
 
     def blob(self, file: File) -> Path:
-        """Return where the cache keeps a file's content."""
+        """Return the path of a file's content in the cache."""
         return self.repository.storage / "blobs" / str(file.content_hash)
 
 
 def resolve(repository: Repository) -> Snapshot:
-    """Resolve the revision to a commit and list its files, on the hub or, offline, in the cache."""
+    """Resolve the revision to a commit and list its files, with the hub or, offline, with the cache."""
     return _resolve_cached(repository) if constants.is_offline_mode() else _resolve_online(repository)
 
 
@@ -154,17 +155,17 @@ def _resolve_online(repository: Repository) -> Snapshot:
         }
     except HTTPError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError):  # an answer that is no JSON, or not the hub's
+    except (ValueError, KeyError, TypeError, AttributeError):  # the response is not JSON, or not from a hub
         commit, files = None, {}
     if not commit or not _COMMIT.fullmatch(commit):
         raise DownloadError(
-            "the answer is not a model hub's",
+            "the response is not from a model hub",
             where=str(repository),
-            fix="check HF_ENDPOINT, and that no proxy or log-in page of the network stands in between",
+            fix="check HF_ENDPOINT, and whether a proxy or a log-in page of the network intercepts the request",
         )
     if _COMMIT.fullmatch(repository.revision) and commit != repository.revision:
         raise DownloadError(
-            f"asked for a commit, the hub answered with another: {commit}",
+            f"the hub returned another commit than the one requested: {commit}",
             where=str(repository),
             fix="use another mirror",
         )
@@ -181,7 +182,7 @@ def _resolve_cached(repository: Repository) -> Snapshot:
         raise not_cached(repository, f"revision {repository.revision} of {repository.name}")
     for path in sorted(snapshot.folder.rglob("*")):
         if path.is_file():
-            # One step of the link: the blob there has the hash for its name, what lies behind may not.
+            # Follow one step of the link only: the blob's name is the hash, but further links may have other names.
             name = path.readlink().name if path.is_symlink() else ""
             file = File(
                 path.relative_to(snapshot.folder).as_posix(),
@@ -193,10 +194,10 @@ def _resolve_cached(repository: Repository) -> Snapshot:
 
 
 def _check_environment(repository: Repository) -> None:
-    """Meet settings that no connection can be made with before the HTTP library does, at its own many places.
+    """Check the network settings first, because the HTTP library would fail with them in many different ways.
 
     Raises:
-        DownloadError: the address, a proxy, a certificate file or the token cannot be used.
+        DownloadError: the address, a proxy, a certificate file or the token is not usable.
     """
     try:
         get_session().build_request("HEAD", repository.endpoint)
@@ -204,29 +205,29 @@ def _check_environment(repository: Repository) -> None:
         raise DownloadError(
             f"the network settings cannot be used ({type(error).__name__}: {error})",
             where="HF_ENDPOINT, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or SSL_CERT_FILE",
-            fix="put right the variable that is wrong",
+            fix="correct the variable that is wrong",
         ) from None
     token = get_token() if repository.token_allowed else None
-    if token and not re.fullmatch(r"[!-~]+", token):  # the library's own complaint would show it
+    if token and not re.fullmatch(r"[!-~]+", token):  # the library's own error message would show it
         raise DownloadError(
-            "the access token holds characters that no token has",
+            "the access token contains characters that a token cannot have",
             where="HF_TOKEN or the stored log-in",
             fix="copy it again",
         )
 
 
 def not_cached(repository: Repository, what: str) -> DownloadError:
-    """Return the error that an offline run ends with when the cache does not do."""
+    """Return the error of an offline run for which the cache lacks something."""
     return DownloadError(
-        f"HF_HUB_OFFLINE is set and the cache does not hold {what}",
+        f"HF_HUB_OFFLINE is set, but the cache does not hold {what}",
         where=str(repository.storage),
-        fix="run the download on a machine with network first (a log-in node, HF_HUB_OFFLINE unset) with the "
-        "same HF_HOME; or unset HF_HUB_OFFLINE",
+        fix="first run the download with the same HF_HOME on a machine with a network (a log-in node, with "
+        "HF_HUB_OFFLINE unset); or unset HF_HUB_OFFLINE",
     )
 
 
 def with_retries(call: Callable[[], _Response], *, broken_connections: bool = True) -> _Response:
-    """Call again after a server error (5xx) and, if wanted, after a connection that failed."""
+    """Call, and repeat the call after a server error (5xx) and, if wanted, after a broken connection."""
     for wait in _WAITS:
         try:
             return call()

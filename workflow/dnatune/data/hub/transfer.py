@@ -1,11 +1,11 @@
-"""Files come from the hub into the client's cache, and from there, all verified, into a folder with a manifest.
+"""Transfers files from the hub into the client's cache and, after verification, into a folder with a manifest.
 
-`hf_hub_download` gives each download a temporary file of its own and deletes it on failure, so that an
-interrupted shard of 5 GB begins again. The client's `http_get` can resume, and does on a partial file that
-keeps its name. Bytes come over plain HTTPS, which mirrors speak too; the Xet protocol is not used.
+`hf_hub_download` gives each download its own temporary file and deletes it on failure, so that an interrupted
+shard of 5 GB begins again. The client's `http_get` can resume a partial file, and here the file keeps its name.
+The transfer uses plain HTTPS, which mirrors also support, and not the Xet protocol.
 
-A snapshot is linked into the cache only when all of its files are there and verified, so that an offline run
-cannot mistake half a model for a whole one.
+A snapshot is linked into the cache only after all of its files are complete and verified, so that an offline run
+cannot mistake half a model for a complete one.
 """
 
 import contextlib
@@ -27,10 +27,10 @@ from dnatune.files import is_lfs_pointer, publish_file, publish_folder, sha256_o
 
 
 def require_space(snapshot: Snapshot, names: Iterable[str], destination: Path) -> None:
-    """Refuse at once what cannot fit, rather than after hours.
+    """Refuse files that do not fit on the disk before the download begins.
 
     Raises:
-        DownloadError: the cache's or the destination's file system has too little room.
+        DownloadError: the file system of the cache or of the destination has too little space.
     """
     cache, folder = _existing(snapshot.repository.storage), _existing(destination.parent)
     files = [snapshot.files[name] for name in names]
@@ -41,12 +41,12 @@ def require_space(snapshot: Snapshot, names: Iterable[str], destination: Path) -
     copies = sum(file.size or 0 for file in files) if cache.stat().st_dev != folder.stat().st_dev else 0
     for place, needed, remedy in (
         (cache, downloads, "make room, or set HF_HOME to a larger disk"),
-        (folder, copies, "make room, or work on a larger disk"),
+        (folder, copies, "make room, or use a larger disk"),
     ):
         free = shutil.disk_usage(place).free
         if needed > free:
             raise DownloadError(
-                f"too little room on the disk: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free",
+                f"too little space on the disk: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free",
                 where=str(place),
                 fix=remedy,
             )
@@ -58,7 +58,7 @@ def _existing(path: Path) -> Path:
 
 
 def fetch(snapshot: Snapshot, name: str) -> tuple[Path, str]:
-    """Return a verified file of the cache, downloaded if need be, and its SHA-256.
+    """Return the path of a verified file in the cache, downloaded if necessary, and its SHA-256.
 
     Raises:
         DownloadError: the file is damaged, incomplete, a git-lfs pointer or, offline, not in the cache.
@@ -69,13 +69,13 @@ def fetch(snapshot: Snapshot, name: str) -> tuple[Path, str]:
         raise DownloadError(
             f"{name} is a git-lfs pointer: its content was never uploaded to the repository",
             where=str(snapshot.repository),
-            fix="choose another revision, or tell the repository's owner",
+            fix="choose another revision, or inform the repository's owner",
         )
     return path, sha256
 
 
 def _partial_of(blob: Path) -> Path:
-    """Return where the beginning of a blob is kept until all of it is there."""
+    """Return the path of a blob's partial download."""
     return blob.with_name(f"{blob.name}.dnatune-partial")
 
 
@@ -96,40 +96,40 @@ def _from_hub(snapshot: Snapshot, file: File) -> tuple[Path, str]:
     repository = snapshot.repository
     if file.size is None or not CONTENT_HASH.fullmatch(file.content_hash or ""):
         raise DownloadError(
-            f"the hub gives no checksum of {file.path}", where=str(repository), fix="use another mirror"
+            f"the hub gives no checksum for {file.path}", where=str(repository), fix="use another mirror"
         )
     blob = snapshot.blob(file)
     lock = Path(constants.HF_HUB_CACHE) / ".locks" / repository.storage.name / f"{file.content_hash}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     blob.parent.mkdir(parents=True, exist_ok=True)
-    # The client's own lock. Where a file system ignores locks two writers may garble a partial file; the
-    # checksum catches that.
+    # The client's own lock. If a file system ignores locks, two writers may damage a partial file, which the
+    # checksum detects.
     with WeakFileLock(lock):
         return blob, _sha256_if_whole(blob, file) or _download(snapshot, file, blob)
 
 
 def _download(snapshot: Snapshot, file: File, blob: Path) -> str:
-    """Download `file` to `blob`, continuing what an earlier run left, and return its SHA-256.
+    """Download `file` to `blob`, continuing an earlier partial download, and return its SHA-256.
 
-    What arrived stays for the next run unless it cannot be the beginning of the right content.
+    After an interruption, the partial file is kept for the next run unless it cannot be a part of the right content.
     """
     partial = _partial_of(blob)
     continued = _size_of(partial) > 0
     _transfer(snapshot, file, partial)
     sha256 = _sha256_if_whole(partial, file)
     if sha256 is None and continued and _size_of(partial) >= file.size:
-        partial.unlink()  # the earlier run's part may be to blame: once more, from the start
+        partial.unlink()  # the earlier part may be damaged: download again from the start
         _transfer(snapshot, file, partial)
         sha256 = _sha256_if_whole(partial, file)
     if sha256 is None:
         raise _not_whole(snapshot, file, partial)
-    # A link to the client's store of shared blobs is replaced, never written through.
+    # If the blob is a link to the client's store of shared blobs, the link is replaced and the store is not changed.
     partial.replace(blob)
     return sha256
 
 
 def _not_whole(snapshot: Snapshot, file: File, partial: Path) -> DownloadError:
-    """Say what arrived in place of the file, and delete it if nothing can be made of it."""
+    """Return an error that says what arrived instead of the file; delete it if it cannot be continued."""
     size, pointer = _size_of(partial), is_lfs_pointer(partial)
     if pointer or size >= file.size:
         partial.unlink()
@@ -138,15 +138,15 @@ def _not_whole(snapshot: Snapshot, file: File, partial: Path) -> DownloadError:
         fix = "use another mirror, or the hub itself: this one does not hold large files"
     elif size == file.size:
         what = f"{file.path} arrived damaged: its checksum is not the hub's ({file.content_hash})"
-        fix = "run it again; if it stays, a proxy or mirror alters the content: use another"
+        fix = "run the command again; if the error remains, a proxy or mirror alters the content: use another"
     else:
         what = f"{file.path} arrived with {size} of {file.size} bytes"
-        fix = "run it again; a download that broke off is continued"
+        fix = "run the command again; an interrupted download is continued"
     return DownloadError(what, where=str(snapshot.repository), fix=fix)
 
 
 def _transfer(snapshot: Snapshot, file: File, partial: Path) -> None:
-    """Bring `partial` up to the file's size. The client resumes broken connections a few times by itself."""
+    """Download the rest of `partial`; the client itself resumes broken connections a few times."""
     repository = snapshot.repository
     url = hf_hub_url(
         repository.name,
@@ -156,7 +156,7 @@ def _transfer(snapshot: Snapshot, file: File, partial: Path) -> None:
         endpoint=repository.endpoint,
     )
     headers = build_hf_headers(token=repository.token, library_name="dnatune")
-    # A compressed answer has no ranges to resume at.
+    # A compressed response has no byte ranges, so it could not be resumed.
     headers["Accept-Encoding"] = "identity"
     if _size_of(partial) > file.size:
         partial.unlink()
@@ -177,7 +177,7 @@ def _transfer(snapshot: Snapshot, file: File, partial: Path) -> None:
     except OSError as error:
         if error.errno is not None or isinstance(error, HfHubHTTPError):
             raise
-        # The client's check of the size; the caller looks closer.
+        # The client found a wrong size; the caller checks the file.
 
 
 def _sha256_if_whole(path: Path, file: File) -> str | None:
@@ -213,9 +213,9 @@ def publish(
 
 
 def _place(source: Path, target: Path) -> None:
-    """Copy a file; weights are hard-linked where possible, since they are large and nobody edits them."""
+    """Copy a file; hard-link weights if possible, because they are large and nobody edits them."""
     real = source.resolve()
-    if target.suffix == ".safetensors" and os.access(real, os.W_OK):  # another user's file must not be shared
+    if target.suffix == ".safetensors" and os.access(real, os.W_OK):  # do not share another user's file
         with contextlib.suppress(OSError):  # another file system, or one without hard links
             os.link(real, target)
             return
@@ -223,7 +223,7 @@ def _place(source: Path, target: Path) -> None:
 
 
 def _complete_cache(snapshot: Snapshot, names: Iterable[str]) -> None:
-    """Link the files into the client's cache as a snapshot, and note which commit the revision means."""
+    """Link the files into the client's cache as a snapshot, and store the commit of the revision."""
     for name in names:
         blob, link = snapshot.blob(snapshot.files[name]), snapshot.folder / name
         link.parent.mkdir(parents=True, exist_ok=True)
