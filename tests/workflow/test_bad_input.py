@@ -130,7 +130,17 @@ def test_the_workflow_names_the_log_of_a_bad_split(spoilt, phrases, tmp_path):
     # The file is the user's own, not its copy in the results.
     named = str(source / f"{next(iter(spoilt))}.csv")
     assert_one_message(workplace.log("small/prepare/mine"), "dnatune: DataError", named, *phrases)
+    assert_message_comes_last(done.output, "rule prepare: DataError", named, *phrases)
     assert visible(workplace.results / "prepare") == []
+
+
+def assert_message_comes_last(output: str, *phrases: str) -> None:
+    """Check what the terminal shows from the failure on: a short block, and the remedy as the last line."""
+    screen = output[output.index("Error in rule") :].rstrip().splitlines()
+    assert len(screen) <= 15, output
+    message = "\n".join(screen[-3:])
+    assert all(phrase in message for phrase in phrases), output
+    assert screen[-1].startswith("  to do: ")
 
 
 def test_a_missing_split_stops_the_download(tmp_path):
