@@ -1,4 +1,4 @@
-"""The figure of stability regions: where a step multiplies no error by more than one."""
+"""The figure of stability regions, in which a step multiplies no error by more than one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.polynomial import Polynomial
 from dnatune.optimizers import stability_polynomial
 from dnatune.report.figures.style import COLOURS
 
-#: Name in the legend → method and hyperparameters, in the order of the legend. The first stands for sgd as well.
+#: Name in the legend → method and hyperparameters, in the order of the legend.
 SHOWN: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "sgd, rk4_single_gradient": ("sgd", {}),
     "heun": ("heun", {}),
@@ -25,7 +25,7 @@ _ANGLES = 200
 def boundary(method: str, **hyperparameters: Any) -> np.ndarray:
     """Return points of the boundary |R(z)| = 1 [points], complex.
 
-    For each angle φ the roots of R(z) = exp(iφ) are all points of the boundary where R has that phase (Hairer and
+    For each angle φ, the roots of R(z) = exp(iφ) are all points of the boundary where R has this phase (Hairer and
     Wanner 1996, Solving Ordinary Differential Equations II, IV.2).
     """
     polynomial = stability_polynomial(method, Polynomial([0, 1]), **hyperparameters)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Print how long each stage of a workflow's run took, from the files of its `benchmark:` directives.
+"""Print the time that each stage of a workflow took, from the files of the rules' `benchmark:` directives.
 
 By hand:  PYTHONPATH=workflow python tools/stage_times.py logs/demo/benchmarks
 """
@@ -20,7 +20,9 @@ def main() -> None:
 
     files = sorted(folder.rglob("*.tsv"))
     if not files:
-        raise DataError("no timings", where=str(folder), fix="give logs/<name>/benchmarks of a run that has ended")
+        raise DataError(
+            "the folder has no timings", where=str(folder), fix="give logs/<name>/benchmarks of a finished run"
+        )
     stages: dict[str, list[float]] = {}
     for file in files:
         stage = file.relative_to(folder).with_suffix("").parts[0]

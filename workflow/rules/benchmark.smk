@@ -1,11 +1,11 @@
-"""benchmark: the original recipe, common practice and dnatune's own, timed by turns on this machine.
+"""benchmark: times the original recipe, common practice and dnatune's own recipe in turn on this machine.
 
-`snakemake benchmark` makes it; `all` does not. Nothing else should run meanwhile.
+`snakemake benchmark` runs it; `all` does not. The machine should be otherwise idle.
 
-Inputs:  prepare/{first task}/{train,test}.jsonl; the tokenizer of benchmark.tokenizer, else of the first model
+Inputs:  prepare/{first task}/{train,test}.jsonl; the tokenizer of benchmark.tokenizer, otherwise of the first model
 Outputs: benchmark/benchmark.json and speed.svg; the tables on standard output
-Config:  benchmark; of the first task the labels; lora, training (precision, micro_batch_size, …), evaluation.batch_size
-Site:    cpus_per_rank; ranks_per_node where all the machine's cores are used; one GPU is
+Config:  benchmark; the labels of the first task; lora, training (precision, micro_batch_size, …), evaluation.batch_size
+Site:    cpus_per_rank; ranks_per_node if all cores of the machine are used; at most one GPU is used
 """
 
 BENCHMARK_TASK = next(iter(CONFIG.tasks))

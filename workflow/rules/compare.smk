@@ -1,4 +1,4 @@
-"""compare: three tables and one page over all runs and baselines.
+"""compare: makes three tables and one page from all runs and baselines.
 
 Inputs:  manifest.json of every base model and task; metrics.json and predictions.tsv of every run and baseline; run.json
          and training.jsonl of every run; metrics.json and contamination.json of every base model; audit.json and
@@ -6,7 +6,7 @@ Inputs:  manifest.json of every base model and task; metrics.json and prediction
 Outputs: compare/comparison.tsv, compare/tests.tsv, compare/segments.tsv, compare/loss.svg, compare/configuration.yaml,
          compare/figures/, compare/Snakefile, ro-crate-metadata.json, report.html; with `tuning` compare/tuning.tsv and
          compare/tuning.svg
-Config:  name, tasks (labels, metric), comparison, tuning; all of it but keep_merged, which changes no result, is written down
+Config:  name, tasks (labels, metric), comparison, tuning; the whole configuration except keep_merged, which changes no result, is written to a file
 """
 
 EVALUATIONS = [f"{RESULTS}/evaluate/{run.path}" for run in RUNS]
@@ -24,7 +24,7 @@ TUNING_PAGES = {
 
 
 def tuning_options(wildcards, input, output):
-    """Return the options of the comparison that go with learning-rate trials."""
+    """Return the command-line options for learning-rate trials."""
     if not CONFIG.tuned:
         return ""
     parts = ["--choices", *input.choices, "--tuning", output.tuning, "--tuning-figure", output.tuning_figure]

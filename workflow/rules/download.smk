@@ -1,12 +1,12 @@
-"""download: base models and the tasks' CSV files, from wherever the configuration says.
+"""download: fetches or makes base models and the tasks' CSV files, as configured.
 
-Inputs:  none of the workflow's; the files of a `directory` source; for a `tiny` model the first task's training split
+Inputs:  the files of a `directory` source; for a `tiny` model the first task's training split
 Outputs: download/models/{model}/, download/data/{task}/{train,dev,test}.csv and manifest.json
 Config:  models, data, tasks
 """
 
 
-# On a cluster the log-in node downloads: compute nodes may have no way out.
+# On a cluster the log-in node downloads, because compute nodes may have no network.
 localrules:
     download_data,
     download_model,

@@ -1,11 +1,11 @@
-"""evaluate: every test item gets a prediction, from each merged model, from each base model and from each baseline.
+"""evaluate: predicts every test item with each merged model, each base model and each baseline.
 
 Inputs:  merge/{model}/{task}/{optimizer}/seed{seed}/, download/models/{model}/, prepare/{task}/{train,dev,test}.jsonl
-Outputs: evaluate/{model}/{task}/{optimizer}/seed{seed}/predictions.tsv, metrics.json and README.md, the card of the
-         merged model; the first two in evaluate/zero-shot/{model}/{task}/ and in evaluate/baselines/{task}/{baseline}/;
+Outputs: evaluate/{model}/{task}/{optimizer}/seed{seed}/predictions.tsv, metrics.json and README.md (the card of the
+         merged model); the first two also in evaluate/zero-shot/{model}/{task}/ and in evaluate/baselines/{task}/{baseline}/;
          evaluate/zero-shot/{model}/{task}/contamination.json
 Config:  evaluation, contamination, tasks (labels, metric); data.simulated for the Bayes-optimal baseline
-Site:    rules.evaluate.ranks_per_node: how many GPUs of a job share one test set
+Site:    rules.evaluate.ranks_per_node: number of GPUs of a job that share one test set
 """
 
 EVALUATED = f"{RESULTS}/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}"

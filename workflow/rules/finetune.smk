@@ -1,9 +1,9 @@
-"""finetune: one LoRA run of the grid on a DeepSpeed engine, started by the launcher on every rank.
+"""finetune: trains one LoRA run of the grid with a DeepSpeed engine; the launcher starts it on every rank.
 
 Inputs:  download/models/{model}/, prepare/{task}/{train,dev}.jsonl;
          with `tuning` tuning/{model}/{task}/{optimizer}/choice.json
 Outputs: finetune/{model}/{task}/{optimizer}/seed{seed}/adapter/ and training.jsonl;
-         checkpoints/ beside them is not declared, so that it survives a rerun
+         checkpoints/ beside them is not declared, so that Snakemake does not delete it before a rerun
 Config:  optimizers, budget, lora, training, seeds, tuning
 Site:    all
 """

@@ -1,7 +1,7 @@
-"""merge: adapter and base become a plain transformers model.
+"""merge: merges an adapter and its base model into a plain transformers model.
 
 Inputs:  download/models/{model}/, finetune/{model}/{task}/{optimizer}/seed{seed}/adapter/
-Outputs: merge/{model}/{task}/{optimizer}/seed{seed}/; of a diverged run it holds run.json alone
+Outputs: merge/{model}/{task}/{optimizer}/seed{seed}/; for a diverged run it holds only run.json
 Config:  keep_merged
 """
 

@@ -1,4 +1,4 @@
-"""prepare: CSV files become instruction records, checked row by row, and the splits are audited for copies.
+"""prepare: converts CSV files to instruction records, checks every row, and audits the splits for copies.
 
 Inputs:  download/data/{task}/{train,dev,test}.csv
 Outputs: prepare/{task}/{train,dev,test}.jsonl, audit.json

@@ -1,15 +1,16 @@
-"""tuning: learning-rate trials on the dev split, as many for each optimizer, and the choice among them.
+"""tuning: runs the same number of learning-rate trials for each optimizer, and chooses a rate by the dev split.
 
-A trial is a finetune run of which the log and run.json are kept. Without `tuning` in the configuration nothing here runs.
+A trial is a finetune run of which only the log and run.json are kept. Without `tuning` in the configuration no trial
+runs.
 
-Inputs:  download/models/{model}/, prepare/{task}/{train,dev}.jsonl; the test split has no part in it
+Inputs:  download/models/{model}/, prepare/{task}/{train,dev}.jsonl; the test split is not used
 Outputs: tuning/{model}/{task}/{optimizer}/rate{rate}/record/ and training.jsonl, …/{optimizer}/choice.json
 Config:  tuning, optimizers, budget, lora, training, tasks (labels, metric)
 Site:    as finetune
 """
 
 
-# On a cluster the log-in node chooses: it takes seconds, and a job may have to wait for a GPU.
+# On a cluster the log-in node chooses, because this takes seconds and a job might have to wait for a GPU.
 localrules:
     choose,
 

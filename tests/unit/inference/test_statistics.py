@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-import interval_calibration
+import interval_coverage
 from dnatune import inference
 from dnatune.errors import ConfigurationError
 from dnatune.inference.reasons import SAME_PREDICTION
@@ -188,8 +188,8 @@ def test_without_seed_noise_it_is_the_test_over_items():
 
 
 def test_p_value_and_interval_say_the_same():
-    first, second, truth = interval_calibration.simulate(
-        interval_calibration.Cell("mcc", 0.05, 613, "high", 5, 0.02), np.random.default_rng(3)
+    first, second, truth = interval_coverage.simulate(
+        interval_coverage.Cell("mcc", 0.05, 613, "high", 5, 0.02), np.random.default_rng(3)
     )
     got = inference.paired_difference(first, second, truth)
     assert got.item_variance > 0
@@ -208,11 +208,10 @@ def test_swapping_methods_and_shuffling_items_change_nothing_else():
 
 def test_items_are_counted_once():
     """The variance of the mean difference over repeated experiments is the sum of the components."""
-    cell = interval_calibration.Cell("mcc", 0.0, 613, "moderate", 3, 0.005)
+    cell = interval_coverage.Cell("mcc", 0.0, 613, "moderate", 3, 0.005)
     generator = np.random.default_rng(0)
     found = [
-        inference.differences_and_covariance(*interval_calibration.simulate(cell, generator), "mcc")
-        for _ in range(2_000)
+        inference.differences_and_covariance(*interval_coverage.simulate(cell, generator), "mcc") for _ in range(2_000)
     ]
     differences, covariance = np.stack([d for d, _, _ in found]), np.stack([c for _, c, _ in found])
     actual = differences.mean(axis=1).var()
@@ -228,8 +227,8 @@ def test_items_are_counted_once():
     [("mcc", 0.65, 0.5), ("mcc", 0.65, 0.1), ("auroc", 0.85, 0.1), ("f1_macro", 0.8, 0.5)],
 )
 def test_simulated_runs_have_the_metric_they_are_said_to_have(metric, base, prevalence):
-    cell = interval_calibration.Cell(metric, 0.05, 200_000, "high", 3, 0.0, base, prevalence)
-    first, second, truth = interval_calibration.simulate(cell, np.random.default_rng(0))
+    cell = interval_coverage.Cell(metric, 0.05, 200_000, "high", 3, 0.0, base, prevalence)
+    first, second, truth = interval_coverage.simulate(cell, np.random.default_rng(0))
     score = SCORES[metric]
     values = [[score(truth, row) for row in method] for method in (first, second)]
     # The items cause a standard error of at most .002 of the mean difference, and the seeds .01/√3 of each mean.
@@ -238,34 +237,32 @@ def test_simulated_runs_have_the_metric_they_are_said_to_have(metric, base, prev
 
 
 def test_tables_print_what_was_counted():
-    cell = interval_calibration.Cell("mcc", 0.05, 613, "high", 5, 0.02)
-    coverage = dict.fromkeys(interval_calibration.CONSTRUCTIONS, 0.9) | {"combined": 0.96}
-    outcome = interval_calibration.Outcome(
-        cell, 2_000, 3, coverage, dict.fromkeys(interval_calibration.CONSTRUCTIONS, 0.1), 0.62, 0.63
+    cell = interval_coverage.Cell("mcc", 0.05, 613, "high", 5, 0.02)
+    coverage = dict.fromkeys(interval_coverage.CONSTRUCTIONS, 0.9) | {"combined": 0.96}
+    outcome = interval_coverage.Outcome(
+        cell, 2_000, 3, coverage, dict.fromkeys(interval_coverage.CONSTRUCTIONS, 0.1), 0.62, 0.63
     )
-    assert (
-        interval_calibration.overview([outcome]).splitlines()[-1] == "| 0.05 | 613 | high | 5 | 0.960 (0.620, 0.630) |"
-    )
+    assert interval_coverage.overview([outcome]).splitlines()[-1] == "| 0.05 | 613 | high | 5 | 0.960 (0.620, 0.630) |"
     # If 200 true 95 % intervals are each tested with 2,000 replications, one is expected to be below .937.
-    assert "| paired t | 0.900 | 0.900 | 1 of 1 | 1.00 |" in interval_calibration.summary([outcome])
-    assert "cells below 0.937" in interval_calibration.summary([outcome])
-    assert interval_calibration.table([outcome]).endswith("| 0.1000 | 0.620 | 0.630 | 3 |")
+    assert "| paired t | 0.900 | 0.900 | 1 of 1 | 1.00 |" in interval_coverage.summary([outcome])
+    assert "cells below 0.937" in interval_coverage.summary([outcome])
+    assert interval_coverage.table([outcome]).endswith("| 0.1000 | 0.620 | 0.630 | 3 |")
 
 
 NULL_CELLS = [
-    interval_calibration.Cell("mcc", 0.0, 613, "high", 3, 0.0),
-    interval_calibration.Cell("mcc", 0.0, 613, "moderate", 5, 0.05),
-    interval_calibration.Cell("mcc", 0.0, 5920, "high", 3, 0.005),
-    interval_calibration.Cell("auroc", 0.0, 613, "moderate", 5, 0.02, base=0.85),
-    interval_calibration.Cell("f1_macro", 0.0, 613, "high", 3, 0.005, base=0.8),
+    interval_coverage.Cell("mcc", 0.0, 613, "high", 3, 0.0),
+    interval_coverage.Cell("mcc", 0.0, 613, "moderate", 5, 0.05),
+    interval_coverage.Cell("mcc", 0.0, 5920, "high", 3, 0.005),
+    interval_coverage.Cell("auroc", 0.0, 613, "moderate", 5, 0.02, base=0.85),
+    interval_coverage.Cell("f1_macro", 0.0, 613, "high", 3, 0.005, base=0.8),
 ]
 
 
 @pytest.mark.parametrize("cell", NULL_CELLS, ids=lambda cell: f"{cell.metric}-{cell.items}-{cell.seeds}-{cell.seed_sd}")
 def test_intervals_hold_the_truth_as_often_as_they_say(cell):
-    outcome = interval_calibration.run_cell(cell, 600, np.random.default_rng(7))
+    outcome = interval_coverage.run_cell(cell, 600, np.random.default_rng(7))
     assert outcome.refused == 0
-    least = interval_calibration.lowest_expected(600)
+    least = interval_coverage.lowest_expected(600)
     assert outcome.coverage["combined"] >= least
     # Without a difference, the interval covers 0 exactly if the test does not reject.
     assert outcome.found == pytest.approx(1 - outcome.coverage["combined"], abs=1e-12)
@@ -276,10 +273,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say(cell):
 @pytest.mark.parametrize("seed_sd", [0.005, 0.05])
 def test_one_of_two_equal_methods_is_called_better_in_one_comparison_of_twenty_at_most(seed_sd):
     """The verdicts of 1,000 comparisons with little seed noise and of 1,000 with much seed noise."""
-    cell, generator = interval_calibration.Cell("mcc", 0.0, 613, "high", 5, seed_sd), np.random.default_rng(13)
+    cell, generator = interval_coverage.Cell("mcc", 0.0, 613, "high", 5, seed_sd), np.random.default_rng(13)
     decided = 0
     for _ in range(1_000):
-        found = inference.paired_difference(*interval_calibration.simulate(cell, generator), "mcc")
+        found = inference.paired_difference(*interval_coverage.simulate(cell, generator), "mcc")
         decided += inference.verdict(found, 0.01, found.p_value).word in ("better", "worse")
     # The 99.9 % bound for a true share of .05 in 1,000 comparisons.
     assert decided / 1_000 <= 0.05 + 3.1 * math.sqrt(0.05 * 0.95 / 1_000)
@@ -287,11 +284,11 @@ def test_one_of_two_equal_methods_is_called_better_in_one_comparison_of_twenty_a
 
 def test_seeds_alone_or_items_alone_do_not_do():
     """Each simpler construction fails if the noise that it ignores is the larger one."""
-    least = interval_calibration.lowest_expected(600)
-    items_rule = interval_calibration.Cell("mcc", 0.0, 613, "moderate", 10, 0.0)
-    assert interval_calibration.run_cell(items_rule, 600, np.random.default_rng(8)).coverage["paired t"] < least
-    seeds_rule = interval_calibration.Cell("mcc", 0.0, 613, "high", 5, 0.05)
-    assert interval_calibration.run_cell(seeds_rule, 600, np.random.default_rng(9)).coverage["items"] < least
+    least = interval_coverage.lowest_expected(600)
+    items_rule = interval_coverage.Cell("mcc", 0.0, 613, "moderate", 10, 0.0)
+    assert interval_coverage.run_cell(items_rule, 600, np.random.default_rng(8)).coverage["paired t"] < least
+    seeds_rule = interval_coverage.Cell("mcc", 0.0, 613, "high", 5, 0.05)
+    assert interval_coverage.run_cell(seeds_rule, 600, np.random.default_rng(9)).coverage["items"] < least
 
 
 def test_the_quantile_of_one_t_covers_too_little_with_three_seeds():
@@ -309,8 +306,8 @@ def test_the_quantile_of_one_t_covers_too_little_with_three_seeds():
 
 
 def test_power_agrees_with_simulation():
-    cell = interval_calibration.Cell("mcc", 0.05, 5920, "moderate", 5, 0.05)
-    outcome = interval_calibration.run_cell(cell, 600, np.random.default_rng(11))
+    cell = interval_coverage.Cell("mcc", 0.05, 5920, "moderate", 5, 0.05)
+    outcome = interval_coverage.run_cell(cell, 600, np.random.default_rng(11))
     assert 0.2 < outcome.predicted < 0.8
     # The 99 % bound for a share of 600 replications.
     allowed = 2.58 * math.sqrt(outcome.predicted * (1 - outcome.predicted) / 600)

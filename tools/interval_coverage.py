@@ -1,10 +1,10 @@
-"""How often the intervals of `statistics` hold the truth, in simulated comparisons whose truth is known.
+"""Measures how often the intervals of `dnatune.inference` cover the truth, in simulated comparisons with known truth.
 
-Two methods are trained with the same seeds and scored on the same items. A run's score of an item is normal, with a
-mean that follows from the metric the run truly has and a variance of one, made of what all runs share about the item,
-what the runs of a method share, what the two runs of a seed share, and a rest of the run's own. A run's true metric is
-a base value, plus what its seed gives to both methods, plus or minus half the difference that its seed makes between
-them.
+Two methods have runs with the same seeds, which are scored on the same items. A run's score of an item is normal with
+variance 1. Its mean follows from the run's true metric. Its variance is the sum of a part common to all runs, a part
+common to the runs of a method, a part common to the two runs of a seed, and a part of the run alone. Its true metric
+is a base value, plus an effect of the seed on both methods, plus or minus half the difference that the seed makes
+between the methods.
 """
 
 import dataclasses
@@ -16,11 +16,11 @@ from scipy import special, stats
 
 from dnatune import inference
 
-#: Shares of an item's score variance: all runs, runs of one method, runs of one seed; the rest is each run's own.
+#: Shares of an item's score variance common to all runs, to the runs of a method, and to the runs of a seed.
 SHARES = {"moderate": (0.5, 0.1, 0.1), "high": (0.8, 0.05, 0.05)}
-#: Seed noise: normal; Student's t with 3 degrees of freedom; normal, with one run in ten of the second method lost.
+#: Seed noise: normal; Student's t with 3 degrees of freedom; normal, but one run in ten of the second method collapses.
 NOISES = ("normal", "heavy", "collapse")
-#: Constructions of an interval; the first is that of `statistics.paired_difference`.
+#: Constructions of an interval; the first is that of `inference.paired_difference`.
 CONSTRUCTIONS = ("combined", "Satterthwaite", "paired t", "items", "bootstrap seeds", "bootstrap both")
 
 _COMMON_SD = 0.01
@@ -34,8 +34,8 @@ class Cell:
     """One setting of the simulation.
 
     Attributes:
-        metric: one of `statistics.DIFFERENCE_METRICS`.
-        difference: expected true metric of the first method minus that of the second, collapses aside.
+        metric: one of `inference.DIFFERENCE_METRICS`.
+        difference: expected true metric of the first method minus that of the second, without collapses.
         items: number of test items.
         correlation: a key of `SHARES`.
         seeds: number of seeds.
@@ -57,22 +57,22 @@ class Cell:
 
     @property
     def truth(self) -> float:
-        """Return the expected difference that the interval has to hold."""
+        """Return the expected difference, which the interval must cover."""
         return self.difference + (_COLLAPSE_SHARE * _COLLAPSE_DROP if self.noise == "collapse" else 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What the replications of a cell came to.
+    """The results of the replications of a cell.
 
     Attributes:
         cell: the setting.
         replications: number of simulated comparisons.
-        refused: those that got no interval; they count neither as covered nor as missed.
-        coverage: share of intervals that hold the truth, by construction.
+        refused: number of comparisons without an interval; they count neither as covered nor as missed.
+        coverage: share of intervals that cover the truth, by construction.
         width: mean width, by construction.
-        found: share of intervals of the first construction that leave out 0.
-        predicted: what `statistics.power_of_difference` gives for that, with the mean variances of the cell.
+        found: share of intervals of the first construction that exclude 0.
+        predicted: the same share as `inference.power_of_difference` predicts it from the mean variances of the cell.
     """
 
     cell: Cell
@@ -85,7 +85,7 @@ class Outcome:
 
 
 def grid(metric: str) -> Iterator[Cell]:
-    """Yield the cells of the table: no difference everywhere, and a real one with five seeds."""
+    """Yield the cells of the table: all without a difference, and those with five seeds also with a real one."""
     base, real = {"mcc": (0.65, 0.05), "auroc": (0.85, 0.02)}[metric]
     for items in (613, 5920):
         for correlation in SHARES:
@@ -96,7 +96,7 @@ def grid(metric: str) -> Iterator[Cell]:
 
 
 def stress() -> Iterator[Cell]:
-    """Yield cells that break the model of the grid: few errors, few positives, heavy tails, runs that are lost."""
+    """Yield cells outside the model of the grid: few errors, few positives, heavy tails, collapsed runs."""
     for seeds in (3, 5):
         for seed_sd in (0, 0.02):
             yield Cell("mcc", 0.0, 613, "high", seeds, seed_sd, base=0.9)
@@ -129,7 +129,7 @@ def simulate(cell: Cell, generator: np.random.Generator) -> tuple[np.ndarray, np
 
 
 def run_cell(cell: Cell, replications: int, generator: np.random.Generator) -> Outcome:
-    """Simulate a cell and count what each construction covers."""
+    """Simulate a cell and count how often each construction covers the truth."""
     found = [inference.differences_and_covariance(*simulate(cell, generator), cell.metric) for _ in range(replications)]
     kept = [(d, c) for d, c, _ in found if c is not None and np.ptp(d) > 0]
     differences, covariance = np.stack([d for d, _ in kept]), np.stack([c for _, c in kept])
@@ -152,11 +152,11 @@ def run_cell(cell: Cell, replications: int, generator: np.random.Generator) -> O
 def intervals(
     differences: np.ndarray, covariance: np.ndarray, items: int, generator: np.random.Generator
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return lower and upper 95 % limits [replications] by each of `CONSTRUCTIONS`.
+    """Return lower and upper 95 % limits [replications] for each of `CONSTRUCTIONS`.
 
     Args:
         differences: [replications, seeds].
-        covariance: over draws of items [replications, seeds, seeds].
+        covariance: covariance over samples of items [replications, seeds, seeds].
         items: number of test items.
         generator: source of the bootstrap draws.
     """
@@ -173,7 +173,7 @@ def intervals(
         "items": stats.norm.isf(tail) * np.sqrt(covariance.mean(axis=(1, 2))),
     }
     limits = {name: (mean - half, mean + half) for name, half in half_widths.items()}
-    # To first order a draw of items moves the seeds' differences by a normal vector with their covariance.
+    # To first order, a sample of items shifts the seeds' differences by a normal vector with this covariance.
     root = np.linalg.cholesky(covariance + 1e-12 * np.eye(seeds))
     of_seeds, of_both = np.empty((2, replications)), np.empty((2, replications))
     for index in range(replications):
@@ -185,9 +185,9 @@ def intervals(
 
 
 def overview(outcomes: Sequence[Outcome]) -> str:
-    """Return the coverage of the first construction as a Markdown table, a column for each standard deviation of seeds.
+    """Return the coverage of the first construction as a Markdown table, one column per standard deviation of seeds.
 
-    Where there is a difference to find, how often it was found and how often that was predicted stand behind.
+    If there is a real difference, the shares of comparisons that found it, observed and predicted, follow in brackets.
     """
     rows: dict[tuple[str, ...], dict[float, str]] = {}
     for outcome in outcomes:
@@ -205,7 +205,7 @@ def overview(outcomes: Sequence[Outcome]) -> str:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """Return the outcomes as a Markdown table, a row a cell."""
+    """Return the outcomes as a Markdown table, one row per cell."""
     head = ["metric", "base", "class 1", "noise", "Δ", "items", "correlation", "seeds", "seed sd", *CONSTRUCTIONS]
     head += ["width", "finds Δ", "predicted", "refused"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
@@ -223,7 +223,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
-    """Return, for each construction, the least and greatest coverage and the cells below what chance allows."""
+    """Return the least and greatest coverage of each construction, and the number of cells below the expected range."""
     least = lowest_expected(outcomes[0].replications)
     lines = [
         f"| construction | least | greatest | cells below {least:.3f} | mean width ÷ combined |",
@@ -238,20 +238,20 @@ def summary(outcomes: Sequence[Outcome]) -> str:
 
 
 def lowest_expected(replications: int) -> float:
-    """Return the coverage that a true 95 % interval falls below in one of 200 cells: the two-sided 99 % bound."""
+    """Return the coverage below which a true 95 % interval falls in one of 200 cells: the two-sided 99 % bound."""
     return float(stats.binom.ppf(0.005, replications, _LEVEL) / replications)
 
 
 def _separation(true_metric: np.ndarray, cell: Cell) -> np.ndarray:
-    """Return the mean score of class 1, which is minus that of class 0, at which a run has its metric [2, seeds].
+    """Return the mean score of class 1 with which a run has its true metric [2, seeds]; class 0 has minus that mean.
 
-    Scores have variance one and the threshold is 0, so the share of right answers is Φ(separation) in both classes.
+    Scores have variance 1 and the threshold is 0, so the accuracy is Φ(separation) in both classes.
     """
     metric = np.clip(true_metric, 0.01, 0.99)
     if cell.metric == "auroc":
         return special.ndtri(metric) / math.sqrt(2)
     if cell.metric == "f1_macro":
-        # With even classes precision, recall and F1 of both are the share of right answers.
+        # With balanced classes, precision, recall and F1 of both classes equal the accuracy.
         return special.ndtri(metric)
     both = cell.prevalence * (1 - cell.prevalence)
     # MCC = x √both / √(1/4 - (prevalence - 1/2)² x²) solved for x = 2 Φ(separation) - 1.
