@@ -32,9 +32,13 @@ SMALL = {
 }
 
 
-def settings_of(**changes) -> dict:
+def configuration(**changes) -> dict:
     config = yaml.safe_load((ROOT / "config/benchmark.yaml").read_text())
-    return experiment.resolve({**config, "benchmark": {**SMALL, **changes}}).benchmark_settings()
+    return {**config, "benchmark": {**SMALL, **changes}}
+
+
+def settings_of(**changes) -> dict:
+    return experiment.resolve(configuration(**changes)).benchmark_settings()
 
 
 def test_tasks_take_turns_and_each_is_told_as_it_ends(caplog):
@@ -117,13 +121,14 @@ def finished(tmp_path_factory, tiny_model, prepared):
     folder = tmp_path_factory.mktemp("benchmark")
     command = [sys.executable, "-m", "dnatune", "launch", "--ranks", "1", "--cpus", "1", "benchmark"]
     options = {
-        "settings": json.dumps(settings_of()),
+        "experiment": folder / "experiment.yaml",
         "tokenizer": tiny_model,
         "train": prepared / "train.jsonl",
         "test": prepared / "test.jsonl",
         "result": folder / "benchmark.json",
         "figure": folder / "speed.svg",
     }
+    options["experiment"].write_text(yaml.safe_dump(configuration()), "utf-8")
     arguments = [str(word) for key, value in options.items() for word in (f"--{key}", value)]
     # One thread: such small matrices gain nothing from a second thread, which only waits on a busy machine.
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
