@@ -7,7 +7,7 @@ import numpy as np
 
 from dnatune.comparison.results import tasks_by_name
 from dnatune.evaluation import metrics
-from dnatune.evaluation.predictions import write_answers, write_predictions
+from dnatune.evaluation.predictions import write_generated, write_predictions
 from dnatune.files import read_json, write_json, write_json_lines
 
 PROMOTERS = {
@@ -190,7 +190,7 @@ class Results:
         if generate:
             guesses = [None if i % 7 == 0 else int(row.argmax()) for i, row in enumerate(scores)]
             texts = ['dnon-"promoter\tx' if guess is None else str(guess) for guess in guesses]
-            write_answers(folder / "predictions.tsv", truth.tolist(), guesses, texts)
+            write_generated(folder / "predictions.tsv", truth.tolist(), guesses, texts)
             result = metrics.from_predictions(truth.tolist(), guesses, classes)
         else:
             write_predictions(folder / "predictions.tsv", truth.tolist(), scores, classes)

@@ -7,7 +7,7 @@ import pytest
 
 from dnatune import inference
 from dnatune.evaluation import metrics
-from dnatune.evaluation.predictions import write_answers, write_predictions
+from dnatune.evaluation.predictions import write_generated, write_predictions
 
 
 def draw(classes, n=400, seed=0):
@@ -106,5 +106,5 @@ def test_predictions_files(tmp_path):
         "0\t1\t1\t-2\t-0.5",
         "1\t0\t0\t-0.25\t-3",
     ]
-    write_answers(tmp_path / "a.tsv", [1, 0], [None, 0], ["dnon-\tpromoter\n", "Non-promoter"])
+    write_generated(tmp_path / "a.tsv", [1, 0], [None, 0], ["dnon-\tpromoter\n", "Non-promoter"])
     assert (tmp_path / "a.tsv").read_text().splitlines()[1:] == ["0\t1\t\tdnon- promoter", "1\t0\t0\tNon-promoter"]

@@ -63,7 +63,7 @@ def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     from dnatune.data.prompts import encode_examples
     from dnatune.data.records import read_split
     from dnatune.evaluation import metrics
-    from dnatune.evaluation.predictions import write_answers, write_predictions
+    from dnatune.evaluation.predictions import write_generated, write_predictions
     from dnatune.launch import process_group
     from dnatune.model import base_models, scoring
     from dnatune.model.shared_prefix import exactness
@@ -104,7 +104,7 @@ def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     seconds = time.perf_counter() - started
     if settings["mode"] == "generate":
         parsed = [scoring.parse_label(text, labels) for text in scored]
-        write_answers(options.predictions, examples.answers, parsed, scored)
+        write_generated(options.predictions, examples.answers, parsed, scored)
         result = metrics.from_predictions(examples.answers, parsed, len(labels))
     else:
         scores = np.array(scored)

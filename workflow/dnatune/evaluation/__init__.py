@@ -1,1 +1,1 @@
-"""What predictions are worth."""
+"""Metrics, baselines, predictions files, and signs of contamination."""

@@ -1,4 +1,4 @@
-"""Classifiers without a language model: what composition alone achieves, and the ceiling where it is known."""
+"""Classifiers without a language model: what composition alone achieves, and the Bayes optimum if it is known."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from dnatune.data.sequences import gc_content
 from dnatune.errors import ConfigurationError
 
 _LONGEST_KMER = 5
-#: Weight of the squared coefficients against the mean log-loss; scikit-learn's default of `SGDClassifier`.
+#: Weight of the squared coefficients relative to the mean log-loss: the default of scikit-learn's `SGDClassifier`.
 _KMER_PENALTY = 1e-4
 
 
@@ -30,14 +30,14 @@ def log_probabilities(
         baseline: a name of `CLASSIFIERS`, or `bayes`.
         train: the training split.
         test: test sequences.
-        classes: number of classes; one that the training split lacks gets probability 0 (a floor of 1e-12).
-        simulated: the generator's settings, for `bayes`.
+        classes: number of classes; a class that the training split lacks gets probability 0, clipped to 1e-12.
+        simulated: settings of the simulation, for `bayes`.
 
     Returns:
         Natural logarithms [test, classes].
 
     Raises:
-        ConfigurationError: there is no such baseline.
+        ConfigurationError: the baseline does not exist.
     """
     if baseline == "bayes":
         from dnatune.data.simulation import SimulationSettings, bayes_posterior
@@ -46,7 +46,9 @@ def log_probabilities(
         return np.log(np.clip(probabilities, 1e-12, 1))
     if baseline not in CLASSIFIERS:
         raise ConfigurationError(
-            f"unknown baseline '{baseline}'", where="evaluation.baselines", fix=f"name one of: {', '.join(CLASSIFIERS)}"
+            f"unknown baseline '{baseline}'",
+            where="evaluation.baselines",
+            fix=f"choose one of: {', '.join(CLASSIFIERS)}",
         )
     probabilities = np.zeros((len(test), classes))
     seen = sorted(set(train.labels))
@@ -69,8 +71,8 @@ def _kmers(train: Split, test: Sequence[str]) -> np.ndarray:
     return KmerClassifier(train).probabilities(test)
 
 
-#: The baselines that are fitted, by name: from a training split and n test sequences to the probability of each class
-#: that training has, in ascending order [n, classes].
+#: The fitted baselines by name. Each takes a training split and n test sequences and returns the probability of each
+#: class of the training split, in ascending order [n, classes].
 CLASSIFIERS: dict[str, Callable[[Split, Sequence[str]], np.ndarray]] = {
     "majority": _majority,
     "gc": _gc,
@@ -79,20 +81,20 @@ CLASSIFIERS: dict[str, Callable[[Split, Sequence[str]], np.ndarray]] = {
 
 
 class KmerClassifier:
-    """Logistic regression on the frequencies of all 1- to 5-mers: what composition says, whatever the place.
+    """Logistic regression on the frequencies of all 1- to 5-mers, which ignores their positions.
 
-    A feature is the share of a sequence's words of one length that are that word, so that sequences of other lengths
-    can be compared and the words of each length sum to one. The objective is the mean log-loss plus half the squared
-    coefficients times 1e-4, so that the penalty weighs the same in splits of every size, and it is minimised to its
-    end: nothing is left to a number of iterations, and no choice was made on test data.
+    A feature is the share of a k-mer among all words of its length in a sequence, so that sequences of different
+    lengths are comparable and the words of each length sum to 1. The objective is the mean log-loss plus half the sum
+    of squared coefficients × 1e-4, so that the penalty has the same weight in splits of every size. It is minimised to
+    convergence, so the result does not depend on a number of iterations. No choice was made on test data.
 
-    Scaling and penalty matter: on prom_core_all MCC is .545, with twenty times the penalty .45, with a fiftieth of it
-    .57, and counts in rows scaled to length 1 reach .59. This is a control of fixed strength, not the best that k-mers
-    can do.
+    Scaling and penalty matter: on prom_core_all MCC is .545; with 20 times the penalty it is .45, with 1/50 of the
+    penalty .57, and with counts in rows scaled to length 1 .59. This is a control of fixed strength, not the best that
+    k-mers can do.
     """
 
     def __init__(self, train: Split):
-        """Fit to a split of at least two classes."""
+        """Fit to a split with at least two classes."""
         self.counter = CountVectorizer(
             analyzer="char", ngram_range=(1, _LONGEST_KMER), lowercase=False, dtype=np.float64
         ).fit(train.sequences)
@@ -102,7 +104,7 @@ class KmerClassifier:
         self.model = model.fit(self._frequencies(train.sequences), train.labels)
 
     def probabilities(self, sequences: Sequence[str]) -> np.ndarray:
-        """Return the probability of each class that training has, in ascending order [n, classes]."""
+        """Return the probability of each class of the training split, in ascending order [n, classes]."""
         return self.model.predict_proba(self._frequencies(sequences))
 
     def _frequencies(self, sequences: Sequence[str]) -> sparse.csr_matrix:

@@ -1,4 +1,4 @@
-"""Metrics of a classifier from its predictions and probabilities, by scikit-learn where it has them."""
+"""Metrics of a classifier from its predictions and probabilities; most are computed by scikit-learn."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from sklearn import metrics
 
 from dnatune.inference.probabilities import class_probabilities
 
-#: Every metric that metrics.json holds, in its order.
+#: All metrics of metrics.json, in its order.
 METRICS = (
     "accuracy",
     "mcc",
@@ -27,25 +27,25 @@ _BINS = 15
 
 
 def diverged() -> dict[str, Any]:
-    """Return the metrics of a run that has no model."""
+    """Return the metrics of a diverged run, which has no model."""
     return {"status": "diverged", "n": 0, **dict.fromkeys(METRICS)}
 
 
 def from_predictions(labels: Sequence[int], predicted: Sequence[int | None], classes: int) -> dict[str, Any]:
-    """Return the metrics that need no probabilities; the others are None.
+    """Return the metrics that need no probabilities; the other metrics are None.
 
-    MCC is None where the labels hold a single class: it is then 0 ÷ 0, and no 0 to be ranked with others.
+    MCC is None if all labels are of one class, because it is then 0 ÷ 0 and must not be ranked as 0.
 
     Args:
         labels: true class indices [n].
-        predicted: predicted class indices [n]; None is an answer that names no class, and wrong.
+        predicted: predicted class indices [n]; None stands for generated text that is no label, and counts as wrong.
         classes: number of classes.
     """
     truth = np.asarray(labels)
-    # An unparsable answer is a class of its own that no item has: wrong for every metric, right for none.
+    # Text that is no label counts as an extra class that no item has, so it is wrong in every metric.
     guess = np.array([classes if p is None else p for p in predicted])
     every = list(range(classes))
-    # A class that no item has can be neither found nor missed: means are over those that occur.
+    # Means are taken over the classes that occur, because a class without items can be neither found nor missed.
     options: dict[str, Any] = {"labels": np.unique(truth), "average": "macro", "zero_division": 0}
     confusion = metrics.confusion_matrix(truth, guess, labels=[*every, classes])[:classes, :classes]
     return {
@@ -65,7 +65,7 @@ def from_predictions(labels: Sequence[int], predicted: Sequence[int | None], cla
 def from_confusion(confusion: np.ndarray) -> dict[str, float | None]:
     """Return accuracy, MCC and macro F1 of a confusion matrix [true class, predicted class] of counts.
 
-    MCC is None as `from_predictions` has it.
+    MCC is None in the same case as in `from_predictions`.
     """
     classes = len(confusion)
     truth, guess = (places.ravel().repeat(confusion.astype(int).ravel()) for places in np.indices(confusion.shape))
@@ -78,9 +78,10 @@ def from_log_probabilities(labels: Sequence[int], log_probabilities: np.ndarray)
 
     Args:
         labels: true class indices [n].
-        log_probabilities: natural logarithms [n, classes]; they need not sum to one, what is missing is off-label mass.
+        log_probabilities: natural logarithms [n, classes]. The probabilities may sum to less than 1; the rest is the
+            off-label mass.
 
-    Ranking metrics are None where the labels lack a class, and MCC where they hold a single one.
+    Ranking metrics are None if the labels lack a class, and MCC is None if all labels are of one class.
     """
     truth = np.asarray(labels)
     classes = log_probabilities.shape[1]

@@ -1,4 +1,4 @@
-"""predictions.tsv: one row a test item."""
+"""Writes predictions.tsv, one row per test item."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from dnatune.files import publish_file
 
 
 def write_predictions(path: Path, labels: Sequence[int], scores: np.ndarray | Sequence[Any], classes: int) -> None:
-    """Write true class, most probable class and the log-probability of each class.
+    """Write the true class, the most probable class and the log-probability of each class.
 
     Args:
         path: predictions.tsv.
@@ -27,11 +27,11 @@ def write_predictions(path: Path, labels: Sequence[int], scores: np.ndarray | Se
     _write(path, header, rows)
 
 
-def write_answers(path: Path, labels: Sequence[int], predicted: Sequence[int | None], answers: Sequence[str]) -> None:
-    """Write true class, parsed class (empty where there is none) and the decoded text."""
+def write_generated(path: Path, labels: Sequence[int], predicted: Sequence[int | None], texts: Sequence[str]) -> None:
+    """Write the true class, the class named by the generated text (empty if it is no label) and the text."""
     rows = (
         [number, label, "" if guess is None else guess, " ".join(text.split())]
-        for number, (label, guess, text) in enumerate(zip(labels, predicted, answers, strict=True))
+        for number, (label, guess, text) in enumerate(zip(labels, predicted, texts, strict=True))
     )
     _write(path, ["id", "label", "predicted", "answer"], rows)
 
