@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""What submission costs: many one-step runs through a real Slurm on this machine; prints a table.
+"""Measure the cost of submission with many one-step runs through a real Slurm on this machine, and print a table.
 
 Starts the test suite's cluster (root, Debian's packages of .ci/packages-slurm.txt), submits one-step runs of a tiny
 model with `snakemake --profile slurm` as it is, and reads sacct and Snakemake's memory. On a real cluster, queue times
@@ -32,7 +32,7 @@ from workflow_runs import small  # noqa: E402
 
 
 def main() -> None:
-    """Run, and print the table."""
+    """Run the measurement and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20, help="number of one-step runs (default: 20)")
     options = parser.parse_args()
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def measure(cluster: Cluster, workplace: SlurmWorkplace, configuration: dict, runs: int) -> None:
-    """Submit the runs, watch Snakemake's memory meanwhile, and print what each job cost.
+    """Submit the runs, measure Snakemake's memory meanwhile, and print the cost per job.
 
     Raises:
         RunError: the workflow failed, or not every run is one job.
@@ -87,7 +87,7 @@ def measure(cluster: Cluster, workplace: SlurmWorkplace, configuration: dict, ru
 
 
 def training_seconds(workplace: SlurmWorkplace, target: str) -> float:
-    """Return what run.json says that a run's steps took."""
+    """Return the duration of a run's steps from run.json."""
     return read_json((workplace.folder / target).parent / "adapter" / "run.json")["wall_seconds"]
 
 

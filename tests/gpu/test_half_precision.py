@@ -1,4 +1,4 @@
-"""Real half precision on a real GPU: `pytest -m gpu tests/gpu` on a machine that has one."""
+"""Half precision on a real GPU: run `pytest -m gpu tests/gpu` on a machine with a GPU."""
 
 import functools
 import subprocess
@@ -49,7 +49,7 @@ def finetune(tmp_path, model, prepared, method, precision, zero_stage):
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory, tiny_model, prepared):
-    """A function that returns the lines of training.jsonl of a method's run in fp32."""
+    """A function that trains with a method in fp32 and returns the lines of training.jsonl."""
 
     @functools.cache
     def lines(method):

@@ -1,4 +1,4 @@
-"""Shared-prefix rows on a GPU: what one example a row gives, in every format, and as many examples as memory holds."""
+"""On a GPU, shared-prefix rows equal one example per row in every format, and the micro-batch fits into memory."""
 
 import numpy as np
 import pytest
@@ -86,7 +86,7 @@ def test_scores_are_those_of_the_processor(folder, prepared):
 
 @pytest.fixture
 def alone(tmp_path):
-    """A process group of this process."""
+    """A process group with only this process."""
     distributed.init_process_group("nccl", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     yield
     distributed.destroy_process_group()
@@ -94,7 +94,7 @@ def alone(tmp_path):
 
 @pytest.fixture
 def scarce():
-    """A function that leaves torch so many bytes of the GPU until the test ends."""
+    """A function that limits torch to a number of bytes of GPU memory until the test ends."""
     total = torch.cuda.get_device_properties(0).total_memory
     yield lambda limit: torch.cuda.set_per_process_memory_fraction(limit / total)
     torch.cuda.set_per_process_memory_fraction(1.0)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""A real Slurm on one machine: several nodes with pretend GPUs, in one folder, beside any other that runs.
+"""A real Slurm on one machine, with several nodes and pretend GPUs, in one folder; it can run beside another Slurm.
 
-The nodes are slurmd processes of the same host, told apart by name and port. Their GPUs are device nodes that behave
-as /dev/null, so that Slurm hands them out and sets CUDA_VISIBLE_DEVICES as on the real thing. Needs root and Debian's
-slurm-wlm, munge and, for accounting, slurmdbd and mariadb-server; no systemd.
+The nodes are slurmd processes on the same host, with different names and ports. Their GPUs are device nodes that behave
+like /dev/null, so that Slurm allocates them and sets CUDA_VISIBLE_DEVICES as on a real cluster. It needs root and
+Debian's slurm-wlm, munge and, for accounting, slurmdbd and mariadb-server, but no systemd.
 
 By hand:
     eval "$(python tests/support/cluster.py start --folder /tmp/slurm)"
@@ -33,18 +33,18 @@ sys.path.insert(0, str(ROOT / "workflow"))
 
 from dnatune.errors import ConfigurationError, RunError, run_script  # noqa: E402
 
-#: What each process of a cluster carries in its environment: <folder>/<node, or name of the daemon>.
+#: Variable in the environment of each process of a cluster; its value is <folder>/<node or daemon>.
 _MARK = "DNATUNE_TEST_CLUSTER"
-#: What a client of another Slurm would be told by its environment.
+#: Prefixes of environment variables that belong to another Slurm.
 _SLURM_VARIABLES = ("SLURM", "SBATCH", "SALLOC", "SRUN", "SQUEUE", "SACCT", "SINFO", "SCANCEL")
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "sinfo")
 _ACCOUNTING_PROGRAMS = ("slurmdbd", "sacct", "sacctmgr", "mariadbd", "mariadb-install-db")
 _CLIENTS = ("sbatch", "srun", "salloc", "squeue", "scancel", "scontrol", "sinfo", "sacct", "sacctmgr", "sshare")
-#: Below the range that the system hands out to clients, which could take a port between the look and the use.
+#: Below the system's range of ephemeral ports, from which a client could take a port between check and use.
 _PORTS = range(17000, 32000)
-#: A Unix socket's path has room for 107 bytes; the longest of a cluster, a job step's, adds 30 to the folder's.
+#: The path of a Unix socket has at most 107 bytes; the longest one, of a job step, adds 30 to the folder's path.
 _LONGEST_FOLDER = 72
-#: Generous for a busy machine: an idle one is ready in a fraction.
+#: Long enough for a busy machine; an idle machine needs a fraction of it.
 _READY_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 _TAIL_LINES = 15
@@ -68,21 +68,21 @@ _ACCOUNTING_COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """What a cluster is like.
+    """The properties of a cluster.
 
     Attributes:
         nodes: number of nodes, named n1, n2, ….
-        gpus: pretend GPUs a node; 0: the cluster knows no GPUs.
-        cpus: cores a node, as many as one likes: nothing is bound to them.
-        real_memory_mb: memory a node in MB, as many as one likes; a job without `--mem` takes all of it.
-        accounting: whether slurmdbd and a database run, so that `sacct` answers and jobs need a known account.
+        gpus: pretend GPUs per node; 0 if Slurm manages no GPUs.
+        cpus: cores per node; any number, because nothing is bound to cores.
+        real_memory_mb: memory per node in MB; any number. A job without `--mem` takes all of it.
+        accounting: whether slurmdbd and a database run, so that `sacct` works and jobs need a known account.
         accounts: accounts that root may use; the first is the default.
         partitions: options of slurm.conf for each partition; the first is the default. Each has all nodes.
         min_job_age: seconds that the controller remembers a finished job.
-        requeue: whether the job of a lost node goes back to the queue when it does not say itself.
+        requeue: default of jobs for whether they are requeued if their node is lost.
         select_type: the plugin that chooses nodes.
-        select_parameters: what it counts.
-        options: further lines of slurm.conf; a key that stands there already is replaced.
+        select_parameters: the resources that it counts.
+        options: further lines of slurm.conf, which replace lines with the same key.
     """
 
     nodes: int = 3
@@ -107,7 +107,7 @@ class Shape:
 
 
 def missing_requirements(shape: Shape) -> list[str]:
-    """Say what this machine lacks to run a cluster of that shape; empty: nothing."""
+    """Return what this machine lacks to run a cluster of this shape; the list is empty if it lacks nothing."""
     programs = _PROGRAMS + (_ACCOUNTING_PROGRAMS if shape.accounting else ())
     absent = [program for program in programs if not shutil.which(program)]
     lacks = [f"{', '.join(absent)} on PATH"] if absent else []
@@ -118,9 +118,9 @@ class Cluster:
     """One Slurm in one folder; `with` starts and stops it.
 
     Args:
-        folder: everything of the cluster lies here: configuration, sockets, state, database, logs. A start empties
-            the parts that it writes; a stop leaves them to be read.
-        shape: what the cluster is like.
+        folder: all files of the cluster: configuration, sockets, state, database, logs. A start empties the parts
+            that it writes; a stop leaves them for inspection.
+        shape: the properties of the cluster.
 
     Raises:
         ConfigurationError: the folder's path does not fit into a Unix socket's or holds what slurm.conf cannot.
@@ -148,7 +148,7 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return the environment of a client: this process's without another Slurm's variables, and this cluster's.
+        """Return the environment of a client: this process's, without variables of another Slurm, plus this cluster's.
 
         PATH begins with clients that know their cluster by themselves: the Slurm plugin takes SLURM_CONF from its jobs.
         """
@@ -158,12 +158,12 @@ class Cluster:
 
     @property
     def configuration(self) -> dict[str, str]:
-        """Return the keys of slurm.conf that stand alone in their line, as written by the last start."""
+        """Return the keys of slurm.conf that are alone in their line, as written by the last start."""
         lines = (self.folder / "slurm.conf").read_text("utf-8").splitlines()
         return dict(line.split("=", 1) for line in lines if not line.startswith(("NodeName=", "PartitionName=")))
 
     def start(self) -> None:
-        """Start afresh, without jobs or history, and return when every node is idle.
+        """Start without jobs or history, and return when every node is idle.
 
         What an earlier cluster of the folder left running is ended first.
 
@@ -209,17 +209,17 @@ class Cluster:
         self._start_daemon(name, "slurmd", "-D", "-N", name)
 
     def stop_node(self, name: str) -> None:
-        """Lose a node as by a power cut: its slurmd, its job steps and their processes are gone without a word."""
+        """Kill a node as in a power cut: its slurmd, its job steps and their processes end without any message."""
         self._end_processes(name)
 
     def start_accounting(self) -> None:
-        """Start slurmdbd and wait until it answers."""
+        """Start slurmdbd and wait until it responds."""
         self._start_daemon("slurmdbd", "slurmdbd", "-D")
         port = int(self.configuration["AccountingStoragePort"])
         self.wait_until("slurmdbd listens", lambda: _listens(socket.AF_INET, ("127.0.0.1", port)))
 
     def stop_accounting(self) -> None:
-        """Kill slurmdbd; the database and the cluster go on."""
+        """Kill slurmdbd; the database and the cluster keep running."""
         self._end_processes("slurmdbd")
 
     def run(self, *command: str | os.PathLike, **options) -> subprocess.CompletedProcess:
@@ -233,7 +233,7 @@ class Cluster:
         return subprocess.run([os.fspath(part) for part in command], **{**defaults, **options})
 
     def jobs(self, *options: str) -> list[dict[str, str]]:
-        """Return the queue, a row a job: id, name, state, reason, node_count, nodes, account, partition, time_limit.
+        """Return one row per job: id, name, state, reason, node_count, nodes, account, partition, time_limit.
 
         Args:
             options: further ones of squeue; `--states=all` adds what finished within `min_job_age`.
@@ -242,7 +242,7 @@ class Cluster:
         return [dict(zip(_JOB_COLUMNS, line.split("|"), strict=True)) for line in squeue.splitlines()]
 
     def sacct(self, *options: str) -> list[dict[str, str]]:
-        """Return what accounting knows, a row a job or job step, under sacct's own names (JobID, State, …).
+        """Return the accounting data, one row per job or job step, with sacct's own column names (JobID, State, …).
 
         Args:
             options: further ones of sacct; `--duplicates` adds the earlier runs of a requeued job.
@@ -253,7 +253,7 @@ class Cluster:
         return [dict(zip(header.split("|"), row.split("|"), strict=True)) for row in rows]
 
     def node_states(self) -> dict[str, str]:
-        """Return the state of each node as sinfo words it: idle, mixed, allocated, down*, …."""
+        """Return the state of each node as sinfo prints it: idle, mixed, allocated, down*, …."""
         lines = self._answer("sinfo", "--noheader", "--Node", "--format=%N %T").splitlines()
         return dict(line.split() for line in lines)
 
@@ -269,7 +269,7 @@ class Cluster:
         self.wait_until_idle()
 
     def wait_until(self, what: str, condition: Callable[[], bool], timeout: float = _READY_SECONDS) -> None:
-        """Wait until a condition holds; a client that fails meanwhile counts as one that does not.
+        """Wait until a condition holds; if a client fails meanwhile, the condition counts as not met.
 
         Args:
             what: the condition in words, for the message.
@@ -314,7 +314,7 @@ class Cluster:
         return {pid: _read(f"/proc/{pid}/cmdline").replace("\0", " ").strip() for pid in self._find_processes()}
 
     def _answer(self, *command: str) -> str:
-        """Return what a client prints, or raise RunError with what it says."""
+        """Return the output of a client, or raise RunError with its error message."""
         done = self.run(*command)
         if done.returncode:
             raise self._failure(f"{command[0]} ended with exit status {done.returncode}: {done.stderr.strip()}")

@@ -1,4 +1,4 @@
-"""What a look at a base model has found."""
+"""A sample of contamination.json."""
 
 FOUND = {
     "model": "tiny", "task": "prom_core_all", "items": 60, "mcc": 0.95, "mcc_p": 0.0001, "control_mcc": 0.5,

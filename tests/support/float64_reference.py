@@ -1,8 +1,8 @@
-"""Fine-tuning in float64 without DeepSpeed, packing, dnatune's models or its optimizers: what training must come to.
+"""Reference fine-tuning in float64, without DeepSpeed, packing, and dnatune's models and optimizers.
 
-One example is one row of a plain transformers forward pass, gradients come from autograd, and the steps are typed from
-Hairer, Nørsett and Wanner, Solving Ordinary Differential Equations I, section II.1. From dnatune come only the token
-ids, and the order of the examples and the learning rates that the caller asks `dnatune.training.plan` for.
+Each example is one row of a plain transformers forward pass, gradients come from autograd, and the steps are written
+after Hairer, Nørsett and Wanner, Solving Ordinary Differential Equations I, section II.1. Only the token ids, the order
+of the examples and the learning rates come from dnatune.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ def sgd_direction(f: Slope, y: Any, h: float) -> Any:
 
 
 def heun_direction(f: Slope, y: Any, h: float) -> Any:
-    """The trapezoidal rule with a step of Euler's method for its far end."""
+    """The trapezoidal rule, with an Euler step for its end point."""
     k1 = f(y)
     k2 = f(y + h * k1)
     return (k1 + k2) / 2
@@ -64,11 +64,11 @@ DIRECTIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What a reference run comes to.
+    """The result of a reference run.
 
     Attributes:
         weights: every trainable parameter by name after the last step.
-        losses: mean negative log-likelihood of a label token in each step's batch, at the step's beginning.
+        losses: mean negative log-likelihood per label token of each step's batch, at the beginning of the step.
         norms: l2 norm of each step's combined gradient, before clipping.
     """
 
@@ -80,7 +80,7 @@ class Trained:
 def load(
     folder: Path, lora: dict[str, Any], initial: dict[str, Tensor], dtype: torch.dtype = torch.float64
 ) -> PeftModel:
-    """Return the model with LoRA and the given trainable weights, without dropout, in one number format throughout."""
+    """Return the model with LoRA and the given trainable weights, without dropout, all in one number format."""
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
     for module in base.modules():
         if isinstance(module, LlamaRMSNorm):
@@ -104,7 +104,7 @@ def load(
 
 
 class _Norm:
-    """RMSNorm in float64; transformers' own goes through fp32, and the reference would be no better than the test."""
+    """RMSNorm in float64, because transformers' RMSNorm computes in fp32."""
 
     def __init__(self, module: LlamaRMSNorm):
         self.module = module
@@ -125,12 +125,12 @@ def train(
     """Follow the gradient flow of each batch's loss for one step of `method`.
 
     Args:
-        model: see `load`; it is left as it was.
+        model: see `load`; its weights are restored afterwards.
         examples: the training split.
         batches: the examples of each step.
         rates: the step sizes.
         method: a key of `DIRECTIONS`.
-        max_norm: longest direction of a step, 0 for no bound.
+        max_norm: bound on the norm of a step's direction, 0 for no bound.
     """
     parameters = list(_trainable(model).values())
     start = parameters_to_vector(parameters).detach()

@@ -1,4 +1,4 @@
-"""A model hub on 127.0.0.1: as much of the protocol as the real client needs, and the ways hubs fail."""
+"""A model hub on 127.0.0.1, with the part of the protocol that the real client needs, and with faults of hubs."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass
 class Request:
-    """What a client sent; the headers' names in lower case."""
+    """A client's request; the names of the headers are in lower case."""
 
     method: str
     path: str
@@ -35,7 +35,7 @@ class Repository:
 
 @dataclass
 class Hub:
-    """The server's state; tests change it between requests. The fault tables go by the file's path."""
+    """The server's state, which tests change between requests; the keys of the fault tables are paths of files."""
 
     endpoint: str = ""
     repositories: dict[tuple[str, str], Repository] = field(default_factory=dict)
@@ -73,7 +73,7 @@ def git_hash(content: bytes) -> str:
 
 
 def pointer(content: bytes) -> bytes:
-    """Return the git-lfs pointer of a content."""
+    """Return the git-lfs pointer for a content."""
     digest = hashlib.sha256(content).hexdigest()
     return f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {len(content)}\n".encode()
 
@@ -158,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
         return entry
 
     def _resolve(self, path: str, content: bool) -> None:
-        """Answer `[datasets/]<owner>/<name>/resolve/<revision>/<file>`."""
+        """Respond to `[datasets/]<owner>/<name>/resolve/<revision>/<file>`."""
         kind = "dataset" if path.startswith("datasets/") else "model"
         name, _, rest = path.removeprefix("datasets/").partition("/resolve/")
         revision, _, file = rest.partition("/")
@@ -184,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._deliver(file, data, content, headers)
 
     def _file(self, path: str, content: bool) -> None:
-        """Answer the storage behind a hub: no question of who asks."""
+        """Respond as the storage of a hub does, without authentication."""
         kind, owner, name, commit, file = path.split("/", 4)
         data = self.hub.repositories[kind, f"{owner}/{name}"].commits[commit][file]
         self._deliver(file, data, content, {"ETag": '"of-the-storage"'})

@@ -1,4 +1,4 @@
-"""Find a micro-batch on the ranks of one launch, where one rank has less memory than the others; for test_memory.py."""
+"""Choose a micro-batch on several ranks, one of which has less memory than the others; for test_micro_batch.py."""
 
 import argparse
 import json
@@ -9,7 +9,9 @@ from dnatune.errors import run_script
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--limits", type=json.loads, required=True, help="most rows of a forward pass, by rank")
+    parser.add_argument(
+        "--limits", type=json.loads, required=True, help="maximum number of rows per forward pass, for each rank"
+    )
     parser.add_argument("--folder", type=Path, required=True)
     options = parser.parse_args()
 
@@ -23,7 +25,7 @@ def main() -> None:
     from dnatune.model import micro_batch
 
     class Limited(nn.Module):
-        """A model whose memory ends: torch's own error, at the size where it would come."""
+        """A model with limited memory: larger batches raise torch's own error."""
 
         def __init__(self, limit: int):
             super().__init__()

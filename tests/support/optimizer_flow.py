@@ -12,7 +12,7 @@ _ROOT = _GENERATOR.normal(size=(SIZE, SIZE)) / 3
 CURVATURE = _ROOT @ _ROOT.T
 START = _GENERATOR.normal(size=SIZE)
 
-#: (method, hyperparameters beside the learning rate) with several gradients a step.
+#: (method, hyperparameters except the learning rate) of methods with several gradients per step.
 STAGED = [
     ("heun", {}),
     ("rk4", {}),
@@ -36,7 +36,7 @@ def parameter(values=START, dtype=torch.float64):
 
 
 def drive(optimizer, parameters, calls, gradient=slope):
-    """Call `step` so many times, each with the gradient at the point the parameters are at."""
+    """Call `step` the given number of times, each time with the gradient at the current parameters."""
     for _ in range(calls):
         flat = gradient(torch.cat([p.detach().flatten() for p in parameters]))
         for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
@@ -54,7 +54,7 @@ def stages_of(method, hyperparameters):
 
 
 def reference_runge_kutta(theta, h, a, b, gradient):
-    """Return the step and the combined gradient, by the textbook formula and with all gradients kept."""
+    """Return the step and the combined gradient by the textbook formula, which keeps all gradients."""
     ks = []
     for row in a:
         ks.append(gradient(theta - h * sum((float(w) * k for w, k in zip(row, ks, strict=False)), 0 * theta)))

@@ -1,7 +1,7 @@
-"""Training a tiny Llama with LoRA under DeepSpeed's ZeRO, against a reference in float64 that knows nothing of it.
+"""Training a tiny Llama with LoRA and DeepSpeed's ZeRO equals an independent reference in float64.
 
-Errors are measured against the displacement ‖θ₂₀ − θ₀‖, for in ‖θ‖ alone even SGD would pass for RK4. The learning
-rate and the initial weights are chosen so that methods of one order are told apart, see `ground`.
+Errors are measured relative to the displacement ‖θ₂₀ − θ₀‖, because relative to ‖θ‖ even SGD would pass for RK4. The
+learning rate and the initial weights are chosen so that methods of the same order can be distinguished, see `ground`.
 """
 
 import dataclasses
@@ -35,27 +35,27 @@ from dnatune.training.engine import check_pair
 from samples import LORA, ROOT, TASK, split_of
 
 SEED = 3
-#: 20 steps of 13 are two and a half epochs of these; the last batch of an epoch has 9.
+#: 20 steps of 13 examples are two and a half epochs; the last batch of an epoch has 9.
 EXAMPLES = 100
-#: Measured: 5.6e-7 and less, as is plain fp32 training in one process without DeepSpeed, whatever the order of the
-#: examples. It is the rounding of θ itself: 20 additions, each off by up to 2⁻²⁴ of θ, come to √(20/3) · 2⁻²⁴ ‖θ‖ or
-#: less, which is 1.3e-6 of a displacement of 0.115 ‖θ‖.
+#: Measured: at most 5.6e-7, as in plain fp32 training in one process without DeepSpeed, for any order of the examples.
+#: This is the rounding of θ itself: 20 additions with errors of up to 2⁻²⁴ of θ add up to at most √(20/3) · 2⁻²⁴ ‖θ‖,
+#: which is 1.3e-6 of a displacement of 0.115 ‖θ‖.
 FP32_BOUND = 1e-5
-#: Measured: 2.1e-3; plain training in bf16 with fp32 weights behind it, without DeepSpeed: 2.0e-3. Gradients are those
-#: of weights rounded to bf16, and are rounded to bf16 themselves, by up to 2⁻⁹ of each number; as much again is for the
-#: activations, and twice all that for chance.
+#: Measured: 2.1e-3; plain training in bf16 with fp32 master weights, without DeepSpeed: 2.0e-3. Gradients are computed
+#: from weights rounded to bf16 and are themselves rounded to bf16, by up to 2⁻⁹ of each number. The bound adds the same
+#: for the activations, and doubles the sum to allow for chance.
 BF16_BOUND = 2.0**-7
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One run of the worker.
+    """A run of the worker.
 
     Attributes:
         method, ranks, zero, micro: optimizer, number of ranks, ZeRO stage, micro-batch size.
-        slow: whether only `make test-long` asks for it.
+        slow: whether only `make test-long` runs it.
         overflows: attempts at a stage, counted over the run, in which a rank's gradients are infinite.
-        tag: tells apart what is equal in name.
+        tag: distinguishes cases that would have the same name.
     """
 
     method: str
@@ -96,7 +96,7 @@ class Case:
 
     @property
     def pieces(self) -> list[int]:
-        """Return the micro-batches of each step; every rank has as many."""
+        """Return the number of micro-batches of each step, which is the same on every rank."""
         return [math.ceil(math.ceil(len(batch) / self.ranks) / self.micro) for batch in self.batches]
 
     def for_worker(self, folder: Path) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class Case:
         }
 
 
-# Micro-batch sizes that make one and three micro-batches of 13 examples. Two ranks share them as 7 and 6, so that the
+# Micro-batch sizes that divide 13 examples into one or three micro-batches. Two ranks have 7 and 6 examples, so the
 # third micro-batch of the second rank is padding.
 SIZES = {1: (13, 5), 2: (7, 3)}
 _ALL = {
@@ -150,8 +150,8 @@ RKC = [
     Case("rkc", 1, 3, 5, slow=True, steps=3, hyperparameters=(("stages", 3), ("order", 2))),
 ]
 DROPOUT = [Case("rk4", 2, z, 3, slow=z != 2, steps=3, dropout=0.5, tag="dropout") for z in (0, 2, 3)]
-# In fifteen attempts at three steps: the first stage, a middle one twice, and the last.
-# The rate is constant, for the optimizer itself refuses a new one in mid-step.
+# In fifteen attempts at three steps: the first stage, a middle stage twice, and the last stage.
+# The learning rate is constant, because the optimizer refuses a new one within a step.
 _OVERFLOW = Case(
     "rk4",
     2,
@@ -190,14 +190,14 @@ CASES = [
 
 
 def over(cases: Iterable[Case]) -> Any:
-    """Parametrize a test by cases, with the slow ones marked."""
+    """Parametrize a test by cases, and mark the slow ones."""
     marks = {True: [pytest.mark.slow], False: []}
     return pytest.mark.parametrize("case", [pytest.param(c, id=c.name, marks=marks[c.slow]) for c in cases])
 
 
 @dataclasses.dataclass(frozen=True)
 class Ground:
-    """What all runs begin with: files for the worker, and the reference on the same numbers."""
+    """The starting point of all runs: files for the worker, and the reference model with the same weights."""
 
     folder: Path
     initial: dict[str, Tensor]
@@ -208,7 +208,7 @@ class Ground:
     def parameters(self) -> int:
         return sum(tensor.numel() for tensor in self.initial.values())
 
-    @functools.lru_cache  # noqa: B019 — one object a session
+    @functools.lru_cache  # noqa: B019 — one object per session
     def reference(self, method: str, steps: int, max_norm: float) -> float64_reference.Trained:
         case = Case(method, 1, 0, 1, steps=steps)
         rates = schedules.learning_rates(case.schedule, case.rate, 0.1, steps)
@@ -222,10 +222,11 @@ class Ground:
 def ground(tmp_path_factory, tiny_model, simulated_rows) -> Ground:
     """The tiny model, its first trainable weights and the training split.
 
-    A fresh Llama's embeddings are so small that RMSNorm blows up their gradients: where RK4 and the 3/8 rule differ by
-    more than rounding, training is chaotic, and where it is not, they do not differ. Ten times as large, at learning
-    rate 0.3, they end 3e-4 of the displacement apart and rounding is 5e-7. LoRA's B is zero in a fresh adapter, and the
-    gradient of A with it. All weights are numbers of bf16, so that runs in bf16 begin at the same point.
+    The embeddings of a new Llama are so small that RMSNorm gives them huge gradients. With them, RK4 and the 3/8 rule
+    differ by more than rounding only if training is chaotic. With embeddings ten times as large and learning rate 0.3,
+    the two methods end 3e-4 of the displacement apart, and rounding is 5e-7. In a new adapter LoRA's B is zero, and so
+    is the gradient of A; therefore B is random here. All weights are exact in bf16, so that runs in bf16 begin at the
+    same point.
     """
     folder = tmp_path_factory.mktemp("zero")
     tokenizer = base_models.load_tokenizer(tiny_model)
@@ -255,7 +256,7 @@ def ground(tmp_path_factory, tiny_model, simulated_rows) -> Ground:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a run left: its trained weights, and what each rank measured."""
+    """The result of a run: its trained weights, and the measurements of each rank."""
 
     weights: dict[str, Tensor]
     ranks: list[dict[str, Any]]
@@ -270,7 +271,7 @@ class Result:
 
 
 class Runs:
-    """Results of cases; all fast or all slow ones of a number of ranks are run by the launch that the first needs."""
+    """Results of cases; one launch runs all fast (or all slow) cases with the same number of ranks."""
 
     def __init__(self, ground: Ground, folder: Path):
         self.ground, self.folder = ground, folder
@@ -291,7 +292,7 @@ class Runs:
         return Result(load_file(place / "weights.safetensors"), ranks)
 
     def start(self, cases: Sequence[Case], folder: Path) -> str:
-        """Run cases of one number of ranks; return the last words of a launch that failed."""
+        """Run cases with the same number of ranks; if the launch fails, return the end of its log."""
         for case in cases:
             (folder / case.name).mkdir(parents=True, exist_ok=True)
         plan = {
@@ -307,7 +308,7 @@ class Runs:
         worker = [str(ROOT / "tests/support/zero_worker.py"), "--plan", str(folder / "plan.json")]
         ranks = str(cases[0].ranks)
         launcher = ["-m", "dnatune", "launch", "--ranks", ranks, "--cpus", ranks]
-        # A thread a rank: more would spin against each other, and change the order of sums.
+        # One thread per rank: more threads would compete for cores and change the order of sums.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "workflow")}
         with (folder / "launch.log").open("w+", encoding="utf-8") as log:
             process = subprocess.Popen(
@@ -316,7 +317,7 @@ class Runs:
             try:
                 status = process.wait(3600)
             finally:
-                # The launcher takes its ranks down with it when asked to end, not when it is killed.
+                # If the launcher is terminated it ends its ranks; if it is killed it cannot.
                 process.terminate()
                 process.wait(60)
             log.seek(0)
@@ -354,7 +355,7 @@ def test_reference_rk4_gives_the_published_numbers():
 
 @pytest.mark.parametrize(("method", "order"), [("sgd", 1), ("heun", 2), ("rk4", 4), ("rk4_38", 4)])
 def test_reference_methods_have_their_order(method, order):
-    """Halving the step divides the error of one step by 2^(order+1), against scipy's."""
+    """Halving the step divides the error of one step, relative to scipy's solution, by 2^(order+1)."""
 
     def flow(y):
         return np.array([y[1] * y[0], -np.sin(y[0]) + y[1] ** 2 / 3, y[0] - y[2] ** 3])
@@ -369,7 +370,7 @@ def test_reference_methods_have_their_order(method, order):
 
 
 def test_reference_gradients_are_exact_to_float64(ground):
-    """A difference quotient shows fp32 anywhere in the forward pass as an error of 1e-3."""
+    """If any part of the forward pass were in fp32, a difference quotient would show an error of 1e-3."""
     batch = list(range(3))
     parameters = [p for p in ground.model.parameters() if p.requires_grad]
     start = torch.nn.utils.parameters_to_vector(parameters).detach()
@@ -415,7 +416,7 @@ def test_bf16_follows_within_its_rounding(case, runs, ground, record_property):
     error = relative_error(runs(case).weights, ground.reference("rk4", case.steps, 0.0).weights, ground.initial)
     record_property("error_over_displacement", error)
     check(error, BF16_BOUND)
-    # Were it closer, it would not have been bf16.
+    # A smaller error would mean that the run was not in bf16.
     assert error > 10 * FP32_BOUND
 
 
@@ -441,7 +442,7 @@ def test_stages_in_half_precision_without_zero_are_refused(precision):
 
 @over([*EXACT, *IMPOSTORS, *RKC, *BF16, *CURVES])
 def test_optimizer_state_is_what_is_declared_and_sharded(case, runs, ground):
-    """State beside θ itself: `state_copies` in fp32, each rank holding its shard and nothing more."""
+    """Beside θ, the state has `state_copies` copies in fp32, and each rank holds only its shard."""
     copies = optimizers.state_copies(case.method, case.settings)
     if case.method in {"heun", "rk4", "adamw"}:
         assert copies == 2
@@ -455,7 +456,7 @@ def test_optimizer_state_is_what_is_declared_and_sharded(case, runs, ground):
         # One flat vector, padded to a multiple of 2 for each rank (nccl_start_alignment_factor).
         shard = math.ceil(ground.parameters / (2 * n)) * 2
     else:
-        # Each tensor is shared out by itself.
+        # Each tensor is sharded separately.
         shard = sum(math.ceil(tensor.numel() / n) for tensor in ground.initial.values())
     assert held == [shard] * n
     if copies and case.zero:
@@ -465,7 +466,7 @@ def test_optimizer_state_is_what_is_declared_and_sharded(case, runs, ground):
 
 @over([*EXACT, *IMPOSTORS, *RKC])
 def test_gradient_evaluations_counted_at_the_model(case, runs):
-    """Exactly s forward passes of each micro-batch a step: 4 for rk4, s for rkc, and no other."""
+    """Each micro-batch has exactly s forward passes per step: 4 for rk4, s for rkc."""
     expected = {"sgd": 1, "heun": 2, "rk4": 4, "rk4_38": 4, "rkc": dict(case.hyperparameters).get("stages")}
     result = runs(case)
     assert len(result.losses) == case.steps
@@ -474,7 +475,7 @@ def test_gradient_evaluations_counted_at_the_model(case, runs):
     assert result.ranks[0]["log"][-1]["gradient_evaluations"] == expected[case.method] * case.steps
 
 
-# What the loop promises
+# Guarantees of the loop
 
 
 @over(DROPOUT)
@@ -489,7 +490,7 @@ def test_dropout_is_the_same_in_all_stages_of_a_step(case, runs):
             first, *others = (masks[(step * case.stages + s) * 3 :][:3] for s in range(case.stages))
             assert others == [first] * 3
             beginnings.update(beginning for _, beginning in first)
-    # Every step, micro-batch and rank has its own.
+    # Every step, micro-batch and rank has its own masks.
     assert len(beginnings) == case.steps * 3 * case.ranks
 
 
@@ -506,7 +507,7 @@ def test_a_stage_skipped_by_overflow_is_repeated_as_it_was(case, runs):
 
 @over(INFINITE)
 def test_a_stage_skipped_without_loss_scaling_ends_the_run(case, runs):
-    """An infinite gradient in the second stage of the second step: DeepSpeed skips it silently, the loop must not."""
+    """After an infinite gradient in the second stage of step 2, DeepSpeed silently skips; the loop must report it."""
     result = runs(case)
     for rank in result.ranks:
         assert rank["skipped_steps"] == 1
@@ -522,7 +523,7 @@ def test_clipping_bounds_the_combined_update_over_all_shards(case, runs, ground,
     assert result.norms == pytest.approx(reference.norms, rel=1e-5)
     one_rank = runs(next(other for other in CLIPPED if (other.ranks, other.zero) == (1, 0)))
     assert result.norms == pytest.approx(one_rank.norms, rel=1e-5)
-    # A step of length h · max_norm is so short that θ's rounding is a larger part of it; measured: 1.9e-6.
+    # A step of length h · max_norm is short, so the rounding of θ is a larger part of it; measured: 1.9e-6.
     error = relative_error(result.weights, reference.weights, ground.initial)
     record_property("error_over_displacement", error)
     check(error, FP32_BOUND)
@@ -533,7 +534,7 @@ def test_clipping_bounds_the_combined_update_over_all_shards(case, runs, ground,
 
 @over(case for case in CURVES if case.ranks > 1)
 def test_the_number_of_ranks_does_not_change_training(case, runs, record_property):
-    """16 examples on 2 and on 3 ranks, of which 3 cannot have equal shares; the configuration is one."""
+    """16 examples are trained with one configuration on 2 ranks and on 3 ranks, which have unequal shares."""
     alone, shared = (runs(c) for c in (next(c for c in CURVES if (c.method, c.ranks) == (case.method, 1)), case))
     apart = max(abs(a - b) for a, b in zip(alone.losses, shared.losses, strict=True))
     record_property("largest_difference_of_losses", apart)
