@@ -78,9 +78,9 @@ lock: ## resolve the pins anew
 # The tables of config/README.md from the schemas, and the figures of docs/ from the demo.
 docs: $(READY) ## make the generated parts of the documentation
 	$(BIN)/python docs/make_tables.py
-	$(SNAKEMAKE) --configfile config/demo.yaml results/demo/compare/loss.svg
+	$(SNAKEMAKE) --configfile config/demo.yaml results/demo/report.html
 	mkdir -p docs/figures
-	cp results/demo/compare/loss.svg docs/figures/
+	cp results/demo/compare/figures/loss.svg docs/figures/
 	$(BIN)/python tools/stability.py --figure docs/figures/stability.svg
 
 clean: ## remove .venv

@@ -88,7 +88,7 @@ def measure(cluster: Cluster, workplace: SlurmWorkplace, configuration: dict, ru
 
 def training_seconds(workplace: SlurmWorkplace, target: str) -> float:
     """Return the duration of a run's steps from run.json."""
-    return read_json((workplace.folder / target).parent / "adapter" / "run.json")["wall_seconds"]
+    return read_json((workplace.folder / target).parent / "run.json")["wall_seconds"]
 
 
 def targets(runs: int) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 sys.path += [str(TESTS / "support"), str(TESTS.parent / "workflow")]
 
-from contamination_found import FOUND  # noqa: E402
+from contamination_found import known_base  # noqa: E402
 from dnatune.comparison import references  # noqa: E402
 from report_pages import base_of, render  # noqa: E402
 from searches import searched  # noqa: E402
@@ -42,7 +42,7 @@ def one_task(folder: Path) -> str:
         references.Published("prom_core_all", name, {"mcc": 0.6, "accuracy": 0.8}, "a preprint") for name in THEIRS
     ]
     choices = [searched(name, losses, stages=4 if name == "rk4" else 1) for name, losses in LOSSES.items()]
-    return render(made, FOUND, choices=choices, zero_shots=[base_of(made)], published=published)
+    return render(made, known_base(), choices=choices, zero_shots=[base_of(made)], published=published)
 
 
 def several(folder: Path) -> str:

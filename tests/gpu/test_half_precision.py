@@ -40,11 +40,11 @@ def finetune(tmp_path, model, prepared, method, precision, zero_stage):
     command = [sys.executable, "-m", "dnatune", "launch", "--ranks", "1", "--cpus", "2", "finetune"]
     command += ["--experiment", tmp_path / "experiment.json", "--run", f"tiny/{TASK.name}/{method}/seed0"]
     command += ["--model", model, "--train", prepared / "train.jsonl", "--dev", prepared / "dev.jsonl"]
-    command += ["--adapter", tmp_path / "adapter", "--training-log", tmp_path / "log.jsonl"]
+    command += ["--record", tmp_path / "run.json", "--training-log", tmp_path / "log.jsonl"]
     command += ["--checkpoints", tmp_path / "checkpoints"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return read_json(tmp_path / "adapter/run.json"), read_json_lines(tmp_path / "log.jsonl")
+    return read_json(tmp_path / "run.json"), read_json_lines(tmp_path / "log.jsonl")
 
 
 @pytest.fixture(scope="module")

@@ -85,7 +85,7 @@ def test_a_small_copy_of_the_original_runs_through(tmp_path, taiwania):
     workplace.complete_on_slurm(scaled_down())
     folder = workplace.folder / "results/original"
     runs = {
-        name: read_json(folder / f"finetune/DNA-LLaMA3/prom_core_all/{name}/seed0/adapter/run.json")
+        name: read_json(folder / f"finetune/DNA-LLaMA3/prom_core_all/{name}/seed0/run.json")
         for name in ("AdamW", "RK4")
     }
     assert {name: (run["ranks"], run["status"]) for name, run in runs.items()} == {

@@ -137,7 +137,7 @@ def test_jobs_can_be_told_apart_and_downloads_stay_on_the_log_in_node(submitted,
 def assert_trained_on(workplace, cluster, job, nodes, expected):
     """The same curve, on the nodes and GPUs that were asked for, each rank with a GPU of its own."""
     assert losses(workplace) == pytest.approx(expected, rel=1e-4)
-    record = read_json(workplace.results / RUN / "adapter/run.json")
+    record = read_json(workplace.results / RUN / "run.json")
     assert record["ranks"] == 2 * nodes
 
     def recorded():
@@ -377,6 +377,6 @@ def test_a_lost_node_s_run_goes_on_elsewhere(new_place, cluster, uncut, nodes):
     lost = cluster.run("scontrol", "show", "hostnames", job["nodes"]).stdout.split()[-1]
     cluster.stop_node(lost)
     assert process.wait(600) == 0, workplace.said()
-    record = read_json(workplace.results / RUN / "adapter/run.json")
+    record = read_json(workplace.results / RUN / "run.json")
     assert not any(device.startswith(f"{lost}:") for device in record["devices"])
     assert losses(workplace) == as_uncut(uncut, nodes)

@@ -12,7 +12,7 @@ from synthetic_results import Results
 
 def read(results: Results):
     """Return (groups, rows) of synthetic results, through the library."""
-    places = zip(results.evaluations, results.adapters, results.logs, strict=True)
+    places = zip(results.evaluations, results.run_records, results.logs, strict=True)
     groups = finished.group_runs(finished.read_run(*place, results.tasks) for place in places)
     baselines = [finished.read_baseline(folder, results.tasks) for folder in results.baselines]
     audits = finished.read_audits(results.audits, results.tasks)

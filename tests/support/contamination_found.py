@@ -1,6 +1,8 @@
 """A sample of contamination.json."""
 
-FOUND = {
+from dnatune.evaluation.contamination import Contamination
+
+_FOUND = {
     "model": "tiny", "task": "prom_core_all", "items": 60, "mcc": 0.95, "mcc_p": 0.0001, "control_mcc": 0.5,
     "permuted_words_mcc": -0.95, "permuted_words_p": 1.0, "accuracy": 0.97, "changed_accuracy": 0.7, "excess_loss": 0.2,
     "excess_loss_p": 0.001,
@@ -8,3 +10,8 @@ FOUND = {
     "in_manifest": [1, 5],
     "signs": ["as_good_as_trained", "knows_the_items", "better_than_on_dev", "in_manifest"],
 }  # fmt: skip
+
+
+def known_base(**changes) -> Contamination:
+    """Return contamination.json of a base model that knows the test items, some of its values changed."""
+    return Contamination(**_FOUND | changes)

@@ -1,22 +1,22 @@
 """Searches for a learning rate."""
 
 from dnatune.comparison import learning_rates
+from run_records import run_record
 
 
 def trial(rate, loss=None, mcc=0.0, steps=10, seconds=1.0, optimizer="sgd", stages=1, place=("m", "t")):
     """A trial; without a loss, one that diverged."""
-    record = {
-        "status": "completed" if loss is not None else "diverged",
-        "diverged": None if loss is not None else {"step": steps, "reason": "the loss is not finite"},
-        "model": place[0],
-        "task": place[1],
-        "optimizer": optimizer,
-        "settings": {"optimizer": {"hyperparameters": {"learning_rate": rate}}},
-        "steps": steps,
-        "gradient_evaluations": steps * stages,
-        "wall_seconds": seconds,
-        "gpu_seconds": 0.0,
-    }
+    end = {"step": steps, "loss": None, "gradient_norm": None, "reason": "the loss is not finite"}
+    record = run_record(
+        optimizer,
+        rate,
+        diverged=end if loss is None else None,
+        model=place[0],
+        task=place[1],
+        steps=steps,
+        gradient_evaluations=steps * stages,
+        wall_seconds=seconds,
+    )
     scores = {"dev_loss": loss, "dev_accuracy": 0.5, "dev_mcc": mcc, "dev_f1_macro": 0.5}
     return learning_rates.Trial(record, {} if loss is None else scores)
 

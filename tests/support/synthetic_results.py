@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from dnatune.comparison.results import tasks_by_name
+from dnatune.data.leakage import Audit
+from dnatune.data.manifests import Manifest
 from dnatune.evaluation import metrics
 from dnatune.evaluation.predictions import write_generated, write_predictions
-from dnatune.files import read_json, write_json, write_json_lines
+from dnatune.files import write_json, write_json_lines
+from run_records import run_record, software
 
 PROMOTERS = {
     "name": "prom_core_all",
@@ -42,7 +45,7 @@ class Results:
             "comparison": {"equivalence_margin": 0.01, "level": 0.95},
         }
         self.tasks = tasks_by_name(self.settings)
-        self.evaluations, self.adapters, self.logs, self.baselines = [], [], [], []
+        self.evaluations, self.run_records, self.logs, self.baselines = [], [], [], []
         self.models: list[Path] = []
         self.data = [self.add_origin("data", task["name"], "simulated", "dnatune.data.simulation") for task in tasks]
         self.records = [self._records(task) for task in tasks]
@@ -57,7 +60,7 @@ class Results:
         place = f"{model}/{task}/{optimizer}/seed{seed}"
         evaluation, finetuned = self.root / "evaluate" / place, self.root / "finetune" / place
         self.evaluations.append(evaluation)
-        self.adapters.append(finetuned / "adapter")
+        self.run_records.append(finetuned / "run.json")
         self.logs.append(finetuned / "training.jsonl")
         if self.root / "download" / "models" / model not in self.models:
             self.models.append(self.add_origin("models", model, "tiny", "dnatune.model.sources.make_tiny").parent)
@@ -65,14 +68,13 @@ class Results:
         done = diverged_at or steps
         write_json_lines(self.logs[-1], curve(rng, done, stages, skill, diverged_at is not None, dev))
         end = {"step": done, "loss": None, "gradient_norm": 81234.5, "reason": "the loss is not finite"}
-        record = {
-            "status": "diverged" if diverged_at else "completed",
-            "diverged": end if diverged_at else None,
-            "model": model,
-            "task": task,
-            "optimizer": optimizer,
-            "seed": seed,
-            "settings": {
+        record = run_record(
+            optimizer,
+            diverged=end if diverged_at else None,
+            model=model,
+            task=task,
+            seed=seed,
+            settings={
                 "model": model,
                 "task": {key: value for key, value in vars(self.tasks[task]).items() if key in ("name", "instruction")},
                 "seed": seed,
@@ -85,32 +87,19 @@ class Results:
                 "lora": {"rank": 8, "alpha": 32, "target_modules": ["q_proj", "v_proj"]},
                 "training": {"global_batch_size": batch, "precision": "auto", "deepspeed": {}, "packing": True},
             },
-            "steps": done,
-            "gradient_evaluations": done * stages,
-            "epochs": 1.0,
-            "global_batch_size": batch,
-            "micro_batch_size": 16,
-            "shared_prefix": True,
-            "gradient_checkpointing": False,
-            "accumulation": 4,
-            "devices": ["n1:0", "n1:1"],
-            "ranks": 2,
-            "trainable_parameters": 312_832,
-            "total_parameters": 1_412_352,
-            "precision": "fp32",
-            "device": "cpu",
-            "cpu": "Processor 9000",
-            "matmul_peak": 1.9e11,
-            "wall_seconds": 0.7 * done * stages + seed,
-            "gpu_seconds": 2 * (0.7 * done * stages + seed) if gpu else 0.0,
-            "final_loss": None if diverged_at else 0.42 - 0.01 * skill,
-            "inputs": {"model": "0123456789abcdef", "train": f"{zlib.crc32(task.encode()):064x}"},
-            "software": {"python": "3.11.7", "torch": "2.13.0", "git_commit": "f" * 40, "code": code},
-        }
-        write_json(self.adapters[-1] / "run.json", record)
+            steps=done,
+            gradient_evaluations=done * stages,
+            global_batch_size=batch,
+            wall_seconds=0.7 * done * stages + seed,
+            gpu_seconds=2 * (0.7 * done * stages + seed) if gpu else 0.0,
+            final_loss=None if diverged_at else 0.42 - 0.01 * skill,
+            inputs={"model": "0123456789abcdef", "train": f"{zlib.crc32(task.encode()):064x}"},
+            software=software(code),
+        )
+        record.write(self.run_records[-1])
         if diverged_at:
             write_predictions(evaluation / "predictions.tsv", [], [], len(self.tasks[task].labels))
-            write_json(evaluation / "metrics.json", {**metrics.diverged(), "seconds": 0.0})
+            metrics.diverged().write(evaluation / "metrics.json")
         else:
             self._score(evaluation, task, rng, skill, generate, constant)
 
@@ -132,42 +121,34 @@ class Results:
             "leaked": {"dev": [], "test": list(leaked)},
             "classes": {split: self._class_counts(task) for split in ("train", "dev", "test")},
         }
-        write_json(path, report)
+        Audit(**report).write(path)
         return path
 
     def add_origin(self, kind, name, source, origin, requested=None, revision=None):
         """Write the manifest of a base model or a task's data; `kind` is `models` or `data`."""
         path = self.root / "download" / kind / name / "manifest.json"
         files = {"config.json" if kind == "models" else "train.csv": f"{zlib.crc32(name.encode()):064x}"}
-        write_json(
-            path,
-            {
-                "source": source,
-                "origin": origin,
-                "requested": requested,
-                "revision": revision,
-                "settings": {},
-                "files": files,
-            },
+        Manifest(source=source, origin=origin, requested=requested, revision=revision, settings={}, files=files).write(
+            path
         )
         return path
 
     def configuration(self):
         """Return the configuration that the manifests belong to."""
-        models = {folder.name: self._configured(read_json(folder / "manifest.json")) for folder in self.models}
+        models = {folder.name: self._configured(Manifest.read(folder / "manifest.json")) for folder in self.models}
         data = {"directory": {"path": "/data"}}
         for path in self.data:
-            data |= self._configured(read_json(path))
+            data |= self._configured(Manifest.read(path))
         data["source"] = "simulated" if self.settings["simulated"] else "hub" if "hub" in data else "directory"
         # Simulated data have two classes.
         tasks = [task if len(task["labels"]) == 2 else {**task, "path": "/data/own"} for task in self.settings["tasks"]]
-        optimizers = {folder.parent.parent.name: {"method": "sgd", "learning_rate": 0.1} for folder in self.adapters}
+        optimizers = {record.parent.parent.name: {"method": "sgd", "learning_rate": 0.1} for record in self.run_records}
         own = {"name": self.settings["name"], "comparison": self.settings["comparison"]}
         return {**own, "models": models, "data": data, "tasks": tasks, "optimizers": optimizers}
 
     def _configured(self, manifest):
-        source = manifest["source"]
-        own = {"hub": {"repo": manifest["origin"]}, "directory": {"path": manifest["origin"]}}
+        source = manifest.source
+        own = {"hub": {"repo": manifest.origin}, "directory": {"path": manifest.origin}}
         return {"source": source, source: own.get(source, {})}
 
     def _class_counts(self, task):
@@ -191,11 +172,11 @@ class Results:
             guesses = [None if i % 7 == 0 else int(row.argmax()) for i, row in enumerate(scores)]
             texts = ['dnon-"promoter\tx' if guess is None else str(guess) for guess in guesses]
             write_generated(folder / "predictions.tsv", truth.tolist(), guesses, texts)
-            result = metrics.from_predictions(truth.tolist(), guesses, classes)
+            result = metrics.from_predictions(truth.tolist(), guesses, classes, seconds=1.5)
         else:
             write_predictions(folder / "predictions.tsv", truth.tolist(), scores, classes)
-            result = metrics.from_log_probabilities(truth.tolist(), scores)
-        write_json(folder / "metrics.json", {**result, "seconds": 1.5})
+            result = metrics.from_log_probabilities(truth.tolist(), scores, seconds=1.5)
+        result.write(folder / "metrics.json")
 
     def _records(self, task):
         """Write the test split of a task: sequences of 40 bp whose GC content varies."""
@@ -221,7 +202,7 @@ class Results:
         return [
             *("--experiment", str(self.root / "experiment.json")),
             *("--runs", *map(str, self.evaluations)),
-            *("--adapters", *map(str, self.adapters)),
+            *("--records", *map(str, self.run_records)),
             *("--logs", *map(str, self.logs)),
             *("--audits", *map(str, self.audits)),
             *("--test-records", *map(str, self.records)),
@@ -233,9 +214,7 @@ class Results:
             *("--segments", str(out / "compare" / "segments.tsv")),
             *("--configuration-file", str(out / "compare" / "configuration.yaml")),
             *("--figures", str(out / "compare" / "figures")),
-            *("--workflow-file", str(out / "compare" / "Snakefile")),
             *("--crate", str(self.root.parent / "ro-crate-metadata.json")),
-            *("--loss-figure", str(out / "compare" / "loss.svg")),
             *("--report", str(out / "report.html")),
         ]
 

@@ -98,19 +98,19 @@ def measure(optimizer: str, inputs: Path, folder: Path) -> dict[str, Any]:
     """Train, merge and evaluate as the rules do; return every number of it that must not move."""
     settings = configuration()
     run = Run("tiny", TASK.name, optimizer, 3)
-    state, adapter, log = folder / "checkpoints", folder / "adapter", folder / "training.jsonl"
+    state, made, log = folder / "checkpoints", folder / "run.json", folder / "training.jsonl"
     model, merged, predictions = inputs / "tiny", folder / "merged", folder / "predictions.tsv"
     launch = ("-m", "dnatune", "launch", "--nodes", "1", "--ranks", "1", "--cpus", "1", "--state", state, "finetune")
     training = ("--model", model, "--train", inputs / "train.jsonl", "--dev", inputs / "dev.jsonl")
-    outputs = ("--adapter", adapter, "--training-log", log, "--checkpoints", state)
+    outputs = ("--record", made, "--training-log", log, "--checkpoints", state)
     settings.write(folder / "experiment.json")
     experiment = ("--experiment", folder / "experiment.json")
     call(*launch, *experiment, "--run", run.path, *training, *outputs)
-    call("-m", "dnatune", "merge", "--model", model, "--adapter", adapter, "--folder", merged)
+    call("-m", "dnatune", "merge", "--model", model, "--record", made, "--folder", merged)
     scoring = (*experiment, "--task", TASK.name, "--model", merged)
     scores = ("--test", inputs / "test.jsonl", "--predictions", predictions, "--metrics", folder / "metrics.json")
     call("-m", "dnatune", "evaluate", *scoring, *scores)
-    record, rows = read_json(adapter / "run.json"), read_json_lines(log)
+    record, rows = read_json(made), read_json_lines(log)
     with predictions.open(encoding="utf-8", newline="") as stream:
         scored = list(csv.DictReader(stream, delimiter="\t"))
     return {

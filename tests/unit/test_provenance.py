@@ -182,6 +182,12 @@ def test_a_comma_that_a_comment_brings_does_not(left, right):
     assert essence(left) == essence(right)
 
 
+def test_a_field_s_docstring_is_no_part_of_it_and_a_string_elsewhere_in_a_class_is():
+    field = "class A:\n    x: int\n    {}y: int\n"
+    assert essence(field.format("'in words'\n    ")) == essence(field.format(""))
+    assert essence("class A:\n    x()\n    'in words'\n") != essence("class A:\n    x()\n")
+
+
 def _other_pythons() -> list[Path]:
     """Return an interpreter of each other minor version from 3.11 that this machine has in a usual place."""
     places = [

@@ -72,7 +72,7 @@ def start_training(chain) -> Callable[..., subprocess.Popen]:
         command += ["--model", chain.results / "download/models/tiny", "--checkpoints", state]
         for split in ("train", "dev"):
             command += [f"--{split}", chain.results / f"prepare/prom_core_all/{split}.jsonl"]
-        command += ["--adapter", folder / "adapter", "--training-log", folder / "training.jsonl"]
+        command += ["--record", folder / "run.json", "--training-log", folder / "training.jsonl"]
         # Inside a job the launcher waits for another writer.
         environment = {**os.environ, **({"SLURM_JOB_ID": job} if job else {})}
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

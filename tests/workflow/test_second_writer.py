@@ -9,11 +9,13 @@ import pytest
 
 from dnatune.commands import finetune
 from dnatune.files import read_json, read_json_lines
+from dnatune.training.record import Run
 from workflow_runs import RUN, said
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in (*(folder / "adapter").iterdir(), folder / "training.jsonl")}
+    files = (*(folder / "adapter").iterdir(), folder / "run.json", folder / "training.jsonl")
+    return {path.name: path.read_bytes() for path in files}
 
 
 def test_whoever_waited_for_the_same_run_leaves_it_and_another_run_is_made(start_training, tmp_path):
@@ -40,17 +42,15 @@ def test_whoever_waited_for_the_same_run_leaves_it_and_another_run_is_made(start
 def is_made(chain, tmp_path):
     """A function that tells whether a copy of the chain's run counts as made, and the copy's folder."""
     shutil.copytree(chain.results / RUN, tmp_path / "run")
-    record = read_json(tmp_path / "run/adapter/run.json")
-    identity = finetune._identity(
-        record["settings"], record["inputs"], record["ranks"], record["precision"], record["software"]
-    )
+    folder = tmp_path / "run"
+    run = Run.read(folder / "run.json")
 
-    def tell(trial=False, code=record["software"]["code"]):
-        folder = tmp_path / "run"
-        options = argparse.Namespace(adapter=folder / "adapter", training_log=folder / "training.jsonl", trial=trial)
-        return finetune.is_complete(options, identity, code)
+    def tell(trial=False, code=run.software.code):
+        options = argparse.Namespace(record=folder / "run.json", training_log=folder / "training.jsonl", trial=trial)
+        software = run.software.model_copy(update={"code": code})
+        return finetune.is_complete(options, run.model_copy(update={"software": software}))
 
-    return tell, tmp_path / "run"
+    return tell, folder
 
 
 def test_a_whole_run_of_the_same_code_is_made(is_made):
@@ -59,7 +59,7 @@ def test_a_whole_run_of_the_same_code_is_made(is_made):
     assert not tell(code="another")
 
 
-@pytest.mark.parametrize("lost", ["adapter/adapter_config.json", "training.jsonl", "adapter/run.json"])
+@pytest.mark.parametrize("lost", ["adapter/adapter_config.json", "training.jsonl", "run.json"])
 def test_a_run_that_has_lost_a_file_is_not(is_made, lost):
     tell, folder = is_made
     (folder / lost).unlink()
@@ -72,9 +72,12 @@ def test_a_trial_keeps_no_weights(is_made):
     assert tell(trial=True)
 
 
-@pytest.mark.parametrize("change", [{"ranks": 2}, {"precision": "bf16"}, {"inputs": {}}, {"settings": {}}])
+@pytest.mark.parametrize(
+    "change",
+    [{"ranks": 2}, {"precision": "bf16"}, {"inputs": {"model": "a", "train": "b"}}, {"settings": {}}, {"steps": None}],
+)
 def test_another_run_in_its_place_is_not(is_made, change):
     tell, folder = is_made
-    record = folder / "adapter/run.json"
+    record = folder / "run.json"
     record.write_text(json.dumps({**read_json(record), **change}))
     assert not tell()

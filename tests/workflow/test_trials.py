@@ -35,13 +35,13 @@ def test_every_trial_left_the_documented_files_and_no_weights(results):
     documented = [matcher(path) for path in contract("tuning") if path.startswith("tuning/")]
     found = [file for file in files_below(folder) if not file.endswith(".snakemake_timestamp")]
     assert [file for file in found if not any(p.fullmatch(f"tuning/{file}") for p in documented)] == []
-    assert [file for file in found if "safetensors" in file] == []
+    assert [file for file in found if "adapter" in file] == []
     assert len([file for file in found if file.endswith("training.jsonl")]) == 4
 
 
 def test_a_trial_trains_as_configured_and_is_scored_once_on_the_dev_split(results):
     trial = results / "tuning/tiny/prom_core_all/adamw/rate0.02"
-    record = json_of(trial / "record" / "run.json")
+    record = json_of(trial / "run.json")
     assert record["settings"]["seed"] == 5
     assert record["steps"] == 8
     rows = json_lines(trial / "training.jsonl")
@@ -51,6 +51,7 @@ def test_a_trial_trains_as_configured_and_is_scored_once_on_the_dev_split(result
 def test_the_best_trial_gave_the_rate_of_the_runs(results):
     choice = json_of(results / "tuning/tiny/prom_core_all/adamw/choice.json")
     assert choice.keys() == contract("`choice.json`").keys()
+    assert choice["trials"][0].keys() == contract("`tuning.tsv`").keys() - {"model", "task", "optimizer"}
     assert choice["dev_items"] == 30
     last = {
         rate: json_lines(results / f"tuning/tiny/prom_core_all/adamw/rate{rate}/training.jsonl")[-1]["dev_loss"]
@@ -58,7 +59,7 @@ def test_the_best_trial_gave_the_rate_of_the_runs(results):
     }
     assert choice["learning_rate"] == min(last, key=last.get)
     assert choice["score"] == min(last.values())
-    run = json_of(results / "finetune/tiny/prom_core_all/adamw/seed3/adapter/run.json")
+    run = json_of(results / "finetune/tiny/prom_core_all/adamw/seed3/run.json")
     assert run["settings"]["optimizer"]["hyperparameters"]["learning_rate"] == choice["learning_rate"]
     assert run["steps"] == 12
 
@@ -77,7 +78,7 @@ def test_the_table_of_trials_has_the_documented_columns(results):
     rows = table(results / "compare/tuning.tsv")
     assert len(rows) == 4
     assert sum(row["chosen"] == "yes" for row in rows) == 2
-    assert (results / "compare/tuning.svg").read_text("utf-8").startswith("<svg")
+    assert (results / "compare/figures/trials.svg").read_text("utf-8").startswith("<svg")
 
 
 def test_the_test_split_is_met_once_after_the_choice(results):

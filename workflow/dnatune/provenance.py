@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import io
+import itertools
 import os
 import platform
 import subprocess
@@ -33,12 +34,8 @@ def software(script: Path) -> dict[str, str | None]:
     Args:
         script: the script of the stage.
     """
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
+    installed = packages()
+    versions = {"python": platform.python_version(), **{name: installed.get(name) for name in _PACKAGES}}
     return {**versions, "git_commit": git_commit(), "code": code_digest(script)}
 
 
@@ -149,9 +146,10 @@ def _found(node: ast.AST, message: bool = False) -> Iterator[tuple[ast.AST, list
         node: where to look.
         message: whether it is part of a message.
     """
-    if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+    if isinstance(node, _DOCUMENTED):
         alone = len(node.body) == 1 and not isinstance(node, ast.Module)
-        yield node.body[0], ["pass"] if alone else [_DOCSTRING]
+        for docstring in _docstrings(node):
+            yield docstring, ["pass"] if alone else [_DOCSTRING]
     if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
         if message:
             yield node, [_MESSAGE]
@@ -163,6 +161,17 @@ def _found(node: ast.AST, message: bool = False) -> Iterator[tuple[ast.AST, list
     for child in ast.iter_child_nodes(node):
         is_call = isinstance(child, ast.Call) and (id(child) in told or _logs(child))
         yield from _found(child, message or is_call)
+
+
+def _docstrings(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the docstring of a module, class or function, and those behind the fields of a class."""
+    if ast.get_docstring(node, clean=False) is not None:
+        yield node.body[0]
+    if isinstance(node, ast.ClassDef):
+        for field, behind in itertools.pairwise(node.body):
+            value = behind.value if isinstance(field, ast.AnnAssign) and isinstance(behind, ast.Expr) else None
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                yield behind
 
 
 def _logs(call: ast.Call) -> bool:

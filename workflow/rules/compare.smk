@@ -1,11 +1,10 @@
-"""compare: makes three tables and one page from all runs and baselines.
+"""compare: makes tables, figures and one page from all runs and baselines.
 
 Inputs:  manifest.json of every base model and task; metrics.json and predictions.tsv of every run and baseline; run.json
          and training.jsonl of every run; metrics.json and contamination.json of every base model; audit.json and
          test.jsonl of every task; with `tuning` every choice.json
-Outputs: compare/comparison.tsv, compare/tests.tsv, compare/segments.tsv, compare/loss.svg, compare/configuration.yaml,
-         compare/figures/, compare/Snakefile, ro-crate-metadata.json, report.html; with `tuning` compare/tuning.tsv and
-         compare/tuning.svg
+Outputs: compare/comparison.tsv, compare/tests.tsv, compare/segments.tsv, compare/configuration.yaml, compare/figures/,
+         ro-crate-metadata.json, report.html; with `tuning` compare/tuning.tsv
 Config:  name, tasks (labels, metric), comparison, tuning; the whole configuration except keep_merged, which changes no result, is written to a file
 """
 
@@ -16,19 +15,12 @@ ZERO_SHOTS = [
 ]
 BASELINES = [f"{RESULTS}/evaluate/baselines/{task}/{name}" for task in CONFIG.tasks for name in CONFIG.baselines(task)]
 
-TUNING_PAGES = {
-    name: report(f"{RESULTS}/compare/{file}", caption="../report/tuning.rst", category="tuning")
-    for name, file in (("tuning", "tuning.tsv"), ("tuning_figure", "tuning.svg"))
-    if CONFIG.tuned
-}
-
 
 def tuning_options(wildcards, input, output):
     """Return the command-line options for learning-rate trials."""
     if not CONFIG.tuned:
         return ""
-    parts = ["--choices", *input.choices, "--tuning", output.tuning, "--tuning-figure", output.tuning_figure]
-    return shlex.join(map(str, parts))
+    return shlex.join(map(str, ["--choices", *input.choices, "--tuning", output.tuning]))
 
 
 rule compare:
@@ -38,27 +30,29 @@ rule compare:
         runs=expand("{folder}/{file}", folder=EVALUATIONS, file=["metrics.json", "predictions.tsv"]),
         baselines=expand("{folder}/{file}", folder=BASELINES, file=["metrics.json", "predictions.tsv"]),
         zero_shots=expand("{folder}/{file}", folder=ZERO_SHOTS, file=["metrics.json", "contamination.json"]),
-        adapters=[f"{RESULTS}/finetune/{run.path}/adapter" for run in RUNS],
         audits=expand("{results}/prepare/{task}/audit.json", results=RESULTS, task=list(CONFIG.tasks)),
-        records=expand("{results}/prepare/{task}/test.jsonl", results=RESULTS, task=list(CONFIG.tasks)),
+        test_records=expand("{results}/prepare/{task}/test.jsonl", results=RESULTS, task=list(CONFIG.tasks)),
+        records=[f"{RESULTS}/finetune/{run.path}/run.json" for run in RUNS],
         logs=[f"{RESULTS}/finetune/{run.path}/training.jsonl" for run in RUNS],
         choices=CHOICES,
     output:
-        **TUNING_PAGES,
+        tuning=(
+            report(f"{RESULTS}/compare/tuning.tsv", caption="../report/tuning.rst", category="tuning")
+            if CONFIG.tuned
+            else []
+        ),
         comparison=report(f"{RESULTS}/compare/comparison.tsv", caption="../report/comparison.rst", category="compare"),
         tests=report(f"{RESULTS}/compare/tests.tsv", caption="../report/tests.rst", category="compare"),
         segments=report(f"{RESULTS}/compare/segments.tsv", caption="../report/segments.rst", category="evaluate"),
         configuration=report(
             f"{RESULTS}/compare/configuration.yaml", caption="../report/configuration.rst", category="compare"
         ),
-        loss=report(f"{RESULTS}/compare/loss.svg", caption="../report/loss.rst", category="finetune"),
         figures=report(
             directory(f"{RESULTS}/compare/figures"),
             patterns=["{figure}.svg"],
             caption="../report/figures.rst",
             category="figures",
         ),
-        workflow=f"{RESULTS}/compare/Snakefile",
         crate=f"{RESULTS}/ro-crate-metadata.json",
         page=report(f"{RESULTS}/report.html", caption="../report/report.rst", category="compare"),
     log:
@@ -78,8 +72,7 @@ rule compare:
     shell:
         "{DNATUNE} {log:q} compare --experiment {EXPERIMENT:q} --runs {params.runs:q} --baselines {params.baselines:q}"
         " --zero-shots {params.zero_shots:q} --models {input.models:q} --data {input.data:q}"
-        " --adapters {input.adapters:q} --logs {input.logs:q} --audits {input.audits:q}"
-        " --test-records {input.records:q} --segments {output.segments:q} --configuration-file {output.configuration:q}"
-        " --workflow-file {output.workflow:q} --crate {output.crate:q} --figures {output.figures:q}"
-        " --comparison {output.comparison:q} --tests {output.tests:q} --loss-figure {output.loss:q}"
-        " --report {output.page:q} {params.tuning}"
+        " --records {input.records:q} --logs {input.logs:q} --audits {input.audits:q}"
+        " --test-records {input.test_records:q} --segments {output.segments:q}"
+        " --configuration-file {output.configuration:q} --crate {output.crate:q} --figures {output.figures:q}"
+        " --comparison {output.comparison:q} --tests {output.tests:q} --report {output.page:q} {params.tuning}"

@@ -2,8 +2,8 @@
 
 Inputs:  download/models/{model}/, prepare/{task}/{train,dev}.jsonl;
          with `tuning` tuning/{model}/{task}/{optimizer}/choice.json
-Outputs: finetune/{model}/{task}/{optimizer}/seed{seed}/adapter/ and training.jsonl;
-         checkpoints/ beside them is not declared, so that Snakemake does not delete it before a rerun
+Outputs: finetune/{model}/{task}/{optimizer}/seed{seed}/run.json and training.jsonl; adapter/ and checkpoints/ beside
+         them are not declared: a diverged run has no adapter, and Snakemake would delete the checkpoints before a rerun
 Config:  optimizers, budget, lora, training, seeds, tuning
 Site:    all
 """
@@ -19,7 +19,7 @@ rule finetune:
         dev=f"{RESULTS}/prepare/{{task}}/dev.jsonl",
         choice=CHOICE if CONFIG.tuned else [],
     output:
-        adapter=directory(f"{FINETUNED}/adapter"),
+        record=f"{FINETUNED}/run.json",
         training=f"{FINETUNED}/training.jsonl",
     log:
         f"{LOGS}/finetune/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.log",
@@ -40,4 +40,4 @@ rule finetune:
         "{DNATUNE} {log:q} launch --nodes {resources.nodes} --ranks {resources.ranks} --cpus {threads}"
         " --state {params.checkpoints:q} finetune --experiment {EXPERIMENT:q} {params.kind} {params.place:q} {params.choice}"
         " --model {input.model:q} --train {input.train:q} --dev {input.dev:q}"
-        " --adapter {output.adapter:q} --training-log {output.training:q} --checkpoints {params.checkpoints:q}"
+        " --record {output.record:q} --training-log {output.training:q} --checkpoints {params.checkpoints:q}"

@@ -1,6 +1,6 @@
 """merge: merges an adapter and its base model into a plain transformers model.
 
-Inputs:  download/models/{model}/, finetune/{model}/{task}/{optimizer}/seed{seed}/adapter/
+Inputs:  download/models/{model}/, finetune/{model}/{task}/{optimizer}/seed{seed}/run.json and the adapter beside it
 Outputs: merge/{model}/{task}/{optimizer}/seed{seed}/; for a diverged run it holds only run.json
 Config:  keep_merged
 """
@@ -11,7 +11,7 @@ MERGED = f"{RESULTS}/merge/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}"
 rule merge:
     input:
         model=f"{RESULTS}/download/models/{{model}}",
-        adapter=rules.finetune.output.adapter,
+        record=rules.finetune.output.record,
     output:
         directory(MERGED) if CONFIG.settings["keep_merged"] else temp(directory(MERGED)),
     log:
@@ -25,4 +25,4 @@ rule merge:
     resources:
         **resources_of("merge", mem_mb=SITE.mem_mb, runtime="2h"),
     shell:
-        "{DNATUNE} {log:q} merge --model {input.model:q} --adapter {input.adapter:q} --folder {output:q}"
+        "{DNATUNE} {log:q} merge --model {input.model:q} --record {input.record:q} --folder {output:q}"

@@ -1,10 +1,9 @@
 """tuning: runs the same number of learning-rate trials for each optimizer, and chooses a rate by the dev split.
 
-A trial is a finetune run of which only the log and run.json are kept. Without `tuning` in the configuration no trial
-runs.
+A trial is a finetune run without an adapter. Without `tuning` in the configuration no trial runs.
 
 Inputs:  download/models/{model}/, prepare/{task}/{train,dev}.jsonl; the test split is not used
-Outputs: tuning/{model}/{task}/{optimizer}/rate{rate}/record/ and training.jsonl, …/{optimizer}/choice.json
+Outputs: tuning/{model}/{task}/{optimizer}/rate{rate}/run.json and training.jsonl, …/{optimizer}/choice.json
 Config:  tuning, optimizers, budget, lora, training, tasks (labels, metric)
 Site:    as finetune
 """
@@ -25,7 +24,7 @@ use rule finetune as trial with:
         train=f"{RESULTS}/prepare/{{task}}/train.jsonl",
         dev=f"{RESULTS}/prepare/{{task}}/dev.jsonl",
     output:
-        adapter=directory(f"{TRIAL}/record"),
+        record=f"{TRIAL}/run.json",
         training=f"{TRIAL}/training.jsonl",
     log:
         f"{LOGS}/tuning/{{model}}/{{task}}/{{optimizer}}/rate{{rate}}.log",
@@ -43,7 +42,7 @@ use rule finetune as trial with:
 
 rule choose:
     input:
-        records=lambda wildcards: [f"{folder}/record" for folder in trials_of(wildcards)],
+        records=lambda wildcards: [f"{folder}/run.json" for folder in trials_of(wildcards)],
         logs=lambda wildcards: [f"{folder}/training.jsonl" for folder in trials_of(wildcards)],
         dev=f"{RESULTS}/prepare/{{task}}/dev.jsonl",
     output:

@@ -1,38 +1,29 @@
 """Whether runs are said to be made on equal terms, from their records alone."""
 
-import copy
-
 import pytest
 
 from dnatune.comparison import comparability
+from dnatune.training.record import Run
+from run_records import run_record, software
 
-RECORD = {
-    "steps": 94,
-    "gradient_evaluations": 94,
-    "global_batch_size": 32,
-    "precision": "fp32",
-    "settings": {
-        "training": {
-            "schedule": "cosine",
-            "warmup_ratio": 0.03,
-            "max_grad_norm": 1.0,
-            "divergence_loss": 100.0,
-            "dev_examples": 128,
-            "save_steps": 10,
-        }
-    },
-    "inputs": {"model": "a", "train": "b"},
-    "software": {"code": "c"},
+TRAINING = {
+    "schedule": "cosine",
+    "warmup_ratio": 0.03,
+    "max_grad_norm": 1.0,
+    "divergence_loss": 100.0,
+    "dev_examples": 128,
+    "save_steps": 10,
 }
 
 
 def other(**changes):
     """Return a record that differs in some keys, those of `training` by their own names."""
-    record = copy.deepcopy(RECORD)
-    for key, value in changes.items():
-        place = record if key in record else record["settings"]["training"]
-        place[key] = value
-    return record
+    training = {**TRAINING, **{key: value for key, value in changes.items() if key not in Run.model_fields}}
+    own = {key: value for key, value in changes.items() if key in Run.model_fields}
+    return run_record(**{"steps": 94, "gradient_evaluations": 94, "settings": {"training": training}} | own)
+
+
+RECORD = other()
 
 
 @pytest.mark.parametrize(
@@ -53,7 +44,7 @@ def other(**changes):
         ({"dev_examples": 512}, ["unequal_training"]),
         ({"save_steps": 20}, []),
         ({"inputs": {"model": "a", "train": "d"}}, ["unequal_inputs"]),
-        ({"software": {"code": "d"}}, ["mixed_code"]),
+        ({"software": software("d")}, ["mixed_code"]),
     ],
 )
 def test_what_differs_is_named(changes, flags):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from compared_results import read
-from contamination_found import FOUND
+from contamination_found import known_base
 from dnatune.comparison import pairwise, references, summary
 from dnatune.comparison import results as finished
 from dnatune.data.tasks import GUE
@@ -61,7 +61,7 @@ def test_base_and_published_rows_stand_behind_the_baselines(results):
     figure = references.Published("prom_core_all", "CNN", {"mcc": 0.6, "accuracy": 0.8}, "somewhere")
     rows = references.control_rows([base], [figure], results.tasks)
     assert [(row["model"], row["optimizer"], row["mean"]) for row in rows] == [
-        ("tiny", "zero-shot", base.metrics["mcc"]),
+        ("tiny", "zero-shot", base.metrics.mcc),
         ("published", "CNN", 0.6),
     ]
     assert all(row.keys() == set(summary.COLUMNS) for row in rows)
@@ -85,7 +85,7 @@ def test_base_and_published_rows_stand_behind_the_baselines(results):
     page = report.page(evidence).html
     assert "base models without fine-tuning" in page and "published figures" in page
     assert seeds.reference_lines(evidence, results.tasks["prom_core_all"], "tiny") == [
-        ("base model", base.metrics["mcc"]),
+        ("base model", base.metrics.mcc),
         ("CNN, published", 0.6),
     ]
 
@@ -116,7 +116,7 @@ def page_of(results, *found):
 
 
 def test_a_flag_stands_in_the_headline_with_its_evidence_in_words(results):
-    page = page_of(results, FOUND)
+    page = page_of(results, known_base())
     headline = page[page.index('id="headline"') : page.index('id="leaderboard"')]
     for words in (
         "has probably seen test items",
@@ -130,9 +130,9 @@ def test_a_flag_stands_in_the_headline_with_its_evidence_in_words(results):
 
 
 def test_better_than_chance_is_said_and_no_flag(results):
-    page = page_of(results, {**FOUND, "mcc": 0.2, "signs": [], "in_manifest": []})
+    page = page_of(results, known_base(mcc=0.2, signs=[], in_manifest=[]))
     assert "better than chance without training (MCC 0.200)" in page
     assert "has probably seen" not in page
-    page = page_of(results, {**FOUND, "mcc": 0.02, "mcc_p": 0.4, "signs": [], "manifest_items": None})
+    page = page_of(results, known_base(mcc=0.02, mcc_p=0.4, signs=[], manifest_items=None))
     assert "There is no sign that tiny has seen test items" in page
     assert "No manifest" in page

@@ -250,7 +250,7 @@ def test_a_pair_not_at_equal_terms_says_what_differs(tmp_path, difference, flag,
 
 
 def test_other_training_data_are_not_equal_terms(results):
-    change(results.adapters[0] / "run.json", inputs={"model": "0123456789abcdef", "train": "other"})
+    change(results.run_records[0], inputs={"model": "0123456789abcdef", "train": "other"})
     (row,) = pairs_of(results)
     assert row["flags"] == "unequal_inputs"
     assert row["sentence"].startswith("Not on equal terms: different base models or training data.")
@@ -416,26 +416,26 @@ def spoil_first_row(path: Path):
 
 
 BREAKAGES = {
-    "no run.json": (lambda r: (r.adapters[0] / "run.json").unlink(), "run.json"),
+    "no run.json": (lambda r: (r.run_records[0]).unlink(), "run.json"),
     "no metrics": (lambda r: (r.evaluations[1] / "metrics.json").unlink(), "metrics.json"),
     "no predictions": (lambda r: (r.evaluations[1] / "predictions.tsv").unlink(), "predictions.tsv"),
     "no log": (lambda r: r.logs[0].unlink(), "training.jsonl"),
-    "key gone": (lambda r: (r.adapters[0] / "run.json").write_text('{"status": "completed"}'), "missing: diverged"),
+    "key gone": (lambda r: (r.run_records[0]).write_text('{"status": "completed"}'), "missing: settings"),
     "not a number": (lambda r: change(r.evaluations[0] / "metrics.json", mcc="high"), "'mcc' is 'high'"),
     "NaN": (lambda r: change(r.evaluations[0] / "metrics.json", brier=math.nan), "'brier' is nan"),
-    "a word for steps": (lambda r: change(r.adapters[0] / "run.json", steps=True), "'steps' is True"),
+    "a word for steps": (lambda r: change(r.run_records[0], steps=True), "'steps' is True"),
     "statuses differ": (lambda r: change(r.evaluations[0] / "metrics.json", status="diverged"), "and its metrics are"),
     "classes differ": (lambda r: change(r.evaluations[0] / "metrics.json", confusion=[[1]]), "2 classes"),
     "items differ": (lambda r: change(r.evaluations[0] / "metrics.json", n=3), "metrics.json counts 3"),
     "order differs": (lambda r: r.logs.reverse(), "same order"),
-    "given twice": (lambda r: [x.append(x[0]) for x in (r.evaluations, r.adapters, r.logs)], "given twice"),
+    "given twice": (lambda r: [x.append(x[0]) for x in (r.evaluations, r.run_records, r.logs)], "given twice"),
     "a line that is not JSON": (lambda r: r.logs[0].write_text('{"step": 1'), "training.jsonl, line 1"),
     "a line without loss": (lambda r: r.logs[0].write_text('{"step": 1}'), "training.jsonl, line 1"),
     "a word for a loss": (
         lambda r: r.logs[0].write_text('{"step": 1, "gradient_evaluations": 1, "loss": "a"}'),
         "'loss'",
     ),
-    "no map": (lambda r: change(r.adapters[0] / "run.json", software="torch"), "'torch' stands where a map is due"),
+    "no map": (lambda r: change(r.run_records[0], software="torch"), "'software' is 'torch'"),
     "a word for a label": (lambda r: spoil_first_row(r.evaluations[0] / "predictions.tsv"), "not a table"),
     "a diverged baseline": (lambda r: change(r.baselines[0] / "metrics.json", status="diverged"), "a baseline cannot"),
     "an unknown task": (lambda r: r.tasks.clear(), "not among the tasks"),
@@ -483,7 +483,7 @@ def test_script_refuses_lists_of_unequal_length(results, tmp_path):
     results.logs.pop()
     done = run_script(results, tmp_path / "out")
     assert done.returncode == ConfigurationError.exit_status
-    assert "4 runs, 4 adapters and 3 logs" in done.stderr
+    assert "4 runs, 4 records and 3 logs" in done.stderr
 
 
 def test_scores_without_leaked_items_are_those_of_the_other_rows(results):

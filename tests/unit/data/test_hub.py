@@ -48,7 +48,7 @@ def test_a_model_is_fetched_whole_and_nothing_else(server, tmp_path):
             "files": {name: hashlib.sha256(data).hexdigest() for name, data in wanted.items()},
         }
     )
-    assert manifest["files"] == folder_hashes(folder)
+    assert manifest.files == folder_hashes(folder)
     fetched = [request for request in server.requests if "/resolve/" in request.path]
     assert sorted(request.path.split(f"/{FIRST}/")[1] for request in fetched) == sorted(wanted)
     # A compressed response could not be resumed.
@@ -57,20 +57,20 @@ def test_a_model_is_fetched_whole_and_nothing_else(server, tmp_path):
 
 def test_sharded_weights_are_those_of_the_index(server, tmp_path):
     manifest = fetch(server, tmp_path / "m", "main")
-    assert manifest["revision"] == SECOND
-    assert {name for name in manifest["files"] if name.startswith("model")} == {
+    assert manifest.revision == SECOND
+    assert {name for name in manifest.files if name.startswith("model")} == {
         "model.safetensors.index.json",
         SHARD,
         "model-00002-of-00002.safetensors",
     }
     assert len(server.of_file(SHARD)) == 1
-    assert manifest["files"] == folder_hashes(tmp_path / "m")
+    assert manifest.files == folder_hashes(tmp_path / "m")
 
 
 def test_splits_lie_flat_with_a_manifest(server, tmp_path):
     manifest = fetch_splits(server, tmp_path / "t")
-    assert manifest["revision"] == FIRST
-    assert manifest["origin"] == DATA
+    assert manifest.revision == FIRST
+    assert manifest.origin == DATA
     assert {path.name for path in (tmp_path / "t").iterdir()} == {
         "train.csv",
         "dev.csv",
@@ -78,7 +78,7 @@ def test_splits_lie_flat_with_a_manifest(server, tmp_path):
         "manifest.json",
     }
     assert (tmp_path / "t" / "dev.csv").read_bytes() == SPLITS["GUE/t/dev.csv"]
-    assert manifest["files"] == folder_hashes(tmp_path / "t")
+    assert manifest.files == folder_hashes(tmp_path / "t")
 
 
 @pytest.mark.parametrize("revision", [FIRST, "v1", "refs/pr/1"])

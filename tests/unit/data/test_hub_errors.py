@@ -144,7 +144,7 @@ def test_the_token_stays_with_the_hub(server, tmp_path):
         server.storage = storage
         storage.repositories = server.repositories
         manifest = fetch(server, tmp_path / "m")
-    assert manifest["files"] == folder_hashes(tmp_path / "m")
+    assert manifest.files == folder_hashes(tmp_path / "m")
     (request,) = storage.requests
     assert request.path.endswith("model.safetensors")
     assert "authorization" not in request.headers

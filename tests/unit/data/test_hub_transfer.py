@@ -45,7 +45,7 @@ def test_a_broken_connection_is_an_error_and_the_next_run_resumes(server, tmp_pa
     # Bytes still in a buffer of the client when the connection broke may be lost, a chunk at most.
     assert len(ranges) == 1 and 150_000 - constants.DOWNLOAD_CHUNK_SIZE <= start <= 150_000
     assert (tmp_path / "m" / "model.safetensors").read_bytes() == content(1, 300_000)
-    assert manifest["files"] == folder_hashes(tmp_path / "m")
+    assert manifest.files == folder_hashes(tmp_path / "m")
     assert not list((tmp_path / "cache").rglob("*partial"))
     assert not server.of_file("config.json"), "what was whole is not fetched again"
 

@@ -61,32 +61,33 @@ def test_every_count_is_that_of_a_brute_force(splits, similarity):
     found = leakage.examine(splits, similarity)
     only = {name: split.sequences for name, split in splits.items()}
     for split, other in (("dev", "train"), ("test", "train"), ("test", "dev")):
-        kinds = found["shared"][split][other]
+        kinds = found.shared[split][other]
         expected = {
             "copies": lambda one, rows: one in rows,
             "reverse_complements": lambda one, rows: one.translate(OTHER)[::-1] in rows,
             "near_copies": lambda one, rows: any(alike(one, row, similarity) for row in rows),
         }
         for kind, is_one in expected.items():
-            assert kinds[kind] == [i for i, one in enumerate(only[split]) if is_one(one, only[other])], (split, kind)
-            assert kinds[kind] or similarity == 1
+            rows = getattr(kinds, kind)
+            assert rows == [i for i, one in enumerate(only[split]) if is_one(one, only[other])], (split, kind)
+            assert rows or similarity == 1
     labels = {}
     for split in splits.values():
         for sequence, label in rows_of(split):
             labels.setdefault(sequence, set()).add(label)
-    assert found["contradicting"] == sum(len(one) == 2 for one in labels.values()) > 0
-    assert found["repeats"]["train"] == len(only["train"]) - len(set(only["train"])) > 0
-    assert found["rows"] == {"train": 120, "dev": 80, "test": 80}
+    assert found.contradicting == sum(len(one) == 2 for one in labels.values()) > 0
+    assert found.repeats["train"] == len(only["train"]) - len(set(only["train"])) > 0
+    assert found.rows == {"train": 120, "dev": 80, "test": 80}
 
 
 def test_dropping_leaves_no_copy_and_the_test_split(splits):
     kept, report = leakage.apply("drop", 0.5, splits, MINE)
     assert kept["test"] == splits["test"]
-    assert report["leaked"] == {"dev": [], "test": []}
+    assert report.leaked == {"dev": [], "test": []}
     again = leakage.examine(kept, 0.5)
-    assert leakage.leaked(again, "test") == leakage.leaked(again, "dev") == []
-    assert min(report["dropped"].values()) > 0
-    assert report["dropped"] == {split: len(splits[split]) - len(kept[split]) for split in ("train", "dev")}
+    assert again.leaked_rows("test") == again.leaked_rows("dev") == []
+    assert min(report.dropped.values()) > 0
+    assert report.dropped == {split: len(splits[split]) - len(kept[split]) for split in ("train", "dev")}
     # Nothing is dropped without need: each dropped row is alike some row of a later split.
     later = {"train": ("dev", "test"), "dev": ("test",)}
     for split, others in later.items():
@@ -99,22 +100,22 @@ def test_dropping_leaves_no_copy_and_the_test_split(splits):
 @pytest.mark.parametrize("on_leak", ["report", "drop"])
 def test_the_classes_of_each_prepared_split_are_counted(splits, on_leak):
     kept, report = leakage.apply(on_leak, 0.5, splits, MINE)
-    for split, counts in report["classes"].items():
+    for split, counts in report.classes.items():
         labels = kept[split].labels
         assert counts == {"no": labels.count(0), "yes": labels.count(1), "perhaps": 0}
-    assert report["classes"].keys() == splits.keys()
+    assert report.classes.keys() == splits.keys()
 
 
 def test_reporting_changes_nothing(splits):
     kept, report = leakage.apply("report", 0.5, splits, MINE)
     assert kept == splits
-    assert report["dropped"] == {"train": 0, "dev": 0}
-    assert report["leaked"]["test"] == leakage.leaked(leakage.examine(splits, 0.5), "test") != []
+    assert report.dropped == {"train": 0, "dev": 0}
+    assert report.leaked["test"] == leakage.examine(splits, 0.5).leaked_rows("test") != []
 
 
 def test_failing_names_task_split_and_first_line(splits):
     # Row 0 stands below the header.
-    first = leakage.leaked(leakage.examine(splits, 0.5), "test")[0] + 2
+    first = leakage.examine(splits, 0.5).leaked_rows("test")[0] + 2
     with pytest.raises(DataError, match=f"of 80 test items, the first in line {first} of its file") as caught:
         leakage.apply("fail", 0.5, splits, MINE)
     assert "task mine" in str(caught.value) and "audit.on_leak: drop" in str(caught.value)
@@ -132,10 +133,10 @@ def test_a_split_of_which_nothing_would_be_left_is_refused():
 def test_variants_of_one_genome_are_not_compared_and_the_report_says_so(splits, monkeypatch):
     monkeypatch.setattr(leakage, "MOST_PAIRS", 10)
     found = leakage.examine(splits, 0.5)
-    assert found["shared"]["test"]["train"]["near_copies"] is None
-    assert found["shared"]["test"]["train"]["copies"]
-    assert "variants of one another" in found["near_copies_withheld"]
-    assert leakage.leaked(found, "test")
+    assert found.shared["test"]["train"].near_copies is None
+    assert found.shared["test"]["train"].copies
+    assert "variants of one another" in found.near_copies_withheld
+    assert found.leaked_rows("test")
 
 
 def test_core_promoters_have_the_copies_that_were_counted_by_hand(shared):
@@ -147,9 +148,9 @@ def test_core_promoters_have_the_copies_that_were_counted_by_hand(shared):
     found = leakage.examine(splits, 0.5)
     # Near-copies and twins included; seconds of the processor, for other work may share the machine.
     assert time.process_time() - began < 60
-    assert len(found["shared"]["test"]["train"]["copies"]) == 43
-    assert len(found["shared"]["dev"]["train"]["copies"]) == 54
-    assert len(found["shared"]["test"]["dev"]["copies"]) == 8
-    assert found["repeats"]["train"] == 148
-    assert found["contradicting"] == 64
-    assert set(found["shared"]["test"]["train"]["copies"]) <= set(found["shared"]["test"]["train"]["near_copies"])
+    assert len(found.shared["test"]["train"].copies) == 43
+    assert len(found.shared["dev"]["train"].copies) == 54
+    assert len(found.shared["test"]["dev"].copies) == 8
+    assert found.repeats["train"] == 148
+    assert found.contradicting == 64
+    assert set(found.shared["test"]["train"].copies) <= set(found.shared["test"]["train"].near_copies)

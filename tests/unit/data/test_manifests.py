@@ -41,20 +41,20 @@ def read(results):
 
 def test_what_the_hub_sent_is_read_from_its_manifest(server, tmp_path):
     manifest = fetch(server, tmp_path / "models" / "fetched", "main")
-    found = manifests.read([tmp_path / "models" / "fetched"], [], []).models["fetched"]
-    assert (found.source, found.place, found.requested, found.commit) == ("hub", MODEL, "main", SECOND)
-    assert manifest["requested"] == "main"
+    found = manifests.read([tmp_path / "models" / "fetched"], [], []).models["fetched"].manifest
+    assert (found.source, found.origin, found.requested, found.revision) == ("hub", MODEL, "main", SECOND)
+    assert manifest.requested == "main"
 
 
 def test_a_revision_keeps_the_name_that_it_was_first_asked_for_by(server, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
     download_model({**FETCHED, "revision": FIRST, "requested": "main"}, None, tmp_path / "m")
-    found = manifests.read([tmp_path / "m"], [], []).models["m"]
-    assert (found.requested, found.commit) == ("main", FIRST)
+    found = manifests.read([tmp_path / "m"], [], []).models["m"].manifest
+    assert (found.requested, found.revision) == ("main", FIRST)
     settings = {"source": "hub", "repo": DATA, "task": "t", "revision": FIRST, "requested": "main"}
     download_data(settings, tmp_path / "t")
-    found = manifests.read([], [tmp_path / "t" / "manifest.json"], ["t"]).data["t"]
-    assert (found.requested, found.commit) == ("main", FIRST)
+    found = manifests.read([], [tmp_path / "t" / "manifest.json"], ["t"]).data["t"].manifest
+    assert (found.requested, found.revision) == ("main", FIRST)
 
 
 def test_a_branch_and_the_commit_that_it_meant_are_the_same_download(made):
@@ -118,5 +118,5 @@ def test_a_manifest_for_every_task_with_all_its_keys(made):
     with pytest.raises(ConfigurationError, match="1 manifests of 2 tasks"):
         manifests.read(made.models, made.data[:1], list(made.tasks))
     made.data[0].write_text('{"source": "hub"}', "utf-8")
-    with pytest.raises(DataError, match="origin, revision, files missing"):
+    with pytest.raises(DataError, match="missing: origin, requested, revision, settings, files"):
         read(made)

@@ -14,11 +14,11 @@ def test_real_promoters(shared):
     test = read_csv(shared / "GUE/GUE/prom_core_all/test.csv", TASK)
     arguments = train, test.sequences, 2
     kmers = metrics.from_log_probabilities(test.labels, baselines.log_probabilities("kmers", *arguments))
-    assert kmers["accuracy"] == pytest.approx(0.771, abs=0.01)
-    assert kmers["mcc"] == pytest.approx(0.542, abs=0.01)
-    assert kmers["auroc"] == pytest.approx(0.851, abs=0.01)
+    assert kmers.accuracy == pytest.approx(0.771, abs=0.01)
+    assert kmers.mcc == pytest.approx(0.542, abs=0.01)
+    assert kmers.auroc == pytest.approx(0.851, abs=0.01)
     gc = metrics.from_log_probabilities(test.labels, baselines.log_probabilities("gc", *arguments))
-    assert gc["auroc"] == pytest.approx(0.725, abs=0.01)
+    assert gc.auroc == pytest.approx(0.725, abs=0.01)
 
 
 def test_kmer_frequencies_are_those_counted_by_hand():

@@ -12,6 +12,7 @@ from scipy import stats
 from sklearn import metrics as reference
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from contamination_found import known_base
 from dnatune.data.prompts import render
 from dnatune.data.records import write_split
 from dnatune.data.simulation import SimulationSettings, simulate
@@ -82,7 +83,7 @@ def probe(model, folder, result, *arguments):
         command += [f"--{split}", folder / f"{split}.jsonl"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return contamination.read(result)
+    return contamination.Contamination.read(result)
 
 
 def test_a_base_trained_on_the_test_set_is_flagged(contaminated, splits, tmp_path):
@@ -90,17 +91,17 @@ def test_a_base_trained_on_the_test_set_is_flagged(contaminated, splits, tmp_pat
     digests = [hashlib.sha256(splits[1]["test"][row][0].encode()).hexdigest() for row in (3, 7)]
     manifest.write_text("\n".join(["# earlier training data", *digests, "", "0" * 64]) + "\n")
     found = probe(contaminated, splits[0], tmp_path / "found.json", "--manifest", manifest)
-    assert set(found["signs"]) >= {"as_good_as_trained", "better_than_on_dev", "in_manifest"}
-    assert found["mcc"] > 0.8 > found["control_mcc"]
+    assert set(found.signs) >= {"as_good_as_trained", "better_than_on_dev", "in_manifest"}
+    assert found.mcc > 0.8 > found.control_mcc
     # With two words, the other order makes every correct prediction wrong.
-    assert found["permuted_words_mcc"] == pytest.approx(-found["mcc"])
-    assert (found["in_manifest"], found["manifest_items"]) == ([3, 7], 3)
+    assert found.permuted_words_mcc == pytest.approx(-found.mcc)
+    assert (found.in_manifest, found.manifest_items) == ([3, 7], 3)
 
 
 def test_a_base_that_was_not_is_not(clean, splits, tmp_path):
     found = probe(clean, splits[0], tmp_path / "found.json")
-    assert found["signs"] == []
-    assert (found["in_manifest"], found["manifest_items"]) == ([], None)
+    assert found.signs == []
+    assert (found.in_manifest, found.manifest_items) == ([], None)
 
 
 def test_sequences_are_hashed_in_upper_case_without_blanks():
@@ -219,10 +220,10 @@ def test_a_harder_split_is_no_sign():
     assert p < 1e-10
 
 
-BASE = {
-    "mcc": 0.1, "mcc_p": 0.5, "control_mcc": 0.5, "excess_loss": 0.0, "excess_loss_p": 0.5, "dev_gap": 0.0,
-    "dev_gap_p": 0.5, "in_manifest": [], "permuted_words_mcc": -0.1, "permuted_words_p": 0.9,
-}  # fmt: skip
+BASE = known_base(
+    mcc=0.1, mcc_p=0.5, control_mcc=0.5, excess_loss=0.0, excess_loss_p=0.5, dev_gap=0.0, dev_gap_p=0.5, in_manifest=[],
+    permuted_words_mcc=-0.1, permuted_words_p=0.9, signs=[],
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,7 @@ BASE = {
     ],
 )
 def test_a_sign_needs_size_and_certainty(changes, signs):
-    assert contamination.contamination_signs({**BASE, **changes}) == signs
+    assert contamination.contamination_signs(BASE.model_copy(update=changes)) == signs
 
 
 @pytest.mark.parametrize("where", ["train", "dev", "test"])
@@ -258,11 +259,11 @@ def test_a_split_of_one_class_is_examined_like_any_other(where):
         return generator.normal(size=(len(found), 2))
 
     found = contamination.measure(split("train"), split("dev"), split("test"), 2, 30, score)
-    assert (found["items"], found["dev_items"]) == (30, 30)
-    undefined = [key for key, value in found.items() if value is None]
+    assert (found.items, found.dev_items) == (30, 30)
+    undefined = [key for key, value in found if value is None]
     assert undefined == (["mcc", "control_mcc", "permuted_words_mcc"] if where == "test" else [])
-    assert all(np.isfinite(value) for value in found.values() if value is not None)
-    assert contamination.contamination_signs({**found, "in_manifest": []}) == []
+    assert all(np.isfinite(value) for _, value in found if isinstance(value, float))
+    assert found.signs == []
 
 
 def test_a_base_that_names_each_class_by_the_other_s_word_is_flagged():
@@ -276,12 +277,12 @@ def test_a_base_that_names_each_class_by_the_other_s_word_is_flagged():
         return np.array([known.get(sequence, np.zeros(2)) for sequence in found.sequences])
 
     found = contamination.measure(train, dev, test, 2, 100, score)
-    assert (found["mcc"], found["permuted_words_mcc"]) == (-1.0, 1.0)
-    assert contamination.contamination_signs({**found, "in_manifest": []}) == ["as_good_in_another_order"]
+    assert (found.mcc, found.permuted_words_mcc) == (-1.0, 1.0)
+    assert found.signs == ["as_good_in_another_order"]
 
 
 def test_answers_that_do_not_depend_on_the_sequence_are_no_sign():
     rows = split_of([("ACGTACGTAC", 0), ("TTGACCATGG", 1)] * 30)
     found = contamination.measure(rows, rows, rows, 2, 100, lambda part: np.zeros((len(part), 2)))
-    assert (found["mcc"], found["mcc_p"]) == (0.0, 1.0)
-    assert contamination.contamination_signs({**found, "in_manifest": []}) == []
+    assert (found.mcc, found.mcc_p) == (0.0, 1.0)
+    assert found.signs == []

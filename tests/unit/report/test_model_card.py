@@ -3,19 +3,21 @@
 import pytest
 from huggingface_hub import ModelCard
 
-from dnatune.files import read_json
+from dnatune.data.manifests import Manifest
+from dnatune.evaluation.metrics import Metrics
 from dnatune.report.model_card import model_card
+from dnatune.training.record import Run
 from synthetic_results import Results
 
-HUB = {"source": "hub", "origin": "owner/base", "revision": "a" * 40}
-TINY = {"source": "tiny", "origin": "a tiny Llama", "revision": None}
+HUB = Manifest(source="hub", origin="owner/base", requested="main", revision="a" * 40, settings={}, files={})
+TINY = Manifest(source="tiny", origin="a tiny Llama", requested=None, revision=None, settings={}, files={})
 
 
 @pytest.fixture
 def run(tmp_path):
     made = Results(tmp_path)
     made.add_run("adamw", 3)
-    return read_json(made.adapters[0] / "run.json"), read_json(made.evaluations[0] / "metrics.json")
+    return Run.read(made.run_records[0]), Metrics.read(made.evaluations[0] / "metrics.json")
 
 
 def test_the_hub_reads_base_model_and_results(run):
@@ -25,7 +27,7 @@ def test_the_hub_reads_base_model_and_results(run):
     assert card.data.library_name == "transformers"
     found = {one.metric_type: one.metric_value for one in card.data.eval_results}
     assert found.keys() == {"matthews_correlation", "accuracy", "f1", "roc_auc"}
-    assert found["matthews_correlation"] == pytest.approx(metrics["mcc"], abs=1e-6)
+    assert found["matthews_correlation"] == pytest.approx(metrics.mcc, abs=1e-6)
     assert {one.dataset_name for one in card.data.eval_results} == {"prom_core_all"}
     assert {one.dataset_split for one in card.data.eval_results} == {"test"}
 
@@ -33,9 +35,9 @@ def test_the_hub_reads_base_model_and_results(run):
 def test_the_text_says_what_made_it(run):
     record, metrics = run
     text = ModelCard(model_card(record, metrics, HUB)).text
-    for word in ("owner/base, revision " + "a" * 40, "learning_rate 0.001", "Is it one?", record["inputs"]["train"]):
+    for word in ("owner/base, revision " + "a" * 40, "learning_rate 0.001", "Is it one?", record.inputs.train):
         assert word in text
-    assert f"| MCC | {metrics['mcc']:.3f} |" in text
+    assert f"| MCC | {metrics.mcc:.3f} |" in text
 
 
 def test_a_base_model_that_is_on_no_hub_is_named_in_the_text_alone(run):
@@ -46,7 +48,7 @@ def test_a_base_model_that_is_on_no_hub_is_named_in_the_text_alone(run):
 
 def test_a_metric_that_does_not_exist_is_left_out(run):
     record, metrics = run
-    card = ModelCard(model_card(record, {**metrics, "auroc": None}, HUB))
+    card = ModelCard(model_card(record, metrics.model_copy(update={"auroc": None}), HUB))
     assert "roc_auc" not in {one.metric_type for one in card.data.eval_results}
     assert "AUROC" not in card.text
 
@@ -54,7 +56,7 @@ def test_a_metric_that_does_not_exist_is_left_out(run):
 def test_of_a_diverged_run_there_is_no_model(tmp_path):
     made = Results(tmp_path)
     made.add_run("sgd", diverged_at=5)
-    record, metrics = (read_json(made.adapters[0] / "run.json"), read_json(made.evaluations[0] / "metrics.json"))
+    record, metrics = (Run.read(made.run_records[0]), Metrics.read(made.evaluations[0] / "metrics.json"))
     text = model_card(record, metrics, TINY)
     assert "There is no model: training diverged at step 5, because the loss is not finite." in text
     assert not text.startswith("---")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from compared_results import change, pairs_of, read, run_script
-from contamination_found import FOUND
+from contamination_found import known_base
 from dnatune.comparison import references, results
 from dnatune.report import page as report
 from dnatune.report.sections import learning_rates as tuned
@@ -94,7 +94,7 @@ def test_controls_of_one_class_have_no_score_and_no_line(tmp_path, monkeypatch):
     made.add_run("adamw")
     figure = references.Published("prom_core_all", "CNN", {"mcc": 0.6}, "somewhere")
     undefined = {"mcc": None, "mcc_p": 1.0, "control_mcc": None, "permuted_words_mcc": None, "permuted_words_p": 1.0}
-    found = {**FOUND, **undefined, "signs": [], "in_manifest": []}
+    found = known_base(**undefined, signs=[], in_manifest=[])
     page = render(made, found, zero_shots=[base_of(made)], published=[figure])
     outline(page)
     means = pd.read_csv(io.StringIO(downloads(page)["comparison.tsv"]), sep="\t").set_index("optimizer")["mean"]
@@ -128,7 +128,7 @@ def test_an_mcc_that_is_null_is_read_and_one_that_is_a_word_is_not(tmp_path):
     made.add_run("adamw")
     path = made.evaluations[0] / "metrics.json"
     change(path, mcc=None)
-    assert results.read_metrics(path, made.tasks["prom_core_all"])["mcc"] is None
+    assert results.read_metrics(path, made.tasks["prom_core_all"]).mcc is None
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from dnatune.comparison import pairwise, pooled_predictions, segments, summary
 from dnatune.data import manifests
 from dnatune.report import page as report
 from dnatune.report.figures import style as palette
-from dnatune.report.figures import training as curves
 from dnatune.report.legends import LEGENDS
 from report_pages import (
     downloads,
@@ -305,11 +304,11 @@ def test_the_same_results_give_the_same_page(mixed, mixed_page):
     assert render(mixed) == mixed_page
 
 
-def test_loss_figure_is_a_vector_image_with_a_panel_for_each_task(mixed):
-    figure = curves.loss_figure(read(mixed)[0])
+def test_the_file_of_a_figure_is_a_vector_image_with_a_panel_for_each_task(mixed):
+    figure = report.page(evidence_of(mixed)).figures["loss"]
     assert figure.startswith("<svg xmlns=")
-    assert "prom_core_all, tiny" in figure
-    assert "splice, tiny" in figure
+    assert "prom_core_all, against gradient evaluations" in figure
+    assert "splice, against gradient evaluations" in figure
     assert "<image" not in figure
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from compared_results import pairs_of, read
-from contamination_found import FOUND
+from contamination_found import known_base
 from dnatune.comparison import learning_rates
 from dnatune.inference.reasons import SAME_PREDICTION
 from dnatune.report import formatting as in_words
@@ -63,7 +63,6 @@ def test_text_from_outside_is_escaped(tmp_path):
     assert page.count("<script") == 1  # the page's own
     assert "&lt;script&gt;" in page
     assert "a&lt;b&amp;c" in page
-    assert "<script" not in curves.loss_figure(read(made)[0])
 
 
 @pytest.mark.parametrize(
@@ -154,7 +153,7 @@ def test_a_test_split_too_small_for_a_bin_is_not_said_to_lack_probabilities(tmp_
 def test_the_sign_that_the_training_split_raises_alone_does_not_accuse_of_test_items(tmp_path):
     made = Results(tmp_path, items=200)
     made.add_run("adamw")
-    page = render(made, {**FOUND, "signs": ["as_good_as_trained"], "in_manifest": []})
+    page = render(made, known_base(signs=["as_good_as_trained"], in_manifest=[]))
     assert "+0.300 0.001 60 0 " in section_of(page, "contamination")  # gap, its p, items, items in the manifest
     for name in ("headline", "contamination"):
         text = section_of(page, name)
@@ -163,12 +162,12 @@ def test_the_sign_that_the_training_split_raises_alone_does_not_accuse_of_test_i
     assert '<span class="badge">trained on the task</span>' in page
     assert '<span class="badge">seen before</span>' not in page
     inverted = {"mcc": -0.95, "mcc_p": 1.0, "permuted_words_mcc": 0.95, "permuted_words_p": 0.0001}
-    turned = render(made, {**FOUND, **inverted, "signs": ["as_good_in_another_order"], "in_manifest": []})
+    turned = render(made, known_base(**inverted, signs=["as_good_in_another_order"], in_manifest=[]))
     text = section_of(turned, "headline")
     assert "tiny has probably been trained on prom_core_all" in text
     assert "With the label words in another order its answers reach an MCC of 0.950" in text
     assert "\N{MINUS SIGN}0.950 1.000 0.950 < 0.001 0.500" in section_of(turned, "contamination")
-    other = render(made, {**FOUND, "signs": ["as_good_as_trained", "knows_the_items"]})
+    other = render(made, known_base(signs=["as_good_as_trained", "knows_the_items"]))
     assert '<span class="badge">seen before</span>' in other
     assert "tiny has probably seen test items of prom_core_all before." in section_of(other, "headline")
 
@@ -190,7 +189,7 @@ def test_the_sign_that_the_training_split_raises_alone_does_not_accuse_of_test_i
     ],
 )
 def test_every_reason_ends_with_what_else_could_raise_it(sign, otherwise):
-    (reason,) = of_contamination.reasons({**FOUND, "signs": [sign]})
+    (reason,) = of_contamination.reasons(known_base(signs=[sign]))
     assert reason.endswith(otherwise)
     assert "it has seen the former" not in reason
 
@@ -287,8 +286,9 @@ def test_more_optimizers_than_colours(tmp_path):
 def test_a_log_without_any_loss_leaves_words_in_place_of_a_figure(tmp_path):
     made = Results(tmp_path)
     made.add_run("sgd", diverged_at=1)
-    assert "No run recorded a loss." in words(render(made))
-    assert "No run recorded a loss." in curves.loss_figure(read(made)[0])
+    page = report.page(evidence_of(made))
+    assert "No run recorded a loss." in words(page.html)
+    assert "There is nothing to draw." in page.figures["loss"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Choose an optimizer's learning rate among its trials, by their score on the dev split.
 
 By hand:  python -m dnatune choose --experiment config/comparison.yaml --model tiny --task prom_core_tata
-          --optimizer adamw --records rate0.001/record rate0.01/record
+          --optimizer adamw --records rate0.001/run.json rate0.01/run.json
           --logs rate0.001/training.jsonl rate0.01/training.jsonl --dev dev.jsonl --choice choice.json
 """
 
@@ -11,7 +11,6 @@ from pathlib import Path
 from dnatune.comparison import learning_rates
 from dnatune.data.records import read_split
 from dnatune.errors import ConfigurationError
-from dnatune.files import write_json
 from dnatune.settings import experiment
 
 
@@ -24,7 +23,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="name of the base model")
     parser.add_argument("--task", required=True, help="name of the task")
     parser.add_argument("--optimizer", required=True, help="name of the optimizer")
-    parser.add_argument("--records", type=Path, nargs="+", required=True, help="folders with run.json, one a trial")
+    parser.add_argument("--records", type=Path, nargs="+", required=True, help="run.json files, one per trial")
     parser.add_argument(
         "--logs", type=Path, nargs="+", required=True, help="training.jsonl files, in the order of --records"
     )
@@ -41,4 +40,4 @@ def main() -> None:
     settings = configuration.choose_settings(options.model, options.task, options.optimizer)
     trials = [learning_rates.read_trial(*place) for place in zip(options.records, options.logs, strict=True)]
     scored = read_split(options.dev, settings["labels"]).first(settings.pop("dev_examples"))
-    write_json(options.choice, learning_rates.choose(trials, scored.labels, **settings))
+    learning_rates.choose(trials, scored.labels, **settings).write(options.choice)

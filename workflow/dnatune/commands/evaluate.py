@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dnatune.files import publish_file, read_json, write_json
+from dnatune.files import publish_file
 from dnatune.settings import experiment
+from dnatune.training.record import Run
 
 
 def main() -> None:
@@ -37,10 +38,10 @@ def main() -> None:
 
     first = process_group.is_first()
     made = options.model / "run.json"
-    if made.is_file() and read_json(made)["status"] == "diverged":
+    if made.is_file() and Run.read(made).diverged:
         if first:
             write_predictions(options.predictions, [], [], len(settings["labels"]))
-            write_json(options.metrics, {**metrics.diverged(), "seconds": 0.0})
+            metrics.diverged().write(options.metrics)
     else:
         evaluate(options, settings)
     if first and options.card:
@@ -49,11 +50,17 @@ def main() -> None:
 
 def write_card(options: argparse.Namespace) -> None:
     """Write the card of the merged model from its run.json, its metrics and where its base model came from."""
+    from dnatune.data.manifests import Manifest
+    from dnatune.evaluation.metrics import Metrics
     from dnatune.report.model_card import model_card
 
-    made = (options.model / "run.json", options.metrics, options.base / "manifest.json")
+    card = model_card(
+        Run.read(options.model / "run.json"),
+        Metrics.read(options.metrics),
+        Manifest.read(options.base / "manifest.json"),
+    )
     with publish_file(options.card) as scratch:
-        scratch.write_text(model_card(*map(read_json, made)), "utf-8")
+        scratch.write_text(card, "utf-8")
 
 
 def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
@@ -105,9 +112,9 @@ def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     if settings["mode"] == "generate":
         parsed = [scoring.parse_label(text, labels) for text in scored]
         write_generated(options.predictions, examples.answers, parsed, scored)
-        result = metrics.from_predictions(examples.answers, parsed, len(labels))
+        result = metrics.from_predictions(examples.answers, parsed, len(labels), seconds)
     else:
         scores = np.array(scored)
         write_predictions(options.predictions, examples.answers, scores, len(labels))
-        result = metrics.from_log_probabilities(examples.answers, scores)
-    write_json(options.metrics, {**result, "seconds": seconds})
+        result = metrics.from_log_probabilities(examples.answers, scores, seconds)
+    result.write(options.metrics)

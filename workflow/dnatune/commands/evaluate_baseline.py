@@ -8,7 +8,6 @@ import argparse
 import time
 from pathlib import Path
 
-from dnatune.files import write_json
 from dnatune.settings import experiment
 
 
@@ -45,4 +44,4 @@ def main() -> None:
     )
     seconds = time.perf_counter() - started
     write_predictions(options.predictions, test.labels, scores, len(labels))
-    write_json(options.metrics, {**metrics.from_log_probabilities(test.labels, scores), "seconds": seconds})
+    metrics.from_log_probabilities(test.labels, scores, seconds).write(options.metrics)

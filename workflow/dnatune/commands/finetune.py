@@ -5,14 +5,20 @@ By hand:  python -m dnatune launch --ranks 2 finetune --experiment config/demo.y
 """
 
 import argparse
+import contextlib
 import logging
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dnatune.files import digest, folder_hashes, publish_file, publish_folder, read_json, sha256_of_file, write_json
+from dnatune.errors import DataError
+from dnatune.files import digest, folder_hashes, publish_file, publish_folder, sha256_of_file
+from dnatune.provenance import cpu_model, software
 from dnatune.settings import experiment
+from dnatune.settings.rate_choice import Choice
+from dnatune.training import record
 
 
 def main() -> None:
@@ -27,7 +33,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder of the base model")
     parser.add_argument("--train", type=Path, required=True, help="records of the training split")
     parser.add_argument("--dev", type=Path, required=True, help="records of the dev split")
-    parser.add_argument("--adapter", type=Path, required=True, help="folder to write: adapter and run.json")
+    parser.add_argument("--record", type=Path, required=True, help="run.json to write; the adapter goes beside it")
     parser.add_argument("--choice", type=Path, help="choice.json of the learning-rate trials; its rate is taken")
     parser.add_argument("--training-log", type=Path, required=True, help="training.jsonl to write")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder for resume state")
@@ -36,7 +42,7 @@ def main() -> None:
     of_run, of_trial = configuration.settings_of_run, configuration.settings_of_trial
     settings = of_run(options.run) if options.run else of_trial(options.trial)
     if options.choice:
-        settings["optimizer"]["hyperparameters"]["learning_rate"] = read_json(options.choice)["learning_rate"]
+        settings["optimizer"]["hyperparameters"]["learning_rate"] = Choice.read(options.choice).learning_rate
 
     from dnatune.launch.process_group import join
 
@@ -51,67 +57,89 @@ def main() -> None:
 
 
 def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -> None:
-    """Where a task, a model, packing, an optimizer and the loop meet."""
-    import torch
+    """Train, unless the run is complete already."""
     from torch import distributed
 
+    from dnatune.launch.process_group import first_says
+    from dnatune.training.checkpoints import Checkpoints
+
+    conditions = conditions_of(options, settings, rank)
+    folder = options.checkpoints / conditions.identity
+    checkpoints = Checkpoints(folder, settings["training"]["save_total_limit"], rank)
+    # Another job may have made this run while this one waited for its lock. One rank looks: on a shared file system
+    # the others may see it later.
+    if first_says(rank.first and is_complete(options, conditions), rank):
+        logging.info("this very run is complete (%s) and left as it is; to train again, remove it", options.record)
+        if rank.first:
+            checkpoints.clear()
+    else:
+        train(options, conditions, checkpoints, rank)
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def conditions_of(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -> record.Conditions:
+    """Return all that decides the result, as far as it is known before training.
+
+    Raises:
+        ConfigurationError: the precision, the method and the ZeRO stage do not go together.
+    """
     from dnatune import optimizers
-    from dnatune.data.prompts import encode_examples
-    from dnatune.data.records import read_split
-    from dnatune.launch.process_group import all_ranks_agree, devices, first_says, report_interruption
+    from dnatune.training import engine as engines
+
+    training, optimizer = settings["training"], settings["optimizer"]
+    precision = engines.resolve_precision(training["precision"], rank.device)
+    stages = optimizers.stages(optimizer["method"], optimizer["hyperparameters"])
+    engines.check_pair(optimizer["method"], stages, precision, training["zero_stage"])
+    return record.Conditions(
+        settings=settings,
+        inputs=record.Inputs(model=digest(folder_hashes(options.model)), train=sha256_of_file(options.train)),
+        ranks=rank.world,
+        precision=precision,
+        software=record.Software(**software(Path(__file__).resolve())),
+    )
+
+
+def is_complete(options: argparse.Namespace, conditions: record.Conditions) -> bool:
+    """Tell whether the outputs are there already, of a run under the same conditions and by the same code."""
+    try:
+        run = record.Run.read(options.record)
+    except DataError:
+        # It is not there, or other code wrote it.
+        return False
+    same = (run.identity, run.software.code) == (conditions.identity, conditions.software.code)
+    whole = options.trial or run.diverged or (record.adapter_of(options.record) / "adapter_config.json").is_file()
+    return bool(same and whole and options.training_log.is_file())
+
+
+def train(options: argparse.Namespace, conditions: record.Conditions, checkpoints: Any, rank: Any) -> None:
+    """Where a task, a model, packing, an optimizer and the loop meet."""
+    from dnatune import optimizers
+    from dnatune.launch.process_group import all_ranks_agree, devices, report_interruption
     from dnatune.model import base_models, flops, micro_batch
     from dnatune.model.shared_prefix import exactness
     from dnatune.model.shared_prefix.packing import Rows
-    from dnatune.provenance import cpu_model, software
     from dnatune.training import engine as engines
-    from dnatune.training import plan as schedules
-    from dnatune.training.checkpoints import Checkpoints
     from dnatune.training.loop import Trainer
 
-    training, task, seed = settings["training"], settings["task"], settings["seed"]
+    settings, training = conditions.settings, conditions.settings["training"]
     method, hyperparameters = settings["optimizer"]["method"], settings["optimizer"]["hyperparameters"]
-    precision = engines.resolve_precision(training["precision"], rank.device)
-    stages = optimizers.stages(method, hyperparameters)
-    engines.check_pair(method, stages, precision, training["zero_stage"])
-    inputs = {"model": digest(folder_hashes(options.model)), "train": sha256_of_file(options.train)}
-    versions = software(Path(__file__).resolve())
-    resumable = _identity(settings, inputs, rank.world, precision, versions)
-    state = options.checkpoints / resumable
-    checkpoints = Checkpoints(state, training["save_total_limit"], rank)
-    # Another job may have made this run while this one waited for its lock. One rank looks: on a shared file system
-    # the others may see it later.
-    if first_says(rank.first and is_complete(options, resumable, versions["code"]), rank):
-        logging.info("this very run is complete in %s and left as it is; to train again, remove it", options.adapter)
-        if rank.first:
-            checkpoints.clear()
-        distributed.barrier()
-        distributed.destroy_process_group()
-        return
-
     tokenizer = base_models.load_tokenizer(options.model)
-    length = training["max_seq_length"]
-    labels = task["labels"]
-    train = encode_examples(tokenizer, read_split(options.train, labels), labels, length, str(options.train))
-    dev_split = read_split(options.dev, labels).first(training["dev_examples"])
-    dev = encode_examples(tokenizer, dev_split, labels, length, str(options.dev)) if len(dev_split) else None
+    examples, dev = examples_of(options, settings, tokenizer)
+    plan, rates = schedule_of(settings, len(examples))
 
-    plan = schedules.plan(settings["budget"], len(train), training["global_batch_size"], stages)
-    rates = schedules.learning_rates(
-        training["schedule"], hyperparameters["learning_rate"], training["warmup_ratio"], plan.steps
-    )
-
-    base = base_models.load_model(options.model, tokenizer, engines.dtype_of(precision))
-    model = base_models.add_lora(base, settings["lora"], seed).to(rank.device)
+    base = base_models.load_model(options.model, tokenizer, engines.dtype_of(conditions.precision))
+    model = base_models.add_lora(base, settings["lora"], settings["seed"]).to(rank.device)
     # One answer for all ranks, for their devices may round differently.
-    shared = all_ranks_agree(exactness.shared_rows(base, [train, dev] if dev else [train]), rank)
+    shared = all_ranks_agree(exactness.shared_rows(base, [examples, dev] if dev else [examples]), rank)
     # A model is loaded to be asked; training and what it needs of memory are with dropout.
     model.train()
-    trainable, total = base_models.parameter_counts(model)
+    counts = base_models.parameter_counts(model)
     optimizer = optimizers.build(
         method, [p for p in model.parameters() if p.requires_grad], hyperparameters, training["max_grad_norm"]
     )
     clipping = optimizers.engine_clipping(method, training["max_grad_norm"])
-    configuration = engines.deepspeed_configuration(training, precision, rank.world, clipping)
+    configuration = engines.deepspeed_configuration(training, conditions.precision, rank.world, clipping)
     likelihood = base_models.LabelLikelihood(model)
     engine = engines.start_engine(likelihood, optimizer, configuration)
 
@@ -122,81 +150,107 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
     else:
         copies = optimizers.state_copies(method, hyperparameters)
         rows = micro_batch.choose_micro_batch(
-            training, model, likelihood, train, shared, rank.device, rank.world, copies
+            training, model, likelihood, examples, shared, rank.device, rank.world, copies
         )
     meter = flops.meter(base, rank.device, rows.recomputed)
-    trainer = Trainer(engine, optimizer, rank, train, dev, plan, rates, training, seed, rows, meter)
+    trainer = Trainer(engine, optimizer, rank, examples, dev, plan, rates, training, settings["seed"], rows, meter)
+    log = checkpoints.folder / "training.jsonl"
     with micro_batch.checkpointed(model, rows.recomputed), micro_batch.explain_out_of_memory(rows):
-        outcome = trainer.run(checkpoints, saved, state / "training.jsonl")
+        outcome = trainer.run(checkpoints, saved, log)
     if outcome.interrupted:
         report_interruption(outcome.progress.step)
-        distributed.barrier()
-        distributed.destroy_process_group()
         return
     weights = engines.full_precision_weights(model)
-    places = devices(rank)
-
+    run = record_of(conditions, trainer, outcome, counts, devices(rank))
     if rank.first:
-        progress = outcome.progress
-        run = {
-            "status": "diverged" if outcome.diverged else "completed",
-            "diverged": outcome.diverged,
-            "model": settings["model"],
-            "task": task["name"],
-            "optimizer": settings["optimizer"]["name"],
-            "seed": seed,
-            "settings": settings,
-            "steps": progress.step,
-            "gradient_evaluations": progress.gradient_evaluations,
-            "epochs": progress.step / plan.steps_per_epoch,
-            "global_batch_size": training["global_batch_size"],
-            "micro_batch_size": rows.micro_batch_size,
-            "shared_prefix": rows.shared,
-            "gradient_checkpointing": rows.recomputed,
-            "accumulation": trainer.accumulation,
-            "ranks": rank.world,
-            "devices": places,
-            "trainable_parameters": trainable,
-            "total_parameters": total,
-            "precision": precision,
-            "device": torch.cuda.get_device_name() if rank.device != "cpu" else "cpu",
-            "cpu": cpu_model(),
-            "matmul_peak": meter.peak,
-            "wall_seconds": progress.seconds,
-            "gpu_seconds": progress.seconds * rank.world if rank.device != "cpu" else 0.0,
-            "final_loss": outcome.final_loss,
-            "inputs": inputs,
-            "software": versions,
-        }
-        # The folder comes last: where it stands, the run is complete.
-        with publish_file(options.training_log) as scratch:
-            shutil.copyfile(state / "training.jsonl", scratch)
-        with publish_folder(options.adapter) as folder:
-            if not outcome.diverged and not options.trial:
-                base_models.save_adapter(model, weights, tokenizer, folder)
-            write_json(folder / "run.json", run)
+        with publication(options, run, log) as adapter:
+            if adapter:
+                base_models.save_adapter(model, weights, tokenizer, adapter)
         checkpoints.clear()
-    distributed.barrier()
-    distributed.destroy_process_group()
 
 
-def _identity(
-    settings: dict[str, Any], inputs: dict[str, str], ranks: int, precision: str, versions: dict[str, str | None]
-) -> str:
-    """Return what names the checkpoint folder: a digest of all that a resumed run must share."""
-    return digest([settings, inputs, ranks, precision, versions["torch"], versions["deepspeed"]])
+def examples_of(options: argparse.Namespace, settings: dict[str, Any], tokenizer: Any) -> tuple[Any, Any]:
+    """Return the encoded training split and the encoded dev examples; None if there are none."""
+    from dnatune.data.prompts import encode_examples
+    from dnatune.data.records import read_split
+
+    labels, length = settings["task"]["labels"], settings["training"]["max_seq_length"]
+    examples = encode_examples(tokenizer, read_split(options.train, labels), labels, length, str(options.train))
+    scored = read_split(options.dev, labels).first(settings["training"]["dev_examples"])
+    return examples, encode_examples(tokenizer, scored, labels, length, str(options.dev)) if len(scored) else None
 
 
-def is_complete(options: argparse.Namespace, resumable: str, code: str | None) -> bool:
-    """Tell whether the outputs are there already, of a run with the same identity and the same code."""
-    record = options.adapter / "run.json"
-    if not (record.is_file() and options.training_log.is_file()):
-        return False
-    run = read_json(record)
-    # What other code wrote need not have these keys.
-    if run.get("software", {}).get("code") != code:
-        return False
-    identity = _identity(run["settings"], run["inputs"], run["ranks"], run["precision"], run["software"])
-    # Of a trial there are no weights, whatever else is equal.
-    whole = options.trial or run["diverged"] or (options.adapter / "adapter_config.json").is_file()
-    return identity == resumable and whole
+def schedule_of(settings: dict[str, Any], examples: int) -> tuple[Any, list[float]]:
+    """Return the plan of a run over a number of training examples, and the learning rate of each step."""
+    from dnatune import optimizers
+    from dnatune.training import plan as schedules
+
+    training, hyperparameters = settings["training"], settings["optimizer"]["hyperparameters"]
+    stages = optimizers.stages(settings["optimizer"]["method"], hyperparameters)
+    plan = schedules.plan(settings["budget"], examples, training["global_batch_size"], stages)
+    rate = hyperparameters["learning_rate"]
+    return plan, schedules.learning_rates(training["schedule"], rate, training["warmup_ratio"], plan.steps)
+
+
+def record_of(
+    conditions: record.Conditions, trainer: Any, outcome: Any, counts: tuple[int, int], devices: list[str]
+) -> record.Run:
+    """Return run.json.
+
+    Args:
+        conditions: of the run.
+        trainer: that has run.
+        outcome: how training ended.
+        counts: trained parameters and all of them.
+        devices: of each rank.
+    """
+    import torch
+
+    settings, progress, rank, rows = conditions.settings, outcome.progress, trainer.rank, trainer.rows
+    on_gpu = rank.device != "cpu"
+    return record.Run(
+        **dict(conditions),
+        status="diverged" if outcome.diverged else "completed",
+        diverged=outcome.diverged,
+        model=settings["model"],
+        task=settings["task"]["name"],
+        optimizer=settings["optimizer"]["name"],
+        seed=settings["seed"],
+        steps=progress.step,
+        gradient_evaluations=progress.gradient_evaluations,
+        epochs=progress.step / trainer.plan.steps_per_epoch,
+        global_batch_size=settings["training"]["global_batch_size"],
+        micro_batch_size=rows.micro_batch_size,
+        accumulation=trainer.accumulation,
+        shared_prefix=rows.shared,
+        gradient_checkpointing=rows.recomputed,
+        devices=devices,
+        device=torch.cuda.get_device_name() if on_gpu else "cpu",
+        cpu=cpu_model(),
+        matmul_peak=trainer.meter.peak,
+        trainable_parameters=counts[0],
+        total_parameters=counts[1],
+        wall_seconds=progress.seconds,
+        gpu_seconds=progress.seconds * rank.world if on_gpu else 0.0,
+        final_loss=outcome.final_loss,
+    )
+
+
+@contextlib.contextmanager
+def publication(options: argparse.Namespace, run: record.Run, log: Path) -> Iterator[Path | None]:
+    """Yield the folder to write the adapter into, None if none is kept; then publish the run.
+
+    run.json goes first and comes last: where it stands, the run is complete and all files are its own.
+    """
+    adapter = record.adapter_of(options.record)
+    with contextlib.ExitStack() as stack:
+        folder = None
+        if not (run.diverged or options.trial):
+            folder = stack.enter_context(publish_folder(adapter))
+        yield folder
+        options.record.unlink(missing_ok=True)
+        if folder is None:
+            shutil.rmtree(adapter, ignore_errors=True)
+        with publish_file(options.training_log) as scratch:
+            shutil.copyfile(log, scratch)
+    run.write(options.record)

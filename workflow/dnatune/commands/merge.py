@@ -1,13 +1,15 @@
 """Merge an adapter into its base model: a plain transformers folder that loads without peft.
 
-By hand:  python -m dnatune merge --model base --adapter adapter --folder merged
+By hand:  python -m dnatune merge --model base --record run.json --folder merged
 """
 
 import argparse
 import shutil
 from pathlib import Path
 
-from dnatune.files import publish_folder, read_json
+from dnatune.errors import DataError
+from dnatune.files import publish_folder
+from dnatune.training import record
 
 
 def main() -> None:
@@ -16,13 +18,20 @@ def main() -> None:
         prog="python -m dnatune merge", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", type=Path, required=True, help="folder of the base model")
-    parser.add_argument("--adapter", type=Path, required=True, help="folder of the adapter, with run.json")
+    parser.add_argument("--record", type=Path, required=True, help="run.json, with the adapter beside it")
     parser.add_argument("--folder", type=Path, required=True, help="folder to write")
     options = parser.parse_args()
-    run = read_json(options.adapter / "run.json")
+    run, adapter = record.Run.read(options.record), record.adapter_of(options.record)
     with publish_folder(options.folder) as folder:
-        if run["status"] == "completed":
+        if run.status == "completed":
+            if not (adapter / "adapter_config.json").is_file():
+                raise DataError(
+                    "the run completed, and its adapter is gone",
+                    where=str(adapter),
+                    fix=f"delete {options.record}; the workflow trains again",
+                )
+
             from dnatune.model.base_models import merge
 
-            merge(options.model, options.adapter, folder)
-        shutil.copyfile(options.adapter / "run.json", folder / "run.json")
+            merge(options.model, adapter, folder)
+        shutil.copyfile(options.record, folder / "run.json")

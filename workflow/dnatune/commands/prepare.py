@@ -10,7 +10,6 @@ from pathlib import Path
 from dnatune.data import leakage
 from dnatune.data.records import read_csv, write_split
 from dnatune.data.tasks import SPLITS
-from dnatune.files import write_json
 from dnatune.settings import experiment
 
 
@@ -27,7 +26,7 @@ def main() -> None:
     configuration = experiment.read(options.experiment)
     task, rules = configuration.task(options.task), configuration.settings["audit"]
     splits = {split: read_csv(options.source / f"{split}.csv", task) for split in SPLITS}
-    kept, report = leakage.apply(rules["on_leak"], rules["similarity"], splits, task)
-    write_json(options.folder / "audit.json", report)
+    kept, audit = leakage.apply(rules["on_leak"], rules["similarity"], splits, task)
+    audit.write(options.folder / "audit.json")
     for name, split in kept.items():
         write_split(options.folder / f"{name}.jsonl", split, task.labels)

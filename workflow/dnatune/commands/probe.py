@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dnatune.files import write_json
 from dnatune.settings import experiment
 
 if TYPE_CHECKING:
@@ -34,28 +33,21 @@ def main() -> None:
     parser.add_argument("--result", type=Path, required=True, help="contamination.json to write")
     options = parser.parse_args()
     settings = experiment.read(options.experiment).probe_settings(options.name, options.task)
-    write_json(options.result, probe(options, settings))
 
-
-def probe(options: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return contamination.json."""
     from dnatune.data.records import read_split
     from dnatune.evaluation import contamination
 
-    manifest = contamination.read_manifest(options.manifest) if options.manifest else None
     labels = settings["labels"]
-    train, dev, test = (read_split(path, labels) for path in (options.train, options.dev, options.test))
-    score = base_scorer(options.model, settings)
-    found = contamination.measure(train, dev, test, len(labels), settings["items"], score)
-    listed = [] if manifest is None else contamination.in_manifest(test.sequences, manifest)
-    found |= {
-        "model": settings["model"],
-        "task": settings["task"],
-        "manifest_items": None if manifest is None else len(manifest),
-        "in_manifest": listed,
-    }
-    found["signs"] = contamination.contamination_signs(found)
-    return {key: found[key] for key in contamination.KEYS}
+    found = contamination.measure(
+        *(read_split(path, labels) for path in (options.train, options.dev, options.test)),
+        len(labels),
+        settings["items"],
+        base_scorer(options.model, settings),
+        model=settings["model"],
+        task=settings["task"],
+        manifest=contamination.read_manifest(options.manifest) if options.manifest else None,
+    )
+    found.write(options.result)
 
 
 def base_scorer(folder: Path, settings: dict[str, Any]) -> Callable[["Split"], "np.ndarray"]:

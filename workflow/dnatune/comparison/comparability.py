@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dnatune.training.record import Run
+
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
@@ -63,7 +65,7 @@ FLAGS: Mapping[str, Flag] = UNEQUAL_TERMS | {
 _TRAINING = ("schedule", "warmup_ratio", "max_grad_norm", "deepspeed", "divergence_loss", "dev_examples")
 
 
-def unequal(records: Sequence[Mapping[str, Any]], completed: Sequence[Mapping[str, Any]]) -> list[str]:
+def unequal(records: Sequence[Run], completed: Sequence[Run]) -> list[str]:
     """Return the flags that some runs raise together.
 
     Args:
@@ -72,25 +74,25 @@ def unequal(records: Sequence[Mapping[str, Any]], completed: Sequence[Mapping[st
     """
     checks = (
         not _same_budget(completed),
-        _differ([record["global_batch_size"] for record in records]),
+        _differ([record.global_batch_size for record in records]),
         _differ([_training(record) for record in records]),
-        _differ([record["inputs"] for record in records]),
-        _differ([record["software"]["code"] for record in records]),
+        _differ([record.inputs for record in records]),
+        _differ([record.software.code for record in records]),
     )
     return [flag for flag, raised in zip(UNEQUAL_TERMS, checks, strict=True) if raised]
 
 
-def _same_budget(records: Sequence[Mapping[str, Any]]) -> bool:
+def _same_budget(records: Sequence[Run]) -> bool:
     """Return whether gradient evaluations differ by less than a step: one of several stages may leave a rest."""
-    counts = [record["gradient_evaluations"] for record in records]
-    stages = [record["gradient_evaluations"] // record["steps"] for record in records if record["steps"]]
+    counts = [record.gradient_evaluations for record in records]
+    stages = [record.gradient_evaluations // record.steps for record in records if record.steps]
     return max(counts, default=0) - min(counts, default=0) < max(stages, default=1)
 
 
-def _training(record: Mapping[str, Any]) -> list[Any]:
-    chosen = record["settings"]["training"]
+def _training(record: Run) -> list[Any]:
+    chosen = record.settings["training"]
     # The precision is the one that was found: `auto` depends on the GPU that a job gets.
-    return [record["precision"], *(chosen.get(key) for key in _TRAINING)]
+    return [record.precision, *(chosen.get(key) for key in _TRAINING)]
 
 
 def _differ(values: Sequence[Any]) -> bool:

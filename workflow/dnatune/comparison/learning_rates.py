@@ -10,25 +10,10 @@ import numpy as np
 
 from dnatune.comparison.summary import table_text
 from dnatune.errors import DataError
-from dnatune.files import read_json, read_json_lines
+from dnatune.files import read_json_lines
+from dnatune.settings.rate_choice import Choice, TriedRate
+from dnatune.training.record import Run
 
-#: The keys of choice.json.
-CHOICE_KEYS = ("model", "task", "optimizer", "metric", "learning_rate", "score", "dev_items", "warnings", "trials")
-#: What is known of a trial; the columns of tuning.tsv behind model, task and optimizer.
-TRIAL_KEYS = (
-    "learning_rate",
-    "status",
-    "chosen",
-    "dev_loss",
-    "dev_accuracy",
-    "dev_mcc",
-    "dev_f1_macro",
-    "steps",
-    "gradient_evaluations",
-    "wall_seconds",
-    "gpu_seconds",
-    "ended",
-)
 #: Fewer dev items than this are said to be few: an accuracy then has a standard error of .035 and more.
 FEWEST_DEV_ITEMS = 200
 _SCORES = ("dev_loss", "dev_accuracy", "dev_mcc", "dev_f1_macro")
@@ -44,32 +29,32 @@ class Trial:
             items are all of one class.
     """
 
-    record: Mapping[str, Any]
+    record: Run
     scores: Mapping[str, float | None]
 
     @property
     def rate(self) -> float:
         """Return the learning rate."""
-        return self.record["settings"]["optimizer"]["hyperparameters"]["learning_rate"]
+        return self.record.learning_rate
 
     @property
     def diverged(self) -> bool:
         """Return whether the trial ended in divergence."""
-        return self.record["status"] == "diverged"
+        return self.record.diverged is not None
 
 
 def read_trial(record: Path, log: Path) -> Trial:
     """Read a trial.
 
     Args:
-        record: folder with run.json.
+        record: run.json.
         log: training.jsonl.
 
     Raises:
         DataError: a file is missing, or the log of a completed trial does not end with dev scores.
     """
-    run = read_json(record / "run.json")
-    if run["status"] == "diverged":
+    run = Run.read(record)
+    if run.diverged:
         return Trial(run, {})
     rows = read_json_lines(log)
     last = rows[-1] if rows else {}
@@ -85,8 +70,8 @@ def read_trial(record: Path, log: Path) -> Trial:
 def choose(
     trials: Sequence[Trial], truth: Sequence[int], model: str, task: str, optimizer: str, labels: Sequence[str],
     metric: str,
-) -> dict[str, Any]:  # fmt: skip
-    """Return choice.json: the trials and the rate with the best score.
+) -> Choice:  # fmt: skip
+    """Return the trials and the rate with the best score.
 
     Equal scores are told apart by the dev loss, then the lower rate is taken. Where every trial diverged, which is a
     result, the rate that lasted longest is taken: the optimizer's runs then show it. Dev items of one class have no
@@ -103,7 +88,7 @@ def choose(
         DataError: a trial is of something else.
     """
     for trial in trials:
-        found = tuple(trial.record[key] for key in ("model", "task", "optimizer"))
+        found = (trial.record.model, trial.record.task, trial.record.optimizer)
         if found != (model, task, optimizer):
             raise DataError(
                 f"a trial of {'/'.join(found)} among those of {model}/{task}/{optimizer}",
@@ -121,21 +106,19 @@ def choose(
 
         best = min(completed, key=order)
     else:
-        best = min(trials, key=lambda trial: (-trial.record["steps"], trial.rate))
-    return {
-        "model": model,
-        "task": task,
-        "optimizer": optimizer,
-        "metric": metric,
-        "learning_rate": best.rate,
-        "score": best.scores.get(metric),
-        "dev_items": len(truth),
-        "warnings": [
-            *_warnings(trials, best, truth, labels, metric),
-            *(["undefined_metric"] if undefined else []),
-        ],
-        "trials": [_entry(trial, trial is best) for trial in sorted(trials, key=lambda trial: trial.rate)],
-    }
+        best = min(trials, key=lambda trial: (-trial.record.steps, trial.rate))
+    warnings = _warnings(trials, best, truth, labels, metric)
+    return Choice(
+        model=model,
+        task=task,
+        optimizer=optimizer,
+        metric=metric,
+        learning_rate=best.rate,
+        score=best.scores.get(metric),
+        dev_items=len(truth),
+        warnings=[*warnings, *(["undefined_metric"] if undefined else [])],
+        trials=[_entry(trial, trial is best) for trial in sorted(trials, key=lambda trial: trial.rate)],
+    )
 
 
 def merit(score: float, metric: str) -> float:
@@ -160,29 +143,16 @@ def _warnings(
     return [word for word, raised in checks.items() if raised]
 
 
-def _entry(trial: Trial, chosen: bool) -> dict[str, Any]:
+def _entry(trial: Trial, chosen: bool) -> TriedRate:
     record = trial.record
-    return {
-        "learning_rate": trial.rate,
-        "status": record["status"],
-        "chosen": chosen,
+    return TriedRate(
+        learning_rate=trial.rate,
+        status=record.status,
+        chosen=chosen,
         **{key: trial.scores.get(key) for key in _SCORES},
-        **{key: record[key] for key in ("steps", "gradient_evaluations", "wall_seconds", "gpu_seconds")},
-        "ended": None if record["diverged"] is None else record["diverged"]["reason"],
-    }
-
-
-def read_choice(path: Path) -> dict[str, Any]:
-    """Read choice.json.
-
-    Raises:
-        DataError: it lacks a key.
-    """
-    choice = read_json(path)
-    missing = [key for key in CHOICE_KEYS if key not in choice]
-    if missing:
-        raise DataError(f"{', '.join(missing)} missing", where=str(path), fix="delete it; it is made again")
-    return choice
+        **{key: getattr(record, key) for key in ("steps", "gradient_evaluations", "wall_seconds", "gpu_seconds")},
+        ended=record.diverged.reason if record.diverged else None,
+    )
 
 
 def expected_best(values: Sequence[float]) -> list[float]:
@@ -197,7 +167,7 @@ def expected_best(values: Sequence[float]) -> list[float]:
     return [float(ordered @ np.diff(below**draws)) for draws in range(1, len(ordered) + 1)]
 
 
-def expected_curves(choices: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def expected_curves(choices: Sequence[Choice]) -> list[dict[str, Any]]:
     """Return the expected best dev score of each optimizer of one model and task against the trials it costs.
 
     A diverged trial has no score and counts as the worst score of any trial of these optimizers.
@@ -209,36 +179,37 @@ def expected_curves(choices: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
         Rows of `optimizer`, `trials`, `gradient_evaluations` (of that many trials, at their mean cost) and `score`; no
         rows where every trial of every optimizer diverged.
     """
-    merits = [[_merit_of(trial, choice["metric"]) for trial in choice["trials"]] for choice in choices]
+    merits = [[_merit_of(trial, choice.metric) for trial in choice.trials] for choice in choices]
     known = [value for values in merits for value in values if value is not None]
     rows = []
     for choice, values in zip(choices, merits, strict=True):
         if known:
-            cost = np.mean([trial["gradient_evaluations"] for trial in choice["trials"]])
+            cost = np.mean([trial.gradient_evaluations for trial in choice.trials])
             filled = [min(known) if value is None else value for value in values]
             for count, value in enumerate(expected_best(filled), start=1):
                 # `merit` is its own inverse.
-                score = merit(value, choice["metric"])
-                row = {"optimizer": choice["optimizer"], "trials": count}
+                score = merit(value, choice.metric)
+                row = {"optimizer": choice.optimizer, "trials": count}
                 rows.append({**row, "gradient_evaluations": float(cost * count), "score": score})
     return rows
 
 
-def _merit_of(trial: Mapping[str, Any], metric: str) -> float | None:
-    return None if trial[metric] is None else merit(trial[metric], metric)
+def _merit_of(trial: TriedRate, metric: str) -> float | None:
+    score = trial.score(metric)
+    return None if score is None else merit(score, metric)
 
 
-def tuning_text(choices: Sequence[Mapping[str, Any]]) -> str:
+def tuning_text(choices: Sequence[Choice]) -> str:
     """Return the text of tuning.tsv: a row a trial."""
     place = ("model", "task", "optimizer")
     rows = [
-        {**{key: choice[key] for key in place}, **trial, "chosen": "yes" if trial["chosen"] else "no"}
+        {key: getattr(choice, key) for key in place} | dict(trial) | {"chosen": "yes" if trial.chosen else "no"}
         for choice in choices
-        for trial in choice["trials"]
+        for trial in choice.trials
     ]
-    return table_text((*place, *TRIAL_KEYS), rows)
+    return table_text((*place, *TriedRate.model_fields), rows)
 
 
-def cost(choices: Sequence[Mapping[str, Any]]) -> float:
+def cost(choices: Sequence[Choice]) -> float:
     """Return the wall time of all trials, s."""
-    return math.fsum(trial["wall_seconds"] for choice in choices for trial in choice["trials"])
+    return math.fsum(trial.wall_seconds for choice in choices for trial in choice.trials)

@@ -184,7 +184,7 @@ class _Pair:
         if self._one_class():
             refused = inference.Interval(None, None, None, level, "the test items are all of one class")
             return refused, refused
-        values = [[run.metrics[self.metric] for run in side] for side in self.sides]
+        values = [[run.metrics.score(self.metric) for run in side] for side in self.sides]
         return inference.probability_of_improvement(*values, level), inference.effect_size(*values, level)
 
     def _auroc_difference(self) -> inference.Interval:
@@ -252,7 +252,9 @@ class _Pair:
         """Return, in words, what was not equal."""
 
         def counts(key: str) -> str:
-            each = (", ".join(str(n) for n in sorted({run.record[key] for run in side})) for side in self.sides)
+            each = (
+                ", ".join(str(n) for n in sorted({getattr(run.record, key) for run in side})) for side in self.sides
+            )
             return " and ".join(f"{number} of {name}" for name, number in zip(self.names, each, strict=True))
 
         words = {

@@ -13,10 +13,10 @@ def confusion_of(group: Group) -> np.ndarray:
 
     The last column counts answers that name no class; it is 0 unless answers were decoded freely.
     """
-    classes = len(group.completed[0].metrics["confusion"])
+    classes = len(group.completed[0].metrics.confusion)
     total = np.zeros((classes, classes + 1), dtype=int)
     for run in group.completed:
-        total[:, :-1] += np.array(run.metrics["confusion"], dtype=int)
+        total[:, :-1] += np.array(run.metrics.confusion, dtype=int)
         missing = run.predictions.loc[run.predictions["predicted"].isna(), "label"]
         total[:, -1] += np.bincount(missing.to_numpy(int), minlength=classes)
     return total

@@ -9,8 +9,10 @@ from typing import Any
 
 from dnatune.comparison.results import AVERAGED, read_metrics, task_of
 from dnatune.comparison.summary import COLUMNS
+from dnatune.data.leakage import Audit
 from dnatune.data.tasks import GUE, Task
 from dnatune.errors import DataError
+from dnatune.evaluation.metrics import Metrics
 
 #: The name of the control in paths and tables.
 ZERO_SHOT = "zero-shot"
@@ -23,7 +25,7 @@ class ZeroShot:
 
     model: str
     task: str
-    metrics: dict[str, Any]
+    metrics: Metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +52,9 @@ def read_zero_shot(folder: Path, tasks: Mapping[str, Task]) -> ZeroShot:
     """
     task = task_of(tasks, folder.name, folder)
     metrics = read_metrics(folder / "metrics.json", task)
-    if metrics["status"] != "completed":
+    if metrics.status != "completed":
         raise DataError(
-            f"a base model cannot be {metrics['status']}",
+            f"a base model cannot be {metrics.status}",
             where=str(folder / "metrics.json"),
             fix="delete its folder; the workflow makes it again",
         )
@@ -70,7 +72,7 @@ def all_published() -> tuple[Published, ...]:
     return tuple(Published(task, model, scores, source) for (task, model, source), scores in found.items())
 
 
-def published_of(tasks: Iterable[str], audits: Mapping[str, Mapping[str, Any]], simulated: bool) -> list[Published]:
+def published_of(tasks: Iterable[str], audits: Mapping[str, Audit], simulated: bool) -> list[Published]:
     """Return the published figures that runs may stand beside: of GUE's tasks, on GUE's own test split.
 
     Args:
@@ -83,7 +85,7 @@ def published_of(tasks: Iterable[str], audits: Mapping[str, Mapping[str, Any]], 
 
     def is_gue(task: str) -> bool:
         sizes = GUE[task].sizes if task in GUE else None
-        return sizes is not None and audits[task]["rows"]["test"] == sizes[2]
+        return sizes is not None and audits[task].rows["test"] == sizes[2]
 
     return [figure for task in tasks if is_gue(task) for figure in all_published() if figure.task == task]
 
@@ -99,7 +101,8 @@ def control_rows(
         tasks: the tasks by name.
     """
     rows = [
-        _row(one.model, one.task, ZERO_SHOT, tasks, {key: one.metrics[key] for key in AVERAGED}) for one in zero_shots
+        _row(one.model, one.task, ZERO_SHOT, tasks, {key: one.metrics.score(key) for key in AVERAGED})
+        for one in zero_shots
     ]
     return [*rows, *(_row("published", one.task, one.model, tasks, one.scores) for one in published)]
 

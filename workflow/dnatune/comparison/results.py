@@ -9,27 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dnatune.data.leakage import Audit
 from dnatune.data.tasks import Task
 from dnatune.errors import ConfigurationError, DataError
-from dnatune.files import read_json, read_json_lines
+from dnatune.evaluation.metrics import Metrics
+from dnatune.files import read_json_lines
+from dnatune.training.record import Run
 
-#: What is read of audit.json.
-AUDIT_KEYS = (
-    "rows",
-    "repeats",
-    "contradicting",
-    "shared",
-    "near_copies_withheld",
-    "twins",
-    "on_leak",
-    "dropped",
-    "leaked",
-    "classes",
-)
 #: Metrics that stand in the table.
 AVERAGED = ("accuracy", "mcc", "f1_macro", "auroc", "brier", "ece")
-_COUNTS = ("steps", "gradient_evaluations", "global_batch_size", "micro_batch_size", "accumulation", "ranks")
-_SIZES = ("trainable_parameters", "total_parameters", "wall_seconds", "gpu_seconds")
 _AGAIN = "delete its folder; the workflow makes it again"
 
 
@@ -42,37 +30,39 @@ class FinishedRun:
         metrics: metrics.json.
         predictions: predictions.tsv without the answers' text; no rows when the run diverged.
         log: training.jsonl, one map a step.
+        files: all four.
     """
 
-    record: dict[str, Any]
-    metrics: dict[str, Any]
+    record: Run
+    metrics: Metrics
     predictions: pd.DataFrame
     log: list[dict[str, Any]]
+    files: tuple[Path, ...]
 
     @property
     def model(self) -> str:
         """Return the model's name."""
-        return self.record["model"]
+        return self.record.model
 
     @property
     def task(self) -> str:
         """Return the task's name."""
-        return self.record["task"]
+        return self.record.task
 
     @property
     def optimizer(self) -> str:
         """Return the optimizer's name."""
-        return self.record["optimizer"]
+        return self.record.optimizer
 
     @property
     def seed(self) -> int:
         """Return the seed."""
-        return self.record["seed"]
+        return self.record.seed
 
     @property
     def diverged(self) -> bool:
         """Return whether training ended in divergence, so that there is no model and no metric."""
-        return self.record["status"] == "diverged"
+        return self.record.diverged is not None
 
     def rate(self, key: str) -> float | None:
         """Return the median over the steps of a rate in training.jsonl; None where a step lacks it."""
@@ -92,7 +82,7 @@ class Baseline:
 
     task: str
     name: str
-    metrics: dict[str, Any]
+    metrics: Metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +106,7 @@ class Group:
 
     def values(self, metric: str) -> list[float]:
         """Return a metric of the completed runs; empty where any of them lacks it."""
-        values = [run.metrics[metric] for run in self.completed]
+        values = [run.metrics.score(metric) for run in self.completed]
         return [] if None in values else values
 
 
@@ -146,48 +136,35 @@ def tasks_by_name(settings: Mapping[str, Any]) -> dict[str, Task]:
         ) from None
 
 
-def read_run(evaluation: Path, adapter: Path, log: Path, tasks: Mapping[str, Task]) -> FinishedRun:
+def read_run(evaluation: Path, record: Path, log: Path, tasks: Mapping[str, Task]) -> FinishedRun:
     """Read one run from the three places where its stages left it.
 
     Args:
         evaluation: evaluate/<model>/<task>/<optimizer>/seed<k>, with metrics.json and predictions.tsv.
-        adapter: finetune/<model>/<task>/<optimizer>/seed<k>/adapter, with run.json.
-        log: training.jsonl beside the adapter.
+        record: finetune/<model>/<task>/<optimizer>/seed<k>/run.json.
+        log: training.jsonl beside it.
         tasks: the tasks by name.
 
     Raises:
         DataError: a file is missing or breaks its contract, or the three are not of one run.
     """
-    path = adapter / "run.json"
-    record = read_json(path)
-    _require(record, ("status", "diverged", "model", "task", "optimizer", "seed", "settings", "final_loss"), path)
-    _require(record, (*_COUNTS, *_SIZES, "precision", "device", "devices", "inputs", "software"), path)
-    for key in ("seed", *_COUNTS, *_SIZES):
-        _require_number(record, key, path)
-    for key in ("settings", "inputs"):
-        _require(record[key], (), path)
-    _require(record["software"], ("code",), path)
-    place = (record["model"], record["task"], record["optimizer"], f"seed{record['seed']}")
+    run = Run.read(record)
     for folder in (evaluation, log.parent):
-        if folder.parts[-4:] != place:
+        if "/".join(folder.parts[-4:]) != run.place:
             raise DataError(
-                f"run.json is of {'/'.join(place)}, and this is not",
+                f"run.json is of {run.place}, and this is not",
                 where=str(folder),
-                fix=f"name folders of the same runs in the same order; run.json is {path}",
+                fix=f"name folders of the same runs in the same order; run.json is {record}",
             )
-    task = task_of(tasks, record["task"], path)
-    metrics = read_metrics(evaluation / "metrics.json", task)
-    diverged = record["status"] == "diverged"
-    if diverged:
-        _require(record["diverged"], ("step", "loss", "gradient_norm", "reason"), path)
-    if record["status"] != metrics["status"]:
+    files = (record, log, evaluation / "metrics.json", evaluation / "predictions.tsv")
+    metrics = read_metrics(files[2], task_of(tasks, run.task, record))
+    if run.status != metrics.status:
         raise DataError(
-            f"the run is {record['status']} and its metrics are {metrics['status']}",
-            where=str(evaluation / "metrics.json"),
+            f"the run is {run.status} and its metrics are {metrics.status}",
+            where=str(files[2]),
             fix=_AGAIN,
         )
-    predictions = _read_predictions(evaluation / "predictions.tsv", metrics)
-    return FinishedRun(record, metrics, predictions, _read_log(log))
+    return FinishedRun(run, metrics, _read_predictions(files[3], metrics.n), _read_log(log), files)
 
 
 def read_baseline(folder: Path, tasks: Mapping[str, Task]) -> Baseline:
@@ -199,8 +176,8 @@ def read_baseline(folder: Path, tasks: Mapping[str, Task]) -> Baseline:
     task = task_of(tasks, folder.parent.name, folder)
     path = folder / "metrics.json"
     metrics = read_metrics(path, task)
-    if metrics["status"] != "completed":
-        raise DataError(f"a baseline cannot be {metrics['status']}", where=str(path), fix=_AGAIN)
+    if metrics.status != "completed":
+        raise DataError(f"a baseline cannot be {metrics.status}", where=str(path), fix=_AGAIN)
     return Baseline(task.name, folder.name, metrics)
 
 
@@ -233,36 +210,25 @@ def _require_number(record: Mapping[str, Any], key: str, path: Path) -> None:
         raise DataError(f"'{key}' is {value!r}, and not a number", where=str(path), fix=_AGAIN)
 
 
-def read_metrics(path: Path, task: Task) -> dict[str, Any]:
+def read_metrics(path: Path, task: Task) -> Metrics:
     """Read metrics.json of a task.
 
     Raises:
         DataError: it is missing or breaks its contract.
     """
-    metrics = read_json(path)
-    _require(metrics, ("status", "n", "confusion", "unparsable", *AVERAGED), path)
-    if metrics["status"] not in ("completed", "diverged"):
-        raise DataError(f"status is {metrics['status']!r}", where=str(path), fix=_AGAIN)
-    if metrics["status"] == "diverged":
-        return metrics
-    for key in ("n", "unparsable", "accuracy", "f1_macro"):
-        _require_number(metrics, key, path)
-    # Without a second class in the labels there is no MCC and no AUROC, without probabilities no score of them.
-    for key in ("mcc", "auroc", "brier", "ece"):
-        if metrics[key] is not None:
-            _require_number(metrics, key, path)
-    if task.metric not in metrics:
-        raise DataError(f"missing: {task.metric}, the task's metric", where=str(path), fix=_AGAIN)
-    if np.shape(metrics["confusion"]) != (len(task.labels),) * 2:
+    metrics = Metrics.read(path)
+    if task.metric not in Metrics.model_fields:
+        raise DataError(f"missing: {task.metric}, the task's metric", where=str(path), fix=Metrics.remedy)
+    if metrics.confusion is not None and np.shape(metrics.confusion) != (len(task.labels),) * 2:
         raise DataError(
             f"'confusion' has not the {len(task.labels)} classes of task '{task.name}'",
             where=str(path),
-            fix=_AGAIN,
+            fix=Metrics.remedy,
         )
     return metrics
 
 
-def _read_predictions(path: Path, metrics: Mapping[str, Any]) -> pd.DataFrame:
+def _read_predictions(path: Path, items: int) -> pd.DataFrame:
     try:
         table = pd.read_csv(
             path,
@@ -279,8 +245,8 @@ def _read_predictions(path: Path, metrics: Mapping[str, Any]) -> pd.DataFrame:
     missing = [column for column in ("id", "label", "predicted") if column not in table.columns]
     if missing:
         raise DataError(f"missing columns: {', '.join(missing)}", where=str(path), fix=_AGAIN)
-    if len(table) != metrics["n"]:
-        raise DataError(f"{len(table)} rows, and metrics.json counts {metrics['n']} items", where=str(path), fix=_AGAIN)
+    if len(table) != items:
+        raise DataError(f"{len(table)} rows, and metrics.json counts {items} items", where=str(path), fix=_AGAIN)
     return table
 
 
@@ -315,7 +281,7 @@ def group_runs(runs: Iterable[FinishedRun]) -> list[Group]:
     return [Group(*key, tuple(seeds.values())) for key, seeds in groups.items()]
 
 
-def read_audits(paths: Sequence[Path], tasks: Mapping[str, Task]) -> dict[str, dict[str, Any]]:
+def read_audits(paths: Sequence[Path], tasks: Mapping[str, Task]) -> dict[str, Audit]:
     """Return audit.json by task.
 
     Args:
@@ -324,15 +290,10 @@ def read_audits(paths: Sequence[Path], tasks: Mapping[str, Task]) -> dict[str, d
 
     Raises:
         ConfigurationError: not one file a task.
-        DataError: a file lacks a key.
+        DataError: a file is missing or breaks its contract.
     """
     if len(paths) != len(tasks):
         raise ConfigurationError(
             f"{len(paths)} audits of {len(tasks)} tasks", where="command line, --audits", fix="name one for every task"
         )
-    audits = {task: read_json(path) for task, path in zip(tasks, paths, strict=True)}
-    for path, audit in zip(paths, audits.values(), strict=True):
-        missing = [key for key in AUDIT_KEYS if key not in audit]
-        if missing:
-            raise DataError(f"{', '.join(missing)} missing", where=str(path), fix="delete it and prepare again")
-    return audits
+    return {task: Audit.read(path) for task, path in zip(tasks, paths, strict=True)}

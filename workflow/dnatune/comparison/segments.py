@@ -9,6 +9,7 @@ import numpy as np
 
 from dnatune.comparison.results import FinishedRun, Group
 from dnatune.comparison.summary import table_text
+from dnatune.data.leakage import Audit
 from dnatune.data.records import Split, read_split
 from dnatune.data.sequences import gc_content
 from dnatune.data.tasks import Task
@@ -56,7 +57,7 @@ def segments_of(test: Split, leaked: Sequence[int], task: Task) -> list[Segment]
 
 
 def read_segments(
-    paths: Sequence[Path], tasks: Mapping[str, Task], audits: Mapping[str, Mapping[str, Any]]
+    paths: Sequence[Path], tasks: Mapping[str, Task], audits: Mapping[str, Audit]
 ) -> dict[str, list[Segment]]:
     """Return the segments of each task's test split.
 
@@ -77,7 +78,7 @@ def read_segments(
         )
     found = {}
     for path, task in zip(paths, tasks.values(), strict=True):
-        found[task.name] = segments_of(read_split(path, task.labels), audits[task.name]["leaked"]["test"], task)
+        found[task.name] = segments_of(read_split(path, task.labels), audits[task.name].leaked["test"], task)
     return found
 
 
@@ -131,4 +132,4 @@ def _score(run: FinishedRun, segment: Segment, task: Task) -> tuple[float | None
     if len(set(truth)) == 1:
         return None, float(np.mean([guess == label for guess, label in zip(predicted, truth, strict=True)]))
     found = metrics.from_predictions(truth, predicted, len(task.labels))
-    return found[task.metric], found["accuracy"]
+    return found.score(task.metric), found.accuracy

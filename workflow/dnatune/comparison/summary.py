@@ -11,6 +11,7 @@ import pandas as pd
 from dnatune import inference
 from dnatune.comparison import comparability
 from dnatune.comparison.results import AVERAGED, Baseline, FinishedRun, Group
+from dnatune.data.leakage import Audit
 from dnatune.data.tasks import Task
 from dnatune.evaluation import metrics
 
@@ -47,7 +48,7 @@ def comparison_rows(
     groups: Sequence[Group],
     baselines: Iterable[Baseline],
     tasks: Mapping[str, Task],
-    audits: Mapping[str, Mapping[str, Any]],
+    audits: Mapping[str, Audit],
     level: float,
     seen_before: Collection[tuple[str, str]] = (),
 ) -> list[dict[str, Any]]:
@@ -65,7 +66,7 @@ def comparison_rows(
     for group, words in zip(groups, flags, strict=True):
         words += ["seen_before"] if (group.model, group.task) in seen_before else []
     rows = [
-        _row(group, tasks[group.task], audits[group.task]["leaked"]["test"], level, flags[index])
+        _row(group, tasks[group.task], audits[group.task].leaked["test"], level, flags[index])
         for index, group in enumerate(groups)
     ]
     return [*rows, *(_baseline_row(baseline, tasks[baseline.task].metric) for baseline in baselines)]
@@ -92,7 +93,7 @@ def _row(group: Group, task: Task, leaked: Sequence[int], level: float, flags: l
         "mean_without_leaked": _mean(_values_without(group, leaked, task)),
         **{key: _mean(group.values(key)) for key in AVERAGED},
         **{key: _same(costs, key) for key in ("steps", "gradient_evaluations", "global_batch_size")},
-        **{key: _mean([run.record[key] for run in costs]) for key in ("wall_seconds", "gpu_seconds")},
+        **{key: _mean([getattr(run.record, key) for run in costs]) for key in ("wall_seconds", "gpu_seconds")},
         "flags": " ".join(flags),
     }
 
@@ -105,7 +106,7 @@ def _values_without(group: Group, leaked: Sequence[int], task: Task) -> list[flo
         predicted = [None if pd.isna(value) else int(value) for value in kept["predicted"]]
         if not predicted:
             return []
-        values.append(metrics.from_predictions(kept["label"].tolist(), predicted, len(task.labels))[task.metric])
+        values.append(metrics.from_predictions(kept["label"].tolist(), predicted, len(task.labels)).score(task.metric))
     return [] if None in values else values
 
 
@@ -115,10 +116,10 @@ def _baseline_row(baseline: Baseline, metric: str) -> dict[str, Any]:
         "model": "baseline",
         "task": baseline.task,
         "optimizer": baseline.name,
-        "status": baseline.metrics["status"],
+        "status": baseline.metrics.status,
         "metric": metric,
-        "mean": baseline.metrics[metric],
-        **{key: baseline.metrics[key] for key in AVERAGED},
+        "mean": baseline.metrics.score(metric),
+        **{key: baseline.metrics.score(key) for key in AVERAGED},
     }
 
 
@@ -127,7 +128,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _same(runs: Sequence[FinishedRun], key: str) -> int | str:
-    values = {run.record[key] for run in runs}
+    values = {getattr(run.record, key) for run in runs}
     return values.pop() if len(values) == 1 else "mixed"
 
 
@@ -136,12 +137,12 @@ def _flags(groups: Sequence[Group]) -> list[list[str]]:
 
     Budgets are compared over completed runs: a diverged run stopped early for another reason, which its own flag says.
     """
-    codes = {run.record["software"]["code"] for group in groups for run in group.runs}
+    codes = {run.record.software.code for group in groups for run in group.runs}
     flags = []
     for group in groups:
         peers = [peer for peer in groups if (peer.model, peer.task) == (group.model, group.task)]
         runs = [run.record for peer in peers for run in peer.runs]
-        found = comparability.unequal(runs, [record for record in runs if record["status"] == "completed"])
+        found = comparability.unequal(runs, [record for record in runs if record.diverged is None])
         if len(codes) > 1 and "mixed_code" not in found:
             found.append("mixed_code")
         flags.append([*found, *(["diverged"] if len(group.completed) < len(group.runs) else [])])

@@ -6,12 +6,13 @@ of the splits that are trained and chosen on; a test split is never changed.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from scipy import sparse
 
-from dnatune.data.positional_twins import twins
+from dnatune.contracts import Record
+from dnatune.data.positional_twins import Twins, twins
 from dnatune.data.records import FIRST_LINE, Split
 from dnatune.data.sequences import reverse_complement, word_sets
 from dnatune.data.tasks import Task
@@ -26,8 +27,58 @@ EARLIER = {"dev": ("train",), "test": ("train", "dev")}
 _CHUNK = 512
 
 
-def examine(splits: Mapping[str, Split], similarity: float) -> dict[str, Any]:
-    """Return what audit.json says of the splits as they came (docs/contracts.md).
+class Copies(Record):
+    """Rows of a split that an earlier split has too."""
+
+    copies: list[int]
+    """Rows whose sequence the earlier split has."""
+    reverse_complements: list[int]
+    """Rows whose reverse complement the earlier split has."""
+    near_copies: list[int] | None
+    """Rows that have a near-copy in the earlier split, copies included; `null` if near-copies were not looked for."""
+
+
+class Overlap(Record):
+    """What the splits share as they came."""
+
+    rows: dict[str, int]
+    """Number of rows by split."""
+    repeats: dict[str, int]
+    """By split, rows that repeat the sequence of an earlier row of it."""
+    contradicting: int
+    """Sequences that stand with more than one label, over all splits."""
+    shared: dict[str, dict[str, Copies]]
+    """By split and earlier split, the rows of the split that the earlier one has too, as row numbers."""
+    similarity: float
+    """Least Jaccard index of the sets of 12-base words, either strand's, that makes a near-copy."""
+    near_copies_withheld: str | None
+    """Why near-copies were not looked for; `null` if they were."""
+    twins: Twins
+    """Test rows with a positional twin in training, which shares at least three 12-base words and 40 % of the bases."""
+
+    def leaked_rows(self, split: str) -> list[int]:
+        """Return the rows of a split of which a copy, either strand's, or a near-copy is in an earlier split."""
+        found: set[int] = set()
+        for kinds in self.shared[split].values():
+            found.update(kinds.copies, kinds.reverse_complements, kinds.near_copies or ())
+        return sorted(found)
+
+
+class Audit(Overlap):
+    """audit.json: what the splits share, and what was done about it."""
+
+    on_leak: Literal["report", "drop", "fail"]
+    """As configured."""
+    dropped: dict[str, int]
+    """By split, rows that were taken out because a later split has a copy or near-copy."""
+    leaked: dict[str, list[int]]
+    """By split, prepared rows of which an earlier split still has a copy or near-copy."""
+    classes: dict[str, dict[str, int]]
+    """By split and label word, the number of prepared rows; 0 for a class that the split lacks."""
+
+
+def examine(splits: Mapping[str, Split], similarity: float) -> Overlap:
+    """Return what the splits share as they came.
 
     Args:
         splits: train, dev and test by name.
@@ -41,35 +92,32 @@ def examine(splits: Mapping[str, Split], similarity: float) -> dict[str, Any]:
         for sequence, label in zip(split.sequences, split.labels, strict=True):
             labels[sequence].add(label)
     words = {split: _words(found) for split, found in sequences.items()}
-    near, reason = {}, None
-    copies: dict[str, dict[str, Any]] = {}
+    shared: dict[str, dict[str, Copies]] = {split: {} for split in EARLIER}
+    withheld = None
     for split, others in EARLIER.items():
         reverse = [reverse_complement(sequence) for sequence in sequences[split]]
-        copies[split] = {
-            other: {
-                "copies": _ids(sequence in sets[other] for sequence in sequences[split]),
-                "reverse_complements": _ids(sequence in sets[other] for sequence in reverse),
-            }
-            for other in others
-        }
         for other in others:
-            near[split, other], why = _near_copies(words[split], words[other], similarity)
-            reason = reason or why
-            copies[split][other]["near_copies"] = None if near[split, other] is None else near[split, other].tolist()
-    return {
-        "rows": {name: len(split) for name, split in splits.items()},
-        "repeats": {split: len(found) - len(sets[split]) for split, found in sequences.items()},
-        "contradicting": sum(len(found) > 1 for found in labels.values()),
-        "shared": copies,
-        "similarity": similarity,
-        "near_copies_withheld": reason,
-        "twins": twins(splits),
-    }
+            near, reason = _near_copies(words[split], words[other], similarity)
+            withheld = withheld or reason
+            shared[split][other] = Copies(
+                copies=_ids(sequence in sets[other] for sequence in sequences[split]),
+                reverse_complements=_ids(sequence in sets[other] for sequence in reverse),
+                near_copies=None if near is None else near.tolist(),
+            )
+    return Overlap(
+        rows={name: len(split) for name, split in splits.items()},
+        repeats={split: len(found) - len(sets[split]) for split, found in sequences.items()},
+        contradicting=sum(len(found) > 1 for found in labels.values()),
+        shared=shared,
+        similarity=similarity,
+        near_copies_withheld=withheld,
+        twins=twins(splits),
+    )
 
 
 def apply(
     on_leak: str, similarity: float, splits: Mapping[str, Split], task: Task
-) -> tuple[Mapping[str, Split], dict[str, Any]]:
+) -> tuple[Mapping[str, Split], Audit]:
     """Return the splits to prepare, and audit.json.
 
     Args:
@@ -82,11 +130,11 @@ def apply(
     Raises:
         DataError: there are copies and they shall not be; or nothing is left of a split.
     """
-    report = examine(splits, similarity)
+    overlap = examine(splits, similarity)
     kept, dropped = splits, {"train": 0, "dev": 0}
     if on_leak == "fail":
-        _refuse_copies(report, task.name)
-    left = {split: leaked(report, split) for split in EARLIER}
+        _refuse_copies(overlap, task.name)
+    left = {split: overlap.leaked_rows(split) for split in EARLIER}
     if on_leak == "drop":
         kept = without_copies(splits, similarity)
         dropped = {split: len(splits[split]) - len(kept[split]) for split in dropped}
@@ -99,7 +147,7 @@ def apply(
                 )
         left = {split: [] for split in EARLIER}
     classes = {name: _class_counts(split, task.labels) for name, split in kept.items()}
-    return kept, {**report, "on_leak": on_leak, "dropped": dropped, "leaked": left, "classes": classes}
+    return kept, Audit(**dict(overlap), on_leak=on_leak, dropped=dropped, leaked=left, classes=classes)
 
 
 def _class_counts(split: Split, labels: Sequence[str]) -> dict[str, int]:
@@ -107,25 +155,17 @@ def _class_counts(split: Split, labels: Sequence[str]) -> dict[str, int]:
     return dict(zip(labels, counts.tolist(), strict=True))
 
 
-def leaked(report: Mapping[str, Any], split: str) -> list[int]:
-    """Return the rows of a split of which a copy, either strand's, or a near-copy is in an earlier split."""
-    found: set[int] = set()
-    for kinds in report["shared"][split].values():
-        found.update(*(rows for rows in kinds.values() if rows is not None))
-    return sorted(found)
-
-
-def _refuse_copies(report: Mapping[str, Any], task: str) -> None:
+def _refuse_copies(overlap: Overlap, task: str) -> None:
     """Stop where a dev or test item is, or is nearly, in an earlier split.
 
     Raises:
         DataError: how many, with the first lines.
     """
-    found = {split: leaked(report, split) for split in EARLIER}
+    found = {split: overlap.leaked_rows(split) for split in EARLIER}
     if not any(found.values()):
         return
     said = "; ".join(
-        f"{len(rows)} of {report['rows'][split]} {split} items, the first in line {rows[0] + FIRST_LINE} of its file"
+        f"{len(rows)} of {overlap.rows[split]} {split} items, the first in line {rows[0] + FIRST_LINE} of its file"
         for split, rows in found.items()
         if rows
     )

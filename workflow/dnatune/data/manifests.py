@@ -2,36 +2,46 @@
 
 import copy
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
+from dnatune.contracts import Record
 from dnatune.errors import ConfigurationError, DataError
-from dnatune.files import digest, folder_hashes, read_json, write_json
+from dnatune.files import digest, folder_hashes
 
-_KEYS = ("source", "origin", "revision", "files")
+
+class Manifest(Record):
+    """manifest.json: where a base model or the data of a task came from."""
+
+    remedy: ClassVar[str] = "delete its folder and download again"
+
+    source: Literal["hub", "directory", "simulated", "tiny"]
+    """Kind of source."""
+    origin: str
+    """Repository, folder as configured, or the generator's name."""
+    requested: str | None
+    """Revision of a hub repository by the name it was first downloaded under; `null` for other sources."""
+    revision: str | None
+    """Commit that this meant at the time, 40 hexadecimal digits; `null` for other sources."""
+    settings: dict[str, Any]
+    """What made it if the source is `simulated` or `tiny`; `folder`, where the CSV files were, for a task's data from a
+    `directory`; empty otherwise."""
+    files: dict[str, str]
+    """SHA-256 of every file beside the manifest, by relative path."""
+
+    @property
+    def digest(self) -> str:
+        """Return the digest of all files; that of a model is `inputs.model` of run.json."""
+        return digest(self.files)
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where a base model or the data of a task came from.
+    """A manifest and where it stands."""
 
-    Attributes:
-        manifest: the file that says so.
-        source: `hub`, `directory`, `simulated` or `tiny`.
-        place: repository, folder as configured, or the generator's name.
-        requested: the revision that was asked for, None where the source is no hub.
-        commit: what that meant at the time, 40 hexadecimal digits; None likewise.
-        digest: of the SHA-256 of every file; of a model it is `inputs.model` of run.json.
-    """
-
-    manifest: Path
-    source: str
-    place: str
-    requested: str | None
-    commit: str | None
-    digest: str
+    path: Path
+    manifest: Manifest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +54,7 @@ class Origins:
     @property
     def data_commits(self) -> list[str]:
         """Return the commits of the hub's data set that the tasks came from: more than one if its branch moved."""
-        return list(dict.fromkeys(origin.commit for origin in self.data.values() if origin.commit))
+        return list(dict.fromkeys(filter(None, (origin.manifest.revision for origin in self.data.values()))))
 
 
 def read(models: Sequence[Path], data: Sequence[Path], tasks: Sequence[str]) -> Origins:
@@ -57,7 +67,7 @@ def read(models: Sequence[Path], data: Sequence[Path], tasks: Sequence[str]) -> 
 
     Raises:
         ConfigurationError: not one file a task.
-        DataError: a manifest is missing or lacks a key.
+        DataError: a manifest is missing or breaks its contract.
     """
     if len(data) != len(tasks):
         raise ConfigurationError(
@@ -70,13 +80,7 @@ def read(models: Sequence[Path], data: Sequence[Path], tasks: Sequence[str]) -> 
 
 
 def _read(path: Path) -> Origin:
-    manifest = read_json(path)
-    missing = [key for key in _KEYS if key not in manifest]
-    if missing:
-        raise DataError(f"{', '.join(missing)} missing", where=str(path), fix="delete its folder and download again")
-    commit = manifest["revision"]
-    requested = manifest.get("requested", commit)
-    return Origin(path, manifest["source"], manifest["origin"], requested, commit, digest(manifest["files"]))
+    return Origin(path, Manifest.read(path))
 
 
 def name_at_download(settings: Mapping[str, Any], manifest: Path) -> dict[str, Any]:
@@ -91,12 +95,11 @@ def name_at_download(settings: Mapping[str, Any], manifest: Path) -> dict[str, A
     if settings["source"] != "hub":
         return dict(settings)
     try:
-        found = json.loads(manifest.read_text("utf-8"))
-        requested = found["requested"]
-        same = found["origin"] == settings["repo"] and settings["revision"] in (requested, found["revision"])
-    except (OSError, ValueError, KeyError, TypeError):  # not downloaded yet, or not whole
-        same = False
-    return {**settings, "revision": requested} if same else dict(settings)
+        found = Manifest.read(manifest)
+    except DataError:  # not downloaded yet, or not whole
+        return dict(settings)
+    same = found.origin == settings["repo"] and settings["revision"] in (found.requested, found.revision)
+    return {**settings, "revision": found.requested} if same else dict(settings)
 
 
 def pinned(settings: Mapping[str, Any], origins: Origins) -> dict[str, Any]:
@@ -114,12 +117,12 @@ def pinned(settings: Mapping[str, Any], origins: Origins) -> dict[str, Any]:
     """
     made = copy.deepcopy(dict(settings))
     for name, origin in origins.models.items():
-        if origin.commit:
-            _hub_of(made, origin, "models", name)["revision"] = origin.commit
-    on_hub = [origin for origin in origins.data.values() if origin.commit]
+        if origin.manifest.revision:
+            _hub_of(made, origin, "models", name)["revision"] = origin.manifest.revision
+    on_hub = [origin for origin in origins.data.values() if origin.manifest.revision]
     if on_hub:
-        one = len(origins.data_commits) == 1
-        _hub_of(made, on_hub[0], "data")["revision"] = on_hub[0].commit if one else on_hub[0].requested
+        first, one = on_hub[0].manifest, len(origins.data_commits) == 1
+        _hub_of(made, on_hub[0], "data")["revision"] = first.revision if one else first.requested
     return made
 
 
@@ -127,9 +130,9 @@ def _hub_of(settings: Mapping[str, Any], origin: Origin, *keys: str) -> dict[str
     part: Any = settings
     for key in (*keys, "hub"):
         part = part.get(key) or {}
-    if part.get("repo") != origin.place:
+    if part.get("repo") != origin.manifest.origin:
         raise ConfigurationError(
-            f"'{'.'.join(keys)}' does not take {origin.place} from the hub, and {origin.manifest} did",
+            f"'{'.'.join(keys)}' does not take {origin.manifest.origin} from the hub, and {origin.path} did",
             where="command line, --configuration",
             fix="give the configuration that made these results",
         )
@@ -138,12 +141,11 @@ def _hub_of(settings: Mapping[str, Any], origin: Origin, *keys: str) -> dict[str
 
 def write_manifest(folder: Path, source: str, origin: str, settings: dict[str, Any]) -> None:
     """Write manifest.json of a folder that did not come from the hub."""
-    manifest = {
-        "source": source,
-        "origin": origin,
-        "requested": None,
-        "revision": None,
-        "settings": settings,
-        "files": folder_hashes(folder),
-    }
-    write_json(folder / "manifest.json", manifest)
+    Manifest(
+        source=source,
+        origin=origin,
+        requested=None,
+        revision=None,
+        settings=settings,
+        files=folder_hashes(folder),
+    ).write(folder / "manifest.json")

@@ -5,11 +5,11 @@ Such a twin says of a test item, once it has been seen with its label, which lab
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+from dnatune.contracts import Record
 from dnatune.data.records import Split
 from dnatune.data.sequences import base_codes, word_numbers
 
@@ -24,7 +24,18 @@ MOST_BASES = 3e7
 _CHUNK = 512
 
 
-def twins(splits: Mapping[str, Split]) -> dict[str, Any]:
+class Twins(Record):
+    """Test rows that have a twin in training: a different sequence that shares pieces in place."""
+
+    rows: list[int] | None
+    """Test rows with a twin; `null` like `pairs` if there are too many bases to look."""
+    pairs: int | None
+    """Pairs of a test row and a training sequence. One that training has with several labels counts with the first."""
+    opposite: float | None
+    """Share of those pairs whose labels differ; `null` without pairs."""
+
+
+def twins(splits: Mapping[str, Split]) -> Twins:
     """Return which test rows have a twin in the training split.
 
     Twins are different sequences of one length that share at least three words of 12 bases at the same places, and at
@@ -32,14 +43,9 @@ def twins(splits: Mapping[str, Split]) -> dict[str, Any]:
 
     Args:
         splits: train, dev and test by name.
-
-    Returns:
-        `rows`: test rows with a twin, None where there are too many bases to look; `pairs`: pairs of a test row and a
-        training sequence; `opposite`: share of those pairs of which the labels differ, None without pairs. A sequence
-        that training has with several labels counts with the first.
     """
     if sum(len(sequence) for split in splits.values() for sequence in split.sequences) > MOST_BASES:
-        return {"rows": None, "pairs": None, "opposite": None}
+        return Twins(rows=None, pairs=None, opposite=None)
     labels: dict[str, int] = {}
     for sequence, label in zip(splits["train"].sequences, splits["train"].labels, strict=True):
         labels.setdefault(sequence, label)
@@ -72,7 +78,7 @@ def twins(splits: Mapping[str, Split]) -> dict[str, Any]:
             rows += np.unique(numbers[first]).tolist()
             pairs += len(first)
             opposite += int((own_labels[first] != known_labels[second]).sum())
-    return {"rows": sorted(rows), "pairs": pairs, "opposite": opposite / pairs if pairs else None}
+    return Twins(rows=sorted(rows), pairs=pairs, opposite=opposite / pairs if pairs else None)
 
 
 def _words_in_place(bases: np.ndarray) -> sparse.csr_array:

@@ -9,49 +9,74 @@ import hashlib
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from scipy import stats
 
+from dnatune.contracts import Record
 from dnatune.data.records import Split
 from dnatune.errors import DataError
 from dnatune.evaluation import baselines, metrics
-from dnatune.files import read_json
 
-#: The keys of contamination.json.
-KEYS = (
-    "model",
-    "task",
-    "items",
-    "mcc",
-    "mcc_p",
-    "control_mcc",
-    "permuted_words_mcc",
-    "permuted_words_p",
-    "accuracy",
-    "changed_accuracy",
-    "excess_loss",
-    "excess_loss_p",
-    "dev_items",
-    "dev_accuracy",
-    "dev_gap",
-    "dev_gap_p",
-    "manifest_items",
-    "in_manifest",
-    "signs",
-)
 #: A sign needs a p-value of at most LEVEL; a loss or gap must also be at least LEAST, as a share of the items.
 LEVEL, LEAST = 0.01, 0.05
 #: Share of the bases that are replaced in a changed item.
 CHANGED = 0.05
+Sign = Literal["as_good_as_trained", "as_good_in_another_order", "knows_the_items", "better_than_on_dev", "in_manifest"]
 _PERMUTATIONS = 9_999
 #: With fewer items in a split, the gap between the splits is not tested.
 _FEWEST = 30
 _MOST_WORD_ORDERS = 200
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Contamination(Record):
+    """contamination.json: what a base model's predictions without training show.
+
+    A prediction is the label that gains most over its mean over the items. The p-values are one-sided.
+    """
+
+    model: str
+    """Name of the base model."""
+    task: str
+    """Name of the task."""
+    items: int
+    """Test items that were looked at."""
+    mcc: float | None
+    """MCC of the predictions; `null` like the two other MCCs if the items are all of one class."""
+    mcc_p: float
+    """p-value of `mcc`, by permutation of the labels over the items."""
+    control_mcc: float | None
+    """MCC on the same items of the better of k-mers and GC content, fitted to the training split."""
+    permuted_words_mcc: float | None
+    """Highest MCC with the label words in another order."""
+    permuted_words_p: float
+    """p-value of that highest MCC, by permutation of the labels over the items."""
+    accuracy: float
+    """Accuracy on the items."""
+    changed_accuracy: float
+    """Accuracy on the items with 5 % of their bases changed."""
+    excess_loss: float
+    """Accuracy lost by the change beyond what k-mers lose."""
+    excess_loss_p: float
+    """p-value of `excess_loss`."""
+    dev_items: int
+    """Dev items that were looked at."""
+    dev_accuracy: float
+    """Accuracy on the dev items."""
+    dev_gap: float
+    """Accuracy above that of k-mers on test items, less the same on dev items."""
+    dev_gap_p: float
+    """p-value of `dev_gap`."""
+    manifest_items: int | None
+    """Digests in the manifest of earlier training data; `null` without one."""
+    in_manifest: list[int]
+    """Rows of the test split that the manifest has."""
+    signs: list[Sign]
+    """What speaks for contamination."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +100,7 @@ class Predictions:
     def mcc(self) -> float | None:
         """Return Matthews' correlation; None if all items are of one class."""
         classes = int(max(self.truth.max(), self.predicted.max())) + 1
-        return metrics.from_predictions(self.truth.tolist(), self.predicted.tolist(), classes)["mcc"]
+        return metrics.from_predictions(self.truth.tolist(), self.predicted.tolist(), classes).mcc
 
 
 def measure(
@@ -85,8 +110,12 @@ def measure(
     classes: int,
     items: int,
     score: Callable[[Split], np.ndarray],
-) -> dict[str, Any]:
-    """Return the content of contamination.json except names, manifest and signs.
+    *,
+    model: str = "",
+    task: str = "",
+    manifest: frozenset[str] | None = None,
+) -> Contamination:
+    """Return what a base model's predictions show.
 
     Args:
         train, dev, test: the splits. The controls are fitted to the training split, which the base model should not
@@ -94,7 +123,10 @@ def measure(
         classes: number of the task's classes.
         items: maximum number of test items, and of dev items, drawn at random.
         score: returns the base model's log-probability of each label [examples, labels].
+        model, task: names of the base model and the task.
+        manifest: digests of earlier training sequences.
     """
+    listed = [] if manifest is None else in_manifest(test.sequences, manifest)
     generator = np.random.default_rng(0)
     test, dev = (_sample(split, items, generator) for split in (test, dev))
     other = dataclasses.replace(test, sequences=[changed(sequence, generator) for sequence in test.sequences])
@@ -108,22 +140,28 @@ def measure(
     (control_dev,) = _control("kmers", train, dev_truth, dev)
     loss, loss_p = excess_loss((base, base_other), (control, control_other))
     gap, gap_p = dev_gap((base, base_dev), (control, control_dev))
-    return {
-        "items": len(test),
-        "mcc": base.mcc,
-        "mcc_p": permutation_p(base),
-        "control_mcc": _highest([control.mcc, composition.mcc]),
-        "permuted_words_mcc": permuted_words_mcc(base, classes),
-        "permuted_words_p": permuted_words_p(base, classes),
-        "accuracy": float(base.correct.mean()),
-        "changed_accuracy": float(base_other.correct.mean()),
-        "excess_loss": loss,
-        "excess_loss_p": loss_p,
-        "dev_items": len(dev),
-        "dev_accuracy": float(base_dev.correct.mean()),
-        "dev_gap": gap,
-        "dev_gap_p": gap_p,
-    }
+    found = Contamination(
+        model=model,
+        task=task,
+        items=len(test),
+        mcc=base.mcc,
+        mcc_p=permutation_p(base),
+        control_mcc=_highest([control.mcc, composition.mcc]),
+        permuted_words_mcc=permuted_words_mcc(base, classes),
+        permuted_words_p=permuted_words_p(base, classes),
+        accuracy=float(base.correct.mean()),
+        changed_accuracy=float(base_other.correct.mean()),
+        excess_loss=loss,
+        excess_loss_p=loss_p,
+        dev_items=len(dev),
+        dev_accuracy=float(base_dev.correct.mean()),
+        dev_gap=gap,
+        dev_gap_p=gap_p,
+        manifest_items=None if manifest is None else len(manifest),
+        in_manifest=listed,
+        signs=[],
+    )
+    return found.model_copy(update={"signs": contamination_signs(found)})
 
 
 def _sample(split: Split, most: int, generator: np.random.Generator) -> Split:
@@ -305,41 +343,22 @@ def in_manifest(sequences: Sequence[str], manifest: frozenset[str]) -> list[int]
     return [number for number, sequence in enumerate(sequences) if digest_of(sequence) in manifest]
 
 
-def contamination_signs(found: Mapping[str, Any]) -> list[str]:
-    """Return the names of the signs that are raised.
-
-    Args:
-        found: the content of contamination.json without the signs.
-    """
-    above_chance = found["mcc_p"] <= LEVEL
-    told_apart = found["permuted_words_p"] <= LEVEL
+def contamination_signs(found: Contamination) -> list[Sign]:
+    """Return the names of the signs that the other values raise."""
+    above_chance = found.mcc_p <= LEVEL
+    told_apart = found.permuted_words_p <= LEVEL
     checks = {
         # A model that has never seen a task is not as good as a classifier that was trained on it,
-        "as_good_as_trained": above_chance and found["mcc"] >= found["control_mcc"],
+        "as_good_as_trained": above_chance and found.mcc >= found.control_mcc,
         # nor does it separate the classes as well under other words.
-        "as_good_in_another_order": told_apart and found["permuted_words_mcc"] >= found["control_mcc"],
-        "knows_the_items": above_chance and found["excess_loss_p"] <= LEVEL and found["excess_loss"] >= LEAST,
-        "better_than_on_dev": above_chance and found["dev_gap_p"] <= LEVEL and found["dev_gap"] >= LEAST,
-        "in_manifest": bool(found["in_manifest"]),
+        "as_good_in_another_order": told_apart and found.permuted_words_mcc >= found.control_mcc,
+        "knows_the_items": above_chance and found.excess_loss_p <= LEVEL and found.excess_loss >= LEAST,
+        "better_than_on_dev": above_chance and found.dev_gap_p <= LEVEL and found.dev_gap >= LEAST,
+        "in_manifest": bool(found.in_manifest),
     }
     return [sign for sign, raised in checks.items() if raised]
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Read contamination.json.
-
-    Raises:
-        DataError: the file lacks a key.
-    """
-    found = read_json(path)
-    missing = [key for key in KEYS if key not in found]
-    if missing:
-        raise DataError(
-            f"{', '.join(missing)} missing", where=str(path), fix="delete the file; the workflow makes it again"
-        )
-    return found
-
-
-def flagged(found: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
-    """Return (model, task) of every contamination.json that has a sign."""
-    return {(one["model"], one["task"]) for one in found if one["signs"]}
+def flagged(found: Iterable[Contamination]) -> set[tuple[str, str]]:
+    """Return (model, task) of every base model with a sign."""
+    return {(one.model, one.task) for one in found if one.signs}

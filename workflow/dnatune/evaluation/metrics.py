@@ -1,37 +1,74 @@
 """Metrics of a classifier from its predictions and probabilities; most are computed by scikit-learn."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
+import pydantic
 from sklearn import metrics
 
+from dnatune.contracts import Record, Seconds
 from dnatune.inference.probabilities import class_probabilities
 
-#: All metrics of metrics.json, in its order.
-METRICS = (
-    "accuracy",
-    "mcc",
-    "f1_macro",
-    "precision_macro",
-    "recall_macro",
-    "auroc",
-    "auprc",
-    "brier",
-    "ece",
-    "confusion",
-    "off_label_mass",
-    "unparsable",
-)
 _BINS = 15
 
 
-def diverged() -> dict[str, Any]:
+class Metrics(Record):
+    """metrics.json: what the predictions of a test split are worth."""
+
+    status: Literal["completed", "diverged"]
+    """`diverged` for a run without a model; every metric is then `null`."""
+    n: int
+    """Test items that were scored."""
+    accuracy: float | None
+    """Share of right answers; text that is no label is wrong."""
+    mcc: float | None
+    """Matthews correlation coefficient; `null` if the test items are all of one class."""
+    f1_macro: float | None
+    """F1, mean over the classes that occur."""
+    precision_macro: float | None
+    """Precision, mean over the classes that occur."""
+    recall_macro: float | None
+    """Recall, mean over the classes that occur."""
+    auroc: float | None
+    """Area under the ROC curve: of the last class's probability for two classes, else macro one-vs-rest; `null`
+    without probabilities or if a class does not occur."""
+    auprc: float | None
+    """Area under the precision-recall curve, like `auroc`."""
+    brier: float | None
+    """Multi-class Brier score; `null` without probabilities, like `ece` and `off_label_mass`."""
+    ece: float | None
+    """Expected calibration error over 15 equal-width bins of confidence."""
+    confusion: list[list[int]] | None
+    """Counts; a row per true class, a column per predicted class."""
+    off_label_mass: float | None
+    """Mean probability that is left for text that is no label."""
+    unparsable: int | None
+    """Generated texts that are no label; 0 if no text was generated."""
+    seconds: Seconds
+    """Wall time of the scoring."""
+
+    @pydantic.model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        always = ("accuracy", "f1_macro", "precision_macro", "recall_macro", "confusion", "unparsable")
+        missing = [name for name in always if self.score(name) is None]
+        if self.status == "completed" and missing:
+            raise ValueError(f"the status is 'completed', and {', '.join(missing)} is null")
+        return self
+
+    def score(self, name: str) -> Any:
+        """Return a metric by its name."""
+        return getattr(self, name)
+
+
+def diverged() -> Metrics:
     """Return the metrics of a diverged run, which has no model."""
-    return {"status": "diverged", "n": 0, **dict.fromkeys(METRICS)}
+    return Metrics(**{**dict.fromkeys(Metrics.model_fields), "status": "diverged", "n": 0, "seconds": 0.0})
 
 
-def from_predictions(labels: Sequence[int], predicted: Sequence[int | None], classes: int) -> dict[str, Any]:
+def from_predictions(
+    labels: Sequence[int], predicted: Sequence[int | None], classes: int, seconds: float = 0.0
+) -> Metrics:
     """Return the metrics that need no probabilities; the other metrics are None.
 
     MCC is None if all labels are of one class, because it is then 0 ÷ 0 and must not be ranked as 0.
@@ -40,6 +77,7 @@ def from_predictions(labels: Sequence[int], predicted: Sequence[int | None], cla
         labels: true class indices [n].
         predicted: predicted class indices [n]; None stands for generated text that is no label, and counts as wrong.
         classes: number of classes.
+        seconds: wall time of the scoring.
     """
     truth = np.asarray(labels)
     # Text that is no label counts as an extra class that no item has, so it is wrong in every metric.
@@ -48,18 +86,19 @@ def from_predictions(labels: Sequence[int], predicted: Sequence[int | None], cla
     # Means are taken over the classes that occur, because a class without items can be neither found nor missed.
     options: dict[str, Any] = {"labels": np.unique(truth), "average": "macro", "zero_division": 0}
     confusion = metrics.confusion_matrix(truth, guess, labels=[*every, classes])[:classes, :classes]
-    return {
-        "status": "completed",
-        "n": len(truth),
-        **dict.fromkeys(METRICS),
-        "accuracy": float(metrics.accuracy_score(truth, guess)),
-        "mcc": float(metrics.matthews_corrcoef(truth, guess)) if len(np.unique(truth)) > 1 else None,
-        "f1_macro": float(metrics.f1_score(truth, guess, **options)),
-        "precision_macro": float(metrics.precision_score(truth, guess, **options)),
-        "recall_macro": float(metrics.recall_score(truth, guess, **options)),
-        "confusion": confusion.tolist(),
-        "unparsable": int((guess == classes).sum()),
-    }
+    return Metrics(
+        status="completed",
+        n=len(truth),
+        accuracy=float(metrics.accuracy_score(truth, guess)),
+        mcc=float(metrics.matthews_corrcoef(truth, guess)) if len(np.unique(truth)) > 1 else None,
+        f1_macro=float(metrics.f1_score(truth, guess, **options)),
+        precision_macro=float(metrics.precision_score(truth, guess, **options)),
+        recall_macro=float(metrics.recall_score(truth, guess, **options)),
+        confusion=confusion.tolist(),
+        unparsable=int((guess == classes).sum()),
+        seconds=seconds,
+        **dict.fromkeys(("auroc", "auprc", "brier", "ece", "off_label_mass")),
+    )
 
 
 def from_confusion(confusion: np.ndarray) -> dict[str, float | None]:
@@ -70,16 +109,17 @@ def from_confusion(confusion: np.ndarray) -> dict[str, float | None]:
     classes = len(confusion)
     truth, guess = (places.ravel().repeat(confusion.astype(int).ravel()) for places in np.indices(confusion.shape))
     found = from_predictions(truth.tolist(), guess.tolist(), classes)
-    return {name: found[name] for name in ("accuracy", "mcc", "f1_macro")}
+    return {name: found.score(name) for name in ("accuracy", "mcc", "f1_macro")}
 
 
-def from_log_probabilities(labels: Sequence[int], log_probabilities: np.ndarray) -> dict[str, Any]:
+def from_log_probabilities(labels: Sequence[int], log_probabilities: np.ndarray, seconds: float = 0.0) -> Metrics:
     """Return all metrics of a classifier that gives each class a log-probability.
 
     Args:
         labels: true class indices [n].
         log_probabilities: natural logarithms [n, classes]. The probabilities may sum to less than 1; the rest is the
             off-label mass.
+        seconds: wall time of the scoring.
 
     Ranking metrics are None if the labels lack a class, and MCC is None if all labels are of one class.
     """
@@ -88,13 +128,13 @@ def from_log_probabilities(labels: Sequence[int], log_probabilities: np.ndarray)
     probabilities = class_probabilities(log_probabilities)
     predicted = log_probabilities.argmax(axis=1)
     one_hot = np.eye(classes)[truth]
-    return {
-        **from_predictions(truth.tolist(), predicted.tolist(), classes),
+    scores = {
         **_ranking(truth, probabilities, one_hot),
         "brier": float(((probabilities - one_hot) ** 2).sum(axis=1).mean()),
         "ece": expected_calibration_error(probabilities.max(axis=1), predicted == truth),
         "off_label_mass": float(np.clip(1 - np.exp(log_probabilities).sum(axis=1), 0, 1).mean()),
     }
+    return from_predictions(truth.tolist(), predicted.tolist(), classes, seconds).model_copy(update=scores)
 
 
 def _ranking(truth: np.ndarray, probabilities: np.ndarray, one_hot: np.ndarray) -> dict[str, float | None]:

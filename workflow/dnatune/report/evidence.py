@@ -6,9 +6,12 @@ from typing import Any
 
 from dnatune.comparison.references import Published, ZeroShot
 from dnatune.comparison.results import Baseline, Group
+from dnatune.data.leakage import Audit
 from dnatune.data.manifests import Origins
 from dnatune.data.tasks import Task
+from dnatune.evaluation.contamination import Contamination
 from dnatune.report.figures import base
+from dnatune.settings.rate_choice import Choice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,14 +42,14 @@ class Evidence:
     baselines: Sequence[Baseline]
     rows: Sequence[Mapping[str, Any]]
     tests: Sequence[Mapping[str, Any]]
-    audits: Mapping[str, Mapping[str, Any]]
+    audits: Mapping[str, Audit]
     segments: Sequence[Mapping[str, Any]]
     packages: Mapping[str, str]
     command: str
-    choices: Sequence[Mapping[str, Any]] = ()
+    choices: Sequence[Choice] = ()
     zero_shots: Sequence[ZeroShot] = ()
     published: Sequence[Published] = ()
-    contaminations: Sequence[Mapping[str, Any]] = ()
+    contaminations: Sequence[Contamination] = ()
     origins: Origins = dataclasses.field(default_factory=Origins)
 
     @property
@@ -79,7 +82,7 @@ class Evidence:
 
     def only_class(self, task: Task, split: str) -> str | None:
         """Return the class that all items of a split are of; None where there are several."""
-        there = [label for label, rows in self.audits[task.name]["classes"][split].items() if rows]
+        there = [label for label, rows in self.audits[task.name].classes[split].items() if rows]
         return there[0] if len(there) == 1 else None
 
     def baselines_of(self, task: Task) -> list[Baseline]:

@@ -1,9 +1,10 @@
 """A model card for each merged model, in the format of the Hugging Face hub."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from dnatune.data.manifests import Manifest
+from dnatune.evaluation.metrics import Metrics
+from dnatune.training.record import Run
 
 #: Key in metrics.json → identifier and name of the metric on the hub.
 _METRICS = {
@@ -14,7 +15,7 @@ _METRICS = {
 }
 
 
-def model_card(record: Mapping[str, Any], metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+def model_card(record: Run, metrics: Metrics, manifest: Manifest) -> str:
     """Return the card: front matter that the hub reads, and what made the model, in words.
 
     Of a diverged run there is no model, and the card says that.
@@ -24,62 +25,62 @@ def model_card(record: Mapping[str, Any], metrics: Mapping[str, Any], manifest: 
         metrics: metrics.json of the test split.
         manifest: manifest.json of the base model.
     """
-    run = f"{record['model']}/{record['task']}/{record['optimizer']}/seed{record['seed']}"
-    if record["status"] == "diverged":
-        end = record["diverged"]
+    if end := record.diverged:
         return (
-            f"# {run}\n\nThere is no model: training diverged at step {end['step']}, because {end['reason']}. A lower "
-            "learning rate may help.\n"
+            f"# {record.place}\n\nThere is no model: training diverged at step {end.step}, because {end.reason}. A "
+            "lower learning rate may help.\n"
         )
     results = [
         EvalResult(
             task_type="text-classification",
             task_name="DNA sequence classification",
-            dataset_type=record["task"],
-            dataset_name=record["task"],
+            dataset_type=record.task,
+            dataset_name=record.task,
             dataset_split="test",
             metric_type=kind,
             metric_name=name,
-            metric_value=round(metrics[key], 6),
+            metric_value=round(metrics.score(key), 6),
         )
         for key, (kind, name) in _METRICS.items()
-        if metrics[key] is not None
+        if metrics.score(key) is not None
     ]
-    on_hub = manifest["source"] == "hub"
+    on_hub = manifest.source == "hub"
     data = ModelCardData(
         library_name="transformers",
         pipeline_tag="text-generation",
-        base_model=manifest["origin"] if on_hub else None,
+        base_model=manifest.origin if on_hub else None,
         tags=["dna", "genomics", "lora", "dnatune"],
-        model_name=run,
+        model_name=record.place,
         eval_results=results,
     )
-    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_text(run, record, metrics, manifest)}"))
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_text(record, metrics, manifest)}"))
 
 
-def _text(run: str, record: Mapping[str, Any], metrics: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
-    settings, optimizer = record["settings"], record["settings"]["optimizer"]
-    base = manifest["origin"] + (f", revision {manifest['revision']}" if manifest["revision"] else "")
+def _text(record: Run, metrics: Metrics, manifest: Manifest) -> str:
+    settings, optimizer = record.settings, record.settings["optimizer"]
+    base = manifest.origin + (f", revision {manifest.revision}" if manifest.revision else "")
     rows = "\n".join(
-        f"| {name} | {metrics[key]:.3f} |" for key, (_, name) in _METRICS.items() if metrics[key] is not None
+        f"| {name} | {metrics.score(key):.3f} |"
+        for key, (_, name) in _METRICS.items()
+        if metrics.score(key) is not None
     )
     hyperparameters = ", ".join(f"{key} {value}" for key, value in optimizer["hyperparameters"].items())
-    commit = record["software"].get("git_commit") or "not known"
-    return f"""# {run}
+    commit = record.software.git_commit or "not known"
+    return f"""# {record.place}
 
-A DNA language model, fine-tuned with LoRA on `{record["task"]}` by dnatune and merged into its base model.
+A DNA language model, fine-tuned with LoRA on `{record.task}` by dnatune and merged into its base model.
 
 | | |
 |---|---|
-| base model | {base} ({manifest["source"]}) |
+| base model | {base} ({manifest.source}) |
 | optimizer | {optimizer["method"]} ({hyperparameters}) |
-| seed | {record["seed"]} |
-| steps | {record["steps"]}, {record["gradient_evaluations"]} gradient evaluations |
-| batch | {record["global_batch_size"]} examples |
+| seed | {record.seed} |
+| steps | {record.steps}, {record.gradient_evaluations} gradient evaluations |
+| batch | {record.global_batch_size} examples |
 | LoRA | rank {settings["lora"]["rank"]}, alpha {settings["lora"]["alpha"]} |
-| digest of base model | `{record["inputs"]["model"]}` |
-| digest of training split | `{record["inputs"]["train"]}` |
-| dnatune | commit {commit}, code `{record["software"]["code"]}` |
+| digest of base model | `{record.inputs.model}` |
+| digest of training split | `{record.inputs.train}` |
+| dnatune | commit {commit}, code `{record.software.code}` |
 
 ## Use
 
@@ -91,7 +92,7 @@ Score each label's log-probability rather than parse generated text.
 
 ## Evaluation
 
-One seed, {metrics["n"]} items of the test split. What the optimizer owes to chance stands in the report of all seeds.
+One seed, {metrics.n} items of the test split. What the optimizer owes to chance stands in the report of all seeds.
 
 | metric | value |
 |---|---|

@@ -118,8 +118,8 @@ def _overview(groups: Sequence[Group]) -> str:
     runs = [run for group in groups for run in group.runs]
     parts = [formatting.some(list(dict.fromkeys(getattr(group, axis) for group in groups)), axis) for axis in _AXES]
     parts.append(formatting.some(sorted({run.seed for run in runs}), "seed"))
-    budgets = {run.record["gradient_evaluations"] for run in runs if not run.diverged}
-    batches = {run.record["global_batch_size"] for run in runs}
+    budgets = {run.record.gradient_evaluations for run in runs if not run.diverged}
+    batches = {run.record.global_batch_size for run in runs}
     cost = ""
     if len(budgets) == len(batches) == 1:
         cost = f" Each {'completed ' if any(run.diverged for run in runs) else ''}run took"

@@ -1,10 +1,10 @@
-"""The results as a Workflow Run RO-Crate: files with their hashes, software, and every run as an action.
+"""The results as a Process Run Crate: files with their hashes, software, and every run as an action.
 
-Profiles: RO-Crate 1.1 (https://w3id.org/ro/crate/1.1), Process Run Crate and Workflow Run Crate 0.5
-(https://w3id.org/ro/wfrun), after Leo et al. 2024, PLOS ONE, 10.1371/journal.pone.0309210.
+Profiles: RO-Crate 1.1 (https://w3id.org/ro/crate/1.1) and Process Run Crate 0.5 (https://w3id.org/ro/wfrun), after Leo
+et al. 2024, PLOS ONE, 10.1371/journal.pone.0309210. A Workflow Run Crate would have to hold the workflow's files, which
+are not among the results: the git commits of the runs name them.
 """
 
-import dataclasses
 import datetime
 import hashlib
 import json
@@ -17,15 +17,12 @@ from rocrate.model import ContextEntity
 from rocrate.rocrate import ROCrate
 
 from dnatune.comparison.results import FinishedRun
-from dnatune.data.manifests import Origin, Origins
+from dnatune.data.manifests import Origin
 from dnatune.errors import ConfigurationError
 from dnatune.files import sha256_of_file
+from dnatune.report.evidence import Evidence
 
-_PROFILES = {
-    "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
-    "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
-    "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
-}
+_PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 _FORMATS = {
     ".tsv": "text/tab-separated-values",
     ".json": "application/json",
@@ -36,82 +33,37 @@ _FORMATS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Finished:
-    """A run, and the files that it left.
-
-    Attributes:
-        run: as read.
-        files: run.json, training.jsonl, metrics.json and predictions.tsv.
-    """
-
-    run: FinishedRun
-    files: Sequence[Path]
-
-
-def crate_text(
-    root: Path,
-    name: str,
-    workflow: Path,
-    texts: Mapping[Path, str],
-    data: Sequence[Path],
-    runs: Sequence[Finished],
-    packages: Mapping[str, str],
-    origins: Origins,
-) -> str:
+def crate_text(root: Path, evidence: Evidence, texts: Mapping[Path, str], data: Sequence[Path]) -> str:
     """Return ro-crate-metadata.json.
 
     Args:
         root: folder of the crate; every file lies below it.
-        name: of the results.
-        workflow: the workflow's file, a copy of the original below `root`, among `texts`.
+        evidence: what the comparison was made from.
         texts: the files made now, with their content, in their order; the configuration is among them.
         data: the files that were compared on, test splits and audits.
-        runs: every run.
-        packages: version of each package, by name.
-        origins: where the base models and the tasks' data came from.
 
     Raises:
         ConfigurationError: a file does not lie below the folder.
     """
-    crate = ROCrate(version="1.1")
-    crate.name, crate.description = name, f"A comparison of optimizers for DNA language models by dnatune: {name}"
-    crate.license = "Not stated here: those of the data and of the base model hold"
-    crate.root_dataset["conformsTo"] = [
-        crate.add(ContextEntity(crate, uri, {"@type": "CreativeWork", "name": title, "version": uri.rsplit("/")[-1]}))
-        for uri, title in _PROFILES.items()
-    ]
+    name, runs = evidence.settings["name"], [run for group in evidence.groups for run in group.runs]
+    crate = _crate_of(name)
     made = {path: _file(crate, root, path, text.encode()) for path, text in texts.items()}
     used = [_file(crate, root, path) for path in data]
-    models = {name: _origin(crate, root, "model", name, origin) for name, origin in origins.models.items()}
-    tasks = {name: _origin(crate, root, "data", name, origin) for name, origin in origins.data.items()}
-    software = [
-        crate.add(
-            ContextEntity(
-                crate, f"#package-{package}", {"@type": "SoftwareApplication", "name": package, "version": version}
-            )
-        )
-        for package, version in packages.items()
-    ]
-    main = crate.add_workflow(
-        dest_path=_below(root, workflow), main=True, lang="snakemake", properties={"name": "dnatune"}
-    )
-    commits = sorted({str(one.run.record["software"].get("git_commit")) for one in runs})
-    main["version"], main["sha256"] = ", ".join(commits), hashlib.sha256(texts[workflow].encode()).hexdigest()
-    main["softwareRequirements"] = software
+    models = {name: _origin(crate, root, "model", name, origin) for name, origin in evidence.origins.models.items()}
+    tasks = {name: _origin(crate, root, "data", name, origin) for name, origin in evidence.origins.data.items()}
+    program = _program(crate, evidence.packages, runs)
     actions, results = [], []
-    for one in runs:
-        files = [_file(crate, root, path) for path in one.files]
+    for run in runs:
+        files = [_file(crate, root, path) for path in run.files]
         results += files
-        inputs = [models[one.run.model], tasks[one.run.task], *used]
-        actions.append(_action(crate, one, inputs, files, main))
+        actions.append(_action(crate, run, [models[run.model], tasks[run.task], *used], files, program))
     whole = {
         "@type": "CreateAction",
         "name": f"The workflow's run {name}",
-        "instrument": main,
+        "instrument": program,
         "object": [entity for path, entity in made.items() if path.suffix == ".yaml"]
         + [*models.values(), *tasks.values(), *used],
-        "result": [entity for path, entity in made.items() if path.suffix != ".yaml" and path != workflow] + results,
+        "result": [entity for path, entity in made.items() if path.suffix != ".yaml"] + results,
         "actionStatus": "http://schema.org/CompletedActionStatus",
         "endTime": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
@@ -120,25 +72,54 @@ def crate_text(
     return json.dumps(crate.metadata.generate(), indent=1, ensure_ascii=False) + "\n"
 
 
+def _crate_of(name: str) -> ROCrate:
+    """Return an empty crate of these profiles."""
+    crate = ROCrate(version="1.1")
+    crate.name, crate.description = name, f"A comparison of optimizers for DNA language models by dnatune: {name}"
+    crate.license = "Not stated here: those of the data and of the base model hold"
+    profile = {"@type": "CreativeWork", "name": "Process Run Crate", "version": _PROFILE.rsplit("/")[-1]}
+    crate.root_dataset["conformsTo"] = crate.add(ContextEntity(crate, _PROFILE, profile))
+    return crate
+
+
+def _program(crate: ROCrate, packages: Mapping[str, str], runs: Sequence[FinishedRun]) -> Any:
+    """Add dnatune, its version the commits of the runs, with every package of the environment."""
+    entities = [
+        crate.add(
+            ContextEntity(
+                crate, f"#package-{package}", {"@type": "SoftwareApplication", "name": package, "version": version}
+            )
+        )
+        for package, version in packages.items()
+    ]
+    properties = {
+        "@type": "SoftwareApplication",
+        "name": "dnatune",
+        "version": ", ".join(sorted({str(run.record.software.git_commit) for run in runs})),
+        "softwareRequirements": entities,
+    }
+    return crate.add(ContextEntity(crate, "#dnatune", _linked(properties)))
+
+
 def _origin(crate: ROCrate, root: Path, kind: str, name: str, origin: Origin) -> Any:
     """Add a base model or a task's data, with its revision; its manifest, which has every file's hash, describes it."""
+    manifest = origin.manifest
     properties = {
         "@type": "CreativeWork",
         "name": f"Base model {name}" if kind == "model" else f"Data of task {name}",
-        "identifier": origin.place if origin.commit is None else f"{origin.place}@{origin.commit}",
-        "description": f"Source: {origin.source}; digest of its files: {origin.digest}",
-        "subjectOf": _file(crate, root, origin.manifest),
+        "identifier": manifest.origin if manifest.revision is None else f"{manifest.origin}@{manifest.revision}",
+        "description": f"Source: {manifest.source}; digest of its files: {manifest.digest}",
+        "subjectOf": _file(crate, root, origin.path),
     }
-    if origin.commit is not None:
-        properties["version"] = origin.commit
-        properties["description"] += f"; revision asked for: {origin.requested}"
+    if manifest.revision is not None:
+        properties["version"] = manifest.revision
+        properties["description"] += f"; revision asked for: {manifest.requested}"
     return crate.add(ContextEntity(crate, f"#{kind}/{name}", _linked(properties)))
 
 
-def _action(crate: ROCrate, one: Finished, used: Sequence[Any], files: Sequence[Any], main: Any) -> Any:
+def _action(crate: ROCrate, run: FinishedRun, used: Sequence[Any], files: Sequence[Any], program: Any) -> Any:
     """Add a run as an action; a diverged one is an action that failed, with its reason."""
-    run, record = one.run, one.run.record
-    place = f"{run.model}/{run.task}/{run.optimizer}/seed{run.seed}"
+    place = run.record.place
     usage = [
         crate.add(
             ContextEntity(
@@ -152,23 +133,23 @@ def _action(crate: ROCrate, one: Finished, used: Sequence[Any], files: Sequence[
     properties = {
         "@type": "CreateAction",
         "name": f"Fine-tuning and evaluation of {place}",
-        "instrument": main,
+        "instrument": program,
         "object": list(used),
         "result": list(files),
         "resourceUsage": usage,
-        "endTime": _written(max(path.stat().st_mtime for path in one.files)),
+        "endTime": _written(max(path.stat().st_mtime for path in run.files)),
         "actionStatus": f"http://schema.org/{'Failed' if run.diverged else 'Completed'}ActionStatus",
     }
-    if run.diverged:
-        properties["error"] = f"diverged at step {record['diverged']['step']}: {record['diverged']['reason']}"
+    if end := run.record.diverged:
+        properties["error"] = f"diverged at step {end.step}: {end.reason}"
     return crate.add(ContextEntity(crate, f"#run/{place}", _linked(properties)))
 
 
 def _usage(run: FinishedRun) -> dict[str, Any]:
     record = run.record
     keys = ("gradient_evaluations", "wall_seconds", "gpu_seconds", "ranks", "precision", "device")
-    digests = {f"sha256_{name}": value for name, value in record["inputs"].items()}
-    return {key: record[key] for key in keys} | digests | {"code": record["software"]["code"]}
+    digests = {f"sha256_{name}": value for name, value in record.inputs}
+    return {key: getattr(record, key) for key in keys} | digests | {"code": record.software.code}
 
 
 def _linked(properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from dnatune.model.shared_prefix.packing import PackedBatch, Rows, chunks, pack_
 from dnatune.training.checkpoints import Checkpoints
 from dnatune.training.engine import gradient_norm
 from dnatune.training.plan import BatchOrder, Plan
+from dnatune.training.record import Divergence
 
 _LOG = logging.getLogger(__name__)
 #: Every overflow halves the loss scale; after this many in a row, starting from 2^16, nothing is left to halve.
@@ -49,13 +50,13 @@ class Outcome:
 
     Attributes:
         progress: the progress at the end.
-        diverged: step, loss, gradient norm and reason if the run diverged, otherwise None.
+        diverged: where and why the run diverged; None if it did not.
         interrupted: whether the run was saved and stopped early because its job is about to end.
         final_loss: mean loss of the last tenth of the steps.
     """
 
     progress: Progress
-    diverged: dict[str, Any] | None
+    diverged: Divergence | None
     interrupted: bool
     final_loss: float | None
 
@@ -213,7 +214,7 @@ class Trainer:
                 break
         return value, applied
 
-    def _divergence(self, record: dict[str, Any], step: int) -> dict[str, Any] | None:
+    def _divergence(self, record: dict[str, Any], step: int) -> Divergence | None:
         loss, norm = record["loss"], record["gradient_norm"]
         if not math.isfinite(loss):
             reason = "the loss is not finite"
@@ -226,7 +227,7 @@ class Trainer:
             reason = "the loss on the dev split is not finite"
         else:
             return None
-        return {"step": step, "loss": _or_null(loss), "gradient_norm": _or_null(norm), "reason": reason}
+        return Divergence(step=step, loss=_or_null(loss), gradient_norm=_or_null(norm), reason=reason)
 
     def _score_dev(self) -> dict[str, float | None]:
         """Return dev loss and dev metrics; MCC is None if all items are of one class.

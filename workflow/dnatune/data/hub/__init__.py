@@ -8,12 +8,12 @@ files are there (both in `transfer`).
 """
 
 from pathlib import Path
-from typing import Any
 
 from dnatune.data.hub.errors import explain_hub_errors
 from dnatune.data.hub.repository import Repository, Snapshot, resolve
 from dnatune.data.hub.selection import INDEX, choose, model_files, shards_of, split_files
 from dnatune.data.hub.transfer import fetch, publish, require_space
+from dnatune.data.manifests import Manifest
 
 
 def fetch_model(
@@ -24,7 +24,7 @@ def fetch_model(
     requested: str | None = None,
     endpoint: str | None = None,
     token_allowed: bool = True,
-) -> dict[str, Any]:
+) -> Manifest:
     """Fetch a base model and its tokenizer into the folder `destination`, and return its manifest.
 
     Only the configuration, tokenizer, license, read-me and the safetensors weights that transformers would load
@@ -63,7 +63,7 @@ def fetch_dataset_splits(
     requested: str | None = None,
     endpoint: str | None = None,
     token_allowed: bool = True,
-) -> dict[str, Any]:
+) -> Manifest:
     """Fetch `GUE/<task>/{train,dev,test}.csv` into the folder `destination`, and return its manifest.
 
     The arguments and the treatment of interruptions are those of `fetch_model`.

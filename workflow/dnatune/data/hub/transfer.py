@@ -13,7 +13,6 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import constants, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
@@ -22,8 +21,9 @@ from huggingface_hub.utils import WeakFileLock, build_hf_headers
 from huggingface_hub.utils.sha import git_hash
 
 from dnatune.data.hub.repository import CONTENT_HASH, File, Snapshot, not_cached, with_retries
+from dnatune.data.manifests import Manifest
 from dnatune.errors import DownloadError
-from dnatune.files import is_lfs_pointer, publish_file, publish_folder, sha256_of_file, write_json
+from dnatune.files import is_lfs_pointer, publish_file, publish_folder, sha256_of_file
 
 
 def require_space(snapshot: Snapshot, names: Iterable[str], destination: Path) -> None:
@@ -193,22 +193,22 @@ def _sha256_if_whole(path: Path, file: File) -> str | None:
 
 def publish(
     snapshot: Snapshot, fetched: dict[str, tuple[Path, str]], destination: Path, requested: str | None
-) -> dict[str, Any]:
+) -> Manifest:
     """Put verified files and their manifest at `destination`, and return the manifest."""
     if not snapshot.offline:
         _complete_cache(snapshot, fetched)
-    manifest = {
-        "source": "hub",
-        "origin": snapshot.repository.name,
-        "requested": requested or snapshot.repository.revision,
-        "revision": snapshot.commit,
-        "settings": {},
-        "files": {Path(name).name: sha256 for name, (_, sha256) in sorted(fetched.items())},
-    }
+    manifest = Manifest(
+        source="hub",
+        origin=snapshot.repository.name,
+        requested=requested or snapshot.repository.revision,
+        revision=snapshot.commit,
+        settings={},
+        files={Path(name).name: sha256 for name, (_, sha256) in sorted(fetched.items())},
+    )
     with publish_folder(destination) as folder:
         for name, (path, _) in fetched.items():
             _place(path, folder / Path(name).name)
-        write_json(folder / "manifest.json", manifest)
+        manifest.write(folder / "manifest.json")
     return manifest
 
 

@@ -76,11 +76,12 @@ def embedded(chart: alt.LayerChart, name: str) -> str:
     return re.sub(r'"url\(#([^)]+)\)"', lambda match: f'"url(#{numbers[match[1]]})"', text)
 
 
-def image(panels: Sequence[tuple[str, alt.LayerChart]], nothing: str = "There is nothing to draw.") -> str:
-    """Return a figure of its own as SVG: panels of a title and a chart, two per row; `nothing` if there are none."""
+def image(panels: Sequence[tuple[str, alt.LayerChart]]) -> str:
+    """Return a figure of its own as SVG: panels of a title and a chart, two per row; words if there are none."""
     charts = [chart.properties(title=title, width=WIDTH) for title, chart in panels]
     if not charts:
-        charts = [marks([{"text": nothing}]).mark_text().encode(text="text:N").properties(width=WIDTH)]
+        empty = marks([{"text": "There is nothing to draw."}])
+        charts = [empty.mark_text().encode(text="text:N").properties(width=WIDTH)]
     return svg(alt.concat(*charts, columns=2), "white")
 
 

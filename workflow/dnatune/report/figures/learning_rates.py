@@ -1,16 +1,14 @@
 """Charts of the learning-rate trials."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import altair as alt
 import pandas as pd
 
 from dnatune.comparison import learning_rates
 from dnatune.report.figures import base
+from dnatune.settings.rate_choice import Choice
 
-#: What choice.json holds.
-Choice = Mapping[str, Any]
 _NAMES = {
     "dev_loss": "dev loss, nats a token",
     "dev_mcc": "dev MCC",
@@ -18,20 +16,9 @@ _NAMES = {
 }
 
 
-def figure(choices: Sequence[Choice], looks: base.Palette) -> str:
-    """Return the figure of all trials as SVG: for each model and task its trials and its expected best score."""
-    drawn = [
-        (f"{task}, {model}", drawing.chart.properties(height=260))
-        for (model, task), members in panels(choices).items()
-        for drawing in (trials_chart(members, looks), expected_chart(members, looks))
-        if drawing is not None
-    ]
-    return base.image(drawn, "Every trial diverged.")
-
-
 def panels(choices: Sequence[Choice]) -> dict[tuple[str, str], list[Choice]]:
     """Return {(model, task): choice.json of its optimizers}, in the order in which each first appears."""
-    return base.panels(choices, lambda choice: (choice["model"], choice["task"]))
+    return base.panels(choices, lambda choice: (choice.model, choice.task))
 
 
 def trials_chart(choices: Sequence[Choice], looks: base.Palette) -> base.Drawing | None:
@@ -43,15 +30,15 @@ def trials_chart(choices: Sequence[Choice], looks: base.Palette) -> base.Drawing
         choices: choice.json of the optimizers of one model and task.
         looks: colour, shape and dash of each optimizer.
     """
-    metric = choices[0]["metric"]
+    metric = choices[0].metric
     points, lost = [], []
     for choice in choices:
-        for trial in choice["trials"]:
-            row = {"optimizer": choice["optimizer"], "rate": trial["learning_rate"], "chosen": trial["chosen"]}
-            if trial[metric] is None:
+        for trial in choice.trials:
+            row = {"optimizer": choice.optimizer, "rate": trial.learning_rate, "chosen": trial.chosen}
+            if trial.score(metric) is None:
                 lost.append(row)
             else:
-                points.append({**row, "score": trial[metric]})
+                points.append({**row, "score": trial.score(metric)})
     if not points:
         return None
     scores = [point["score"] for point in points]
@@ -64,7 +51,7 @@ def trials_chart(choices: Sequence[Choice], looks: base.Palette) -> base.Drawing
         axis=alt.Axis(format="~g", tickCount=5, grid=False),
     )
     up = _height("score:Q", _NAMES[metric], metric, scores)
-    names = base.names_of(choices)
+    names = [choice.optimizer for choice in choices]
     encoding = {"x": across, "y": up, **base.looks_of(names, looks, "color")}
     rings = [point for point in points if point["chosen"]]
     crosses = [{**row, "score": worst} for row in lost]
@@ -75,7 +62,7 @@ def trials_chart(choices: Sequence[Choice], looks: base.Palette) -> base.Drawing
     ).properties(height=320)
     keys = ("learning_rate", metric, "status", "chosen")
     rows = [
-        {"optimizer": c["optimizer"], **{key: trial[key] for key in keys}} for c in choices for trial in c["trials"]
+        {"optimizer": c.optimizer, **{key: getattr(trial, key) for key in keys}} for c in choices for trial in c.trials
     ]
     return base.Drawing(chart, pd.DataFrame(rows))
 
@@ -86,10 +73,10 @@ def expected_chart(choices: Sequence[Choice], looks: base.Palette) -> base.Drawi
     Args:
         choices, looks: as `trials_chart` takes them.
     """
-    rows, metric = learning_rates.expected_curves(choices), choices[0]["metric"]
+    rows, metric = learning_rates.expected_curves(choices), choices[0].metric
     if not rows:
         return None
-    names = base.names_of(choices)
+    names = [choice.optimizer for choice in choices]
     encoding = {
         "x": alt.X("gradient_evaluations:Q", title="gradient evaluations of the trials", axis=alt.Axis(tickCount=5)),
         "y": _height("score:Q", f"expected best {_NAMES[metric]}", metric, [row["score"] for row in rows]),

@@ -165,12 +165,12 @@ def cost_chart(groups: Sequence[Group], metric: str, title: str, looks: Palette)
         {
             "optimizer": group.optimizer,
             "seed": run.seed,
-            "wall_seconds": run.record["wall_seconds"],
-            metric: run.metrics[metric],
+            "wall_seconds": run.record.wall_seconds,
+            metric: run.metrics.score(metric),
         }
         for group in groups
         for run in group.completed
-        if run.metrics[metric] is not None
+        if run.metrics.score(metric) is not None
     ]
     if not rows:
         return None

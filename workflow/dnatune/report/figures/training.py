@@ -9,19 +9,7 @@ import altair as alt
 import pandas as pd
 
 from dnatune.comparison.results import FinishedRun, Group
-from dnatune.report.figures.base import (
-    Drawing,
-    Palette,
-    image,
-    line_legend,
-    looks_of,
-    marked_lines,
-    marks,
-    palette,
-    panels,
-    place_of,
-    time_unit,
-)
+from dnatune.report.figures.base import Drawing, Palette, line_legend, looks_of, marked_lines, marks, time_unit
 
 #: Most points of one curve; longer ones are thinned.
 MOST_POINTS = 400
@@ -68,20 +56,9 @@ def gpu_hours() -> Spent:
 
     def of(run: FinishedRun, row: Mapping[str, Any]) -> float | None:
         seconds = row.get("seconds")
-        return None if seconds is None or not run.record["gpu_seconds"] else seconds * run.record["ranks"] / 3600
+        return None if seconds is None or not run.record.gpu_seconds else seconds * run.record.ranks / 3600
 
     return Spent("gpu_hours", "GPU-hours", of)
-
-
-def loss_figure(groups: Sequence[Group]) -> str:
-    """Return the figure of training loss against gradient evaluations as SVG: a panel for each model and task."""
-    looks = palette(groups)
-    drawn = [
-        (f"{task}, {model}", drawing.chart.properties(height=260))
-        for (model, task), members in panels(groups, place_of).items()
-        if (drawing := curve_chart(members, "loss", gradient_evaluations(), looks)) is not None
-    ]
-    return image(drawn, "No run recorded a loss.")
 
 
 _TITLES = {"loss": "training loss, nats a token", "dev_loss": "dev loss, nats a token", "dev_accuracy": "dev accuracy"}

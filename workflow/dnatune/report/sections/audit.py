@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dnatune.comparison.results import Group
+from dnatune.data.leakage import Audit
 from dnatune.data.tasks import Task
 from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
@@ -17,25 +18,23 @@ def content(evidence: Evidence) -> Mapping[str, Any]:
     return {"audits": audits}
 
 
-def _audit(
-    task: Task, audit: Mapping[str, Any], groups: Sequence[Group], rows: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def _audit(task: Task, audit: Audit, groups: Sequence[Group], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the counts of one task's audit, and each optimizer's score with and without leaked test items."""
     pairs = [
         {
             "split": split,
             "other": other,
-            **{kind: None if found is None else len(found) for kind, found in kinds.items()},
+            **{kind: None if found is None else len(found) for kind, found in kinds},
         }
-        for split, others in audit["shared"].items()
+        for split, others in audit.shared.items()
         for other, kinds in others.items()
     ]
     scores = [row for _, row in zip(groups, rows, strict=False) if row["task"] == task.name]
     return {
-        **audit,
+        **dict(audit),
         "task": task.name,
         "metric": formatting.metric_name(task.metric),
         "pairs": pairs,
-        "leaked_items": len(audit["leaked"]["test"]),
+        "leaked_items": len(audit.leaked["test"]),
         "scores": [row for row in scores if row["mean"] is not None and row["mean_without_leaked"] is not None],
     }

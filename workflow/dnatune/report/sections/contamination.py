@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dnatune.evaluation.contamination import LEVEL
+from dnatune.evaluation.contamination import LEVEL, Contamination
 from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
 
@@ -34,51 +34,51 @@ def content(evidence: Evidence) -> Mapping[str, Any] | None:
     return {"bases": [_base(one, evidence) for one in evidence.contaminations], "level": LEVEL, "sources": sources}
 
 
-def _base(found: Mapping[str, Any], evidence: Evidence) -> dict[str, Any]:
+def _base(found: Contamination, evidence: Evidence) -> dict[str, Any]:
     return {
-        **found,
-        "title": evidence.title(found["model"], found["task"]),
+        **dict(found),
+        "title": evidence.title(found.model, found.task),
         "verdict": _verdict(found),
-        "badge": "trained on the task" if _task_alone(found) else "seen before" if found["signs"] else "",
+        "badge": "trained on the task" if _task_alone(found) else "seen before" if found.signs else "",
         "reasons": reasons(found),
     }
 
 
-def _verdict(found: Mapping[str, Any]) -> str:
+def _verdict(found: Contamination) -> str:
     """Return in words what contamination.json says."""
     if _task_alone(found):
-        return f"{found['model']} has probably been trained on {found['task']}, its test items perhaps among it."
-    if found["signs"]:
-        return f"{found['model']} has probably seen test items of {found['task']} before."
-    if found["mcc"] is None:
+        return f"{found.model} has probably been trained on {found.task}, its test items perhaps among it."
+    if found.signs:
+        return f"{found.model} has probably seen test items of {found.task} before."
+    if found.mcc is None:
         return (
-            f"Whether {found['model']} has seen test items of {found['task']} before cannot be told from its answers:"
+            f"Whether {found.model} has seen test items of {found.task} before cannot be told from its answers:"
             " the items that it was asked are all of one class."
         )
-    if found["mcc_p"] <= LEVEL:
+    if found.mcc_p <= LEVEL:
         return (
-            f"{found['model']} answers {found['task']} better than chance without training (MCC {found['mcc']:.3f}), as"
+            f"{found.model} answers {found.task} better than chance without training (MCC {found.mcc:.3f}), as"
             " a preference that follows composition can; there is no sign that it has seen the test items."
         )
-    return f"There is no sign that {found['model']} has seen test items of {found['task']} before."
+    return f"There is no sign that {found.model} has seen test items of {found.task} before."
 
 
-def _task_alone(found: Mapping[str, Any]) -> bool:
+def _task_alone(found: Contamination) -> bool:
     """Return whether all signs are such as the task's training split raises as well as its test split."""
-    return bool(found["signs"]) and set(found["signs"]) <= {"as_good_as_trained", "as_good_in_another_order"}
+    return bool(found.signs) and set(found.signs) <= {"as_good_as_trained", "as_good_in_another_order"}
 
 
-def reasons(found: Mapping[str, Any]) -> list[str]:
+def reasons(found: Contamination) -> list[str]:
     """Return one sentence a sign."""
     numbers = {
-        **found,
-        "loss": 100 * found["excess_loss"],
-        "gap": 100 * found["dev_gap"],
-        "listed": formatting.count(len(found["in_manifest"])),
+        **dict(found),
+        "loss": 100 * found.excess_loss,
+        "gap": 100 * found.dev_gap,
+        "listed": formatting.count(len(found.in_manifest)),
     }
-    return [_SIGNS[sign].format(**numbers) for sign in found["signs"]]
+    return [_SIGNS[sign].format(**numbers) for sign in found.signs]
 
 
 def cautions(evidence: Evidence) -> list[str]:
     """Return what is to be read with care because of base models."""
-    return [f"{_verdict(one)} {' '.join(reasons(one))}" for one in evidence.contaminations if one["signs"]]
+    return [f"{_verdict(one)} {' '.join(reasons(one))}" for one in evidence.contaminations if one.signs]

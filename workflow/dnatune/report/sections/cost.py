@@ -25,8 +25,8 @@ def content(evidence: Evidence) -> Mapping[str, Any]:
         "boards": [
             {"title": title, "rows": [_cost(group) for group in members]} for title, _, members in evidence.panels()
         ],
-        "wall_seconds": sum(run.record["wall_seconds"] for run in runs),
-        "gpu_hours": sum(run.record["gpu_seconds"] for run in runs) / 3600,
+        "wall_seconds": sum(run.record.wall_seconds for run in runs),
+        "gpu_hours": sum(run.record.gpu_seconds for run in runs) / 3600,
         "runs": len(runs),
     }
 
@@ -47,10 +47,10 @@ def _cost(group: Group) -> dict[str, Any]:
     return {
         "optimizer": group.optimizer,
         "diverged": not group.completed,
-        "wall_seconds": mean([run.record["wall_seconds"] for run in runs]),
-        "gpu_hours": mean([run.record["gpu_seconds"] / 3600 for run in runs]),
-        "gradient_evaluations": mean([run.record["gradient_evaluations"] for run in runs]),
-        "seconds_each": mean([run.record["wall_seconds"] / run.record["gradient_evaluations"] for run in runs]),
+        "wall_seconds": mean([run.record.wall_seconds for run in runs]),
+        "gpu_hours": mean([run.record.gpu_seconds / 3600 for run in runs]),
+        "gradient_evaluations": mean([run.record.gradient_evaluations for run in runs]),
+        "seconds_each": mean([run.record.wall_seconds / run.record.gradient_evaluations for run in runs]),
         "samples": mean([run.rate("samples_per_second") for run in runs]),
         "tokens": mean([run.rate("tokens_per_second") for run in runs]),
         "flops": mean(executed),

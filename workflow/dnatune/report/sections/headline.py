@@ -73,11 +73,11 @@ def _sentences(task: Task, groups: Sequence[Group], evidence: Evidence) -> Itera
             f" {called(next_best)}, {formatting.score(best - second)} lower at {formatting.score(second)}"
             f" ({_seeds_in_words(next_best, task.metric)})."
         )
-    controls = sorted((b for b in baselines if b.name != "bayes"), key=lambda b: b.metrics[task.metric])
-    below = [b for b in controls if b.metrics[task.metric] < best]
-    above = [b for b in controls if b.metrics[task.metric] >= best]
+    controls = sorted((b for b in baselines if b.name != "bayes"), key=lambda b: b.metrics.score(task.metric))
+    below = [b for b in controls if b.metrics.score(task.metric) < best]
+    above = [b for b in controls if b.metrics.score(task.metric) >= best]
     # Nothing tests these differences, so that the sentence says no more than which number is higher.
-    scores = {b.name: formatting.score(b.metrics[task.metric]) for b in controls}
+    scores = {b.name: formatting.score(b.metrics.score(task.metric)) for b in controls}
     places = [
         f"{word} the baseline{'s' if len(part) > 1 else ''}"
         f" {formatting.listed(f'{formatting.baseline_name(b.name)} ({scores[b.name]})' for b in part)}"
@@ -86,7 +86,7 @@ def _sentences(task: Task, groups: Sequence[Group], evidence: Evidence) -> Itera
     ]
     if places:
         yield f"The mean of {called(winner)} is {', but '.join(places)}, which is not tested."
-    ceiling = next((b.metrics[task.metric] for b in baselines if b.name == "bayes"), None)
+    ceiling = next((b.metrics.score(task.metric) for b in baselines if b.name == "bayes"), None)
     if ceiling is not None and ceiling > 0:
         yield (
             f"The Bayes optimum, the most that any classifier can reach on average on these simulated data,"
@@ -125,7 +125,7 @@ def _missing_classes(task: Task, evidence: Evidence) -> Iterator[str]:
     """Yield what it means that splits lack classes of the task."""
     for split, (name, meaning) in _LACKING.items():
         only = evidence.only_class(task, split)
-        rows = evidence.audits[task.name]["classes"][split]
+        rows = evidence.audits[task.name].classes[split]
         if only is not None:
             yield f"One class: every {name} item of {task.name} is of class {only}, {meaning}."
         elif missing := [label for label in task.labels if not rows[label]]:
@@ -133,10 +133,10 @@ def _missing_classes(task: Task, evidence: Evidence) -> Iterator[str]:
 
 
 def _divergence(group: Group, place: str) -> str:
-    diverged = [(run.seed, run.record["diverged"]) for run in group.runs if run.diverged]
+    diverged = [(run.seed, run.record.diverged) for run in group.runs if run.diverged]
     ends = "; ".join(
-        f"seed {seed} at step {formatting.count(end['step'])}, because {end['reason']} (loss"
-        f" {formatting.magnitude(end['loss'])}, gradient norm {formatting.magnitude(end['gradient_norm'])})"
+        f"seed {seed} at step {formatting.count(end.step)}, because {end.reason} (loss"
+        f" {formatting.magnitude(end.loss)}, gradient norm {formatting.magnitude(end.gradient_norm)})"
         for seed, end in diverged
     )
     count = f"{len(diverged)} of {formatting.plural(len(group.runs), 'seed')}"

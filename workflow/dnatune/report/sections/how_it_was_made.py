@@ -6,7 +6,7 @@ from typing import Any
 
 from dnatune.comparison.pooled_predictions import has_probabilities
 from dnatune.comparison.results import FinishedRun, Group
-from dnatune.data.manifests import Origin, Origins
+from dnatune.data.manifests import Manifest, Origins
 from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
 
@@ -55,13 +55,13 @@ def _facts(run: FinishedRun, origins: Origins) -> Iterator[tuple[tuple[str, str]
     record = run.record
     for noun, origin in (("base model", origins.models.get(run.model)), ("data", origins.data.get(run.task))):
         if origin is not None:
-            yield ("download", noun), f"{_SOURCES[origin.source]}: {origin.place}"
-            yield ("download", f"revision of the {noun}"), _revision(origin)
+            yield ("download", noun), f"{_SOURCES[origin.manifest.source]}: {origin.manifest.origin}"
+            yield ("download", f"revision of the {noun}"), _revision(origin.manifest)
     if run.task in origins.data:
-        yield ("download", "digest of the data"), origins.data[run.task].digest
-    for key, value in record["inputs"].items():
-        yield _INPUTS.get(key, ("prepare", f"digest of {key}")), str(value)
-    for key, value in _flat(record["settings"]):
+        yield ("download", "digest of the data"), origins.data[run.task].manifest.digest
+    for key, value in record.inputs:
+        yield _INPUTS[key], value
+    for key, value in _flat(record.settings):
         if key in ("model", "seed", "task.name", "optimizer.name") or (key, value) == (
             "optimizer.method",
             run.optimizer,
@@ -69,37 +69,35 @@ def _facts(run: FinishedRun, origins: Origins) -> Iterator[tuple[tuple[str, str]
             continue
         stage = "prepare" if key.startswith("task.") else "finetune"
         yield (stage, key.replace("optimizer.hyperparameters.", "optimizer.")), value
-    trainable, total = record["trainable_parameters"], record["total_parameters"]
+    trainable, total = record.trainable_parameters, record.total_parameters
     share = f" ({100 * trainable / total:.3g} % of all)" if total else ""
     yield ("finetune", "trainable parameters"), f"{formatting.count(trainable)}{share}"
     yield ("finetune", "parameters"), formatting.count(total)
-    processor = f", {record['cpu']}" if record["device"] == "cpu" and record.get("cpu") else ""
-    yield ("finetune", "precision"), record["precision"]
-    yield ("finetune", "device"), f"{record['device']}{processor}"
-    yield ("finetune", "ranks"), str(record["ranks"])
-    yield ("finetune", "device of each rank"), ", ".join(record["devices"])
-    batch, micro, accumulation = (record[k] for k in ("global_batch_size", "micro_batch_size", "accumulation"))
-    cut = f"{batch}: micro-batches of {micro}, {accumulation} accumulated on each of {record['ranks']} ranks"
+    processor = f", {record.cpu}" if record.device == "cpu" and record.cpu else ""
+    yield ("finetune", "precision"), record.precision
+    yield ("finetune", "device"), f"{record.device}{processor}"
+    yield ("finetune", "ranks"), str(record.ranks)
+    yield ("finetune", "device of each rank"), ", ".join(record.devices)
+    batch, micro, accumulation = record.global_batch_size, record.micro_batch_size, record.accumulation
+    cut = f"{batch}: micro-batches of {micro}, {accumulation} accumulated on each of {record.ranks} ranks"
     yield ("finetune", "batch as it was cut"), cut
-    rows = "a micro-batch behind one prefix" if record["shared_prefix"] else "one for each example"
+    rows = "a micro-batch behind one prefix" if record.shared_prefix else "one for each example"
     yield ("finetune", "rows"), rows
-    yield ("finetune", "activations"), "recomputed" if record["gradient_checkpointing"] else "kept"
+    yield ("finetune", "activations"), "recomputed" if record.gradient_checkpointing else "kept"
     if not run.diverged:
-        yield ("evaluate", "test items"), formatting.count(run.metrics["n"])
+        yield ("evaluate", "test items"), formatting.count(run.metrics.n)
         yield ("evaluate", "answers"), "most probable label" if has_probabilities(run) else "decoded freely"
-    for key, value in record["software"].items():
+    for key, value in record.software:
         yield ("software", key.replace("_", " ")), "not known" if value is None else str(value)
 
 
-def _revision(origin: Origin) -> str:
+def _revision(manifest: Manifest) -> str:
     """Say which revision of a repository it was; a folder and what is made here have none."""
-    if origin.commit is None:
+    if manifest.revision is None:
         return "none: only a repository of the hub has one"
-    return (
-        origin.commit
-        if origin.requested == origin.commit
-        else f"{origin.requested}, which meant commit {origin.commit}"
-    )
+    if manifest.requested == manifest.revision:
+        return manifest.revision
+    return f"{manifest.requested}, which meant commit {manifest.revision}"
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from dnatune.report import formatting as in_words
 from dnatune.report import panels as panel_figures
 from dnatune.report.evidence import Evidence
 from dnatune.report.figures import base, learning_rates
+from dnatune.settings.rate_choice import Choice
 
 _METRICS = {"dev_loss": "dev loss", "dev_mcc": "dev MCC", "dev_f1_macro": "dev macro F1"}
 
@@ -28,16 +29,16 @@ def content(evidence: Evidence) -> Mapping[str, Any]:
         return {"": chart}
 
     return {
-        "trials": len(choices[0]["trials"]),
+        "trials": len(choices[0].trials),
         "seconds": trials.cost(choices),
         "of_trials": panel_figures.figure(evidence, "trials", charts(learning_rates.trials_chart)),
         "of_expected": panel_figures.figure(evidence, "expected", charts(learning_rates.expected_chart)),
         "panels": [
             {
                 "title": evidence.title(model, task),
-                "metric": _METRICS[members[0]["metric"]],
-                "dev_items": members[0]["dev_items"],
-                "choices": [{**choice, "key": choice["metric"], "words": words(choice)} for choice in members],
+                "metric": _METRICS[members[0].metric],
+                "dev_items": members[0].dev_items,
+                "choices": [{**dict(choice), "key": choice.metric, "words": words(choice)} for choice in members],
                 "cautions": [*unequal_cost(members), *_of_the_data(members[0])],
             }
             for (model, task), members in found.items()
@@ -46,11 +47,11 @@ def content(evidence: Evidence) -> Mapping[str, Any]:
     }
 
 
-def words(choice: Mapping[str, Any]) -> list[str]:
+def words(choice: Choice) -> list[str]:
     """Return what is to be said of an optimizer's choice, in plain words."""
-    rates = ", ".join(f"{trial['learning_rate']:g}" for trial in choice["trials"])
-    lost = ", ".join(f"{trial['learning_rate']:g}" for trial in choice["trials"] if trial["status"] == "diverged")
-    chosen = f"{choice['learning_rate']:g}"
+    rates = ", ".join(f"{trial.learning_rate:g}" for trial in choice.trials)
+    lost = ", ".join(f"{trial.learning_rate:g}" for trial in choice.trials if trial.status == "diverged")
+    chosen = f"{choice.learning_rate:g}"
     sentences = {
         "all_diverged": f"Every trial diverged ({rates}). The runs took {chosen}, which lasted longest; they say"
         " nothing of the optimizer at a rate that suits it. Try lower rates.",
@@ -59,20 +60,19 @@ def words(choice: Mapping[str, Any]) -> list[str]:
         "some_diverged": f"Trials diverged: {lost}.",
         "tied": f"Another rate scored the same as {chosen}; the dev loss, then the lower rate, decided.",
     }
-    return [sentence for word, sentence in sentences.items() if word in choice["warnings"]]
+    return [sentence for word, sentence in sentences.items() if word in choice.warnings]
 
 
-def unequal_cost(choices: Sequence[Mapping[str, Any]]) -> list[str]:
+def unequal_cost(choices: Sequence[Choice]) -> list[str]:
     """Return that completed trials of different optimizers took different numbers of gradient evaluations, if so.
 
     Less than a step apart is alike: a step of several stages may leave a rest of the budget.
     """
     completed = {
-        choice["optimizer"]: [trial for trial in choice["trials"] if trial["status"] == "completed"]
-        for choice in choices
+        choice.optimizer: [trial for trial in choice.trials if trial.status == "completed"] for choice in choices
     }
-    each = {name: max(trial["gradient_evaluations"] for trial in found) for name, found in completed.items() if found}
-    stages = [trial["gradient_evaluations"] // trial["steps"] for found in completed.values() for trial in found]
+    each = {name: max(trial.gradient_evaluations for trial in found) for name, found in completed.items() if found}
+    stages = [trial.gradient_evaluations // trial.steps for found in completed.values() for trial in found]
     if not each or max(each.values()) - min(each.values()) < max(stages):
         return []
     owners: dict[int, list[str]] = {}
@@ -86,13 +86,13 @@ def unequal_cost(choices: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _of_the_data(choice: Mapping[str, Any]) -> list[str]:
+def _of_the_data(choice: Choice) -> list[str]:
     sentences = {
-        "few_dev_items": f"The rates were chosen on {choice['dev_items']} dev items, which are few: the order of close"
+        "few_dev_items": f"The rates were chosen on {choice.dev_items} dev items, which are few: the order of close"
         " rates is mostly chance.",
         "missing_dev_classes": "The dev items that were scored lack a class of the task, so that a metric of classes"
         " tells little there.",
         "undefined_metric": "They are all of one class, where MCC is not defined: the rates were chosen by the dev loss"
         " in its place.",
     }
-    return [sentence for word, sentence in sentences.items() if word in choice["warnings"]]
+    return [sentence for word, sentence in sentences.items() if word in choice.warnings]

@@ -21,7 +21,7 @@ def content(evidence: Evidence) -> Mapping[str, Any]:
 
 
 def _run_score(run: FinishedRun, task: Task) -> str:
-    score = run.metrics[task.metric]
+    score = run.metrics.score(task.metric)
     return "" if score is None else f"{formatting.metric_name(task.metric)} {formatting.score(score)}"
 
 
@@ -31,7 +31,9 @@ def _scores(evidence: Evidence) -> panels.Figure:
     def chart(task: Task, members: list[Group]) -> base.Drawing | None:
         if task.metric == "mcc" and evidence.only_class(task, "test"):
             return None
-        controls = [(formatting.baseline_name(b.name), b.metrics[task.metric]) for b in evidence.baselines_of(task)]
+        controls = [
+            (formatting.baseline_name(b.name), b.metrics.score(task.metric)) for b in evidence.baselines_of(task)
+        ]
         controls += reference_lines(evidence, task, members[0].model)
         rivals = [group for group in evidence.groups if group.task == task.name]
         name = formatting.metric_name(task.metric)
@@ -43,9 +45,9 @@ def _scores(evidence: Evidence) -> panels.Figure:
 def reference_lines(evidence: Evidence, task: Task, model: str) -> list[tuple[str, float]]:
     """Return (name, value) of the reference lines of one model and task: its base, and the best published figure."""
     base = [
-        ("base model", one.metrics[task.metric])
+        ("base model", one.metrics.score(task.metric))
         for one in evidence.zero_shots
-        if (one.model, one.task) == (model, task.name) and one.metrics[task.metric] is not None
+        if (one.model, one.task) == (model, task.name) and one.metrics.score(task.metric) is not None
     ]
     figures = [one for one in evidence.published if one.task == task.name and task.metric in one.scores]
     best = max(figures, key=lambda one: one.scores[task.metric], default=None)

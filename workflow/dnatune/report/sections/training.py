@@ -15,7 +15,7 @@ from dnatune.report.figures import training as curves
 def content(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of loss and dev accuracy against gradient evaluations, wall time and GPU-hours."""
     groups = evidence.groups
-    on_gpu = any(run.record["gpu_seconds"] for group in groups for run in group.runs)
+    on_gpu = any(run.record.gpu_seconds for group in groups for run in group.runs)
     axes = [curves.gradient_evaluations(), curves.wall_time(groups), *([curves.gpu_hours()] if on_gpu else [])]
     most = curves.points_each(groups)
 

@@ -1,0 +1,75 @@
+"""choice.json: the trials of an optimizer and the learning rate that its runs take."""
+
+from typing import Literal
+
+from dnatune.contracts import NatsPerToken, Record, Seconds
+
+ChoiceWarning = Literal[
+    "all_diverged",
+    "lowest_rate",
+    "highest_rate",
+    "some_diverged",
+    "tied",
+    "few_dev_items",
+    "missing_dev_classes",
+    "undefined_metric",
+]
+
+
+class TriedRate(Record):
+    """What is kept of a trial; the columns of tuning.tsv behind model, task and optimizer."""
+
+    learning_rate: float
+    """Learning rate of the trial."""
+    status: Literal["completed", "diverged"]
+    """How the trial ended."""
+    chosen: bool
+    """Whether the optimizer's runs take this rate; `yes` or `no` in `tuning.tsv`."""
+    dev_loss: NatsPerToken | None
+    """Loss on the dev items after the last step; `null` like the other scores if the trial diverged."""
+    dev_accuracy: float | None
+    """Accuracy on the dev items after the last step."""
+    dev_mcc: float | None
+    """MCC on the dev items after the last step; `null` also if they are all of one class."""
+    dev_f1_macro: float | None
+    """Macro F1 on the dev items after the last step."""
+    steps: int
+    """Optimizer steps that were done."""
+    gradient_evaluations: int
+    """Forward and backward passes over a global batch."""
+    wall_seconds: Seconds
+    """Wall time of training."""
+    gpu_seconds: Seconds
+    """Wall time × ranks on GPUs; 0 on a CPU."""
+    ended: str | None
+    """Why the trial diverged; `null` if it did not."""
+
+    def score(self, metric: str) -> float | None:
+        """Return a dev score by its name."""
+        return getattr(self, metric)
+
+
+class Choice(Record):
+    """choice.json: an optimizer's trials, and the learning rate that its runs take."""
+
+    model: str
+    """Name of the base model."""
+    task: str
+    """Name of the task."""
+    optimizer: str
+    """Name of the optimizer."""
+    metric: Literal["dev_loss", "dev_mcc", "dev_f1_macro"]
+    """What decided; `dev_loss` takes the place of an MCC that is not defined."""
+    learning_rate: float
+    """The chosen rate."""
+    score: float | None
+    """`metric` of the chosen rate; `null` if every trial diverged."""
+    dev_items: int
+    """Dev items that were scored."""
+    warnings: list[ChoiceWarning]
+    """`all_diverged`: the rate that lasted longest is taken. `lowest_rate` and `highest_rate`: the best rate is at an
+    end of what was tried. `some_diverged`: trials diverged. `tied`: another rate has the same score. `few_dev_items`:
+    there are fewer than 200. `missing_dev_classes`: the dev items lack a class. `undefined_metric`: they are all of one
+    class, which leaves no MCC."""
+    trials: list[TriedRate]
+    """The trials, by rising rate."""

@@ -1,0 +1,150 @@
+"""run.json: what made a run and what became of it."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+
+from dnatune.contracts import NatsPerToken, Record, Seconds, Unit
+from dnatune.files import digest
+
+
+def adapter_of(record: Path) -> Path:
+    """Return the folder of the adapter that a run.json belongs to; a diverged run and a trial have none."""
+    return record.with_name("adapter")
+
+
+class Divergence(Record):
+    """Where and why training diverged."""
+
+    step: int
+    """Optimizer step at which it was noticed."""
+    loss: NatsPerToken | None
+    """Loss of that step; `null` if it was not finite."""
+    gradient_norm: float | None
+    """Gradient norm of that step; `null` if it was not finite."""
+    reason: str
+    """What was not finite or too large, in words."""
+
+
+class Inputs(Record):
+    """What a run was trained on."""
+
+    model: str
+    """Digest of the files of the base model."""
+    train: str
+    """SHA-256 of the prepared training split."""
+
+
+class Software(Record):
+    """What computed a result."""
+
+    python: str
+    """Version of Python."""
+    torch: str | None
+    """Version of the package; `null` if it is not installed, as below."""
+    transformers: str | None
+    """Version of the package."""
+    peft: str | None
+    """Version of the package."""
+    deepspeed: str | None
+    """Version of the package."""
+    tokenizers: str | None
+    """Version of the package."""
+    snakemake: str | None
+    """Version of the package."""
+    git_commit: str | None
+    """Commit of the checkout, with `+` if tracked files differ from it; `null` outside a checkout."""
+    code: str
+    """Digest of the stage's file in `commands/` and of all of the library that it imports, without docstrings,
+    comments, layout and the texts of errors and log lines."""
+
+
+class Conditions(Record):
+    """All that decides whether a saved run may go on, or a finished one stands for this one."""
+
+    settings: dict[str, Any]
+    """Every setting that made the run."""
+    inputs: Inputs
+    """Digests of the base model and the training split."""
+    ranks: int
+    """Number of ranks."""
+    precision: Literal["fp32", "bf16", "fp16"]
+    """Precision in use, after `auto` was resolved."""
+    software: Software
+    """Versions of Python and of the packages that matter, the git commit and the digest of the code."""
+
+    @property
+    def identity(self) -> str:
+        """Return the digest that names the checkpoint folder."""
+        versions = self.software
+        return digest(
+            [self.settings, self.inputs.model_dump(), self.ranks, self.precision, versions.torch, versions.deepspeed]
+        )
+
+
+class Run(Conditions):
+    """run.json of one training run."""
+
+    status: Literal["completed", "diverged"]
+    """`diverged` if training was stopped because of its loss or gradient."""
+    diverged: Divergence | None
+    """Where and why a run diverged; `null` for one that completed."""
+    model: str
+    """Name of the base model."""
+    task: str
+    """Name of the task."""
+    optimizer: str
+    """Name of the optimizer."""
+    seed: int
+    """Seed of the run."""
+    steps: int
+    """Optimizer steps that were done."""
+    gradient_evaluations: int
+    """Forward and backward passes over a global batch."""
+    epochs: float
+    """Passes over the training split, fractional."""
+    global_batch_size: int
+    """Examples per optimizer step."""
+    micro_batch_size: int
+    """Examples per forward pass of a rank."""
+    accumulation: int
+    """Micro-batches per rank and step."""
+    shared_prefix: bool
+    """Whether the examples of a micro-batch shared one row and its prefix; the log says why if they did not."""
+    gradient_checkpointing: bool
+    """Whether gradient checkpointing was on."""
+    devices: list[str]
+    """Device of each rank as `node:number`; `node:cpu` if the scheduler gave it none."""
+    device: str
+    """Name of the first rank's GPU, or `cpu`."""
+    cpu: str
+    """Name of the first rank's processor."""
+    matmul_peak: Annotated[float, Unit("FLOP/s")]
+    """Speed of a square matrix product in the run's precision, measured at the start and summed over the ranks."""
+    trainable_parameters: int
+    """Parameters that were trained."""
+    total_parameters: int
+    """Parameters of the model, the adapter included."""
+    wall_seconds: Seconds
+    """Wall time of training, without start-up and without scoring of the dev split."""
+    gpu_seconds: Seconds
+    """Wall time × ranks on GPUs; 0 on a CPU."""
+    final_loss: NatsPerToken | None
+    """Mean loss of the last tenth of the steps; `null` if it is not finite."""
+
+    @pydantic.model_validator(mode="after")
+    def _status_agrees(self) -> Self:
+        if (self.status == "diverged") != (self.diverged is not None):
+            raise ValueError("'status' and 'diverged' contradict each other")
+        return self
+
+    @property
+    def place(self) -> str:
+        """Return the run's place in the grid, as its folders name it."""
+        return f"{self.model}/{self.task}/{self.optimizer}/seed{self.seed}"
+
+    @property
+    def learning_rate(self) -> float:
+        """Return the peak learning rate."""
+        return self.settings["optimizer"]["hyperparameters"]["learning_rate"]
