@@ -1,4 +1,4 @@
-"""One family of errors: each says what was wrong, where, and what to do about it."""
+"""The errors of dnatune: each says what is wrong, where, and what to do."""
 
 import errno
 import re
@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-#: System errors of a disk that is full, and what torch and safetensors say where they write.
+#: System errors of a full disk, and the corresponding messages of torch and safetensors.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_WRITTEN = (
     "No space left on device",
@@ -16,21 +16,21 @@ _NOT_WRITTEN = (
     "PytorchStreamWriter failed",
     r"inline_container.*unexpected pos \d+ vs \d+",
 )
-#: What torch says, beside an error of its own for it, where memory ends.
+#: Messages of torch if memory runs out, besides its own class of errors.
 _NO_MEMORY = ("DefaultCPUAllocator: ", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _WORKFLOW = Path(__file__).resolve().parents[1]
 
 
 class DnatuneError(Exception):
-    """Something the user can put right.
+    """A problem that the user can solve.
 
     Args:
         what: the problem, in one sentence without a full stop.
-        where: file, row or configuration key it was met at.
+        where: file, row or configuration key with the problem.
         fix: what to do.
     """
 
-    #: Exit status of a script that ends with this error; one a class, so that a caller can tell them apart.
+    #: Exit status of a stage that ends with this error; each class has its own.
     exit_status = 2
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None):
@@ -48,41 +48,41 @@ class DnatuneError(Exception):
 
 
 class ConfigurationError(DnatuneError):
-    """A configuration or site value that cannot be meant."""
+    """A value of the configuration or site that makes no sense."""
 
     exit_status = 2
 
 
 class DataError(DnatuneError):
-    """Input data that do not keep their contract."""
+    """Input data that do not follow their contract."""
 
     exit_status = 3
 
 
 class ModelError(DnatuneError):
-    """A model or tokenizer that cannot be used as asked."""
+    """A model or tokenizer that cannot be used as configured."""
 
     exit_status = 4
 
 
 class DownloadError(DnatuneError):
-    """Something that could not be fetched, or arrived damaged."""
+    """A download that failed or arrived damaged."""
 
     exit_status = 5
 
 
 class RunError(DnatuneError):
-    """A training, merging or scoring run that cannot go on."""
+    """A run of training, merging or scoring that cannot continue."""
 
     exit_status = 6
 
 
 class Interrupted(DnatuneError):  # noqa: N818, for it is none
-    """A run that was saved before its end because its job was about to end; started again, it goes on.
+    """A run that was saved early because its job was about to end; if it is started again, it resumes.
 
     Args:
-        what, where, fix: as of every error.
-        step: the last step that the saved run has done.
+        what, where, fix: as for every error.
+        step: the last step of the saved run.
     """
 
     exit_status = 85
@@ -92,23 +92,23 @@ class Interrupted(DnatuneError):  # noqa: N818, for it is none
         self.step = step
 
 
-#: Errors of a stage that would only fail in the same way again: its configuration, data or model is at fault. What
-#: could not be fetched, and a run that broke, may go well the next time.
+#: Errors that would occur again, because the configuration, the data or the model is wrong. A failed download or a
+#: failed run may succeed the next time.
 REPEATING = (ConfigurationError, DataError, ModelError)
 
 
 def run_script(main: Callable[[], None], outcome: Path | None = None) -> None:
-    """Run a stage's `main` and exit: 0, or the error's status with its message instead of a traceback.
+    """Run a stage's `main` and exit with 0, or with the error's status and message instead of a traceback.
 
-    A rank that the launcher started hands its message to the launcher instead, which prints that of the first to fail.
+    A rank that the launcher started passes its message to the launcher, which prints the message of the first failure.
 
     Args:
         main: the stage.
-        outcome: file to write if it fails; None: the message is enough.
+        outcome: file to write if the stage fails; None to write no file.
     """
     from dnatune import outcomes
 
-    # What libraries announce about their own future is not the reader's business.
+    # Users do not need the libraries' announcements of future changes.
     warnings.simplefilter("ignore", FutureWarning)
     try:
         main()
@@ -138,7 +138,7 @@ def _unexpected(error: Exception) -> RunError:
 
 
 def _exhausted(error: Exception) -> RunError | None:
-    """Return what an error says if memory or disk was not enough, and None if it is about something else."""
+    """Return an error that explains a lack of memory or disk space; None if the error has another cause."""
     said = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
     if memory_ended(error):
         return RunError(
@@ -158,7 +158,7 @@ def _exhausted(error: Exception) -> RunError | None:
 
 
 def memory_ended(error: BaseException) -> bool:
-    """Tell the errors of Python, of CUDA and of torch's allocators by which memory ends; torch itself is not needed."""
+    """Return whether an error of Python, CUDA or torch means that memory ran out; torch itself is not needed."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
@@ -167,7 +167,7 @@ def memory_ended(error: BaseException) -> bool:
 
 
 def _disk_ended(error: Exception) -> bool:
-    """Tell the errors of the system, and those by which torch and safetensors pass them on."""
+    """Return whether an error of the system, torch or safetensors means that the disk is full."""
     if isinstance(error, OSError):
         return error.errno in _FULL
     if type(error).__name__ not in ("RuntimeError", "SafetensorError"):
@@ -176,7 +176,7 @@ def _disk_ended(error: Exception) -> bool:
 
 
 def _place(error: Exception) -> str | None:
-    """Return the innermost of our own lines that an error passed through."""
+    """Return the innermost line of dnatune in an error's traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(_WORKFLOW)]
     return f"{Path(own[-1].filename).relative_to(_WORKFLOW)}, line {own[-1].lineno}, {own[-1].name}" if own else None

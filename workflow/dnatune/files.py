@@ -1,4 +1,4 @@
-"""Files appear whole or not at all; hashes say what they are."""
+"""Writes files atomically, reads JSON, and computes hashes."""
 
 import contextlib
 import hashlib
@@ -20,7 +20,7 @@ _LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
 def publish_file(path: Path) -> Iterator[Path]:
     """Yield a scratch path beside `path`; on a clean exit it is synced to disk and takes the name `path`.
 
-    On an error, a full disk included, the scratch file is removed and `path` is left as it was.
+    On an error, including a full disk, the scratch file is removed and `path` stays unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, scratch_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -37,7 +37,7 @@ def publish_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def publish_folder(path: Path) -> Iterator[Path]:
-    """Yield a scratch folder beside `path`; on a clean exit it replaces whatever was at `path`."""
+    """Yield a scratch folder beside `path`; on a clean exit it replaces anything at `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
@@ -65,7 +65,7 @@ def _umask() -> int:
 
 
 def is_lfs_pointer(path: Path) -> bool:
-    """Tell whether a file is what git leaves of a large file that git-lfs has not fetched."""
+    """Return whether a file is a git-lfs pointer, in place of a large file that git-lfs has not fetched."""
     with path.open("rb") as stream:
         return stream.read(len(_LFS_POINTER)) == _LFS_POINTER
 
@@ -83,7 +83,7 @@ def digest(value: Any) -> str:
 
 
 def folder_hashes(folder: Path) -> dict[str, str]:
-    """Return {relative path: SHA-256} of the files below `folder`, its own manifest and hidden files left out."""
+    """Return {relative path: SHA-256} of the files below `folder`, except its manifest and hidden files."""
     return {
         str(file.relative_to(folder)): sha256_of_file(file)
         for file in sorted(folder.rglob("*"))
@@ -92,7 +92,7 @@ def folder_hashes(folder: Path) -> dict[str, str]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically. NaN and infinities are refused: they are not JSON."""
+    """Write `value` as indented JSON, atomically. NaN and infinities raise an error, because they are not JSON."""
     with publish_file(path) as scratch:
         scratch.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
 
@@ -112,7 +112,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write one JSON object a line, atomically."""
+    """Write one JSON object per line, atomically."""
     with publish_file(path) as scratch, scratch.open("w", encoding="utf-8") as stream:
         for row in rows:
             stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
