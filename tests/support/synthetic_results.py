@@ -200,7 +200,9 @@ class Results:
         """Return the script's command line, outputs in `out`."""
         write_json(self.root / "experiment.json", self.configuration())
         return [
-            *("--experiment", str(self.root / "experiment.json")),
+            *("--experiment", str(self.root / "experiment.json"), "--results", str(self.root)),
+            # Nothing was asked of the base models, and no rate was searched for.
+            *("--zero-shots", "--choices"),
             *("--runs", *map(str, self.evaluations)),
             *("--records", *map(str, self.run_records)),
             *("--logs", *map(str, self.logs)),

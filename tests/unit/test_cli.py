@@ -54,12 +54,12 @@ def test_with_a_log_all_goes_there_and_a_failure_to_a_file_beside_it(tmp_path):
     assert not outcome.exists()
 
 
-def test_an_unexpected_error_is_told_with_its_place(tmp_path):
-    """A folder stands where a file is to be."""
-    log = tmp_path / "stage.log"
-    configuration = ROOT / "config/demo.yaml"
-    command = ("merge", "--model", str(configuration), "--adapter", str(tmp_path), "--folder", str(tmp_path / "made"))
-    (tmp_path / "run.json").write_text("[]")
-    done = run("--log", str(log), *command)
+def test_an_unexpected_error_keeps_its_traceback_and_has_an_outcome(tmp_path):
+    def fails():
+        return {}["label"]
+
+    with pytest.raises(KeyError):
+        errors.run_script(fails, tmp_path / "stage.outcome.json")
     failure, _ = outcomes.read(tmp_path / "stage.outcome.json")
-    assert done.returncode != 0 and failure.fix
+    assert type(failure) is errors.RunError
+    assert "KeyError" in failure.what and "label" in failure.what and "log" in failure.fix

@@ -16,13 +16,6 @@ ZERO_SHOTS = [
 BASELINES = [f"{RESULTS}/evaluate/baselines/{task}/{name}" for task in CONFIG.tasks for name in CONFIG.baselines(task)]
 
 
-def tuning_options(wildcards, input, output):
-    """Return the command-line options for learning-rate trials."""
-    if not CONFIG.tuned:
-        return ""
-    return shlex.join(map(str, ["--choices", *input.choices, "--tuning", output.tuning]))
-
-
 rule compare:
     input:
         models=expand("{results}/download/models/{model}", results=RESULTS, model=list(CONFIG.settings["models"])),
@@ -65,14 +58,5 @@ rule compare:
         **resources_of("compare", mem_mb=4000, runtime="30m"),
     params:
         compared=as_text([CONFIG.compare_settings(), CONFIG.result_settings()]),
-        runs=EVALUATIONS,
-        baselines=BASELINES,
-        zero_shots=ZERO_SHOTS,
-        tuning=tuning_options,
     shell:
-        "{DNATUNE} {log:q} compare --experiment {EXPERIMENT:q} --runs {params.runs:q} --baselines {params.baselines:q}"
-        " --zero-shots {params.zero_shots:q} --models {input.models:q} --data {input.data:q}"
-        " --records {input.records:q} --logs {input.logs:q} --audits {input.audits:q}"
-        " --test-records {input.test_records:q} --segments {output.segments:q}"
-        " --configuration-file {output.configuration:q} --crate {output.crate:q} --figures {output.figures:q}"
-        " --comparison {output.comparison:q} --tests {output.tests:q} --report {output.page:q} {params.tuning}"
+        "{DNATUNE} {log:q} compare --experiment {EXPERIMENT:q} --results {RESULTS:q}"

@@ -1,6 +1,7 @@
 """Compare finished runs and baselines: tables, figures and one page.
 
-By hand:  python -m dnatune compare --help; a rule's log begins with the command of a run of the workflow.
+By hand:  python -m dnatune compare --experiment results/mine/experiment.json --results results/mine
+          A file or list that is not named is where the workflow has it below --results (docs/contracts.md).
 """
 
 import argparse
@@ -15,54 +16,73 @@ if TYPE_CHECKING:
     from dnatune.report.evidence import Evidence
 
 
+#: Lists of files and folders that are read.
+_INPUTS = {
+    "runs": "folders with metrics.json and predictions.tsv, one a run",
+    "records": "run.json files, in the order of --runs",
+    "logs": "training.jsonl files, in the order of --runs",
+    "audits": "audit.json files, in the order of the configuration's tasks",
+    "test-records": "test.jsonl files, in the order of the tasks",
+    "models": "folders of the base models, with manifest.json",
+    "data": "manifest.json of each task's data, in the order of the tasks",
+    "zero-shots": "folders …/zero-shot/<model>/<task>",
+    "choices": "choice.json files of the learning-rate trials, one an optimizer",
+    "baselines": "folders …/<task>/<baseline>",
+}
+#: Files that are written, with their place below the results.
+_OUTPUTS = {
+    "comparison": ("compare/comparison.tsv", "comparison.tsv"),
+    "tests": ("compare/tests.tsv", "tests.tsv"),
+    "segments": ("compare/segments.tsv", "segments.tsv"),
+    "tuning": ("compare/tuning.tsv", "tuning.tsv"),
+    "configuration-file": ("compare/configuration.yaml", "the configuration, YAML"),
+    "figures": ("compare/figures", "folder of the page's figures, SVG,"),
+    "crate": ("ro-crate-metadata.json", "ro-crate-metadata.json, above all others,"),
+    "report": ("report.html", "page, HTML,"),
+}
+
+
 def main() -> None:
     """Parse the command line and compare."""
     parser = argparse.ArgumentParser(
         prog="python -m dnatune compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
-    parser.add_argument(
-        "--runs",
-        type=Path,
-        nargs="+",
-        required=True,
-        help="folders with metrics.json and predictions.tsv, one a run",
-    )
-    parser.add_argument("--records", type=Path, nargs="+", required=True, help="run.json files, in the order of --runs")
-    parser.add_argument(
-        "--logs", type=Path, nargs="+", required=True, help="training.jsonl files, in the order of --runs"
-    )
-    parser.add_argument(
-        "--audits", type=Path, nargs="+", required=True, help="audit.json files, in the order of the settings' tasks"
-    )
-    parser.add_argument(
-        "--test-records", type=Path, nargs="+", required=True, help="test.jsonl files, in the order of the tasks"
-    )
-    parser.add_argument(
-        "--models", type=Path, nargs="+", required=True, help="folders of the base models, with manifest.json"
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        nargs="+",
-        required=True,
-        help="manifest.json of each task's data, in the order of the tasks",
-    )
-    parser.add_argument("--zero-shots", type=Path, nargs="*", default=[], help="folders …/zero-shot/<model>/<task>")
-    parser.add_argument("--choices", type=Path, nargs="*", default=[], help="choice.json files, one an optimizer")
-    parser.add_argument("--tuning", type=Path, help="tuning.tsv to write; goes with --choices")
-    parser.add_argument("--baselines", type=Path, nargs="*", default=[], help="folders …/<task>/<baseline>")
-    parser.add_argument("--comparison", type=Path, required=True, help="comparison.tsv to write")
-    parser.add_argument("--tests", type=Path, required=True, help="tests.tsv to write")
-    parser.add_argument("--segments", type=Path, required=True, help="segments.tsv to write")
-    parser.add_argument("--configuration-file", type=Path, required=True, help="the configuration to write, YAML")
-    parser.add_argument("--crate", type=Path, required=True, help="ro-crate-metadata.json to write, above all others")
-    parser.add_argument("--figures", type=Path, required=True, help="folder to write the page's figures into, SVG")
-    parser.add_argument("--report", type=Path, required=True, help="page to write, HTML")
+    parser.add_argument("--results", type=Path, required=True, help="folder results/<name>")
+    for name, meaning in _INPUTS.items():
+        parser.add_argument(f"--{name}", type=Path, nargs="*", help=meaning)
+    for name, (_, meaning) in _OUTPUTS.items():
+        parser.add_argument(f"--{name}", type=Path, help=f"{meaning} to write")
     options = parser.parse_args()
-    if options.choices and not options.tuning:
-        parser.error("--choices needs --tuning")
+    for name, paths in by_contract(experiment.read(options.experiment), options.results).items():
+        if getattr(options, name) is None:
+            setattr(options, name, paths)
     compare(options)
+
+
+def by_contract(configuration: experiment.Configuration, results: Path) -> dict[str, Path | list[Path]]:
+    """Return every option's files and folders where the workflow has them.
+
+    Args:
+        configuration: the comparison.
+        results: folder results/<name>.
+    """
+    grid, tasks, models = configuration.runs(), list(configuration.tasks), list(configuration.settings["models"])
+    searches = dict.fromkeys((run.model, run.task, run.optimizer) for run in grid) if configuration.tuned else {}
+    baselines = [(task, name) for task in tasks for name in configuration.baselines(task)]
+    return {
+        "runs": [results / "evaluate" / run.path for run in grid],
+        "records": [results / "finetune" / run.path / "run.json" for run in grid],
+        "logs": [results / "finetune" / run.path / "training.jsonl" for run in grid],
+        "audits": [results / "prepare" / task / "audit.json" for task in tasks],
+        "test_records": [results / "prepare" / task / "test.jsonl" for task in tasks],
+        "models": [results / "download/models" / model for model in models],
+        "data": [results / "download/data" / task / "manifest.json" for task in tasks],
+        "zero_shots": [results / "evaluate/zero-shot" / model / task for model in models for task in tasks],
+        "choices": [results.joinpath("tuning", *search, "choice.json") for search in searches],
+        "baselines": [results / "evaluate/baselines" / task / name for task, name in baselines],
+        **{name.replace("-", "_"): results / place for name, (place, _) in _OUTPUTS.items()},
+    }
 
 
 def compare(options: argparse.Namespace) -> None:
