@@ -143,7 +143,7 @@ def child(server: Hub, tmp_path: Path, *, chunk: int = 16384, **environment: str
         "import sys; from pathlib import Path\n"
         f"from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = {chunk}\n"
         "from dnatune.errors import run_script; from dnatune.data.hub import fetch_model\n"
-        f"run_script(lambda: print(fetch_model({MODEL!r}, 'v1', Path(sys.argv[1]))['revision']))"
+        f"run_script(lambda: print(fetch_model({MODEL!r}, 'v1', Path(sys.argv[1])).revision))"
     )
     variables = {
         "PATH": os.environ["PATH"],

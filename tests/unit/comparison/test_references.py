@@ -9,6 +9,7 @@ from compared_results import read
 from contamination_found import known_base
 from dnatune.comparison import pairwise, references, summary
 from dnatune.comparison import results as finished
+from dnatune.data.leakage import Audit
 from dnatune.data.tasks import GUE
 from dnatune.errors import DataError
 from dnatune.report import page as report
@@ -34,7 +35,7 @@ def test_every_figure_is_of_a_task_of_gue_and_has_a_source():
 
 
 def of(task, size, simulated=False):
-    return references.published_of([task], {task: {"rows": {"test": size}}}, simulated)
+    return references.published_of([task], {task: Audit.model_construct(rows={"test": size})}, simulated)
 
 
 def test_only_gue_s_own_test_split_has_published_figures():

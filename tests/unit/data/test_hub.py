@@ -37,7 +37,7 @@ def test_a_model_is_fetched_whole_and_nothing_else(server, tmp_path):
     wanted = {**SMALL_FILES, "model.safetensors": content(1, 300_000)}
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "manifest.json"} == wanted
     assert (
-        manifest
+        manifest.model_dump()
         == json.loads((folder / "manifest.json").read_text())
         == {
             "source": "hub",
@@ -83,7 +83,7 @@ def test_splits_lie_flat_with_a_manifest(server, tmp_path):
 
 @pytest.mark.parametrize("revision", [FIRST, "v1", "refs/pr/1"])
 def test_any_way_to_name_a_revision_comes_down_to_its_commit(server, tmp_path, revision):
-    assert fetch(server, tmp_path / "m", revision)["revision"] == FIRST
+    assert fetch(server, tmp_path / "m", revision).revision == FIRST
     asked = {request.path.split("/resolve/")[1][:40] for request in server.requests if "/resolve/" in request.path}
     assert asked == {FIRST}, "files must come from the commit, not from a name that may move"
 
@@ -97,7 +97,7 @@ def test_a_branch_is_resolved_once_though_it_moves_meanwhile(server, tmp_path):
     server.repositories["model", MODEL].references["main"] = FIRST
     server.stalled["config.json"].set()
     thread.join(timeout=20)
-    assert result["revision"] == SECOND
+    assert result.revision == SECOND
     assert (tmp_path / "m" / "config.json").read_bytes() == b"newer"
 
 
@@ -259,7 +259,7 @@ def test_the_cache_is_the_clients_own(server, tmp_path, monkeypatch):
     found = huggingface_hub.hf_hub_download(MODEL, "model.safetensors", revision="v1", local_files_only=True, **options)
     assert Path(found).read_bytes() == content(1, 300_000)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert fetch(server, tmp_path / "o", "main")["files"] == folder_hashes(tmp_path / "m")
+    assert fetch(server, tmp_path / "o", "main").files == folder_hashes(tmp_path / "m")
 
 
 # --- the environment, as a script meets it --------------------------------------------------------

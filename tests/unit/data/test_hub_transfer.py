@@ -54,7 +54,7 @@ def test_a_reset_connection_is_an_error_and_the_next_run_is_right(server, tmp_pa
     server.broken["model.safetensors"] = (150_000, "reset")
     assert server.endpoint in refused(DownloadError, fetch, server, tmp_path / "m")
     server.broken.clear()
-    assert fetch(server, tmp_path / "m")["files"] == folder_hashes(tmp_path / "m")
+    assert fetch(server, tmp_path / "m").files == folder_hashes(tmp_path / "m")
     assert (tmp_path / "m" / "model.safetensors").read_bytes() == content(1, 300_000)
 
 
@@ -68,7 +68,7 @@ def test_a_killed_run_is_continued_by_the_next(server, tmp_path):
     server.stalled.pop("model.safetensors").set()
     assert not (tmp_path / "m").exists()
     server.requests.clear()
-    assert fetch(server, tmp_path / "m")["files"] == folder_hashes(tmp_path / "m")
+    assert fetch(server, tmp_path / "m").files == folder_hashes(tmp_path / "m")
     (request,) = server.of_file("model.safetensors")
     assert int(request.headers["range"].removeprefix("bytes=").removesuffix("-")) > 100_000
     assert (tmp_path / "m" / "model.safetensors").read_bytes() == content(1, 300_000)

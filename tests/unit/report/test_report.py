@@ -269,7 +269,7 @@ def test_how_it_was_made_names_the_source_and_the_revision_of_models_and_data(tm
     assert facts["revision of the base model"] == f"main, which meant commit {'1' * 40} fetched {none} tiny"
     assert facts["data"] == "model hub: lab/GUE prom_core_all folder: /data/own splice"
     assert facts["revision of the data"] == f"{'2' * 40} prom_core_all {none} splice"
-    digests = [manifests.read([], made.data, list(made.tasks)).data[task].digest for task in made.tasks]
+    digests = [manifests.read([], made.data, list(made.tasks)).data[task].manifest.digest for task in made.tasks]
     assert facts["digest of the data"] == f"{digests[0]} prom_core_all {digests[1]} splice"
     assert digests[0] != digests[1]
 
