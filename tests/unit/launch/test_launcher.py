@@ -14,6 +14,7 @@ from dnatune.errors import ModelError, RunError
 from dnatune.launch import launcher as launching
 from dnatune.launch import process_group
 from samples import ROOT
+from slurm_programs import program
 
 PREAMBLE = f"""
 import os, sys
@@ -129,15 +130,6 @@ def test_srun_ends_with_a_launcher_that_is_killed(tmp_path, monkeypatch):
     launcher.kill()
     launcher.wait()
     assert_ends(process)
-
-
-def program(tmp_path, monkeypatch, name, body):
-    """Put a shell script in the place of one of Slurm's programs."""
-    path = tmp_path / "bin" / name
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{body}\n")
-    path.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
 
 
 def test_an_exit_status_is_passed_on(tmp_path):
