@@ -3,12 +3,12 @@
 import csv
 import dataclasses
 import io
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from dnatune.data.sources import original_of
 from dnatune.data.tasks import Task
 from dnatune.errors import DataError
 from dnatune.files import is_lfs_pointer, read_json_lines, write_json_lines
@@ -62,7 +62,7 @@ def read_csv(path: Path, task: Task) -> Split:
     """
     if not path.is_file():
         raise DataError("file not found", where=str(path), fix="each task needs train.csv, dev.csv and test.csv")
-    own = original_of(path)
+    own = _original_of(path)
     if is_lfs_pointer(path):
         raise DataError(
             "this is a git-lfs pointer, not the data", where=str(own), fix="run `git lfs pull` in that repository"
@@ -77,6 +77,15 @@ def read_csv(path: Path, task: Task) -> Split:
     if not examples:
         raise DataError("the file has a header and no rows", where=str(own), fix="a split needs at least one row")
     return Split(task.instruction, *map(list, zip(*examples, strict=True)))
+
+
+def _original_of(path: Path) -> Path:
+    """Return the user's own file that a CSV file of a download is the copy of; the path itself if there is none."""
+    try:
+        manifest = json.loads((path.parent / "manifest.json").read_text("utf-8"))
+        return Path(manifest["settings"]["folder"], path.name) if manifest["source"] == "directory" else path
+    except (OSError, ValueError, KeyError, TypeError):  # no download, or one of an earlier version
+        return path
 
 
 def _text(content: bytes, path: Path) -> str:

@@ -1,7 +1,6 @@
 """A task's CSV files from any source end up in the same folder, with a manifest."""
 
 import csv
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -55,15 +54,6 @@ def download_data(settings: dict[str, Any], folder: Path) -> None:
             origin = "dnatune.data.simulation"
             _write_simulated(made_by, scratch)
         write_manifest(scratch, source, origin, made_by)
-
-
-def original_of(path: Path) -> Path:
-    """Return the user's own file that a CSV file of a download is the copy of; the path itself if there is none."""
-    try:
-        manifest = json.loads((path.parent / "manifest.json").read_text("utf-8"))
-        return Path(manifest["settings"]["folder"], path.name) if manifest["source"] == "directory" else path
-    except (OSError, ValueError, KeyError, TypeError):  # no download, or one of an earlier version
-        return path
 
 
 def _copy_splits(source: Path, folder: Path) -> None:
