@@ -3,21 +3,19 @@
 By hand:  python -m dnatune launch --ranks 1 benchmark --experiment config/benchmark.yaml …
 """
 
-import argparse
 import logging
 import sys
 import warnings
 from pathlib import Path
 
+from dnatune.commands import stage_parser
 from dnatune.files import publish_file, write_json
 from dnatune.settings import experiment
 
 
 def main() -> None:
     """Parse the command line, measure, print the tables."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dnatune benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = stage_parser(__name__, __doc__)
     parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
     parser.add_argument("--train", type=Path, required=True, help="records of the training split")

@@ -5,9 +5,9 @@ By hand:  python -m dnatune choose --experiment config/comparison.yaml --model t
           --logs rate0.001/training.jsonl rate0.01/training.jsonl --dev dev.jsonl --choice choice.json
 """
 
-import argparse
 from pathlib import Path
 
+from dnatune.commands import stage_parser
 from dnatune.comparison import learning_rates
 from dnatune.data.records import read_split
 from dnatune.errors import ConfigurationError
@@ -16,9 +16,7 @@ from dnatune.settings import experiment
 
 def main() -> None:
     """Parse the command line and choose."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dnatune choose", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = stage_parser(__name__, __doc__)
     parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
     parser.add_argument("--model", required=True, help="name of the base model")
     parser.add_argument("--task", required=True, help="name of the task")

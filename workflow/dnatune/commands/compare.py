@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dnatune.commands import stage_parser
 from dnatune.errors import ConfigurationError
 from dnatune.files import publish_file
 from dnatune.settings import experiment
@@ -44,9 +45,7 @@ _OUTPUTS = {
 
 def main() -> None:
     """Parse the command line and compare."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dnatune compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = stage_parser(__name__, __doc__)
     parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
     parser.add_argument("--results", type=Path, required=True, help="folder results/<name>")
     for name, meaning in _INPUTS.items():

@@ -7,7 +7,6 @@ is a PROBLEM, otherwise 0.
 By hand:  python -m dnatune doctor --partition gpu
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ if sys.version_info < (3, 11):  # noqa: UP036
     print("         to do: take 3.11 or newer: make doctor PYTHON=/path/to/python3.11")
     sys.exit(1)
 
+from dnatune.commands import stage_parser  # noqa: E402
 from dnatune.doctor import examine  # noqa: E402
 from dnatune.doctor.command import run_program  # noqa: E402
 from dnatune.doctor.findings import Level  # noqa: E402
@@ -27,9 +27,7 @@ from dnatune.doctor.site_draft import write_site  # noqa: E402
 
 def main() -> None:
     """Parse the command line, run the checks, print the findings, and write the site file."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dnatune doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = stage_parser(__name__, __doc__)
     parser.add_argument("--partition", help="partition for all jobs (default: one with GPUs)")
     parser.add_argument("--account", help="account to charge (default: your default account)")
     parser.add_argument(

@@ -3,18 +3,16 @@
 By hand:  python -m dnatune download data --experiment config/demo.yaml --task prom_core_all --folder data/prom_core_all
 """
 
-import argparse
 from pathlib import Path
 
+from dnatune.commands import stage_parser
 from dnatune.data.sources import download_data
 from dnatune.settings import experiment
 
 
 def main() -> None:
     """Parse the command line and download."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dnatune download", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = stage_parser(__name__, __doc__)
     parser.add_argument("what", choices=["data", "model"], help="what to fetch or make")
     parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
     parser.add_argument("--task", help="name of the task whose data are wanted")

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from dnatune.commands import stage_parser
 from dnatune.files import publish_file
 from dnatune.settings import experiment
 from dnatune.training.record import Run
@@ -16,9 +17,7 @@ from dnatune.training.record import Run
 
 def main() -> None:
     """Parse the command line and score."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dnatune evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = stage_parser(__name__, __doc__)
     parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
     parser.add_argument("--task", required=True, help="name of the task")
     parser.add_argument("--model", type=Path, required=True, help="folder of the model")

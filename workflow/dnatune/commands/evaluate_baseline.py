@@ -4,20 +4,16 @@ By hand:  python -m dnatune evaluate_baseline --experiment config/demo.yaml --ta
           --train train.jsonl --test test.jsonl --predictions predictions.tsv --metrics metrics.json
 """
 
-import argparse
 import time
 from pathlib import Path
 
+from dnatune.commands import stage_parser
 from dnatune.settings import experiment
 
 
 def main() -> None:
     """Parse the command line and score."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dnatune evaluate_baseline",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = stage_parser(__name__, __doc__)
     parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
     parser.add_argument("--task", required=True, help="name of the task")
     parser.add_argument("--baseline", required=True, help="name of the baseline")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dnatune.commands import stage_parser
 from dnatune.errors import DataError
 from dnatune.files import digest, folder_hashes, publish_file, publish_folder, sha256_of_file
 from dnatune.provenance import cpu_model, software
@@ -23,9 +24,7 @@ from dnatune.training import record
 
 def main() -> None:
     """Parse the command line and train."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dnatune finetune", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = stage_parser(__name__, __doc__)
     parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--run", metavar="MODEL/TASK/OPTIMIZER/seedK", help="the run's place in the grid")

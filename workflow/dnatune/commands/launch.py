@@ -12,14 +12,13 @@ import sys
 from pathlib import Path
 
 from dnatune.cli import STAGES
+from dnatune.commands import stage_parser
 from dnatune.errors import DnatuneError, Interrupted
 
 
 def main() -> None:
     """Parse the command line and start the ranks."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dnatune launch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = stage_parser(__name__, __doc__)
     parser.add_argument("--ranks", type=_count, required=True, help="number of processes on each machine")
     parser.add_argument("--nodes", type=_count, default=1, help="number of machines; more than one needs Slurm")
     parser.add_argument("--cpus", type=_count, help="cores of each machine, which its processes share")

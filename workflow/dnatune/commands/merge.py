@@ -3,10 +3,10 @@
 By hand:  python -m dnatune merge --model base --record run.json --folder merged
 """
 
-import argparse
 import shutil
 from pathlib import Path
 
+from dnatune.commands import stage_parser
 from dnatune.errors import DataError
 from dnatune.files import publish_folder
 from dnatune.training import record
@@ -14,9 +14,7 @@ from dnatune.training import record
 
 def main() -> None:
     """Parse the command line and merge; a diverged run has nothing to merge and passes its run.json on."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dnatune merge", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = stage_parser(__name__, __doc__)
     parser.add_argument("--model", type=Path, required=True, help="folder of the base model")
     parser.add_argument("--record", type=Path, required=True, help="run.json, with the adapter beside it")
     parser.add_argument("--folder", type=Path, required=True, help="folder to write")

@@ -4,9 +4,9 @@ By hand:  python -m dnatune prepare --experiment config/demo.yaml --task prom_co
           --folder folder-of-jsonl
 """
 
-import argparse
 from pathlib import Path
 
+from dnatune.commands import stage_parser
 from dnatune.data import leakage
 from dnatune.data.records import read_csv, write_split
 from dnatune.data.tasks import SPLITS
@@ -15,9 +15,7 @@ from dnatune.settings import experiment
 
 def main() -> None:
     """Parse the command line and prepare; all splits are checked and audited before the first is written."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dnatune prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = stage_parser(__name__, __doc__)
     parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
     parser.add_argument("--task", required=True, help="name of the task")
     parser.add_argument("--source", type=Path, required=True, help="folder with train.csv, dev.csv and test.csv")

@@ -4,11 +4,11 @@ By hand:  python -m dnatune probe --experiment config/demo.yaml --task prom_core
           --train train.jsonl --dev dev.jsonl --test test.jsonl --result contamination.json
 """
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dnatune.commands import stage_parser
 from dnatune.settings import experiment
 
 if TYPE_CHECKING:
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Parse the command line and measure."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dnatune probe", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = stage_parser(__name__, __doc__)
     parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
     parser.add_argument("--task", required=True, help="name of the task")
     parser.add_argument("--name", required=True, help="name of the base model")
