@@ -106,7 +106,8 @@ def json_of(path) -> dict:
 def test_every_documented_file_is_there(chain):
     found = files_below(chain.results)
     for path in contract_paths():
-        if "/checkpoints/" in path:  # they are there while a run goes on
+        # Checkpoints are there while a run goes on, tokens if a split is large.
+        if "/checkpoints/" in path or "/tokens/" in path:
             continue
         for alternative in expanded(path):
             assert any(matcher(alternative).fullmatch(file) for file in found), alternative

@@ -79,7 +79,7 @@ def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     labels = settings["labels"]
     test = read_split(options.test, labels)
     tokenizer = base_models.load_tokenizer(options.model)
-    examples = encode_examples(tokenizer, test, labels, settings["max_seq_length"], str(options.test))
+    examples = encode_examples(tokenizer, test, labels, settings["max_seq_length"], str(options.test), rank)
     dtype = engine.dtype_of(engine.resolve_precision("auto", rank.device))
     model = base_models.load_model(options.model, tokenizer, dtype).to(rank.device).eval()
     own = process_group.own_indices(len(examples), settings["batch_size"], rank)

@@ -124,7 +124,7 @@ def train(options: argparse.Namespace, conditions: record.Conditions, checkpoint
     settings, training = conditions.settings, conditions.settings["training"]
     method, hyperparameters = settings["optimizer"]["method"], settings["optimizer"]["hyperparameters"]
     tokenizer = base_models.load_tokenizer(options.model)
-    examples, dev = examples_of(options, settings, tokenizer)
+    examples, dev = examples_of(options, settings, tokenizer, rank)
     plan, rates = schedule_of(settings, len(examples))
 
     base = base_models.load_model(options.model, tokenizer, engines.dtype_of(conditions.precision))
@@ -168,15 +168,19 @@ def train(options: argparse.Namespace, conditions: record.Conditions, checkpoint
         checkpoints.clear()
 
 
-def examples_of(options: argparse.Namespace, settings: dict[str, Any], tokenizer: Any) -> tuple[Any, Any]:
+def examples_of(options: argparse.Namespace, settings: dict[str, Any], tokenizer: Any, rank: Any) -> tuple[Any, Any]:
     """Return the encoded training split and the encoded dev examples; None if there are none."""
     from dnatune.data.prompts import encode_examples
     from dnatune.data.records import read_split
 
     labels, length = settings["task"]["labels"], settings["training"]["max_seq_length"]
-    examples = encode_examples(tokenizer, read_split(options.train, labels), labels, length, str(options.train))
+
+    def encode(split: Any, path: Path) -> Any:
+        return encode_examples(tokenizer, split, labels, length, str(path), rank)
+
     scored = read_split(options.dev, labels).first(settings["training"]["dev_examples"])
-    return examples, encode_examples(tokenizer, scored, labels, length, str(options.dev)) if len(scored) else None
+    examples = encode(read_split(options.train, labels), options.train)
+    return examples, encode(scored, options.dev) if len(scored) else None
 
 
 def schedule_of(settings: dict[str, Any], examples: int) -> tuple[Any, list[float]]:

@@ -1,12 +1,16 @@
 """The one template, used alike for training, scoring and generation; text becomes token ids here and nowhere else."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dnatune.data import tokens
 from dnatune.data.records import Split
 from dnatune.errors import DataError, ModelError
+from dnatune.launch.process_group import Rank
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,7 +35,7 @@ class EncodedExamples:
     """
 
     prefix: list[int]
-    examples: list[list[int]]
+    examples: Sequence[list[int]]
     answers: list[int]
     labels: list[list[int]]
 
@@ -88,6 +92,7 @@ def encode_examples(
     labels: Sequence[str],
     max_seq_length: int,
     source: str,
+    rank: Rank | None = None,
 ) -> EncodedExamples:
     """Encode a split as prompts and answers.
 
@@ -99,27 +104,39 @@ def encode_examples(
         labels: the task's label words.
         max_seq_length: most tokens of prompt and longest label together.
         source: file of records that the examples come from, for messages.
+        rank: if given, all ranks call this together, and the tokens of a large split are kept beside `source`.
 
     Raises:
         DataError: an example leaves no room for its label.
         ModelError: see `encode_labels`.
     """
     label_ids = encode_labels(tokenizer, labels)
-    prompts = tokenizer([render(split.instruction, sequence) for sequence in split.sequences]).input_ids
-    end = tokenizer.eos_token_id
-    # Some tokenizers close every text; a prompt is open until the answer ends it.
-    prompts = [ids[:-1] if ids[-1] == end else ids for ids in prompts]
+    tokenize = functools.partial(_tokenize, tokenizer, split)
+    if rank is None or len(split) < tokens.LEAST_ROWS:
+        prefix, examples = tokenize()
+    else:
+        texts = [TEMPLATE, split.instruction, *split.sequences]
+        prefix, examples = tokens.kept_tokens(Path(source).parent / "tokens", tokenizer, texts, tokenize, rank)
     longest_label = max(map(len, label_ids))
-    for line, prompt in enumerate(prompts, start=1):
-        if len(prompt) + longest_label > max_seq_length:
+    for line, length in enumerate(map(len, examples), start=1):
+        if len(prefix) + length + longest_label > max_seq_length:
             raise DataError(
-                f"the prompt has {len(prompt)} tokens and the longest label {longest_label}: "
+                f"the prompt has {len(prefix) + length} tokens and the longest label {longest_label}: "
                 f"the label does not fit into max_seq_length {max_seq_length}",
                 where=f"{source}, line {line}",
                 fix="raise 'training.max_seq_length' or leave the sequence out; nothing is ever truncated",
             )
+    return EncodedExamples(prefix, examples, list(split.labels), label_ids)
+
+
+def _tokenize(tokenizer: "PreTrainedTokenizerBase", split: Split) -> tuple[list[int], list[list[int]]]:
+    """Return the token ids that all prompts begin with, and those behind them of each."""
+    prompts = tokenizer([render(split.instruction, sequence) for sequence in split.sequences]).input_ids
+    end = tokenizer.eos_token_id
+    # Some tokenizers close every text; a prompt is open until the answer ends it.
+    prompts = [ids[:-1] if ids[-1] == end else ids for ids in prompts]
     shared = common_prefix_length(prompts)
-    return EncodedExamples(prompts[0][:shared], [ids[shared:] for ids in prompts], list(split.labels), label_ids)
+    return prompts[0][:shared], [ids[shared:] for ids in prompts]
 
 
 def common_prefix_length(sequences: Sequence[Sequence[int]]) -> int:

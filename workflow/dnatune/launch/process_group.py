@@ -4,6 +4,7 @@ Nothing that another process could have written is unpickled. Ranks exchange ten
 bytes.
 """
 
+import contextlib
 import ctypes
 import dataclasses
 import datetime
@@ -11,7 +12,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dnatune import outcomes
@@ -239,6 +240,16 @@ def exchange(value: Any, rank: Rank) -> list[Any]:
     parts = [torch.empty_like(own) for _ in range(rank.world)]
     distributed.all_gather(parts, own)
     return [json.loads(bytes(part[: int(length)].cpu().numpy())) for part, length in zip(parts, lengths, strict=True)]
+
+
+@contextlib.contextmanager
+def first_rank_first(rank: Rank) -> Iterator[None]:
+    """Let the first rank go through the body before the others; all ranks enter it together."""
+    if not rank.first:
+        exchange(None, rank)
+    yield
+    if rank.first:
+        exchange(None, rank)
 
 
 def first_says(value: Any, rank: Rank) -> Any:
