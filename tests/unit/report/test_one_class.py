@@ -118,7 +118,7 @@ def test_one_task_of_one_class_leaves_the_others_their_ranks(tmp_path, monkeypat
             made.add_run(name, task=task, skill=skill)
     page = render(made)
     assert "adamw has the highest mean macro F1" in section_of(page, "headline")
-    assert "Left out, because a task has no score of theirs: adamw, sgd." in section_of(page, "all_tasks")
+    assert "Left out, because they have no score on some task: adamw, sgd." in section_of(page, "all_tasks")
     curves = pd.read_csv(io.StringIO(downloads(page)["scores.tsv"]), sep="\t")
     assert set(curves["task"]) == {"splice"}
 

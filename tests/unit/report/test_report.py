@@ -189,7 +189,7 @@ def test_headline_names_the_best_the_next_the_baselines_and_the_ceiling(mixed, m
     assert f"reached {100 * best / mean[core, 'bayes']:.0f} % of it" in text
     assert text.count("Bayes optimum") == 1  # there is none for the second task
     assert "The order here is that of the means." in text
-    assert "optimizers are tested against each other. Baselines are not tested against" in text
+    assert "optimizers are tested against each other. Optimizers are not tested against baselines" in text
     assert "simulated" in text
 
 
@@ -279,7 +279,7 @@ def test_data_of_several_commits_are_not_promised_again(tmp_path):
     for task in ("prom_core_all", "splice"):
         made.add_run("adamw", task=task)
         made.add_origin("data", task, "hub", "lab/GUE", "main", "1" * 40)
-    assert "This command makes these results anew" in section_of(render(made), "how_it_was_made")
+    assert "This command reproduces these results" in section_of(render(made), "how_it_was_made")
     made.add_origin("data", "splice", "hub", "lab/GUE", "main", "2" * 40)
     section = section_of(render(made), "how_it_was_made")
     assert "This command finds that nothing is missing. Made elsewhere, the results may differ: the data" in section
@@ -314,9 +314,10 @@ def test_the_file_of_a_figure_is_a_vector_image_with_a_panel_for_each_task(mixed
 
 def test_several_tasks_are_summed_up_without_those_that_lack_a_score(mixed_page):
     section = section_of(mixed_page, "all_tasks")
-    assert "No interval where a task has fewer than 3 completed seeds: adamw (prom_core_all, splice); sgd (" in section
+    head = "There is no interval if a task has fewer than 3 completed seeds:"
+    assert f"{head} adamw (prom_core_all, splice); sgd (" in section
     assert "percentile bootstrap" not in section
-    assert "Left out, because a task has no score of theirs: rk4." in section
+    assert "Left out, because they have no score on some task: rk4." in section
     names = re.findall(r'<th scope="row">(\w+)', mixed_page.split('id="all_tasks"')[1].split("</section>")[0])
     assert names == ["adamw", "sgd"]
 

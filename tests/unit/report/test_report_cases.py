@@ -307,7 +307,7 @@ def test_the_audit_says_what_leaked_and_what_the_scores_are_without_it(tmp_path)
     page = render(results)
     outline(page)
     said = words(page.split('<section id="audit">')[1].split("</section>")[0])
-    assert "3 test items are, or nearly are, in an earlier split; they were kept." in said
+    assert "3 test items have a copy or near-copy in an earlier split; they were kept." in said
     assert "of test in train 3 0 3" in said
     _, rows = read(results)
     assert f"adamw {rows[0]['mean']:.3f} {rows[0]['mean_without_leaked']:.3f}" in said
@@ -385,11 +385,11 @@ def test_diverged_runs_are_named_over_all_tasks_and_lower_the_profile(tmp_path):
     page = render(made)
     section = section_of(page, "all_tasks")
     assert "all completed runs of the 2 tasks" in section
-    assert "mean and rank flatter an optimizer that lost some" in section
+    assert "mean and rank flatter an optimizer that lost runs" in section
     rows = re.search(r"mean rank diverged (sgd .*) (adamw [^A-Z]*)", section)
     assert re.search(r"sgd \S+ withheld \S+ 1 of 6", rows[1])
     assert re.search(r"adamw \S+ \S+ to \S+ \S+ 0 of 6", rows[2])
-    assert "No interval where a task has fewer than 3 completed seeds: sgd (splice)." in section
+    assert "There is no interval if a task has fewer than 3 completed seeds: sgd (splice)." in section
     assert "percentile bootstrap" in section  # of the row that has one
     profiles = pd.read_csv(io.StringIO(downloads(page)["profiles.tsv"]), sep="\t")
     # The file has five digits.
