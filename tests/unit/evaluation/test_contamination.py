@@ -17,7 +17,7 @@ from dnatune.data.prompts import render
 from dnatune.data.records import write_split
 from dnatune.data.simulation import SimulationSettings, simulate
 from dnatune.errors import DataError
-from dnatune.evaluation import contamination
+from dnatune.evaluation import contamination, earlier_training
 from dnatune.evaluation.contamination import Predictions
 from samples import ROOT, TASK, make_tiny_model, rows_of, split_of
 
@@ -105,7 +105,7 @@ def test_a_base_that_was_not_is_not(clean, splits, tmp_path):
 
 
 def test_sequences_are_hashed_in_upper_case_without_blanks():
-    assert contamination.digest_of(" acgt\n") == hashlib.sha256(b"ACGT").hexdigest()
+    assert earlier_training.digest_of(" acgt\n") == hashlib.sha256(b"ACGT").hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_manifest_of_something_else_is_refused(content, told, tmp_path):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DataError) as caught:
-        contamination.read_manifest(path)
+        earlier_training.read_manifest(path)
     assert told in str(caught.value)
 
 

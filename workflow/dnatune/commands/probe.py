@@ -33,7 +33,7 @@ def main() -> None:
     settings = experiment.read(options.experiment).probe_settings(options.name, options.task)
 
     from dnatune.data.records import read_split
-    from dnatune.evaluation import contamination
+    from dnatune.evaluation import contamination, earlier_training
 
     labels = settings["labels"]
     found = contamination.measure(
@@ -43,7 +43,7 @@ def main() -> None:
         base_scorer(options.model, settings),
         model=settings["model"],
         task=settings["task"],
-        manifest=contamination.read_manifest(options.manifest) if options.manifest else None,
+        manifest=earlier_training.read_manifest(options.manifest) if options.manifest else None,
     )
     found.write(options.result)
 

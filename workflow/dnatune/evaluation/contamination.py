@@ -5,12 +5,9 @@ which docs/contamination.md lists.
 """
 
 import dataclasses
-import hashlib
 import itertools
 import math
-import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -18,8 +15,7 @@ from scipy import stats
 
 from dnatune.contracts import Record
 from dnatune.data.records import Split
-from dnatune.errors import DataError
-from dnatune.evaluation import baselines, metrics
+from dnatune.evaluation import baselines, earlier_training, metrics
 
 #: A sign needs a p-value of at most LEVEL; a loss or gap must also be at least LEAST, as a share of the items.
 LEVEL, LEAST = 0.01, 0.05
@@ -30,7 +26,6 @@ _PERMUTATIONS = 9_999
 #: With fewer items in a split, the gap between the splits is not tested.
 _FEWEST = 30
 _MOST_WORD_ORDERS = 200
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Contamination(Record):
@@ -126,7 +121,7 @@ def measure(
         model, task: names of the base model and the task.
         manifest: digests of earlier training sequences.
     """
-    listed = [] if manifest is None else in_manifest(test.sequences, manifest)
+    listed = [] if manifest is None else earlier_training.in_manifest(test.sequences, manifest)
     generator = np.random.default_rng(0)
     test, dev = (_sample(split, items, generator) for split in (test, dev))
     other = dataclasses.replace(test, sequences=[changed(sequence, generator) for sequence in test.sequences])
@@ -298,49 +293,6 @@ def _mean_and_p(values: np.ndarray) -> tuple[float, float]:
     if not values.any() or np.ptp(values) == 0:
         return mean, float(mean <= 0)
     return mean, float(stats.ttest_1samp(values, 0.0, alternative="greater").pvalue)
-
-
-def read_manifest(path: Path) -> frozenset[str]:
-    """Read a manifest of earlier training data: one SHA-256 per line, of a sequence in upper case without white space.
-
-    Empty lines and lines that begin with # are ignored.
-
-    Raises:
-        DataError: a line is not a digest, or the file is missing or holds no digest.
-    """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError("file not found", where=str(path), fix="check 'contamination.manifest'") from None
-    except UnicodeDecodeError:
-        raise DataError("not a text file", where=str(path), fix="give one SHA-256 per line, in hexadecimal") from None
-    found = set()
-    for number, line in enumerate(lines, start=1):
-        word = line.strip().lower()
-        if not word or word.startswith("#"):
-            continue
-        if not _DIGEST.fullmatch(word):
-            raise DataError(
-                f"{line.strip()[:80]!r} is not a SHA-256",
-                where=f"{path}, line {number}",
-                fix="give 64 hexadecimal digits per line, the digest of a sequence in upper case without white space",
-            )
-        found.add(word)
-    if not found:
-        raise DataError(
-            "the manifest holds no digest", where=str(path), fix="give one SHA-256 per line, or no manifest"
-        )
-    return frozenset(found)
-
-
-def digest_of(sequence: str) -> str:
-    """Return the SHA-256 of a sequence in upper case without white space, as in a manifest."""
-    return hashlib.sha256("".join(sequence.split()).upper().encode()).hexdigest()
-
-
-def in_manifest(sequences: Sequence[str], manifest: frozenset[str]) -> list[int]:
-    """Return the indices of the sequences that are in a manifest."""
-    return [number for number, sequence in enumerate(sequences) if digest_of(sequence) in manifest]
 
 
 def contamination_signs(found: Contamination) -> list[Sign]:
