@@ -75,7 +75,8 @@ lock: ## resolve the pins anew
 	$(VENV)-lock/bin/python envs/make_conda.py
 	rm -rf $(VENV)-lock
 
-# The tables of config/README.md from the schemas, and the figures of docs/ from the demo.
+# The tables of config/README.md and the schemas for editors from the models of settings, and the figures of docs/ from
+# the demo.
 docs: $(READY) ## make the generated parts of the documentation
 	$(BIN)/python docs/make_tables.py
 	$(SNAKEMAKE) --configfile config/demo.yaml results/demo/report.html

@@ -20,8 +20,10 @@ from dnatune.data.manifests import Manifest  # noqa: E402
 from dnatune.evaluation.contamination import Contamination  # noqa: E402
 from dnatune.evaluation.metrics import Metrics  # noqa: E402
 from dnatune.report.legends import LEGENDS  # noqa: E402
-from dnatune.settings import validation  # noqa: E402
+from dnatune.settings import json_schema, tables  # noqa: E402
+from dnatune.settings.experiment_file import Experiment  # noqa: E402
 from dnatune.settings.rate_choice import Choice, TriedRate  # noqa: E402
+from dnatune.settings.site_file import SiteFile  # noqa: E402
 from dnatune.training.record import Run  # noqa: E402
 
 #: The model of each JSON file.
@@ -40,11 +42,13 @@ def pages() -> dict[Path, str]:
     """Return the text of every page that holds generated parts."""
     keys, report, captions = ROOT / "config/README.md", ROOT / "docs/reading-the-report.md", ROOT / "workflow/report"
     text = keys.read_text("utf-8")
-    for name in ("config", "site"):
-        rows = map(validation.markdown_row, validation.schema_rows(validation.load_schema(name)))
-        table = "\n".join(["| key | type | unit | default | meaning |", "|---|---|---|---|---|", *rows])
+    heads, made = ("key", "type", "unit", "default", "reruns", "meaning"), {}
+    for name, model in (("config", Experiment), ("site", SiteFile)):
+        table = table_of(heads, map(tables.markdown_cells, tables.rows(model)))
         text = between(text, f"<!-- {name} keys -->", table, "<!-- end -->")
-    made = {keys: text}
+        schema = json_schema.schema_text(model, f"dnatune {name}")
+        made[ROOT / f"workflow/schemas/{name}.schema.yaml"] = schema
+    made[keys] = text
     flags = [(f"`{word}`", flag.badge, flag.meaning, flag.remedy) for word, flag in FLAGS.items()]
     figures = [(legend.title, legend.shows, legend.reading) for legend in LEGENDS.values()]
     text = report.read_text("utf-8")

@@ -34,7 +34,7 @@ def simulated_rows() -> list[tuple[str, int]]:
     """A few hundred simulated promoters."""
     from dnatune.data.simulation import SimulationSettings, simulate
 
-    settings = SimulationSettings.from_mapping({"train_size": 600, "dev_size": 50, "test_size": 50})
+    settings = SimulationSettings(**{"train_size": 600, "dev_size": 50, "test_size": 50})
     return simulate(settings)["train"]
 
 

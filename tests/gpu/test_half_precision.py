@@ -26,7 +26,7 @@ def finetune(tmp_path, model, prepared, method, precision, zero_stage):
             "data": {"source": "simulated"},
             "tasks": [TASK.name],
             "budget": {"steps": 30},
-            "lora": LORA,
+            "lora": LORA.plain(),
             "optimizers": {method: {"learning_rate": 3e-3 if method == "adamw" else 0.1}},
             "training": {
                 "precision": precision,

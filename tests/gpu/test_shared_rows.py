@@ -11,6 +11,7 @@ from dnatune.model import base_models, micro_batch
 from dnatune.model.scoring import label_log_probabilities
 from dnatune.model.shared_prefix import exactness
 from dnatune.model.shared_prefix.packing import chunks, pack_training
+from dnatune.settings.training import Training
 from samples import LORA, TASK, make_tiny_model
 
 pytestmark = [
@@ -119,11 +120,9 @@ def test_where_memory_ends_the_micro_batch_is_halved_and_the_gradient_the_same(
     # What the optimizer will take is left free too: no copies here, so the gradient twice.
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     scarce(idle + micro_batch.later_bytes(trained, 1, 1, 0) + needed // 3)
-    training = {"micro_batch_size": "auto", "gradient_checkpointing": False, "global_batch_size": count}
+    training = Training(gradient_checkpointing=False, global_batch_size=count, zero_stage=1)
     likelihood = base_models.LabelLikelihood(model)
-    rows = micro_batch.choose_micro_batch(
-        {**training, "zero_stage": 1}, model, likelihood, examples, True, DEVICE, 1, 0
-    )
+    rows = micro_batch.choose_micro_batch(training, model, likelihood, examples, True, DEVICE, 1, 0)
     assert 1 < rows.micro_batch_size <= count // 2
     assert not rows.recomputed
     halved = gradients_of(model, examples, count, rows.micro_batch_size)

@@ -65,7 +65,7 @@ def test_a_healthy_cluster_has_no_problem_and_its_site_file_holds_the_truth(make
 
     site = sites.load(ROOT, {"DNATUNE_SITE": str(tmp_path / "site")})
     assert (site.gpus, site.ranks, site.cpus_per_rank, site.mem_mb, site.runtime) == (8, 8, 2, 64_000, "90m")
-    chosen = {key: site.slurm[key] for key in ("account", "partition", "gpu_request")}
+    chosen = {key: getattr(site.slurm, key) for key in ("account", "partition", "gpu_request")}
     assert chosen == {"account": "dnatune", "partition": "gpu", "gpu_request": "gres"}
 
 
@@ -137,7 +137,7 @@ def test_what_ails_a_cluster_is_found(make_cluster, run_doctor, tmp_path):
     assert "--partition: urgent" in done.stdout
     # What works in spite of it is written.
     site = sites.load(ROOT, {"DNATUNE_SITE": str(tmp_path / "site")})
-    assert (site.gpus, site.ranks, site.cpus_per_rank, site.slurm["gpu_request"]) == (0, 2, 8, "none")
+    assert (site.gpus, site.ranks, site.cpus_per_rank, site.slurm.gpu_request) == (0, 2, 8, "none")
 
 
 def test_a_controller_that_does_not_answer_is_found(make_cluster, run_doctor, tmp_path):

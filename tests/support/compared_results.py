@@ -21,7 +21,7 @@ def read(results: Results):
 
 def pairs_of(results: Results) -> list[dict]:
     """Return the rows of tests.tsv of synthetic results, through the library."""
-    return pairwise.pair_rows(read(results)[0], results.tasks, pairwise.testing_of(results.settings))
+    return pairwise.pair_rows(read(results)[0], results.tasks, results.settings.comparison)
 
 
 def run_script(results: Results, out: Path):

@@ -1,6 +1,7 @@
 """Searches for a learning rate."""
 
 from dnatune.comparison import learning_rates
+from dnatune.settings.tuning import ChooseSettings
 from run_records import run_record
 
 
@@ -22,7 +23,8 @@ def trial(rate, loss=None, mcc=0.0, steps=10, seconds=1.0, optimizer="sgd", stag
 
 
 def chosen(*found, metric="dev_loss", truth=(1, 0) * 200, optimizer="sgd", place=("m", "t")):
-    return learning_rates.choose(found, truth, *place, optimizer, ("no", "yes"), metric)
+    of = dict(zip(("model", "task"), place, strict=True), optimizer=optimizer, labels=("no", "yes"))
+    return learning_rates.choose(found, truth, ChooseSettings(**of, metric=metric, dev_examples=len(truth)))
 
 
 def searched(optimizer, losses, steps=10, stages=1, model="tiny", task="prom_core_all"):

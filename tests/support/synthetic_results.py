@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dnatune.comparison.results import tasks_by_name
 from dnatune.data.leakage import Audit
 from dnatune.data.manifests import Manifest
 from dnatune.evaluation import metrics
 from dnatune.evaluation.predictions import write_generated, write_predictions
 from dnatune.files import write_json, write_json_lines
+from dnatune.settings.scoring import ComparedTask, CompareSettings, Comparison
 from run_records import run_record, software
 
 PROMOTERS = {
@@ -38,13 +38,13 @@ class Results:
 
     def __init__(self, root: Path, tasks=(PROMOTERS,), items: int = 600, simulated: bool = False):
         self.root, self.items = root, items
-        self.settings = {
-            "name": "synthetic",
-            "tasks": list(tasks),
-            "simulated": simulated,
-            "comparison": {"equivalence_margin": 0.01, "level": 0.95},
-        }
-        self.tasks = tasks_by_name(self.settings)
+        self.settings = CompareSettings(
+            name="synthetic",
+            tasks=tuple(map(ComparedTask.read, tasks)),
+            simulated=simulated,
+            comparison=Comparison(),
+        )
+        self.tasks = self.settings.tasks_by_name
         self.evaluations, self.run_records, self.logs, self.baselines = [], [], [], []
         self.models: list[Path] = []
         self.data = [self.add_origin("data", task["name"], "simulated", "dnatune.data.simulation") for task in tasks]
@@ -139,11 +139,12 @@ class Results:
         data = {"directory": {"path": "/data"}}
         for path in self.data:
             data |= self._configured(Manifest.read(path))
-        data["source"] = "simulated" if self.settings["simulated"] else "hub" if "hub" in data else "directory"
+        data["source"] = "simulated" if self.settings.simulated else "hub" if "hub" in data else "directory"
         # Simulated data have two classes.
-        tasks = [task if len(task["labels"]) == 2 else {**task, "path": "/data/own"} for task in self.settings["tasks"]]
+        plain = self.settings.plain()
+        tasks = [task if len(task["labels"]) == 2 else {**task, "path": "/data/own"} for task in plain["tasks"]]
         optimizers = {record.parent.parent.name: {"method": "sgd", "learning_rate": 0.1} for record in self.run_records}
-        own = {"name": self.settings["name"], "comparison": self.settings["comparison"]}
+        own = {"name": plain["name"], "comparison": plain["comparison"]}
         return {**own, "models": models, "data": data, "tasks": tasks, "optimizers": optimizers}
 
     def _configured(self, manifest):

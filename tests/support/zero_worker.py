@@ -65,20 +65,21 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
     from dnatune import optimizers
     from dnatune.model import base_models, flops
     from dnatune.model.shared_prefix.packing import Rows
+    from dnatune.settings.training import Budget, Lora, Training
     from dnatune.training import engine as engines
     from dnatune.training import plan as schedules
     from dnatune.training.checkpoints import Checkpoints
     from dnatune.training.loop import Trainer
 
-    method, training, precision = case["method"], case["training"], case["precision"]
+    method, training, precision = case["method"], Training.read(case["training"]), case["precision"]
     hyperparameters = optimizers.validate(method, case["hyperparameters"])
     stages = optimizers.stages(method, hyperparameters)
-    engines.check_pair(method, stages, precision, training["zero_stage"])
-    extent = schedules.plan({"steps": case["steps"]}, len(examples), training["global_batch_size"], stages)
+    engines.check_pair(method, stages, precision, training.zero_stage)
+    extent = schedules.plan(Budget(steps=case["steps"]), len(examples), training.global_batch_size, stages)
     rates = schedules.learning_rates(case["schedule"], hyperparameters["learning_rate"], 0.1, case["steps"])
 
     base = base_models.load_model(Path(plan["model"]), tokenizer, engines.dtype_of(precision))
-    model = base_models.add_lora(base, {**plan["lora"], "dropout": case["dropout"]}, plan["seed"])
+    model = base_models.add_lora(base, Lora.read({**plan["lora"], "dropout": case["dropout"]}), plan["seed"])
     initial = load_file(plan["initial"])
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -87,7 +88,7 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
     assert not initial
     trainable = [p for p in model.parameters() if p.requires_grad]
     sizes = [p.numel() for p in trainable]
-    max_norm = training["max_grad_norm"]
+    max_norm = training.max_grad_norm
     optimizer = optimizers.build(method, trainable, hyperparameters, max_norm)
     clipping = optimizers.engine_clipping(method, max_norm)
     configuration = engines.deepspeed_configuration(training, precision, rank.world, clipping)
@@ -97,7 +98,7 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
     watch = Watch(likelihood)
     driven = OverflowingEngine(engine, case["overflows"], rank, case["pretend_fp16"]) if case["overflows"] else engine
     dimensions = flops.dimensions(base)
-    rows = Rows(True, training["micro_batch_size"])
+    rows = Rows(True, training.micro_batch_size)
     meter = flops.Meter(dimensions, 1e9, checkpointing=False)
     trainer = Trainer(driven, optimizer, rank, examples, None, extent, rates, training, plan["seed"], rows, meter)
     folder = Path(case["folder"])

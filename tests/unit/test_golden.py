@@ -60,7 +60,7 @@ def configuration() -> Configuration:
                 for name, entry in OPTIMIZERS.items()
             },
             # torch draws dropout by other means on an Intel processor than on others.
-            "lora": {**LORA, "dropout": 0.0},
+            "lora": LORA.plain(),
             "training": {
                 "global_batch_size": 16,
                 "micro_batch_size": 8,
@@ -78,7 +78,7 @@ def configuration() -> Configuration:
 def inputs(tmp_path_factory) -> Path:
     """A folder with the model `tiny` and the records train.jsonl, dev.jsonl and test.jsonl."""
     folder = tmp_path_factory.mktemp("golden")
-    splits = simulate(SimulationSettings.from_mapping(SIMULATED))
+    splits = simulate(SimulationSettings(**SIMULATED))
     for name, rows in splits.items():
         write_split(folder / f"{name}.jsonl", split_of(rows), TASK.labels)
     make_tiny_model(folder / "tiny", splits["train"])

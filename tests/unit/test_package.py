@@ -17,7 +17,7 @@ def test_every_folder_of_the_library_is_packaged():
     packaged = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"]
     library = ROOT / "workflow"
     found = [".".join(init.parent.relative_to(library).parts) for init in (library / "dnatune").rglob("__init__.py")]
-    assert sorted(packaged) == sorted([*found, "dnatune.schemas"])
+    assert sorted(packaged) == sorted(found)
 
 
 def test_preparing_data_imports_no_torch(tmp_path):

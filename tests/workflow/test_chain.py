@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import make_tables
-from dnatune.data.tasks import GUE
+from dnatune.settings.tasks import GUE
 from workflow_runs import PYTHON, ROOT, Workplace, files_below, run, small
 
 CONTRACTS = (ROOT / "docs" / "contracts.md").read_text("utf-8")

@@ -3,13 +3,14 @@
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from hub_server import Repository, serve
-from workflow_runs import Workplace, small
+from workflow_runs import Workplace, said, small
 
 TASK = "prom_core_all"
 INSTRUCTION = "Is this a core promoter? Answer Non-promoter or promoter."
@@ -76,9 +77,36 @@ def test_the_metric_reruns_the_comparison(chain):
     assert plan.counts == {"compare": 1}
 
 
-def test_an_evaluation_batch_reruns_evaluation_and_comparison(chain):
-    plan = chain.plan(small(evaluation={"batch_size": 16}))
-    assert plan.counts == {"evaluate": 2, "evaluate_base": 1, "probe": 1, "compare": 1}
+def test_what_cannot_change_a_result_reruns_nothing(chain):
+    changes = {
+        "training": {"logging_steps": 3, "save_steps": 7, "save_total_limit": 1, "ddp_timeout": 60},
+        "evaluation": {"batch_size": 16},
+        "benchmark": {"patience": 1},
+        "keep_merged": False,
+    }
+    assert chain.plan(small(**changes)).counts == {}
+    assert chain.plan(small(optimizers={"adamw": {"save_steps": 7}})).counts == {}
+
+
+def test_a_run_that_was_cut_short_continues_after_a_change_that_cannot_change_its_result(start_training, tmp_path):
+    first = start_training(tmp_path, budget={"steps": 200}, training={"save_steps": 5})
+    ends = time.monotonic() + 120
+    while not [*tmp_path.glob("checkpoints/*/step-*[0-9]")]:
+        assert first.poll() is None and time.monotonic() < ends
+        time.sleep(0.05)
+    first.kill()
+    first.wait()
+    changed = {"save_steps": 1000, "save_total_limit": 1, "logging_steps": 50, "ddp_timeout": 600}
+    # Inside a job the launcher waits until the ranks of the first are gone.
+    log = said(start_training(tmp_path, job="1", budget={"steps": 200}, training=changed))
+    assert "continuing from checkpoint step-" in log
+    training = json.loads((tmp_path / "run.json").read_text("utf-8"))["settings"]["training"]
+    assert changed.items() <= training.items()
+
+
+def test_another_evaluation_reruns_evaluation_and_comparison(chain):
+    plan = chain.plan(small(evaluation={"max_new_tokens": 9}))
+    assert plan.counts == {"evaluate": 2, "evaluate_base": 1, "compare": 1}
 
 
 def test_a_baseline_left_out_reruns_the_comparison(chain):
@@ -120,8 +148,8 @@ def test_merged_models_not_kept_are_gone_and_not_missed(sites_chain, sites_confi
 
 
 def test_a_merged_model_not_kept_is_made_again_for_a_new_evaluation(sites_chain, sites_configuration):
-    plan = sites_chain.plan({**sites_configuration, "evaluation": {"batch_size": 16}})
-    assert plan.counts == {"merge": 1, "evaluate": 2, "evaluate_base": 2, "probe": 2, "compare": 1}
+    plan = sites_chain.plan({**sites_configuration, "evaluation": {"max_new_tokens": 9}})
+    assert plan.counts == {"merge": 1, "evaluate": 2, "evaluate_base": 2, "compare": 1}
     assert "results/small/merge/tiny/sites/adamw/seed3" in plan.outputs
 
 

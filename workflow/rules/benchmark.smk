@@ -30,7 +30,7 @@ rule benchmark:
     resources:
         **resources_of("benchmark", mem_mb=SITE.mem_mb, runtime="2h"),
     params:
-        compared=as_text(CONFIG.benchmark_settings()),
+        compared=compared(CONFIG.benchmark_settings()),
     shell:
         "{DNATUNE} {log:q} launch --ranks 1 --cpus {threads} benchmark --experiment {EXPERIMENT:q}"
         " --tokenizer {input.tokenizer:q} --train {input.train:q} --test {input.test:q}"

@@ -18,10 +18,10 @@ LIBRARY = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(LIBRARY))
 
 from dnatune.data import manifests, sources
-from dnatune.data.tasks import SPLITS
 from dnatune.errors import DnatuneError
 from dnatune.launch import job_environment, resubmission, screen
-from dnatune.settings import experiment, site
+from dnatune.settings import command_line, experiment, site
+from dnatune.settings.tasks import SPLITS
 
 
 def report_errors(function, *arguments):
@@ -32,7 +32,7 @@ def report_errors(function, *arguments):
         raise WorkflowError(f"{type(error).__name__}: {error}") from None
 
 
-CONFIG = report_errors(experiment.resolve, experiment.read_scalars(config, workflow.config_settings.config))
+CONFIG = report_errors(experiment.resolve, command_line.read_scalars(config, workflow.config_settings.config))
 SITE = report_errors(site.load, LIBRARY.parent, os.environ)
 report_errors(site.refuse_overrides, workflow.resource_settings.overwrite_resources)
 NODES = report_errors(SITE.requested_nodes, workflow.resource_settings.overwrite_resources, CONFIG.optimizers)
@@ -52,7 +52,7 @@ if IN_SLURM_JOB:
 # A Snakemake that submits jobs downloads, wherever it was started.
 job_environment.prepare(
     LIBRARY,
-    SITE.slurm["modules"] if IN_SLURM_JOB else [],
+    SITE.slurm.modules if IN_SLURM_JOB else [],
     SITE.exports(offline=workflow.remote_exec) if IN_SLURM_JOB else {},
 )
 FAILURES = screen.watch(snakemake_logger)
@@ -100,18 +100,18 @@ def resources_of(name, mem_mb, runtime):
 
 def grouped(name):
     """Return the group that rules share a job by, where every job must take a GPU; elsewhere each has its own."""
-    return name if SITE.slurm and SITE.slurm["every_job_needs_gpu"] else None
+    return name if SITE.slurm and SITE.slurm.every_job_needs_gpu else None
 
 
-def as_text(settings):
-    """Return settings as one line of JSON: a changed value changes it, and Snakemake reruns the rule."""
-    return json.dumps(settings, ensure_ascii=False, sort_keys=True)
+def compared(*settings):
+    """Return what of some settings decides a result as one line of JSON; if it changes, Snakemake reruns the rule."""
+    return json.dumps([part.compared() for part in settings], ensure_ascii=False, sort_keys=True)
 
 
 def files_of_directory(wildcards):
     """Return the CSV files of a `directory` source that exist; the command names the missing ones."""
     settings = CONFIG.data_settings(wildcards.task)
-    if settings["source"] != "directory":
+    if settings.source != "directory":
         return []
     folder = sources.task_folder(settings)
     return [str(path) for split in SPLITS if (path := folder / f"{split}.csv").is_file()]
@@ -119,7 +119,7 @@ def files_of_directory(wildcards):
 
 def tokenizer_data(wildcards):
     """Return the training split that a `tiny` model's tokenizer is made from."""
-    if CONFIG.model_settings(wildcards.model)["source"] != "tiny":
+    if CONFIG.model_settings(wildcards.model).source != "tiny":
         return []
     return f"{RESULTS}/download/data/{next(iter(CONFIG.tasks))}/train.csv"
 
@@ -134,8 +134,8 @@ def at_download(settings, manifest):
 
 def requested_option(settings, manifest):
     """Return the option with the name of that revision; empty where nothing comes from the hub."""
-    name = at_download(settings, manifest).get("revision")
-    return f"--requested {shlex.quote(name)}" if name else ""
+    hub = at_download(settings, manifest).hub
+    return f"--requested {shlex.quote(hub.revision)}" if hub else ""
 
 
 def evaluate_command(wildcards, resources, threads):

@@ -57,6 +57,6 @@ rule compare:
     resources:
         **resources_of("compare", mem_mb=4000, runtime="30m"),
     params:
-        compared=as_text([CONFIG.compare_settings(), CONFIG.result_settings()]),
+        compared=compared(CONFIG.compare_settings(), CONFIG),
     shell:
         "{DNATUNE} {log:q} compare --experiment {EXPERIMENT:q} --results {RESULTS:q}"

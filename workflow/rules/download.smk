@@ -31,7 +31,7 @@ rule download_data:
     resources:
         **resources_of("download_data", mem_mb=4000, runtime="2h"),
     params:
-        compared=lambda wildcards: as_text(
+        compared=lambda wildcards: compared(
             at_download(CONFIG.data_settings(wildcards.task), DATA_MANIFEST.format(**wildcards))
         ),
         # With `output` among its parameters Snakemake does not compare it.
@@ -58,7 +58,7 @@ rule download_model:
     resources:
         **resources_of("download_model", mem_mb=8000, runtime="8h"),
     params:
-        compared=lambda wildcards: as_text(
+        compared=lambda wildcards: compared(
             at_download(CONFIG.model_settings(wildcards.model), MODEL_MANIFEST.format(**wildcards))
         ),
         requested=lambda wildcards, output: requested_option(

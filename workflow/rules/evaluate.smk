@@ -34,7 +34,7 @@ rule evaluate:
     resources:
         **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
-        compared=lambda wildcards: as_text(CONFIG.evaluate_settings(wildcards.task)),
+        compared=lambda wildcards: compared(CONFIG.evaluate_settings(wildcards.task)),
         start=evaluate_command,
     shell:
         "{DNATUNE} {log:q} {params.start} --experiment {EXPERIMENT:q} --task {wildcards.task:q} --model {input.model:q}"
@@ -59,7 +59,7 @@ rule evaluate_base:
     resources:
         **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
-        compared=lambda wildcards: as_text(CONFIG.evaluate_settings(wildcards.task)),
+        compared=lambda wildcards: compared(CONFIG.evaluate_settings(wildcards.task)),
         start=evaluate_command,
     shell:
         "{DNATUNE} {log:q} {params.start} --experiment {EXPERIMENT:q} --task {wildcards.task:q} --model {input.model:q}"
@@ -85,7 +85,7 @@ rule probe:
     resources:
         **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
-        compared=lambda wildcards: as_text(CONFIG.probe_settings(wildcards.model, wildcards.task)),
+        compared=lambda wildcards: compared(CONFIG.probe_settings(wildcards.model, wildcards.task)),
         manifest=lambda wildcards, input: f"--manifest {shlex.quote(input.manifest)}" if input.manifest else "",
     shell:
         "{DNATUNE} {log:q} probe --experiment {EXPERIMENT:q} --task {wildcards.task:q} --name {wildcards.model:q}"
@@ -111,7 +111,7 @@ rule evaluate_baseline:
     resources:
         **resources_of("evaluate_baseline", mem_mb=8000, runtime="1h"),
     params:
-        compared=lambda wildcards: as_text(CONFIG.baseline_settings(wildcards.task, wildcards.baseline)),
+        compared=lambda wildcards: compared(CONFIG.baseline_settings(wildcards.task, wildcards.baseline)),
     shell:
         "{DNATUNE} {log:q} evaluate_baseline --experiment {EXPERIMENT:q} --task {wildcards.task:q}"
         " --baseline {wildcards.baseline:q} --train {input.train:q} --test {input.test:q}"

@@ -23,7 +23,7 @@ rule prepare:
     resources:
         **resources_of("prepare", mem_mb=4000, runtime="30m"),
     params:
-        compared=lambda wildcards: as_text([CONFIG.prepare_settings(wildcards.task), CONFIG.settings["audit"]]),
+        compared=lambda wildcards: compared(CONFIG.prepare_settings(wildcards.task), CONFIG.experiment.audit),
         source=subpath(input[0], parent=True),
         folder=subpath(output[0], parent=True),
     shell:

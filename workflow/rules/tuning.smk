@@ -31,7 +31,7 @@ use rule finetune as trial with:
     benchmark:
         f"{LOGS}/benchmarks/tuning/{{model}}/{{task}}/{{optimizer}}/rate{{rate}}.tsv"
     params:
-        compared=lambda wildcards: as_text(
+        compared=lambda wildcards: compared(
             CONFIG.trial_settings(wildcards.model, wildcards.task, wildcards.optimizer, float(wildcards.rate))
         ),
         kind="--trial",
@@ -56,7 +56,9 @@ rule choose:
     resources:
         **resources_of("choose", mem_mb=2000, runtime="10m"),
     params:
-        compared=lambda wildcards: as_text(CONFIG.choose_settings(wildcards.model, wildcards.task, wildcards.optimizer)),
+        compared=lambda wildcards: compared(
+            CONFIG.choose_settings(wildcards.model, wildcards.task, wildcards.optimizer)
+        ),
     shell:
         "{DNATUNE} {log:q} choose --experiment {EXPERIMENT:q} --model {wildcards.model:q} --task {wildcards.task:q}"
         " --optimizer {wildcards.optimizer:q} --records {input.records:q} --logs {input.logs:q} --dev {input.dev:q}"

@@ -29,7 +29,7 @@ def examples(tiny_model, simulated_rows):
 def adapted(tiny_model):
     """An adapter that differs from its initial state and has dropout, which the comparison must turn off."""
     base = base_models.load_model(tiny_model, base_models.load_tokenizer(tiny_model), torch.float32)
-    model = base_models.add_lora(base, {**LORA, "dropout": 0.3}, seed=0)
+    model = base_models.add_lora(base, LORA.model_copy(update={"dropout": 0.3}), seed=0)
     torch.manual_seed(0)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:

@@ -12,6 +12,8 @@ from dnatune.report.figures.base import looks_for
 from dnatune.report.sections import learning_rates as section
 from dnatune.settings import experiment, rate_grid
 from dnatune.settings.rate_choice import Choice, TriedRate
+from dnatune.settings.training import Budget
+from dnatune.settings.tuning import RateGrid
 from run_records import run_record
 from searches import chosen, searched, trial
 
@@ -27,8 +29,8 @@ def tuned(**tuning_changes):
 
 
 def test_a_grid_is_even_on_a_logarithmic_scale_and_a_list_is_itself():
-    assert rate_grid.learning_rates({"from": 1e-4, "to": 1e-2}, 5) == [1e-4, 3.16e-4, 1e-3, 3.16e-3, 1e-2]
-    assert rate_grid.learning_rates([3, 0.1], 2) == [0.1, 3.0]
+    assert rate_grid.learning_rates(RateGrid(**{"from": 1e-4, "to": 1e-2}), 5) == [1e-4, 3.16e-4, 1e-3, 3.16e-3, 1e-2]
+    assert rate_grid.learning_rates((3, 0.1), 2) == [0.1, 3.0]
 
 
 def test_a_trial_is_a_run_but_for_rate_seed_budget_and_dev_items():
@@ -36,23 +38,20 @@ def test_a_trial_is_a_run_but_for_rate_seed_budget_and_dev_items():
     assert found.trial_rates("rk4") == [1e-3, 1e-2, 1e-1]
     run = found.finetune_settings(experiment.Run("tiny", "prom_core_all", "rk4", 7))
     trial = found.trial_settings("tiny", "prom_core_all", "rk4", 0.01)
-    assert "learning_rate" not in run["optimizer"]["hyperparameters"]
-    assert trial["optimizer"]["hyperparameters"] == {**run["optimizer"]["hyperparameters"], "learning_rate": 0.01}
-    assert trial["budget"] == {"steps": 9}
-    assert trial["training"].pop("dev_examples") == 11
-    assert trial["training"].pop("evaluation_steps") > 10**6
-    same = {"dev_examples", "evaluation_steps"}
-    assert trial["training"] == {key: value for key, value in run["training"].items() if key not in same}
-    for key in ("model", "task", "seed", "lora"):
-        assert trial[key] == run[key]
+    assert "learning_rate" not in run.optimizer.hyperparameters
+    same = run.with_learning_rate(0.01)
+    assert trial == same.model_copy(update={"budget": Budget(steps=9), "training": trial.training})
+    assert trial.training.dev_examples == 11 and trial.training.evaluation_steps > 10**6
+    different = {key for key, value in trial.training if value != getattr(run.training, key)}
+    assert different == {"dev_examples", "evaluation_steps"}
     # Without a budget of its own a trial trains as long as the run.
-    assert experiment.resolve(tuned()).trial_settings("tiny", "prom_core_all", "rk4", 0.01)["budget"] == run["budget"]
+    assert experiment.resolve(tuned()).trial_settings("tiny", "prom_core_all", "rk4", 0.01).budget == run.budget
 
 
 def test_what_is_chosen_by_is_the_loss_or_the_task_s_metric():
     for word, key in (("dev_loss", "dev_loss"), ("task", "dev_mcc")):
         found = experiment.resolve(tuned(metric=word))
-        assert found.choose_settings("tiny", "prom_core_all", "adamw")["metric"] == key
+        assert found.choose_settings("tiny", "prom_core_all", "adamw").metric == key
 
 
 def test_without_tuning_nothing_is_tried():

@@ -10,10 +10,10 @@ from contamination_found import known_base
 from dnatune.comparison import pairwise, references, summary
 from dnatune.comparison import results as finished
 from dnatune.data.leakage import Audit
-from dnatune.data.tasks import GUE
 from dnatune.errors import DataError
 from dnatune.report import page as report
 from dnatune.report.sections import seeds
+from dnatune.settings.tasks import GUE
 from synthetic_results import Results
 
 PUBLISHED = Path(references.__file__).with_name("published.tsv")
@@ -109,7 +109,7 @@ def test_metrics_of_a_base_that_cannot_be_are_refused(results, tmp_path, metrics
 def page_of(results, *found):
     groups, rows = read(results)
     audits = finished.read_audits(results.audits, results.tasks)
-    tests = pairwise.pair_rows(groups, results.tasks, pairwise.testing_of(results.settings))
+    tests = pairwise.pair_rows(groups, results.tasks, results.settings.comparison)
     evidence = report.Evidence(
         results.settings, results.tasks, groups, (), rows, tests, audits, (), {}, "", contaminations=found
     )

@@ -15,7 +15,6 @@ from sklearn.metrics import f1_score, matthews_corrcoef, roc_auc_score
 from compared_results import change, pairs_of, read, run_script
 from dnatune import inference
 from dnatune.comparison import pairwise, pooled_predictions, segments, summary
-from dnatune.comparison import results as finished
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.inference.reasons import SAME_PREDICTION, too_few
 from synthetic_results import PROMOTERS, SPLICE, Results
@@ -449,25 +448,6 @@ def test_bad_input_is_one_clear_error(results, name):
     with pytest.raises(DataError) as caught:
         read(results)
     assert message in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"name": "x", "simulated": False, "comparison": {}, "tasks": [{"name": "t"}]}, "no usable list of tasks"),
-        ({"name": "x", "tasks": [], "comparison": {}}, "missing: simulated"),
-        ({"name": "x", "tasks": [], "simulated": False}, "missing: comparison"),
-    ],
-)
-def test_incomplete_settings_are_refused(settings, message):
-    with pytest.raises(ConfigurationError, match=message):
-        finished.tasks_by_name(settings)
-
-
-@pytest.mark.parametrize("given", [{}, {"level": 0.95}, {"equivalence_margin": 0.01, "level": 0.95, "alpha": 0.05}])
-def test_testing_that_is_not_said_whole_is_refused(given):
-    with pytest.raises(ConfigurationError, match="does not say how to test"):
-        pairwise.testing_of({"comparison": given})
 
 
 def test_script_stops_with_a_message_and_leaves_nothing(results, tmp_path):

@@ -7,8 +7,8 @@ import pytest
 
 from dnatune.data import leakage
 from dnatune.data.records import read_csv
-from dnatune.data.tasks import Task
 from dnatune.errors import DataError
+from dnatune.settings.tasks import Task
 from samples import rows_of, split_of
 
 OTHER = str.maketrans("ACGT", "TGCA")

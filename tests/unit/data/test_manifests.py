@@ -8,12 +8,13 @@ from dnatune.data.sources import download_data
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.model.sources import download_model
 from dnatune.settings.experiment import resolve
+from dnatune.settings.sources import DataSettings, Folder, HubData, HubModel, ModelSettings
 from hub_fixtures import DATA, FIRST, MODEL, SECOND, fetch
 from hub_fixtures import environment as environment
 from hub_fixtures import server as server
 from synthetic_results import PROMOTERS, SPLICE, Results
 
-FETCHED = {"source": "hub", "repo": MODEL, "revision": "main"}
+FETCHED = ModelSettings(source="hub", hub=HubModel(repo=MODEL))
 CONFIGURATION = {
     "name": "mine",
     "models": {"fetched": {"source": "hub", "hub": {"repo": MODEL, "revision": "main"}}},
@@ -48,10 +49,10 @@ def test_what_the_hub_sent_is_read_from_its_manifest(server, tmp_path):
 
 def test_a_revision_keeps_the_name_that_it_was_first_asked_for_by(server, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
-    download_model({**FETCHED, "revision": FIRST, "requested": "main"}, None, tmp_path / "m")
+    download_model(FETCHED.at_revision(FIRST).asked_as("main"), None, tmp_path / "m")
     found = manifests.read([tmp_path / "m"], [], []).models["m"].manifest
     assert (found.requested, found.revision) == ("main", FIRST)
-    settings = {"source": "hub", "repo": DATA, "task": "t", "revision": FIRST, "requested": "main"}
+    settings = DataSettings(source="hub", task="t", hub=HubData(repo=DATA, revision=FIRST), requested="main")
     download_data(settings, tmp_path / "t")
     found = manifests.read([], [tmp_path / "t" / "manifest.json"], ["t"]).data["t"].manifest
     assert (found.requested, found.revision) == ("main", FIRST)
@@ -60,12 +61,12 @@ def test_a_revision_keeps_the_name_that_it_was_first_asked_for_by(server, tmp_pa
 def test_a_branch_and_the_commit_that_it_meant_are_the_same_download(made):
     manifest = made.models[0] / "manifest.json"
     for revision in ("main", FIRST):
-        assert manifests.name_at_download({**FETCHED, "revision": revision}, manifest) == FETCHED
+        assert manifests.name_at_download(FETCHED.at_revision(revision), manifest) == FETCHED
 
 
 @pytest.mark.parametrize("other", [{"revision": "v2"}, {"revision": SECOND}, {"repo": "lab/other", "revision": FIRST}])
 def test_another_revision_or_repository_is_another_download(made, other):
-    settings = {**FETCHED, **other}
+    settings = FETCHED.model_copy(update={"hub": FETCHED.hub.model_copy(update=other)})
     assert manifests.name_at_download(settings, made.models[0] / "manifest.json") == settings
 
 
@@ -74,11 +75,11 @@ def test_without_a_whole_manifest_a_download_is_what_is_configured(content, tmp_
     manifest = tmp_path / "manifest.json"
     if content is not None:
         manifest.write_text(content, "utf-8")
-    assert manifests.name_at_download({**FETCHED, "revision": FIRST}, manifest) == {**FETCHED, "revision": FIRST}
+    assert manifests.name_at_download(FETCHED.at_revision(FIRST), manifest) == FETCHED.at_revision(FIRST)
 
 
 def test_other_sources_have_no_revision_to_name(made):
-    settings = {"source": "directory", "path": "base"}
+    settings = ModelSettings(source="directory", directory=Folder(path="base"))
     assert manifests.name_at_download(settings, made.models[0] / "manifest.json") == settings
 
 
@@ -86,8 +87,8 @@ def test_the_configuration_names_commits_and_else_is_the_one_that_was_given(made
     configured = resolve(CONFIGURATION)
     written = manifests.pinned(configured.result_settings(), read(made))
     again = resolve(yaml.safe_load(yaml.safe_dump(written)))
-    assert again.model_settings("fetched")["revision"] == FIRST
-    assert again.data_settings("prom_core_all")["revision"] == FIRST
+    assert again.model_settings("fetched").hub.revision == FIRST
+    assert again.data_settings("prom_core_all").hub.revision == FIRST
     assert again.result_settings() == configured.result_settings()
     assert configured.settings["models"]["fetched"]["hub"]["revision"] == "main"
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from dnatune.data.records import Split, read_csv, read_split, write_split
 from dnatune.data.sources import download_data
-from dnatune.data.tasks import GUE
 from dnatune.errors import DataError
+from dnatune.settings.sources import DataSettings, Folder
+from dnatune.settings.tasks import GUE
 from samples import TASK, rows_of, split_of
 
 DNA = st.text("ACGTNacgtn", min_size=1, max_size=30)
@@ -111,7 +112,8 @@ def test_a_message_names_the_file_that_was_copied(tmp_path, monkeypatch, own):
     for split in ("train", "dev", "test"):
         (folder / f"{split}.csv").write_text("sequence,label\nACGT,7\n", "utf-8")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    settings = {"source": "directory", "task": "prom_core_all", "path": "~/mine" if own else "~", "own": own}
+    folder = Folder(path="~/mine" if own else "~")
+    settings = DataSettings(source="directory", task="prom_core_all", directory=folder, own=own)
     download_data(settings, tmp_path / "copy")
     with pytest.raises(DataError) as caught:
         read_csv(tmp_path / "copy/dev.csv", TASK)

@@ -317,7 +317,7 @@ def test_k_mers_learn_much_and_stay_below_bayes(ceiling):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *[(f"{split}_size", value) for split in SPLITS for value in (0, -5, 1.5, "10", True, None)],
+        *[(f"{split}_size", value) for split in SPLITS for value in (0, -5, 1.5, "10", True)],
         ("seed", -1),
         ("seed", 0.5),
         ("length", 67),
@@ -328,7 +328,7 @@ def test_k_mers_learn_much_and_stay_below_bayes(ceiling):
         *[
             (key, value)
             for key in ("promoter_fraction", "promoter_gc", "background_gc")
-            for value in (0, 1, -0.1, 1.1, float("nan"), "0.5", None, False)
+            for value in (0, 1, -0.1, 1.1, float("nan"), "0.5", False)
         ],
         *[
             (f"{name}_probability", value)
@@ -340,7 +340,7 @@ def test_k_mers_learn_much_and_stay_below_bayes(ceiling):
 )
 def test_bad_values_are_refused_by_key(key, value):
     with pytest.raises(ConfigurationError) as caught:
-        SimulationSettings.from_mapping({key: value})
+        SimulationSettings.read({key: value}, prefix="data.simulated")
     assert caught.value.where == f"config key 'data.simulated.{key}'"
     assert caught.value.fix
 
@@ -361,7 +361,7 @@ def test_bad_values_are_refused_by_key(key, value):
 )
 def test_elements_that_do_not_fit_are_refused(values, key):
     with pytest.raises(ConfigurationError) as caught:
-        SimulationSettings.from_mapping(values)
+        SimulationSettings.read(values, prefix="data.simulated")
     assert caught.value.where == f"config key 'data.simulated.{key}'"
 
 
@@ -381,7 +381,7 @@ def test_elements_that_do_not_fit_are_refused(values, key):
     ],
 )
 def test_values_at_the_edge_are_accepted(values):
-    settings = SimulationSettings.from_mapping(values)
+    settings = SimulationSettings.read(values, prefix="data.simulated")
     assert all(getattr(settings, key) == value for key, value in values.items())
     sequences = [sequence for sequence, _ in simulate(settings)["dev"]]
     assert {len(sequence) for sequence in sequences} == {settings.length}
@@ -390,11 +390,11 @@ def test_values_at_the_edge_are_accepted(values):
 
 def test_unknown_keys_are_refused_with_the_nearest():
     with pytest.raises(ConfigurationError) as caught:
-        SimulationSettings.from_mapping({"train_sise": 10})
+        SimulationSettings.read({"train_sise": 10}, prefix="data.simulated")
     assert caught.value.where == "config key 'data.simulated.train_sise'"
     assert "'train_size'" in caught.value.fix
     with pytest.raises(ConfigurationError, match="unknown key 'zzz'") as caught:
-        SimulationSettings.from_mapping({"zzz": 1})
+        SimulationSettings.read({"zzz": 1}, prefix="data.simulated")
     assert "background_gc" in caught.value.fix
 
 

@@ -6,7 +6,7 @@ import yaml
 from dnatune.doctor import site_draft, slurm_output
 from dnatune.doctor.findings import Level
 from dnatune.settings import site as sites
-from dnatune.settings.validation import check, load_schema
+from dnatune.settings.site_file import SiteFile
 from samples import ROOT
 from slurm_samples import NODES, PARTITIONS
 
@@ -19,9 +19,9 @@ def test_the_site_file_holds_the_smallest_node_with_gpus(tmp_path):
     site = sites.load(ROOT, {"DNATUNE_SITE": str(path)})
     assert (site.gpus, site.ranks, site.cpus_per_rank, site.mem_mb, site.runtime) == (4, 4, 4, 64_000, "90m")
     # An account may be a number; if nodes have two types of GPUs, jobs must not ask for a type.
-    assert site.slurm["account"] == "12345"
-    assert "gpu_type" not in site.slurm
-    assert site.rules["merge"]["mem_mb"] == 48_000
+    assert site.slurm.account == "12345"
+    assert site.slurm.gpu_type is None
+    assert site.rules["merge"].mem_mb == 48_000
 
     long = yaml.safe_load(site_draft.slurm_site(partitions[1], nodes[1:], None, "ib0"))
     assert (long["mem_mb"], long["cpus_per_rank"], long["runtime"]) == (32_000, 2, "12h")
@@ -31,7 +31,7 @@ def test_the_site_file_holds_the_smallest_node_with_gpus(tmp_path):
     assert site_draft.write_site(cpu, path, ROOT, True).level is Level.OK
     site = sites.load(ROOT, {"DNATUNE_SITE": str(path)})
     assert (site.gpus, site.ranks, site.cpus_per_rank, site.mem_mb) == (0, 2, 16, 60_000)
-    assert site.slurm["gpu_request"] == "none"
+    assert site.slurm.gpu_request == "none"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_where_jobs_are_short_the_signal_comes_later(tmp_path, limit, runtime, s
     content = site_draft.slurm_site(partition, slurm_output.nodes_of(NODES), None, None)
     assert site_draft.write_site(content, path, ROOT, False).level is Level.OK
     site = sites.load(ROOT, {"DNATUNE_SITE": str(path)})
-    assert (site.runtime, site.slurm["signal_seconds"]) == (runtime, signal)
+    assert (site.runtime, site.slurm.signal_seconds) == (runtime, signal)
 
 
 @pytest.mark.parametrize(("limit", "word"), [("00:05:00", "5m"), ("00:00:30", "'0h'")])
@@ -59,7 +59,7 @@ def test_every_key_that_the_site_file_suggests_exists():
     partitions, nodes = slurm_output.partitions_of(PARTITIONS), slurm_output.nodes_of(NODES)
     text = site_draft.slurm_site(partitions[2], nodes, None, "ib0")
     suggested = text.replace("  # ", "  ").replace(site_draft.UNKNOWN_KEYS.replace("  # ", "  ") + "\n", "")
-    slurm = check(yaml.safe_load(suggested), load_schema("site"), "site:")["slurm"]
+    slurm = SiteFile.read(yaml.safe_load(suggested), "site:").slurm.plain()
     assert {"account", "qos", "gpu_type", "every_job_needs_gpu", "modules", "network_interface", "scratch"} <= {*slurm}
 
 

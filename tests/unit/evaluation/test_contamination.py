@@ -27,7 +27,7 @@ MOST_EPOCHS = 40
 @pytest.fixture(scope="module")
 def splits(tmp_path_factory):
     """A folder with train, dev and test records of simulated promoters, and the rows."""
-    settings = SimulationSettings.from_mapping({"train_size": 2000, "dev_size": 300, "test_size": 200})
+    settings = SimulationSettings(**{"train_size": 2000, "dev_size": 300, "test_size": 200})
     folder = tmp_path_factory.mktemp("splits")
     rows = simulate(settings)
     for split, found in rows.items():

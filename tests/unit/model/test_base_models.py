@@ -151,7 +151,7 @@ def test_an_unknown_module_is_named(tiny_model):
     tokenizer = base_models.load_tokenizer(tiny_model)
     model = base_models.load_model(tiny_model, tokenizer, torch.float32)
     with pytest.raises(ModelError, match="qkv_proj") as caught:
-        base_models.add_lora(model, {**LORA, "target_modules": ["qkv_proj"]}, 0)
+        base_models.add_lora(model, LORA.model_copy(update={"target_modules": ("qkv_proj",)}), 0)
     assert "q_proj" in caught.value.fix and "lora.target_modules" in caught.value.where
 
 

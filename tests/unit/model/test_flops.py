@@ -49,7 +49,9 @@ def counted(task) -> int:
 @pytest.mark.parametrize("key_value_heads", [4, 2])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_training_formula_counts_what_torch_counts(saved, key_value_heads, checkpointing):
-    model = base_models.add_lora(llama(key_value_heads), {**LORA, "modules_to_save": saved}, seed=0).train()
+    model = base_models.add_lora(
+        llama(key_value_heads), LORA.model_copy(update={"modules_to_save": tuple(saved)}), seed=0
+    ).train()
     batch = pack_training(EXAMPLES, range(4), shared=True)
     dimensions = flops.dimensions(model.get_base_model())
     likelihood = base_models.LabelLikelihood(model)
@@ -60,7 +62,7 @@ def test_training_formula_counts_what_torch_counts(saved, key_value_heads, check
 
     expected = flops.training_flops(dimensions, flops.executed(batch), checkpointing)
     # Recomputation stops at the last activation that is needed, which spares the last product of each layer.
-    spared = 3 * 2 * LORA["rank"] * 32 * batch.input_ids.numel() if checkpointing else 0
+    spared = 3 * 2 * LORA.rank * 32 * batch.input_ids.numel() if checkpointing else 0
     assert counted(task) == expected - spared
 
 
@@ -100,7 +102,7 @@ def test_dimensions_are_those_of_the_model():
     found = flops.dimensions(model.get_base_model())
     # q and o are 32×32, k and v 32×16, three feed-forward matrices 32×48; an adapter has rank × (in + out).
     assert found.frozen == 3 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48)
-    assert found.trained == 3 * LORA["rank"] * (2 * (32 + 32) + 2 * (32 + 16) + 3 * (32 + 48))
+    assert found.trained == 3 * LORA.rank * (2 * (32 + 32) + 2 * (32 + 16) + 3 * (32 + 48))
     assert (found.layers, found.attention_width, found.head, found.head_trained) == (3, 32, 97 * 32, True)
 
 

@@ -13,6 +13,7 @@ from dnatune.data.prompts import EncodedExamples
 from dnatune.errors import ConfigurationError, RunError
 from dnatune.model import micro_batch
 from dnatune.model.shared_prefix.packing import Rows
+from dnatune.settings.training import Training
 from samples import ROOT
 
 TRAIN = EncodedExamples([], [[4]] * 40, [0] * 40, [[5, 2]])
@@ -60,7 +61,7 @@ def _environment():
 
 def fit(device="cpu", world=2, train=TRAIN, shared=True, **changes):
     return micro_batch.choose_micro_batch(
-        {**TRAINING, **changes}, None, nn.Linear(1, 1), train, shared, device, world, 4
+        Training(**{**TRAINING, **changes}), None, nn.Linear(1, 1), train, shared, device, world, 4
     )
 
 
@@ -95,7 +96,7 @@ def test_activations_are_recomputed_where_a_row_would_be_too_short_without(limit
     train = EncodedExamples([7] * 40, [[4] * 9] * 64, [0] * 64, [[5, 2]])
     monkeypatch.setattr(micro_batch, "largest_that_fits", partial(_on_cpu, micro_batch.largest_that_fits))
     room = Room(limit)
-    found = micro_batch.choose_micro_batch({**TRAINING, "zero_stage": 2}, room, room, train, True, "meta", 1, 4)
+    found = micro_batch.choose_micro_batch(Training(**TRAINING), room, room, train, True, "meta", 1, 4)
     assert (found.micro_batch_size, found.recomputed) == expected
 
 

@@ -15,6 +15,7 @@ from dnatune.model import base_models, flops
 from dnatune.model.scoring import label_log_probabilities
 from dnatune.model.shared_prefix import attention
 from dnatune.model.shared_prefix.packing import Rows, chunks, pack_scoring, pack_training, side_by_side, tree_mask
+from dnatune.settings.training import Training
 from dnatune.training.loop import Trainer
 from samples import LORA, TASK, make_tiny_model, split_of
 
@@ -117,7 +118,7 @@ def test_the_ranks_shares_add_up_to_ordinary_training(folder, gue_rows, ranks):
     model.zero_grad()
     weights = []
     for index in range(ranks):
-        settings = {"global_batch_size": len(batch)}
+        settings = Training(global_batch_size=len(batch))
         trainer = Trainer(
             None, None, Rank(index, ranks, "cpu"), examples, None, None, [], settings, 0, Rows(True, 2), None
         )

@@ -37,10 +37,10 @@ def one(request, tmp_path, monkeypatch) -> Results:
 def test_a_test_split_of_one_class_is_not_ranked(one):
     page = render(one)
     outline(page)
-    task = one.settings["tasks"][0]
+    task = one.settings.tasks[0]
     text = section_of(page, "headline")
-    assert f"Every test item is of class {task['labels'][1]}: no score tells classes apart there" in text
-    assert f"One class: every test item of {task['name']} is of class {task['labels'][1]}, so MCC and AUROC say" in text
+    assert f"Every test item is of class {task.labels[1]}: no score tells classes apart there" in text
+    assert f"One class: every test item of {task.name} is of class {task.labels[1]}, so MCC and AUROC say" in text
     for claim in ("highest mean", "above the baseline", "Bayes optimum", "diverged"):
         assert claim not in text
     assert "No ROC: the answers were decoded freely, every run diverged, or the test split lacks a class." in words(
@@ -66,7 +66,7 @@ def test_a_test_split_of_one_class_has_no_differences(one):
 
 
 def test_constant_predictions_are_not_blamed_for_what_one_class_withholds(one):
-    task = one.settings["tasks"][0]["name"]
+    task = one.settings.tasks[0].name
     for seed in range(3):
         one.add_run("rk4", seed, task=task, constant=True)
     withheld = [row["withheld"] for row in pairs_of(one)]
@@ -81,7 +81,7 @@ def test_the_script_and_the_figures_do_without_a_score(one, tmp_path):
     # Two optimizers and two baselines, whose scores are empty cells.
     assert len(rows) == 4
     assert "" in rows[0].split("\t") and {"nan", "None"}.isdisjoint(" ".join([head, *rows]).split())
-    if one.settings["tasks"][0] is PROMOTERS:
+    if one.settings.tasks[0].name == PROMOTERS["name"]:
         page = (tmp_path / "out" / "report.html").read_text("utf-8")
         assert "No score: the test items are all of one class." in section_of(page, "seeds")
         assert "No run has a score" in section_of(page, "cost")

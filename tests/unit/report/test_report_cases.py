@@ -17,6 +17,7 @@ from dnatune.report import page as report
 from dnatune.report.figures import base, style
 from dnatune.report.figures import training as curves
 from dnatune.report.sections import contamination as of_contamination
+from dnatune.settings.scoring import Comparison
 from report_pages import downloads, evidence_of, outline, render, section_of, verdict_section, words
 from searches import searched
 from synthetic_results import PROMOTERS, SPLICE, Results
@@ -31,7 +32,7 @@ def test_estimates_have_two_digits():
 @pytest.mark.parametrize(("level", "text"), [(0.999, "99.9 %"), (0.975, "97.5 %"), (0.9, "90 %")])
 def test_a_level_is_not_rounded_away(tmp_path, level, text):
     made = Results(tmp_path, (PROMOTERS, SPLICE), items=200)
-    made.settings["comparison"]["level"] = level
+    made.settings = made.settings.model_copy(update={"comparison": Comparison(level=level)})
     for seed in range(3):
         for task in made.tasks:
             made.add_run("adamw", seed, task=task, skill=2.0)
@@ -56,7 +57,7 @@ def test_text_from_outside_is_escaped(tmp_path):
     attack = '<script>alert("x")</script>'
     task = {**PROMOTERS, "labels": ["no", attack], "instruction": f"{attack} & more"}
     made = Results(tmp_path, (task,))
-    made.settings["name"] = attack
+    made.settings = made.settings.model_copy(update={"name": attack})
     made.add_run("a<b&c")
     page = render(made)
     outline(page)

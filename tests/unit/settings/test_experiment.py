@@ -1,14 +1,14 @@
 """A configuration is understood whole or refused with the key, the reason and what to do."""
 
-import dataclasses
-
 import pytest
 import yaml
 
 from configurations import DEMO, changed
-from dnatune.data.simulation import SimulationSettings
 from dnatune.errors import ConfigurationError
-from dnatune.settings import experiment, validation
+from dnatune.settings import command_line, experiment, json_schema, tables
+from dnatune.settings.experiment_file import Experiment
+from dnatune.settings.site_file import SiteFile
+from dnatune.settings.training import Budget
 from samples import ROOT
 
 SHIPPED = sorted((ROOT / "config").glob("*.yaml"))
@@ -108,9 +108,9 @@ def test_an_optimizer_overrides_training_and_budget_for_itself_alone():
     one, other = (
         resolved.finetune_settings(experiment.Run("tiny", "prom_core_all", name, 0)) for name in ("adamw", "long")
     )
-    assert (one["training"]["warmup_ratio"], other["training"]["warmup_ratio"]) == (0.03, 0.5)
-    assert (one["budget"], other["budget"]) == ({"epochs": 1}, {"steps": 7})
-    assert "warmup_ratio" not in other["optimizer"]["hyperparameters"]
+    assert (one.training.warmup_ratio, other.training.warmup_ratio) == (0.03, 0.5)
+    assert (one.budget, other.budget) == (Budget(epochs=1), Budget(steps=7))
+    assert "warmup_ratio" not in other.optimizer.hyperparameters
 
 
 def test_the_grid_is_the_product():
@@ -122,22 +122,26 @@ def test_the_grid_is_the_product():
     assert runs[0].path == f"tiny/prom_core_all/{names[0]}/seed0"
 
 
-def test_the_schema_agrees_with_the_simulator():
-    properties = validation.load_schema("config")["properties"]["data"]["properties"]["simulated"]["properties"]
-    assert {key: part["default"] for key, part in properties.items()} == dataclasses.asdict(SimulationSettings())
+MODELS = {"config": Experiment, "site": SiteFile}
 
 
-def test_every_key_has_unit_and_meaning():
-    for name in ("config", "site"):
-        for key, _, unit, _, meaning in validation.schema_rows(validation.load_schema(name)):
-            assert unit and meaning, f"{name} key {key}"
+@pytest.mark.parametrize("name", MODELS)
+def test_every_key_has_unit_and_meaning(name):
+    for key, _, unit, _, _, meaning in tables.rows(MODELS[name]):
+        assert unit and meaning, key
 
 
-def test_the_page_shows_every_key():
+@pytest.mark.parametrize("name", MODELS)
+def test_the_page_shows_every_key(name):
     page = (ROOT / "config/README.md").read_text()
-    for name in ("config", "site"):
-        for row in validation.schema_rows(validation.load_schema(name)):
-            assert validation.markdown_row(row) in page, f"`make docs` writes the tables anew: {row[0]}"
+    for row in tables.rows(MODELS[name]):
+        assert " | ".join(tables.markdown_cells(row)) in page, f"`make docs` writes the tables anew: {row[0]}"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_schema_for_editors_is_that_of_the_models(name):
+    written = (ROOT / f"workflow/schemas/{name}.schema.yaml").read_text("utf-8")
+    assert written == json_schema.schema_text(MODELS[name], f"dnatune {name}"), "`make docs` writes the schemas anew"
 
 
 def test_shipped_configurations_are_valid():
@@ -157,14 +161,14 @@ def test_what_is_written_down_of_a_configuration_configures_the_same():
 def test_scalars_of_the_command_line_are_read_and_text_of_files_is_not():
     config = {"lora": {"dropout": "0.5", "note": "7"}, "seeds": ["0", "1"], "budget": {"epochs": "null", "steps": "3"}}
     given = {"lora": {"dropout": "0.5"}, "seeds": ["0", "1"], "budget": {"epochs": "null", "steps": "3"}}
-    assert experiment.read_scalars(config, given) == {
+    assert command_line.read_scalars(config, given) == {
         "lora": {"dropout": 0.5, "note": "7"},
         "seeds": [0, 1],
         "budget": {"epochs": None, "steps": 3},
     }
     rates = {"optimizers": {"a": {"learning_rate": "1e-4", "nesterov": "true", "method": "sgd"}}}
-    assert experiment.read_scalars(rates, rates) == {
+    assert command_line.read_scalars(rates, rates) == {
         "optimizers": {"a": {"learning_rate": 1e-4, "nesterov": True, "method": "sgd"}}
     }
     words = {"tasks": [{"instruction": "Which: this?", "labels": ["Non-e", "e"]}]}
-    assert experiment.read_scalars(words, words) == words
+    assert command_line.read_scalars(words, words) == words

@@ -180,7 +180,7 @@ def test_what_cannot_be_meant_is_refused(tmp_path, keys, words):
 
 
 def test_a_job_has_five_minutes_before_its_signal(tmp_path):
-    assert load(tmp_path, runtime="10m", slurm={}).slurm["signal_seconds"] == 300
+    assert load(tmp_path, runtime="10m", slurm={}).slurm.signal_seconds == 300
     assert load(tmp_path, runtime="6m", slurm={"signal_seconds": 60}).runtime == "6m"
     # Without Slurm nobody signals.
     assert load(tmp_path, runtime="1m").runtime == "1m"

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from dnatune.errors import ConfigurationError
+from dnatune.settings.training import Budget
 from dnatune.training.plan import BatchOrder, learning_rates, plan
 
 
@@ -19,13 +20,13 @@ from dnatune.training.plan import BatchOrder, learning_rates, plan
     ],
 )
 def test_budgets(budget, stages, steps):
-    made = plan(budget, examples=50, batch=16, stages=stages)
+    made = plan(Budget(**budget), examples=50, batch=16, stages=stages)
     assert (made.steps, made.steps_per_epoch, made.stages) == (steps, 4, stages)
 
 
 def test_a_budget_below_one_step_is_refused():
     with pytest.raises(ConfigurationError, match=r"^3 gradient evaluations") as caught:
-        plan({"gradient_evaluations": 3}, 50, 16, 4)
+        plan(Budget(gradient_evaluations=3), 50, 16, 4)
     assert "budget.gradient_evaluations" in caught.value.where and "4" in caught.value.fix
 
 

@@ -118,7 +118,6 @@ class Case:
                 "deepspeed": {},
                 "save_steps": self.save_steps,
                 "evaluation_steps": 1000,
-                "logging_steps": 1000,
                 "divergence_loss": 50.0,
             },
         }
@@ -250,7 +249,7 @@ def ground(tmp_path_factory, tiny_model, simulated_rows) -> Ground:
     records = split_of(simulated_rows[:EXAMPLES])
     write_split(folder / "train.jsonl", records, TASK.labels)
     examples = encode_examples(tokenizer, records, TASK.labels, 512, "train.jsonl")
-    model = float64_reference.load(folder / "model", LORA, initial)
+    model = float64_reference.load(folder / "model", LORA.plain(), initial)
     return Ground(folder, initial, examples, model)
 
 
@@ -300,7 +299,7 @@ class Runs:
             "initial": str(self.ground.folder / "initial.safetensors"),
             "records": str(self.ground.folder / "train.jsonl"),
             "labels": TASK.labels,
-            "lora": LORA,
+            "lora": LORA.plain(),
             "seed": SEED,
             "cases": [case.for_worker(folder / case.name) for case in cases],
         }

@@ -15,6 +15,7 @@ from dnatune.model import base_models
 from dnatune.model.shared_prefix.packing import Rows
 from dnatune.model.sources import llama_configuration
 from dnatune.provenance import cpu_model, usable_cores
+from dnatune.settings.benchmark import BenchmarkSettings
 from dnatune.training import engine
 
 
@@ -34,29 +35,29 @@ class Bench:
 
     def __init__(
         self,
-        settings: dict[str, Any],
+        settings: BenchmarkSettings,
         rank: Rank,
         tokenizer: PreTrainedTokenizerBase,
         train: EncodedExamples,
         test: EncodedExamples,
     ):
         self.settings, self.rank, self.tokenizer, self.train, self.test = settings, rank, tokenizer, train, test
-        self.own: dict[str, Any] = settings["benchmark"]
-        self.neighbours = timing.Neighbours(self.own["patience"])
+        self.own = settings.benchmark
+        self.neighbours = timing.Neighbours(self.own.patience)
         for split, wanted, found in (
-            ("train", self.own["examples"], len(self.train)),
-            ("test", self.own["scoring_examples"], len(self.test)),
+            ("train", self.own.examples, len(self.train)),
+            ("test", self.own.scoring_examples, len(self.test)),
         ):
             if found < wanted:
                 raise DataError(
                     f"{found} records for {wanted} examples",
-                    where=f"the {split} split of task {self.settings['task']['name']}",
+                    where=f"the {split} split of task {self.settings.task.name}",
                     fix="lower 'benchmark.examples' or 'benchmark.scoring_examples', or take a larger task",
                 )
-        self.batch = range(self.own["examples"])
-        self.part = range(min(self.own["slow_examples"], self.own["examples"]))
-        self.scored = range(self.own["scoring_examples"])
-        self.precision = engine.resolve_precision(self.settings["training"]["precision"], self.rank.device)
+        self.batch = range(self.own.examples)
+        self.part = range(min(self.own.slow_examples, self.own.examples))
+        self.scored = range(self.own.scoring_examples)
+        self.precision = engine.resolve_precision(self.settings.training.precision, self.rank.device)
         self.dtype = engine.dtype_of(self.precision)
 
     def base(self) -> LlamaForCausalLM:
@@ -67,7 +68,7 @@ class Bench:
 
     def adapted(self) -> Any:
         """Return the model with a fresh adapter, in fp32 on the device."""
-        return base_models.add_lora(self.base(), self.settings["lora"], seed=0)
+        return base_models.add_lora(self.base(), self.settings.lora, seed=0)
 
     def recipes(self, rows: Rows) -> list[TrainingRecipe]:
         """Return the compared training recipes; dnatune's is last, with the largest micro-batch that fits."""

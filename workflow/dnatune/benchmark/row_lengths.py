@@ -41,7 +41,7 @@ def time_rows(
             _LOG.warning("a row of %d examples does not fit into memory; it is not timed", size)
             sizes.remove(size)
             del tasks[str(size)]
-    seconds = timing.by_turns(tasks, bench.own["repeats"], bench.neighbours)
+    seconds = timing.by_turns(tasks, bench.own.repeats, bench.neighbours)
     return [
         {
             "examples": size,

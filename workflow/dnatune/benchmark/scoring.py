@@ -18,7 +18,7 @@ from dnatune.model.shared_prefix import packing
 def measure_scoring(bench: Bench, peak: float) -> dict[str, Any]:
     """Compare the recipes that score the same examples with the same model, which has no adapter."""
     model, test, scored, end = bench.base().eval(), bench.test, bench.scored, bench.tokenizer.eos_token_id
-    batch_size = bench.settings["evaluation"]["batch_size"]
+    batch_size = bench.settings.evaluation.batch_size
     errors = check_scores(model, test, scored, end, batch_size)
     model = model.to(bench.dtype)
     dimensions = flops.dimensions(model)
@@ -52,7 +52,7 @@ def measure_scoring(bench: Bench, peak: float) -> dict[str, Any]:
     with _quiet_generation():
         timing.warm_up(ways)
         tasks = {name: timing.timed(way, device) for name, way in ways.items()}
-        seconds = timing.by_turns(tasks, bench.own["repeats"], bench.neighbours)
+        seconds = timing.by_turns(tasks, bench.own.repeats, bench.neighbours)
     rows = time_rows(
         bench,
         len(scored),

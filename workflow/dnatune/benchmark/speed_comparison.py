@@ -25,7 +25,7 @@ def run(bench: Bench) -> dict[str, Any]:
     peak = max(
         timing.by_turns(
             {"matmul": lambda: flops.matmul_peak(bench.rank.device, bench.dtype)},
-            bench.own["repeats"],
+            bench.own.repeats,
             bench.neighbours,
         )["matmul"]
     )
@@ -41,7 +41,7 @@ def run(bench: Bench) -> dict[str, Any]:
             "others_cores": timing.spread(bench.neighbours.seen) if bench.neighbours.seen else None,
             "repeated_timings": bench.neighbours.repeated,
         },
-        "settings": bench.settings,
+        "settings": bench.settings.plain(),
         "precision": bench.precision,
         "tokens": {
             "vocabulary": len(bench.tokenizer),

@@ -59,14 +59,14 @@ class Trained:
 
     def __init__(self, bench: Bench, method: str, model: Any):
         self.bench, self.model = bench, model.to(bench.dtype).train()
-        training = bench.settings["training"]
+        training = bench.settings.training
         optimizer = optimizers.build(
             method,
             [p for p in self.model.parameters() if p.requires_grad],
             optimizers.validate(method, _HYPERPARAMETERS[method]),
-            training["max_grad_norm"],
+            training.max_grad_norm,
         )
-        clipping = optimizers.engine_clipping(method, training["max_grad_norm"])
+        clipping = optimizers.engine_clipping(method, training.max_grad_norm)
         configuration = engine.deepspeed_configuration(training, bench.precision, bench.rank.world, clipping)
         loss = recipes.RecipeLoss(self.model)
         self.engine = engine.start_engine(loss, optimizer, configuration)
@@ -209,7 +209,7 @@ def _time_rounds(bench: Bench, trained: Trained, compared: Sequence[TrainingReci
     constant = all(abs(ratio - 1) <= _CONSTANT for ratio in constancy.values())
     indices = {r.name: bench.part if constant and r is not ours else bench.batch for r in compared}
     tasks = {r.name: lambda r=r: trained.step(r, indices[r.name]) for r in compared}
-    later = timing.by_turns(tasks, bench.own["repeats"] - 1, bench.neighbours)
+    later = timing.by_turns(tasks, bench.own.repeats - 1, bench.neighbours)
     return Rounds(first, later, {name: len(part) for name, part in indices.items()}, constancy)
 
 
@@ -228,7 +228,7 @@ def measure_optimizer_steps(bench: Bench) -> dict[str, Any]:
     ours = bench.recipes(trained["rk4"].rows)[-1]
     tasks = {method: four(method) for method in trained}
     timing.warm_up(tasks)
-    seconds = timing.by_turns(tasks, bench.own["repeats"], bench.neighbours)
+    seconds = timing.by_turns(tasks, bench.own.repeats, bench.neighbours)
     for each in trained.values():
         each.close()
     ratio = {

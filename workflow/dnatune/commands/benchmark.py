@@ -27,7 +27,7 @@ def main() -> None:
 
     from dnatune.launch.process_group import join
 
-    rank = join(settings["training"]["ddp_timeout"])
+    rank = join(settings.training.ddp_timeout)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     warnings.simplefilter("ignore", FutureWarning)
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
@@ -41,11 +41,11 @@ def main() -> None:
     from dnatune.model import base_models
     from dnatune.provenance import software
 
-    own, task, length = settings["benchmark"], settings["task"], settings["training"]["max_seq_length"]
-    labels, tokenizer = task["labels"], base_models.load_tokenizer(options.tokenizer)
+    own, task, length = settings.benchmark, settings.task, settings.training.max_seq_length
+    labels, tokenizer = task.labels, base_models.load_tokenizer(options.tokenizer)
     train, test = (
         encode_examples(tokenizer, read_split(path, labels).first(count), labels, length, str(path))
-        for path, count in ((options.train, own["examples"]), (options.test, own["scoring_examples"]))
+        for path, count in ((options.train, own.examples), (options.test, own.scoring_examples))
     )
     bench = benchmark.Bench(settings, rank, tokenizer, train, test)
     result = {**benchmark.run(bench), "software": software(Path(__file__).resolve())}

@@ -37,5 +37,5 @@ def main() -> None:
     configuration = experiment.read(options.experiment)
     settings = configuration.choose_settings(options.model, options.task, options.optimizer)
     trials = [learning_rates.read_trial(*place) for place in zip(options.records, options.logs, strict=True)]
-    scored = read_split(options.dev, settings["labels"]).first(settings.pop("dev_examples"))
-    learning_rates.choose(trials, scored.labels, **settings).write(options.choice)
+    scored = read_split(options.dev, settings.labels).first(settings.dev_examples)
+    learning_rates.choose(trials, scored.labels, settings).write(options.choice)

@@ -66,7 +66,7 @@ def by_contract(configuration: experiment.Configuration, results: Path) -> dict[
         configuration: the comparison.
         results: folder results/<name>.
     """
-    grid, tasks, models = configuration.runs(), list(configuration.tasks), list(configuration.settings["models"])
+    grid, tasks, models = configuration.runs(), list(configuration.tasks), list(configuration.experiment.models)
     searches = dict.fromkeys((run.model, run.task, run.optimizer) for run in grid) if configuration.tuned else {}
     baselines = [(task, name) for task in tasks for name in configuration.baselines(task)]
     return {
@@ -118,8 +118,7 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
             where="command line, --runs, --records and --logs",
             fix="name one of each for every run, in the same order",
         )
-    tasks = results.tasks_by_name(settings)
-    testing = pairwise.testing_of(settings)
+    tasks, testing = settings.tasks_by_name, settings.comparison
     folders = zip(options.runs, options.records, options.logs, strict=True)
     groups = results.group_runs(results.read_run(*folder, tasks) for folder in folders)
     origins = manifests.read(options.models, options.data, list(tasks))
@@ -133,7 +132,7 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
     audits = results.read_audits(options.audits, tasks)
     zero_shots = [references.read_zero_shot(folder, tasks) for folder in options.zero_shots]
     contaminations = [contamination.Contamination.read(folder / "contamination.json") for folder in options.zero_shots]
-    published = references.published_of(tasks, audits, settings["simulated"])
+    published = references.published_of(tasks, audits, settings.simulated)
     seen = contamination.flagged(contaminations)
     return Evidence(
         settings=settings,

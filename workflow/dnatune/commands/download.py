@@ -22,14 +22,14 @@ def main() -> None:
     parser.add_argument("--train", type=Path, help="training CSV, for the tokenizer of a tiny model")
     options = parser.parse_args()
     configuration = experiment.read(options.experiment)
-    requested = {"requested": options.requested} if options.requested else {}
     if options.what == "data":
         if options.task is None:
             parser.error("data need --task")
-        download_data({**configuration.data_settings(options.task), **requested}, options.folder)
+        download_data(configuration.data_settings(options.task).asked_as(options.requested), options.folder)
     else:
         from dnatune.model.sources import download_model
 
         if options.model is None:
             parser.error("a model needs --model")
-        download_model({**configuration.model_settings(options.model), **requested}, options.train, options.folder)
+        settings = configuration.model_settings(options.model).asked_as(options.requested)
+        download_model(settings, options.train, options.folder)

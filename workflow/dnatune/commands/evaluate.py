@@ -7,11 +7,11 @@ By hand:  python -m dnatune evaluate --experiment config/demo.yaml --task prom_c
 import argparse
 import time
 from pathlib import Path
-from typing import Any
 
 from dnatune.commands import stage_parser
 from dnatune.files import publish_file
 from dnatune.settings import experiment
+from dnatune.settings.scoring import EvaluateSettings
 from dnatune.training.record import Run
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     made = options.model / "run.json"
     if made.is_file() and Run.read(made).diverged:
         if first:
-            write_predictions(options.predictions, [], [], len(settings["labels"]))
+            write_predictions(options.predictions, [], [], len(settings.labels))
             metrics.diverged().write(options.metrics)
     else:
         evaluate(options, settings)
@@ -62,7 +62,7 @@ def write_card(options: argparse.Namespace) -> None:
         scratch.write_text(card, "utf-8")
 
 
-def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
+def evaluate(options: argparse.Namespace, settings: EvaluateSettings) -> None:
     """Score every test item and write predictions and metrics."""
     import numpy as np
 
@@ -76,22 +76,22 @@ def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     from dnatune.training import engine
 
     rank = process_group.join_scorers()
-    labels = settings["labels"]
+    labels = settings.labels
     test = read_split(options.test, labels)
     tokenizer = base_models.load_tokenizer(options.model)
-    examples = encode_examples(tokenizer, test, labels, settings["max_seq_length"], str(options.test), rank)
+    examples = encode_examples(tokenizer, test, labels, settings.max_seq_length, str(options.test), rank)
     dtype = engine.dtype_of(engine.resolve_precision("auto", rank.device))
     model = base_models.load_model(options.model, tokenizer, dtype).to(rank.device).eval()
-    own = process_group.own_indices(len(examples), settings["batch_size"], rank)
+    own = process_group.own_indices(len(examples), settings.batch_size, rank)
     started = time.perf_counter()
     with scoring.progress(len(own), shown=rank.first) as bar:
-        if settings["mode"] == "generate":
+        if settings.mode == "generate":
             scored = scoring.generate_texts(
                 model,
                 tokenizer,
                 examples.subset(own),
-                settings["batch_size"],
-                settings["max_new_tokens"],
+                settings.batch_size,
+                settings.max_new_tokens,
                 bar.update,
             )
         else:
@@ -99,7 +99,7 @@ def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
                 base_models.LabelLikelihood(model),
                 examples,
                 own,
-                settings["batch_size"],
+                settings.batch_size,
                 exactness.shared_rows(model, [examples]),
                 rank.device,
                 bar.update,
@@ -108,7 +108,7 @@ def evaluate(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     if scored is None:
         return
     seconds = time.perf_counter() - started
-    if settings["mode"] == "generate":
+    if settings.mode == "generate":
         parsed = [scoring.parse_label(text, labels) for text in scored]
         write_generated(options.predictions, examples.answers, parsed, scored)
         result = metrics.from_predictions(examples.answers, parsed, len(labels), seconds)

@@ -28,15 +28,15 @@ def main() -> None:
     from dnatune.evaluation import baselines, metrics
     from dnatune.evaluation.predictions import write_predictions
 
-    labels = settings["labels"]
+    labels = settings.labels
     train, test = (read_split(path, labels) for path in (options.train, options.test))
     started = time.perf_counter()
     scores = baselines.log_probabilities(
-        settings["baseline"],
+        settings.baseline,
         train,
         test.sequences,
         len(labels),
-        settings.get("simulated"),
+        settings.simulated,
     )
     seconds = time.perf_counter() - started
     write_predictions(options.predictions, test.labels, scores, len(labels))

@@ -19,6 +19,7 @@ from dnatune.files import digest, folder_hashes, publish_file, publish_folder, s
 from dnatune.provenance import cpu_model, software
 from dnatune.settings import experiment
 from dnatune.settings.rate_choice import Choice
+from dnatune.settings.training import FinetuneSettings
 from dnatune.training import record
 
 
@@ -41,11 +42,11 @@ def main() -> None:
     of_run, of_trial = configuration.settings_of_run, configuration.settings_of_trial
     settings = of_run(options.run) if options.run else of_trial(options.trial)
     if options.choice:
-        settings["optimizer"]["hyperparameters"]["learning_rate"] = Choice.read(options.choice).learning_rate
+        settings = settings.with_learning_rate(Choice.read(options.choice).learning_rate)
 
     from dnatune.launch.process_group import join
 
-    rank = join(settings["training"]["ddp_timeout"])
+    rank = join(settings.training.ddp_timeout)
     logging.basicConfig(
         level=logging.INFO if rank.first else logging.WARNING,
         format=f"%(asctime)s rank {rank.index} %(message)s",
@@ -55,7 +56,7 @@ def main() -> None:
     finetune(options, settings, rank)
 
 
-def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -> None:
+def finetune(options: argparse.Namespace, settings: FinetuneSettings, rank: Any) -> None:
     """Train, unless the run is complete already."""
     from torch import distributed
 
@@ -64,7 +65,7 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
 
     conditions = conditions_of(options, settings, rank)
     folder = options.checkpoints / conditions.identity
-    checkpoints = Checkpoints(folder, settings["training"]["save_total_limit"], rank)
+    checkpoints = Checkpoints(folder, settings.training.save_total_limit, rank)
     # Another job may have made this run while this one waited for its lock. One rank looks: on a shared file system
     # the others may see it later.
     if first_says(rank.first and is_complete(options, conditions), rank):
@@ -77,7 +78,7 @@ def finetune(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -
     distributed.destroy_process_group()
 
 
-def conditions_of(options: argparse.Namespace, settings: dict[str, Any], rank: Any) -> record.Conditions:
+def conditions_of(options: argparse.Namespace, settings: FinetuneSettings, rank: Any) -> record.Conditions:
     """Return all that decides the result, as far as it is known before training.
 
     Raises:
@@ -86,12 +87,12 @@ def conditions_of(options: argparse.Namespace, settings: dict[str, Any], rank: A
     from dnatune import optimizers
     from dnatune.training import engine as engines
 
-    training, optimizer = settings["training"], settings["optimizer"]
-    precision = engines.resolve_precision(training["precision"], rank.device)
-    stages = optimizers.stages(optimizer["method"], optimizer["hyperparameters"])
-    engines.check_pair(optimizer["method"], stages, precision, training["zero_stage"])
+    training, optimizer = settings.training, settings.optimizer
+    precision = engines.resolve_precision(training.precision, rank.device)
+    stages = optimizers.stages(optimizer.method, optimizer.hyperparameters)
+    engines.check_pair(optimizer.method, stages, precision, training.zero_stage)
     return record.Conditions(
-        settings=settings,
+        settings=settings.plain(),
         inputs=record.Inputs(model=digest(folder_hashes(options.model)), train=sha256_of_file(options.train)),
         ranks=rank.world,
         precision=precision,
@@ -106,7 +107,7 @@ def is_complete(options: argparse.Namespace, conditions: record.Conditions) -> b
     except DataError:
         # It is not there, or other code wrote it.
         return False
-    same = (run.identity, run.software.code) == (conditions.identity, conditions.software.code)
+    same = run.software.code == conditions.software.code and run.identity == conditions.identity
     whole = options.trial or run.diverged or (record.adapter_of(options.record) / "adapter_config.json").is_file()
     return bool(same and whole and options.training_log.is_file())
 
@@ -121,23 +122,24 @@ def train(options: argparse.Namespace, conditions: record.Conditions, checkpoint
     from dnatune.training import engine as engines
     from dnatune.training.loop import Trainer
 
-    settings, training = conditions.settings, conditions.settings["training"]
-    method, hyperparameters = settings["optimizer"]["method"], settings["optimizer"]["hyperparameters"]
+    settings = conditions.typed_settings
+    training = settings.training
+    method, hyperparameters = settings.optimizer.method, settings.optimizer.hyperparameters
     tokenizer = base_models.load_tokenizer(options.model)
     examples, dev = examples_of(options, settings, tokenizer, rank)
     plan, rates = schedule_of(settings, len(examples))
 
     base = base_models.load_model(options.model, tokenizer, engines.dtype_of(conditions.precision))
-    model = base_models.add_lora(base, settings["lora"], settings["seed"]).to(rank.device)
+    model = base_models.add_lora(base, settings.lora, settings.seed).to(rank.device)
     # One answer for all ranks, for their devices may round differently.
     shared = all_ranks_agree(exactness.shared_rows(base, [examples, dev] if dev else [examples]), rank)
     # A model is loaded to be asked; training and what it needs of memory are with dropout.
     model.train()
     counts = base_models.parameter_counts(model)
     optimizer = optimizers.build(
-        method, [p for p in model.parameters() if p.requires_grad], hyperparameters, training["max_grad_norm"]
+        method, [p for p in model.parameters() if p.requires_grad], hyperparameters, training.max_grad_norm
     )
-    clipping = optimizers.engine_clipping(method, training["max_grad_norm"])
+    clipping = optimizers.engine_clipping(method, training.max_grad_norm)
     configuration = engines.deepspeed_configuration(training, conditions.precision, rank.world, clipping)
     likelihood = base_models.LabelLikelihood(model)
     engine = engines.start_engine(likelihood, optimizer, configuration)
@@ -152,7 +154,7 @@ def train(options: argparse.Namespace, conditions: record.Conditions, checkpoint
             training, model, likelihood, examples, shared, rank.device, rank.world, copies
         )
     meter = flops.meter(base, rank.device, rows.recomputed)
-    trainer = Trainer(engine, optimizer, rank, examples, dev, plan, rates, training, settings["seed"], rows, meter)
+    trainer = Trainer(engine, optimizer, rank, examples, dev, plan, rates, training, settings.seed, rows, meter)
     log = checkpoints.folder / "training.jsonl"
     with micro_batch.checkpointed(model, rows.recomputed), micro_batch.explain_out_of_memory(rows):
         outcome = trainer.run(checkpoints, saved, log)
@@ -168,31 +170,31 @@ def train(options: argparse.Namespace, conditions: record.Conditions, checkpoint
         checkpoints.clear()
 
 
-def examples_of(options: argparse.Namespace, settings: dict[str, Any], tokenizer: Any, rank: Any) -> tuple[Any, Any]:
+def examples_of(options: argparse.Namespace, settings: FinetuneSettings, tokenizer: Any, rank: Any) -> tuple[Any, Any]:
     """Return the encoded training split and the encoded dev examples; None if there are none."""
     from dnatune.data.prompts import encode_examples
     from dnatune.data.records import read_split
 
-    labels, length = settings["task"]["labels"], settings["training"]["max_seq_length"]
+    labels, length = settings.task.labels, settings.training.max_seq_length
 
     def encode(split: Any, path: Path) -> Any:
         return encode_examples(tokenizer, split, labels, length, str(path), rank)
 
-    scored = read_split(options.dev, labels).first(settings["training"]["dev_examples"])
+    scored = read_split(options.dev, labels).first(settings.training.dev_examples)
     examples = encode(read_split(options.train, labels), options.train)
     return examples, encode(scored, options.dev) if len(scored) else None
 
 
-def schedule_of(settings: dict[str, Any], examples: int) -> tuple[Any, list[float]]:
+def schedule_of(settings: FinetuneSettings, examples: int) -> tuple[Any, list[float]]:
     """Return the plan of a run over a number of training examples, and the learning rate of each step."""
     from dnatune import optimizers
     from dnatune.training import plan as schedules
 
-    training, hyperparameters = settings["training"], settings["optimizer"]["hyperparameters"]
-    stages = optimizers.stages(settings["optimizer"]["method"], hyperparameters)
-    plan = schedules.plan(settings["budget"], examples, training["global_batch_size"], stages)
+    training, hyperparameters = settings.training, settings.optimizer.hyperparameters
+    stages = optimizers.stages(settings.optimizer.method, hyperparameters)
+    plan = schedules.plan(settings.budget, examples, training.global_batch_size, stages)
     rate = hyperparameters["learning_rate"]
-    return plan, schedules.learning_rates(training["schedule"], rate, training["warmup_ratio"], plan.steps)
+    return plan, schedules.learning_rates(training.schedule, rate, training.warmup_ratio, plan.steps)
 
 
 def record_of(
@@ -209,20 +211,20 @@ def record_of(
     """
     import torch
 
-    settings, progress, rank, rows = conditions.settings, outcome.progress, trainer.rank, trainer.rows
+    settings, progress, rank, rows = conditions.typed_settings, outcome.progress, trainer.rank, trainer.rows
     on_gpu = rank.device != "cpu"
     return record.Run(
         **dict(conditions),
         status="diverged" if outcome.diverged else "completed",
         diverged=outcome.diverged,
-        model=settings["model"],
-        task=settings["task"]["name"],
-        optimizer=settings["optimizer"]["name"],
-        seed=settings["seed"],
+        model=settings.model,
+        task=settings.task.name,
+        optimizer=settings.optimizer.name,
+        seed=settings.seed,
         steps=progress.step,
         gradient_evaluations=progress.gradient_evaluations,
         epochs=progress.step / trainer.plan.steps_per_epoch,
-        global_batch_size=settings["training"]["global_batch_size"],
+        global_batch_size=settings.training.global_batch_size,
         micro_batch_size=rows.micro_batch_size,
         accumulation=trainer.accumulation,
         shared_prefix=rows.shared,

@@ -9,8 +9,8 @@ from pathlib import Path
 from dnatune.commands import stage_parser
 from dnatune.data import leakage
 from dnatune.data.records import read_csv, write_split
-from dnatune.data.tasks import SPLITS
 from dnatune.settings import experiment
+from dnatune.settings.tasks import SPLITS
 
 
 def main() -> None:
@@ -22,9 +22,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="folder for three .jsonl files and audit.json")
     options = parser.parse_args()
     configuration = experiment.read(options.experiment)
-    task, rules = configuration.task(options.task), configuration.settings["audit"]
+    task, audit = configuration.task(options.task), configuration.experiment.audit
     splits = {split: read_csv(options.source / f"{split}.csv", task) for split in SPLITS}
-    kept, audit = leakage.apply(rules["on_leak"], rules["similarity"], splits, task)
+    kept, audit = leakage.apply(audit.on_leak, audit.similarity, splits, task)
     audit.write(options.folder / "audit.json")
     for name, split in kept.items():
         write_split(options.folder / f"{name}.jsonl", split, task.labels)

@@ -6,10 +6,11 @@ By hand:  python -m dnatune probe --experiment config/demo.yaml --task prom_core
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dnatune.commands import stage_parser
 from dnatune.settings import experiment
+from dnatune.settings.scoring import ProbeSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,20 +36,20 @@ def main() -> None:
     from dnatune.data.records import read_split
     from dnatune.evaluation import contamination, earlier_training
 
-    labels = settings["labels"]
+    labels = settings.labels
     found = contamination.measure(
         *(read_split(path, labels) for path in (options.train, options.dev, options.test)),
         len(labels),
-        settings["items"],
+        settings.items,
         base_scorer(options.model, settings),
-        model=settings["model"],
-        task=settings["task"],
+        model=settings.model,
+        task=settings.task,
         manifest=earlier_training.read_manifest(options.manifest) if options.manifest else None,
     )
     found.write(options.result)
 
 
-def base_scorer(folder: Path, settings: dict[str, Any]) -> Callable[["Split"], "np.ndarray"]:
+def base_scorer(folder: Path, settings: ProbeSettings) -> Callable[["Split"], "np.ndarray"]:
     """Return a function that computes the log-probability of each label for a split [examples, labels]."""
     from dnatune.data.prompts import encode_examples
     from dnatune.launch.process_group import sees_gpu
@@ -62,13 +63,13 @@ def base_scorer(folder: Path, settings: dict[str, Any]) -> Callable[["Split"], "
     model = base_models.load_model(folder, tokenizer, dtype).to(device).eval()
 
     def score(split: "Split") -> "np.ndarray":
-        examples = encode_examples(tokenizer, split, settings["labels"], settings["max_seq_length"], "a probe")
+        examples = encode_examples(tokenizer, split, settings.labels, settings.max_seq_length, "a probe")
         with scoring.progress(len(examples)) as bar:
             return scoring.label_log_probabilities(
                 base_models.LabelLikelihood(model),
                 examples,
                 range(len(examples)),
-                settings["batch_size"],
+                settings.batch_size,
                 exactness.shared_rows(model, [examples]),
                 device,
                 bar.update,

@@ -12,6 +12,7 @@ from dnatune.comparison.summary import table_text
 from dnatune.errors import DataError
 from dnatune.files import read_json_lines
 from dnatune.settings.rate_choice import Choice, TriedRate
+from dnatune.settings.tuning import ChooseSettings
 from dnatune.training.record import Run
 
 #: Fewer dev items than this are said to be few: an accuracy then has a standard error of .035 and more.
@@ -67,10 +68,7 @@ def read_trial(record: Path, log: Path) -> Trial:
     return Trial(run, {key: last[key] for key in _SCORES})
 
 
-def choose(
-    trials: Sequence[Trial], truth: Sequence[int], model: str, task: str, optimizer: str, labels: Sequence[str],
-    metric: str,
-) -> Choice:  # fmt: skip
+def choose(trials: Sequence[Trial], truth: Sequence[int], settings: ChooseSettings) -> Choice:
     """Return the trials and the rate with the best score.
 
     Equal scores are told apart by the dev loss, then the lower rate is taken. Where every trial diverged, which is a
@@ -80,24 +78,23 @@ def choose(
     Args:
         trials: one a learning rate.
         truth: class indices of the dev items that were scored.
-        model, task, optimizer: whose rate it is.
-        labels: the task's label words.
-        metric: `dev_loss`, or a metric of which more is better.
+        settings: whose rate it is, and what it is chosen by.
 
     Raises:
         DataError: a trial is of something else.
     """
+    place = (settings.model, settings.task, settings.optimizer)
     for trial in trials:
         found = (trial.record.model, trial.record.task, trial.record.optimizer)
-        if found != (model, task, optimizer):
+        if found != place:
             raise DataError(
-                f"a trial of {'/'.join(found)} among those of {model}/{task}/{optimizer}",
+                f"a trial of {'/'.join(found)} among those of {'/'.join(place)}",
                 where="command line, --records",
                 fix="name the trials of one optimizer",
             )
     # Of the items, so that all optimizers of a task are chosen by the same, whatever became of their trials.
-    undefined = metric == "dev_mcc" and len(set(truth)) == 1
-    metric = "dev_loss" if undefined else metric
+    undefined = settings.metric == "dev_mcc" and len(set(truth)) == 1
+    metric = "dev_loss" if undefined else settings.metric
     completed = [trial for trial in trials if not trial.diverged]
     if completed:
 
@@ -107,11 +104,11 @@ def choose(
         best = min(completed, key=order)
     else:
         best = min(trials, key=lambda trial: (-trial.record.steps, trial.rate))
-    warnings = _warnings(trials, best, truth, labels, metric)
+    warnings = _warnings(trials, best, truth, settings.labels, metric)
     return Choice(
-        model=model,
-        task=task,
-        optimizer=optimizer,
+        model=settings.model,
+        task=settings.task,
+        optimizer=settings.optimizer,
         metric=metric,
         learning_rate=best.rate,
         score=best.scores.get(metric),

@@ -11,9 +11,9 @@ from dnatune import inference
 from dnatune.comparison import comparability
 from dnatune.comparison.results import FinishedRun, Group
 from dnatune.comparison.summary import table_text
-from dnatune.data.tasks import Task
-from dnatune.errors import ConfigurationError
 from dnatune.inference.reasons import SAME_PREDICTION
+from dnatune.settings.scoring import Comparison
+from dnatune.settings.tasks import Task
 
 #: The columns of tests.tsv, in their order.
 TEST_COLUMNS = (
@@ -51,36 +51,7 @@ TEST_COLUMNS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Testing:
-    """How pairs are tested.
-
-    Attributes:
-        equivalence_margin: largest difference that does not matter, in units of the task's metric.
-        level: confidence level of all intervals.
-    """
-
-    equivalence_margin: float
-    level: float
-
-
-def testing_of(settings: Mapping[str, Any]) -> Testing:
-    """Return the map `comparison` of what `Configuration.compare_settings` returns.
-
-    Raises:
-        ConfigurationError: it is no such map.
-    """
-    try:
-        return Testing(**settings["comparison"])
-    except TypeError:
-        raise ConfigurationError(
-            f"{settings['comparison']!r} does not say how to test",
-            where="command line, --settings, key 'comparison'",
-            fix="give equivalence_margin and level",
-        ) from None
-
-
-def pair_rows(groups: Sequence[Group], tasks: Mapping[str, Task], testing: Testing) -> list[dict[str, Any]]:
+def pair_rows(groups: Sequence[Group], tasks: Mapping[str, Task], testing: Comparison) -> list[dict[str, Any]]:
     """Return the rows of tests.tsv: one a pair of optimizers of the same model and task; None is an empty cell.
 
     The p-values of all pairs of a task, whatever their models, are adjusted for their number together.
@@ -108,7 +79,7 @@ class _Pair:
         sides: their runs [two, seeds].
     """
 
-    def __init__(self, first: Group, second: Group, task: Task, testing: Testing):
+    def __init__(self, first: Group, second: Group, task: Task, testing: Comparison):
         self.first, self.second, self.task, self.testing = first, second, task, testing
         self.names = (first.optimizer, second.optimizer)
         self.metric = task.metric

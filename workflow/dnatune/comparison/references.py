@@ -10,9 +10,9 @@ from typing import Any
 from dnatune.comparison.results import AVERAGED, read_metrics, task_of
 from dnatune.comparison.summary import COLUMNS
 from dnatune.data.leakage import Audit
-from dnatune.data.tasks import GUE, Task
 from dnatune.errors import DataError
 from dnatune.evaluation.metrics import Metrics
+from dnatune.settings.tasks import GUE, Task
 
 #: The name of the control in paths and tables.
 ZERO_SHOT = "zero-shot"

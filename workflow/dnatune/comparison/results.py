@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from dnatune.data.leakage import Audit
-from dnatune.data.tasks import Task
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.evaluation.metrics import Metrics
 from dnatune.files import read_json_lines
+from dnatune.settings.tasks import Task
 from dnatune.training.record import Run
 
 #: Metrics that stand in the table.
@@ -108,32 +108,6 @@ class Group:
         """Return a metric of the completed runs; empty where any of them lacks it."""
         values = [run.metrics.score(metric) for run in self.completed]
         return [] if None in values else values
-
-
-def tasks_by_name(settings: Mapping[str, Any]) -> dict[str, Task]:
-    """Return the tasks of what `Configuration.compare_settings` returns.
-
-    Raises:
-        ConfigurationError: a key is missing.
-    """
-    missing = [key for key in ("name", "tasks", "simulated", "comparison") if key not in settings]
-    if missing:
-        raise ConfigurationError(
-            f"missing: {', '.join(missing)}",
-            where="command line, --settings",
-            fix="see `python -m dnatune compare --help`",
-        )
-    try:
-        return {
-            entry["name"]: Task(entry["name"], tuple(entry["labels"]), entry["instruction"], entry["metric"])
-            for entry in settings["tasks"]
-        }
-    except (KeyError, TypeError) as error:
-        raise ConfigurationError(
-            f"no usable list of tasks: {error!r}",
-            where="command line, --settings, key 'tasks'",
-            fix="give each task name, labels, instruction and metric",
-        ) from None
 
 
 def read_run(evaluation: Path, record: Path, log: Path, tasks: Mapping[str, Task]) -> FinishedRun:

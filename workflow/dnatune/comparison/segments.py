@@ -12,9 +12,9 @@ from dnatune.comparison.summary import table_text
 from dnatune.data.leakage import Audit
 from dnatune.data.records import Split, read_split
 from dnatune.data.sequences import gc_content
-from dnatune.data.tasks import Task
 from dnatune.errors import ConfigurationError
 from dnatune.evaluation import metrics
+from dnatune.settings.tasks import Task
 
 #: The columns of segments.tsv, in their order.
 SEGMENT_COLUMNS = ("model", "task", "optimizer", "segment", "items", "seeds", "metric", "score", "accuracy")

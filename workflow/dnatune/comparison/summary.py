@@ -12,8 +12,8 @@ from dnatune import inference
 from dnatune.comparison import comparability
 from dnatune.comparison.results import AVERAGED, Baseline, FinishedRun, Group
 from dnatune.data.leakage import Audit
-from dnatune.data.tasks import Task
 from dnatune.evaluation import metrics
+from dnatune.settings.tasks import Task
 
 #: The columns of comparison.tsv, in their order.
 COLUMNS = (

@@ -15,8 +15,8 @@ from dnatune.contracts import Record
 from dnatune.data.positional_twins import Twins, twins
 from dnatune.data.records import FIRST_LINE, Split
 from dnatune.data.sequences import reverse_complement, word_sets
-from dnatune.data.tasks import Task
 from dnatune.errors import DataError
+from dnatune.settings.tasks import Task
 
 #: Length of the words by which sequences are compared: of 16.8 million, two sequences hardly share one by chance.
 K = 12

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from dnatune.contracts import Record
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.files import digest, folder_hashes
+from dnatune.settings.sources import Download
 
 
 class Manifest(Record):
@@ -83,7 +84,7 @@ def _read(path: Path) -> Origin:
     return Origin(path, Manifest.read(path))
 
 
-def name_at_download(settings: Mapping[str, Any], manifest: Path) -> dict[str, Any]:
+def name_at_download(settings: Download, manifest: Path) -> Download:
     """Return settings of a download with the revision by the name that it was downloaded under.
 
     A branch, and the commit that it meant when it was downloaded, are then the same settings and rerun nothing.
@@ -92,14 +93,14 @@ def name_at_download(settings: Mapping[str, Any], manifest: Path) -> dict[str, A
         settings: what `Configuration.data_settings` or `Configuration.model_settings` returns.
         manifest: of the download, if there is one.
     """
-    if settings["source"] != "hub":
-        return dict(settings)
+    if settings.source != "hub":
+        return settings
     try:
         found = Manifest.read(manifest)
     except DataError:  # not downloaded yet, or not whole
-        return dict(settings)
-    same = found.origin == settings["repo"] and settings["revision"] in (found.requested, found.revision)
-    return {**settings, "revision": found.requested} if same else dict(settings)
+        return settings
+    same = found.origin == settings.hub.repo and settings.hub.revision in (found.requested, found.revision)
+    return settings.at_revision(found.requested) if same else settings
 
 
 def pinned(settings: Mapping[str, Any], origins: Origins) -> dict[str, Any]:

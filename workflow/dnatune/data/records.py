@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from dnatune.data.tasks import Task
 from dnatune.errors import DataError
 from dnatune.files import is_lfs_pointer, read_json_lines, write_json_lines
+from dnatune.settings.tasks import Task
 
 _HEADER = ["sequence", "label"]
 _ALPHABET = "ACGTN"

@@ -3,57 +3,56 @@
 import csv
 import shutil
 from pathlib import Path
-from typing import Any
 
 from dnatune.data.manifests import write_manifest
-from dnatune.data.tasks import SPLITS
 from dnatune.errors import DataError, DownloadError
 from dnatune.files import publish_folder
+from dnatune.settings.simulation import SimulationSettings
+from dnatune.settings.sources import DataSettings
+from dnatune.settings.tasks import SPLITS
 
 
-def task_folder(settings: dict[str, Any]) -> Path:
+def task_folder(settings: DataSettings) -> Path:
     """Return the folder of a task's CSV files in a `directory` source.
 
     A task's own path is that folder; a common one holds `<task>/` or, as on the hub, `GUE/<task>/`.
     """
-    root = Path(settings["path"]).expanduser()
-    if settings.get("own"):
+    root = Path(settings.directory.path).expanduser()
+    if settings.own:
         return root
-    nested = root / "GUE" / settings["task"]
-    return nested if nested.is_dir() else root / settings["task"]
+    nested = root / "GUE" / settings.task
+    return nested if nested.is_dir() else root / settings.task
 
 
-def download_data(settings: dict[str, Any], folder: Path) -> None:
+def download_data(settings: DataSettings, folder: Path) -> None:
     """Write train.csv, dev.csv, test.csv and manifest.json of a task into `folder`, whole or not at all.
 
     Args:
-        settings: what `Configuration.data_settings` returns; for `hub` the key `requested` may be added, the name
-            by which the revision was first asked for.
+        settings: what decides them.
         folder: download/data/<task>.
 
     Raises:
         DataError: a split is missing or no CSV file.
         DownloadError: the hub cannot be reached or does not have it.
     """
-    source = settings["source"]
-    if source == "hub":
+    if settings.hub:
         from dnatune.data.hub import fetch_dataset_splits
 
-        repo, revision, task = (settings[key] for key in ("repo", "revision", "task"))
-        fetch_dataset_splits(repo, revision, task, folder, requested=settings.get("requested"))
+        repo, revision = settings.hub.repo, settings.hub.revision
+        fetch_dataset_splits(repo, revision, settings.task, folder, requested=settings.requested)
         return
     with publish_folder(folder) as scratch:
-        if source == "directory":
-            origin, folder_of_task = str(settings["path"]), task_folder(settings)
+        if settings.directory:
+            origin, folder_of_task = settings.directory.path, task_folder(settings)
             _copy_splits(folder_of_task, scratch)
             # As it was configured, for the name of a user's home has no place in a result.
             below = folder_of_task.relative_to(Path(origin).expanduser())
             made_by = {"folder": str(Path(origin, below))}
         else:
-            made_by = {key: value for key, value in settings.items() if key not in ("source", "task")}
+            made_by = settings.simulated.plain()
             origin = "dnatune.data.simulation"
-            _write_simulated(made_by, scratch)
-        write_manifest(scratch, source, origin, made_by)
+            _write_simulated(settings.simulated, scratch)
+        write_manifest(scratch, settings.source, origin, made_by)
 
 
 def _copy_splits(source: Path, folder: Path) -> None:
@@ -73,10 +72,10 @@ def _copy_splits(source: Path, folder: Path) -> None:
             ) from None
 
 
-def _write_simulated(settings: dict[str, Any], folder: Path) -> None:
-    from dnatune.data.simulation import SimulationSettings, simulate
+def _write_simulated(settings: SimulationSettings, folder: Path) -> None:
+    from dnatune.data.simulation import simulate
 
-    for split, rows in simulate(SimulationSettings.from_mapping(settings)).items():
+    for split, rows in simulate(settings).items():
         with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(["sequence", "label"])

@@ -12,7 +12,7 @@ from dnatune.errors import DnatuneError
 from dnatune.files import publish_file
 from dnatune.settings.site import BEFORE_SIGNAL
 
-#: Longest job in the site file, in minutes, if the partition allows it: the default of the site schema.
+#: Longest job in the site file, in minutes, if the partition allows it: the default of `runtime`.
 _RUNTIME = 12 * 60
 #: Default of slurm.signal_seconds.
 _SIGNAL = 300

@@ -1,7 +1,6 @@
 """Classifiers without a language model: what composition alone achieves, and the Bayes optimum if it is known."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -11,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from dnatune.data.records import Split
 from dnatune.data.sequences import gc_content
 from dnatune.errors import ConfigurationError
+from dnatune.settings.simulation import SimulationSettings
 
 _LONGEST_KMER = 5
 #: Weight of the squared coefficients relative to the mean log-loss: the default of scikit-learn's `SGDClassifier`.
@@ -22,7 +22,7 @@ def log_probabilities(
     train: Split,
     test: Sequence[str],
     classes: int,
-    simulated: dict[str, Any] | None = None,
+    simulated: SimulationSettings | None = None,
 ) -> np.ndarray:
     """Fit a baseline on the training split and score the test split.
 
@@ -40,9 +40,9 @@ def log_probabilities(
         ConfigurationError: the baseline does not exist.
     """
     if baseline == "bayes":
-        from dnatune.data.simulation import SimulationSettings, bayes_posterior
+        from dnatune.data.simulation import bayes_posterior
 
-        probabilities = bayes_posterior(test, SimulationSettings.from_mapping(simulated or {}))
+        probabilities = bayes_posterior(test, simulated or SimulationSettings())
         return np.log(np.clip(probabilities, 1e-12, 1))
     if baseline not in CLASSIFIERS:
         raise ConfigurationError(

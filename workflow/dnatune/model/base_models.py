@@ -18,6 +18,7 @@ from transformers.utils import logging
 from dnatune.errors import ModelError, memory_ended
 from dnatune.model.shared_prefix import attention
 from dnatune.model.shared_prefix.packing import FEWEST_LOGITS, PackedBatch
+from dnatune.settings.training import Lora
 
 # Progress bars for loading a file are useless in a log file.
 logging.disable_progress_bar()
@@ -72,12 +73,12 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
 
 
-def add_lora(model: PreTrainedModel, lora: dict[str, Any], seed: int) -> PeftModel:
+def add_lora(model: PreTrainedModel, lora: Lora, seed: int) -> PeftModel:
     """Wrap a model with a new adapter; only the adapter and `modules_to_save` stay trainable.
 
     Args:
         model: the base model.
-        lora: the map `lora` of the configuration.
+        lora: the adapter's settings.
         seed: seed of the adapter's initial weights.
 
     Raises:
@@ -85,22 +86,22 @@ def add_lora(model: PreTrainedModel, lora: dict[str, Any], seed: int) -> PeftMod
     """
     names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
     for key in ("target_modules", "modules_to_save"):
-        missing = [name for name in lora[key] if name not in names]
+        missing = [name for name in getattr(lora, key) if name not in names]
         if missing:
             raise ModelError(
                 f"the model has no module named {', '.join(missing)}",
                 where=f"config key 'lora.{key}'",
                 fix=f"its modules are: {', '.join(sorted(name for name in names if name and not name.isdigit()))}",
             )
-    if len(lora["modules_to_save"]) > 1:
+    if len(lora.modules_to_save) > 1:
         untie_embeddings(model)
     config = LoraConfig(
         task_type="CAUSAL_LM",
-        r=lora["rank"],
-        lora_alpha=lora["alpha"],
-        lora_dropout=lora["dropout"],
-        target_modules=list(lora["target_modules"]),
-        modules_to_save=list(lora["modules_to_save"]) or None,
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.target_modules),
+        modules_to_save=list(lora.modules_to_save) or None,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -12,6 +12,7 @@ from torch import distributed, nn
 from dnatune.data.prompts import EncodedExamples
 from dnatune.errors import ConfigurationError, RunError, memory_ended
 from dnatune.model.shared_prefix.packing import Rows, pack_training
+from dnatune.settings.training import Training
 
 _LOG = logging.getLogger(__name__)
 #: Tokens after the prefix per micro-batch on a CPU, where running out of memory raises no error that can be caught.
@@ -22,7 +23,7 @@ _Result = TypeVar("_Result")
 
 
 def choose_micro_batch(
-    training: dict[str, Any],
+    training: Training,
     model: Any,
     likelihood: nn.Module,
     train: EncodedExamples,
@@ -38,7 +39,7 @@ def choose_micro_batch(
     The trials run outside the engine, so a rank that runs out of memory does not leave the other ranks waiting.
 
     Args:
-        training: the map `training` of the run.
+        training: how the run is trained.
         model: the model with its adapter.
         likelihood: the `base_models.LabelLikelihood` around the model.
         train: encoded training split.
@@ -51,14 +52,14 @@ def choose_micro_batch(
         ConfigurationError: `auto` with ZeRO 3, whose ranks fetch each other's weights in the forward pass.
         RunError: not even one example fits.
     """
-    size, checkpointing = training["micro_batch_size"], training["gradient_checkpointing"]
-    share = -(-min(training["global_batch_size"], len(train)) // world)
+    size, checkpointing = training.micro_batch_size, training.gradient_checkpointing
+    share = -(-min(training.global_batch_size, len(train)) // world)
     if device == "cpu":
         own = max(map(len, train.examples)) + max(map(len, train.labels)) + (0 if shared else len(train.prefix))
         return Rows(shared, max(1, min(_ON_CPU // own, share)) if size == "auto" else size, checkpointing is True)
     if "auto" not in (size, checkpointing):
         return Rows(shared, size, checkpointing)
-    if training["zero_stage"] == 3:
+    if training.zero_stage == 3:
         raise ConfigurationError(
             "'auto' cannot be used with ZeRO 3, because its ranks wait for each other within the forward pass",
             where="config keys 'training.micro_batch_size' and 'training.gradient_checkpointing'",
@@ -67,7 +68,7 @@ def choose_micro_batch(
     largest = share if size == "auto" else min(size, share)
     fewest = _fewest_without_checkpointing(train) if shared and checkpointing == "auto" else 1
     trained = sum(p.numel() for p in likelihood.parameters() if p.requires_grad)
-    reserve = later_bytes(trained, training["zero_stage"], world, copies)
+    reserve = later_bytes(trained, training.zero_stage, world, copies)
     for way in [False, True] if checkpointing == "auto" else [checkpointing]:
         least = largest if size != "auto" else 1 if way else min(largest, fewest)
         with checkpointed(model, way):

@@ -3,11 +3,13 @@
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dnatune.data.manifests import write_manifest
 from dnatune.errors import DataError, ModelError
 from dnatune.files import is_lfs_pointer, publish_folder
+from dnatune.settings.benchmark import Benchmark
+from dnatune.settings.sources import ModelSettings, TaskSettings, TinyModel
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -17,12 +19,11 @@ _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
-def download_model(settings: dict[str, Any], train: Path | None, folder: Path) -> None:
+def download_model(settings: ModelSettings, train: Path | None, folder: Path) -> None:
     """Write a base model, its tokenizer and manifest.json into `folder`; after an error nothing is left there.
 
     Args:
-        settings: what `Configuration.model_settings` returns, plus the key `task` for `tiny`, and for `hub` the key
-            `requested` as in `download_data`.
+        settings: what decides the model.
         train: training split from which the tokenizer of a `tiny` model is trained.
         folder: download/models/<model>.
 
@@ -30,41 +31,39 @@ def download_model(settings: dict[str, Any], train: Path | None, folder: Path) -
         ModelError: the configured folder holds no model that can be loaded safely.
         DownloadError: the hub cannot be reached or does not have the model.
     """
-    source = settings["source"]
-    if source == "hub":
+    if settings.hub:
         from dnatune.data.hub import fetch_model
 
-        fetch_model(settings["repo"], settings["revision"], folder, requested=settings.get("requested"))
+        fetch_model(settings.hub.repo, settings.hub.revision, folder, requested=settings.requested)
         return
     with publish_folder(folder) as scratch:
-        if source == "directory":
-            copy_folder(Path(settings["path"]).expanduser(), scratch)
-            origin, made_by = str(settings["path"]), {}
+        if settings.directory:
+            copy_folder(Path(settings.directory.path).expanduser(), scratch)
+            origin, made_by = settings.directory.path, {}
         else:
-            made_by = {key: value for key, value in settings.items() if key != "source"}
+            made_by = {**settings.tiny.plain(), "task": settings.task.plain()}
             origin = "dnatune.model.sources.make_tiny"
             if train is None:
                 raise DataError("a tiny model needs a training split", where="--train", fix="give the CSV file")
-            _make_tiny(made_by, train, scratch)
-        write_manifest(scratch, source, origin, made_by)
+            _make_tiny(settings.tiny, settings.task, train, scratch)
+        write_manifest(scratch, settings.source, origin, made_by)
 
 
-def _make_tiny(settings: dict[str, Any], train: Path, folder: Path) -> None:
+def _make_tiny(tiny: TinyModel, task: TaskSettings, train: Path, folder: Path) -> None:
     from dnatune.data.prompts import render
     from dnatune.data.records import read_csv
-    from dnatune.data.tasks import Task
+    from dnatune.settings.tasks import Task
 
-    task = settings["task"]
-    task = Task(task["name"], tuple(task["labels"]), task["instruction"])
     prompt = render(task.instruction, "")
-    make_tiny(settings, read_csv(train, task).sequences, [prompt + label for label in task.labels], folder)
+    sequences = read_csv(train, Task(task.name, task.labels, task.instruction)).sequences
+    make_tiny(tiny, sequences, [prompt + label for label in task.labels], folder)
 
 
-def make_tiny(settings: dict[str, Any], sequences: Sequence[str], prompts: Iterable[str], folder: Path) -> None:
+def make_tiny(tiny: TinyModel, sequences: Sequence[str], prompts: Iterable[str], folder: Path) -> None:
     """Write a small Llama with random weights and a BPE tokenizer trained on the data.
 
     Args:
-        settings: the map `models.<name>.tiny` of the configuration.
+        tiny: its settings.
         sequences: DNA of the training split.
         prompts: texts of the prompt template, so that each of its words becomes one token.
         folder: existing folder to write into.
@@ -75,27 +74,27 @@ def make_tiny(settings: dict[str, Any], sequences: Sequence[str], prompts: Itera
 
     # Progress bars for loading a file are useless in a log file.
     logging.disable_progress_bar()
-    tokenizer = train_tokenizer(sequences, prompts, settings["vocabulary"])
+    tokenizer = train_tokenizer(sequences, prompts, tiny.vocabulary)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings["seed"])
-        model = LlamaForCausalLM(llama_configuration(settings, tokenizer, settings["tied_embeddings"]))
+        torch.manual_seed(tiny.seed)
+        model = LlamaForCausalLM(llama_configuration(tiny, tokenizer, tiny.tied_embeddings))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
 def llama_configuration(
-    settings: dict[str, Any], tokenizer: "PreTrainedTokenizerBase", tied_embeddings: bool = False
+    shape: TinyModel | Benchmark, tokenizer: "PreTrainedTokenizerBase", tied_embeddings: bool = False
 ) -> "LlamaConfig":
     """Return the configuration of a Llama of one's own size for a tokenizer."""
     from transformers import LlamaConfig
 
     return LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=settings["hidden_size"],
-        intermediate_size=settings["intermediate_size"],
-        num_hidden_layers=settings["layers"],
-        num_attention_heads=settings["heads"],
-        num_key_value_heads=settings["key_value_heads"],
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.key_value_heads,
         max_position_embeddings=4096,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

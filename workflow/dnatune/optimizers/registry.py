@@ -91,7 +91,7 @@ def specification(method: str, where: str = "optimizers") -> MethodSpecification
     )
 
 
-def validate(method: str, settings: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:
+def validate(method: str, settings: Mapping[str, Any], where: str | None = None, tuned: bool = False) -> dict[str, Any]:
     """Return a method's hyperparameters, checked and completed with defaults.
 
     For a class that is not in `METHODS`, only what is known without importing it is checked; `build` checks
@@ -101,6 +101,7 @@ def validate(method: str, settings: Mapping[str, Any], where: str | None = None)
         method: see `specification`.
         settings: the hyperparameters only; `max_grad_norm` is a key of `training`.
         where: configuration key of the entry.
+        tuned: whether trials find the learning rate, which is then left out.
 
     Raises:
         ConfigurationError: a key or value is not allowed; the error names the key and what is allowed.
@@ -114,6 +115,8 @@ def validate(method: str, settings: Mapping[str, Any], where: str | None = None)
             raise _unknown_key(spec, key, names, where)
     chosen: dict[str, Any] = dict(settings) if outside else {}
     for key, parameter in spec.hyperparameters.items():
+        if tuned and key == "learning_rate":
+            continue
         value = settings.get(key)
         if value is None and parameter.required:
             raise _error(f"'{key}' is missing", where, key, f"give {parameter.allowed}")

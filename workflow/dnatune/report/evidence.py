@@ -8,10 +8,11 @@ from dnatune.comparison.references import Published, ZeroShot
 from dnatune.comparison.results import Baseline, Group
 from dnatune.data.leakage import Audit
 from dnatune.data.manifests import Origins
-from dnatune.data.tasks import Task
 from dnatune.evaluation.contamination import Contamination
 from dnatune.report.figures import base
 from dnatune.settings.rate_choice import Choice
+from dnatune.settings.scoring import CompareSettings
+from dnatune.settings.tasks import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Evidence:
         origins: where the base models and the tasks' data came from.
     """
 
-    settings: Mapping[str, Any]
+    settings: CompareSettings
     tasks: Mapping[str, Task]
     groups: Sequence[Group]
     baselines: Sequence[Baseline]

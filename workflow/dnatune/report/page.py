@@ -85,7 +85,7 @@ def page(evidence: Evidence) -> Page:
         lstrip_blocks=True,
     )
     environment.filters.update({function.__name__: function for function in formatting.FILTERS})
-    common = {"several_models": evidence.several_models, "simulated": evidence.settings["simulated"]}
+    common = {"several_models": evidence.several_models, "simulated": evidence.settings.simulated}
     contents = [(title, section, section.content(evidence)) for title, section in SECTIONS.items()]
     sections = []
     for title, section, content in contents:
@@ -96,7 +96,7 @@ def page(evidence: Evidence) -> Page:
             sections.append({"name": name, "title": title, "html": html})
     script = (_TEMPLATES / "page.js").read_text("utf-8")
     html = environment.get_template("page.html.j2").render(
-        name=evidence.settings["name"],
+        name=evidence.settings.name,
         overview=_overview(evidence.groups),
         style=Markup(_style()),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file

@@ -9,11 +9,11 @@ import pandas as pd
 from markupsafe import Markup
 
 from dnatune.comparison.results import Group
-from dnatune.data.tasks import Task
 from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
 from dnatune.report.figures import base
 from dnatune.report.legends import LEGENDS, Legend
+from dnatune.settings.tasks import Task
 
 Chart = Callable[[Task, list[Group]], base.Drawing | None]
 

@@ -45,7 +45,7 @@ def crate_text(root: Path, evidence: Evidence, texts: Mapping[Path, str], data: 
     Raises:
         ConfigurationError: a file does not lie below the folder.
     """
-    name, runs = evidence.settings["name"], [run for group in evidence.groups for run in group.runs]
+    name, runs = evidence.settings.name, [run for group in evidence.groups for run in group.runs]
     crate = _crate_of(name)
     made = {path: _file(crate, root, path, text.encode()) for path, text in texts.items()}
     used = [_file(crate, root, path) for path in data]

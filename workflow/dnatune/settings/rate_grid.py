@@ -1,34 +1,35 @@
 """Learning-rate trials: which rates each optimizer gets, as many for one as for another."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from dnatune.errors import ConfigurationError
+from dnatune.settings.tuning import RateGrid, Rates, Tuning
 
 #: An `evaluation_steps` that no run reaches: the dev examples are scored behind the last step and at no other.
 ONLY_AT_THE_END = 10**9
 _DIGITS = 3
 
 
-def learning_rates(entry: Sequence[float] | Mapping[str, float], count: int) -> list[float]:
+def learning_rates(entry: Rates, count: int) -> list[float]:
     """Return the rates of one optimizer, rising.
 
     Args:
-        entry: the rates themselves; or {"from", "to"}, the ends of a grid that is even on a logarithmic scale.
+        entry: the rates themselves, or the ends of a grid that is even on a logarithmic scale.
         count: rates of a grid. They are rounded to three digits, for they name folders.
     """
-    if isinstance(entry, Mapping):
-        return [float(f"{rate:.{_DIGITS}g}") for rate in np.geomspace(entry["from"], entry["to"], count)]
+    if isinstance(entry, RateGrid):
+        return [float(f"{rate:.{_DIGITS}g}") for rate in np.geomspace(entry.lowest, entry.highest, count)]
     return sorted(map(float, entry))
 
 
-def check(tuning: Mapping[str, Any], optimizers: Mapping[str, Mapping[str, Any]], seeds: Collection[int]) -> None:
+def check(tuning: Tuning, optimizers: Mapping[str, Mapping[str, Any]], seeds: Collection[int]) -> None:
     """Check that every optimizer is tuned, each with as many different rates, on a seed that no run has.
 
     Args:
-        tuning: the map `tuning` with its defaults.
+        tuning: the map `tuning`.
         optimizers: the map `optimizers` as configured.
         seeds: of the runs.
 
@@ -36,13 +37,13 @@ def check(tuning: Mapping[str, Any], optimizers: Mapping[str, Mapping[str, Any]]
         ConfigurationError: an optimizer without rates, rates without an optimizer, unequal numbers, a grid whose ends
             are not in order, a learning rate that is given although it is to be found, or a run's seed.
     """
-    if tuning["seed"] in seeds:
+    if tuning.seed in seeds:
         raise ConfigurationError(
             f"seed {tuning['seed']} is a run's too: that run would repeat a trial which was chosen for its score",
             where="config key 'tuning.seed'",
             fix="give a number that is not in 'seeds'",
         )
-    rates, count = tuning["rates"], tuning["trials"]
+    rates, count = tuning.rates, tuning.trials
     for name in optimizers:
         if name not in rates:
             raise ConfigurationError(
@@ -62,9 +63,9 @@ def check(tuning: Mapping[str, Any], optimizers: Mapping[str, Mapping[str, Any]]
             raise ConfigurationError(
                 f"'{name}' is not among the optimizers", where=where, fix="take it out, or set it to null"
             )
-        if isinstance(entry, Mapping) and entry["from"] >= entry["to"]:
+        if isinstance(entry, RateGrid) and entry.lowest >= entry.highest:
             raise ConfigurationError(
-                f"a grid from {entry['from']:g} to {entry['to']:g}", where=where, fix="let 'to' be above 'from'"
+                f"a grid from {entry.lowest:g} to {entry.highest:g}", where=where, fix="let 'to' be above 'from'"
             )
         found = len(set(learning_rates(entry, count)))
         if found != count:

@@ -1,4 +1,4 @@
-"""What a machine or cluster is like: the site file, found by name or path, and what a job asks for there."""
+"""What a job asks for at a site: resources of Snakemake and of its Slurm plugin."""
 
 import dataclasses
 import math
@@ -9,11 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dnatune.errors import ConfigurationError
 from dnatune.provenance import usable_cores
-from dnatune.settings.validation import check, load_schema
+from dnatune.settings.site_file import Override, SiteFile, Slurm, find, read_site
 
 #: Rules whose jobs compute on a GPU where there is one; finetune on all that its ranks need, the others on one.
 _ON_GPU = ("finetune", "evaluate", "benchmark")
@@ -40,6 +38,7 @@ RESOURCES = (
 )
 #: Of them, those that belong together: one alone, changed on the command line, would contradict the others.
 _BOUND = ("nodes", "tasks", "mpi", "ranks", "gres", "tasks_per_gpu", "slurm_extra")
+_NOTHING = Override()
 #: Seconds that a finetune job has before its signal, at the least. It starts, loads a model and takes steps, and Slurm
 #: may send the signal a minute early (sbatch(1), --signal).
 BEFORE_SIGNAL = 300
@@ -56,7 +55,7 @@ class Site:
         cpus_per_rank: cores of a rank.
         mem_mb: memory of a job with a model in it, MB a node.
         runtime: longest a job may take.
-        slurm: what jobs ask Slurm for, with defaults filled in; None where there is no Slurm.
+        slurm: what jobs ask Slurm for; None where there is no Slurm.
         rules, optimizers: overrides by rule and by optimizer.
         path: the site file.
     """
@@ -67,9 +66,9 @@ class Site:
     cpus_per_rank: int
     mem_mb: int
     runtime: str
-    slurm: Mapping[str, Any] | None
-    rules: Mapping[str, Mapping[str, Any]]
-    optimizers: Mapping[str, Mapping[str, Any]]
+    slurm: Slurm | None
+    rules: Mapping[str, Override]
+    optimizers: Mapping[str, Override]
     path: Path
 
     def require_slurm(self) -> None:
@@ -95,9 +94,9 @@ class Site:
         Raises:
             ConfigurationError: fewer than one node; more ranks than GPUs; several nodes without Slurm.
         """
-        own = {**self.rules.get("finetune", {}), **self.optimizers.get(optimizer or "", {})}
-        chosen = own.get("nodes", self.nodes) if nodes is None else nodes
-        ranks = own.get("ranks_per_node", self.ranks)
+        own = self._override("finetune", optimizer)
+        chosen = (own.nodes or self.nodes) if nodes is None else nodes
+        ranks = own.ranks_per_node or self.ranks
         if not isinstance(chosen, int) or chosen < 1:
             raise ConfigurationError(
                 f"{chosen} nodes", where="--set-resources finetune:nodes", fix="give a whole number of 1 or more"
@@ -137,7 +136,7 @@ class Site:
     @property
     def scoring_ranks(self) -> int:
         """Return the ranks, each with a GPU where there are any, that score one test set."""
-        return self.rules.get("evaluate", {}).get("ranks_per_node", 1)
+        return self._override("evaluate").ranks_per_node or 1
 
     @property
     def scoring_cores(self) -> int:
@@ -152,7 +151,12 @@ class Site:
 
     @property
     def _shares_jobs(self) -> bool:
-        return self.slurm is not None and self.slurm["every_job_needs_gpu"]
+        return self.slurm is not None and self.slurm.every_job_needs_gpu
+
+    def _override(self, rule: str, optimizer: str | None = None) -> Override:
+        """Return what a rule's jobs ask for instead, those of an optimizer's runs before others."""
+        of_rule = self.rules.get(rule, _NOTHING)
+        return self.optimizers.get(optimizer or "", _NOTHING).over(of_rule) if rule == "finetune" else of_rule
 
     def resources(
         self, rule: str, optimizer: str | None, nodes: int | None, mem_mb: int, runtime: str
@@ -166,12 +170,12 @@ class Site:
             mem_mb: memory the rule itself asks for.
             runtime: time the rule itself asks for.
         """
-        own = {**self.rules.get(rule, {}), **(self.optimizers.get(optimizer or "", {}) if rule == "finetune" else {})}
+        own = self._override(rule, optimizer)
         # No job asks for more time than the longest: above a partition's limit it would wait for ever.
-        longest = own.get("runtime", min(runtime, self.runtime, key=_minutes))
-        if self._shares_jobs and rule in _SHARING and "runtime" not in own:
+        longest = own.runtime or min(runtime, self.runtime, key=_minutes)
+        if self._shares_jobs and rule in _SHARING and not own.runtime:
             longest = min(longest, f"{_minutes(self.runtime) // 2}m", key=_minutes)
-        asked: dict[str, int | str] = {"mem_mb": own.get("mem_mb", mem_mb), "runtime": longest}
+        asked: dict[str, int | str] = {"mem_mb": own.mem_mb or mem_mb, "runtime": longest}
         count, ranks = self.layout(optimizer, nodes) if rule == "finetune" else (1, 1)
         if rule == "finetune":
             asked |= {"nodes": count, "ranks": ranks}
@@ -189,10 +193,10 @@ class Site:
             gpus = self.scoring_ranks
         asked |= _gpu_request(self.slurm, gpus if self.gpus else 0)
         if rule == "finetune":
-            signal = f"--signal=USR1@{self.slurm['signal_seconds']}"
+            signal = f"--signal=USR1@{self.slurm.signal_seconds}"
             asked["slurm_extra"] = f"{asked['slurm_extra']} {signal}" if "slurm_extra" in asked else signal
         names = {"account": "slurm_account", "partition": "slurm_partition", "qos": "qos", "constraint": "constraint"}
-        words = {**self.slurm, **({"partition": own["partition"]} if "partition" in own else {})}
+        words = {**self.slurm.plain(), **({"partition": own.partition} if own.partition else {})}
         return asked | {names[key]: words[key] for key in names if key in words}
 
     def exports(self, offline: bool) -> dict[str, str]:
@@ -204,10 +208,10 @@ class Site:
         if self.slurm is None:
             return {}
         found = {"HF_HUB_OFFLINE": "1"} if offline else {}
-        if "network_interface" in self.slurm:
-            found |= dict.fromkeys(("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"), self.slurm["network_interface"])
-        if "scratch" in self.slurm:
-            found["TMPDIR"] = self.slurm["scratch"]
+        if self.slurm.network_interface:
+            found |= dict.fromkeys(("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"), self.slurm.network_interface)
+        if self.slurm.scratch:
+            found["TMPDIR"] = self.slurm.scratch
         return found
 
 
@@ -215,13 +219,13 @@ def _minutes(runtime: str) -> int:
     return int(runtime[:-1]) * {"m": 1, "h": 60, "d": 1440}[runtime[-1]]
 
 
-def _gpu_request(slurm: Mapping[str, Any], count: int) -> dict[str, int | str]:
+def _gpu_request(slurm: Slurm, count: int) -> dict[str, int | str]:
     """Return how a number of GPUs a node is asked for."""
-    if not count or slurm["gpu_request"] == "none":
+    if not count or slurm.gpu_request == "none":
         return {}
-    amount = f"{slurm['gpu_type']}:{count}" if "gpu_type" in slurm else str(count)
+    amount = f"{slurm.gpu_type}:{count}" if slurm.gpu_type else str(count)
     # The plugin takes no other characters in a type of its own request.
-    if slurm["gpu_request"] == "gpus_per_node" or not re.fullmatch(r"[\w.]*", slurm.get("gpu_type", "")):
+    if slurm.gpu_request == "gpus_per_node" or not re.fullmatch(r"[\w.]*", slurm.gpu_type or ""):
         return {"slurm_extra": f"--gpus-per-node={amount}"}
     # 0 keeps the plugin from adding --ntasks-per-gpu.
     return {"gres": f"gpu:{amount}", "tasks_per_gpu": 0}
@@ -235,49 +239,30 @@ def load(root: Path, environment: Mapping[str, str]) -> Site:
         environment: environment variables.
 
     Raises:
-        ConfigurationError: no such site, a key that its schema does not allow, keys that contradict each other, or a
+        ConfigurationError: no such site, a key that is wrong, keys that contradict each other, or a
             scratch folder that is not there.
     """
     path = find(root / "profiles" / "sites", environment.get("DNATUNE_SITE"))
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"not valid YAML: {error}", where=str(path), fix="correct the file") from None
-    settings = check(content or {}, load_schema("site"), f"{path}:")
-    _check_rules(settings["rules"], path)
-    slurm = settings.get("slurm")
-    if slurm and "scratch" in slurm and not Path(slurm["scratch"]).is_dir():
+    settings = read_site(path)
+    _check_rules(settings.rules, path)
+    slurm = settings.slurm
+    if slurm and slurm.scratch and not Path(slurm.scratch).is_dir():
         raise ConfigurationError(
-            f"the folder {slurm['scratch']} does not exist", where=f"{path}: key 'slurm.scratch'", fix="correct it"
+            f"the folder {slurm.scratch} does not exist", where=f"{path}: key 'slurm.scratch'", fix="correct it"
         )
     for key in ("gpus_per_node", "cpus_per_rank"):
-        if slurm is not None and settings[key] == "auto":
+        if slurm is not None and getattr(settings, key) == "auto":
             raise ConfigurationError(
                 "auto is what this machine has, and jobs run on others",
                 where=f"{path}: key '{key}'",
                 fix="give the number of a compute node; `make doctor` finds it",
             )
-    gpus = settings["gpus_per_node"] if settings["gpus_per_node"] != "auto" else visible_gpus(environment)
-    cores = usable_cores()
-    ranks = settings["ranks_per_node"] if settings["ranks_per_node"] != "auto" else gpus or min(2, cores)
-    per_rank = settings["cpus_per_rank"] if settings["cpus_per_rank"] != "auto" else max(1, cores // ranks)
-    site = Site(
-        settings["nodes"],
-        ranks,
-        gpus,
-        per_rank,
-        settings["mem_mb"],
-        settings["runtime"],
-        slurm,
-        settings["rules"],
-        settings["optimizers"],
-        path,
-    )
+    site = _resolved(settings, path, environment)
     for optimizer in (None, *site.optimizers):
         site.layout(optimizer)
-    if gpus and site.scoring_ranks > gpus:
+    if site.gpus and site.scoring_ranks > site.gpus:
         raise ConfigurationError(
-            f"{site.scoring_ranks} ranks score a test set, and a node has {gpus} GPUs",
+            f"{site.scoring_ranks} ranks score a test set, and a node has {site.gpus} GPUs",
             where=f"{path}: key 'rules.evaluate.ranks_per_node'",
             fix="lower it, or correct gpus_per_node",
         )
@@ -285,12 +270,31 @@ def load(root: Path, environment: Mapping[str, str]) -> Site:
     return site
 
 
+def _resolved(settings: SiteFile, path: Path, environment: Mapping[str, str]) -> Site:
+    """Return the site with what this machine has in place of `auto`."""
+    gpus = settings.gpus_per_node if settings.gpus_per_node != "auto" else visible_gpus(environment)
+    cores = usable_cores()
+    ranks = settings.ranks_per_node if settings.ranks_per_node != "auto" else gpus or min(2, cores)
+    return Site(
+        nodes=settings.nodes,
+        ranks=ranks,
+        gpus=gpus,
+        cpus_per_rank=settings.cpus_per_rank if settings.cpus_per_rank != "auto" else max(1, cores // ranks),
+        mem_mb=settings.mem_mb,
+        runtime=settings.runtime,
+        slurm=settings.slurm,
+        rules=settings.rules,
+        optimizers=settings.optimizers,
+        path=path,
+    )
+
+
 def _check_jobs(site: Site) -> None:
     """Refuse what Slurm would take and no job could live with."""
     if site.slurm is None:
         return
-    if site.slurm["every_job_needs_gpu"]:
-        without = {"gpus_per_node": not site.gpus, "slurm.gpu_request": site.slurm["gpu_request"] == "none"}
+    if site.slurm.every_job_needs_gpu:
+        without = {"gpus_per_node": not site.gpus, "slurm.gpu_request": site.slurm.gpu_request == "none"}
         for key, none in without.items():
             if none:
                 raise ConfigurationError(
@@ -304,19 +308,19 @@ def _check_jobs(site: Site) -> None:
                 where=f"{site.path}: key 'runtime'",
                 fix="give 2m or more",
             )
-    least = math.ceil((site.slurm["signal_seconds"] + BEFORE_SIGNAL) / 60)
+    least = math.ceil((site.slurm.signal_seconds + BEFORE_SIGNAL) / 60)
     for optimizer in (None, *site.optimizers):
         runtime = str(site.resources("finetune", optimizer, None, site.mem_mb, site.runtime)["runtime"])
         if _minutes(runtime) < least:
             raise ConfigurationError(
-                f"a finetune job of {runtime} would be told to end {site.slurm['signal_seconds']} s before that, "
+                f"a finetune job of {runtime} would be told to end {site.slurm.signal_seconds} s before that, "
                 "which leaves it less than five minutes",
                 where=f"{site.path}: keys 'runtime' and 'slurm.signal_seconds'",
                 fix=f"give it {least}m or more, in a partition that allows that, or lower slurm.signal_seconds",
             )
 
 
-def _check_rules(rules: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+def _check_rules(rules: Mapping[str, Override], path: Path) -> None:
     """Refuse what would be said in vain: of a rule that does not exist, or that has neither nodes nor ranks."""
     for rule, own in rules.items():
         if rule not in _RULES:
@@ -324,31 +328,10 @@ def _check_rules(rules: Mapping[str, Mapping[str, Any]], path: Path) -> None:
                 f"unknown rule '{rule}'", where=f"{path}: key 'rules'", fix=f"name one of: {', '.join(_RULES)}"
             )
         vain = [key for key, knows in (("nodes", ("finetune",)), ("ranks_per_node", _WITH_RANKS)) if rule not in knows]
-        for key in set(vain) & own.keys():
+        for key in set(vain) & own.plain().keys():
             raise ConfigurationError(
                 f"rule {rule} has no {key}", where=f"{path}: key 'rules.{rule}.{key}'", fix="remove it"
             )
-
-
-def find(folder: Path, name: str | None) -> Path:
-    """Return the path of a site file.
-
-    Raises:
-        ConfigurationError: there is none of that name or path.
-    """
-    if name is None:
-        local = folder / "local" / "site.yaml"
-        return local if local.is_file() else folder / "generic" / "site.yaml"
-    candidates = [folder / name / "site.yaml", Path(name) / "site.yaml", Path(name)]
-    found = next((path for path in candidates if path.is_file()), None)
-    if found is None:
-        known = sorted(path.parent.name for path in folder.glob("*/site.yaml"))
-        raise ConfigurationError(
-            f"unknown site '{name}'",
-            where="environment variable DNATUNE_SITE",
-            fix=f"give a path, or one of: {', '.join(known)}",
-        )
-    return found
 
 
 def refuse_overrides(overrides: Mapping[str, Iterable[str]]) -> None:

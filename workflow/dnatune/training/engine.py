@@ -13,6 +13,7 @@ from torch import distributed, nn
 from dnatune import optimizers
 from dnatune.errors import ConfigurationError
 from dnatune.files import read_json
+from dnatune.settings.training import Training
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 #: Keys of a DeepSpeed configuration that dnatune derives from its own settings.
@@ -57,7 +58,7 @@ def dtype_of(precision: str) -> torch.dtype:
     return _DTYPES[precision]
 
 
-def deepspeed_configuration(training: dict[str, Any], precision: str, world: int, clipping: float) -> dict[str, Any]:
+def deepspeed_configuration(training: Training, precision: str, world: int, clipping: float) -> dict[str, Any]:
     """Return the engine's configuration: dnatune's keys, updated with the user's keys that dnatune does not own.
 
     The loop decides when a gradient is complete, so the number of micro-batches may differ between steps. Clipping is
@@ -73,14 +74,14 @@ def deepspeed_configuration(training: dict[str, Any], precision: str, world: int
         "managed_gradient_accumulation": False,
         "gradient_clipping": clipping,
         # Otherwise ZeRO 3 would step in portions, but a staged optimizer needs all parameters in one call.
-        "zero_optimization": {"stage": training["zero_stage"], "sub_group_size": 10**12},
+        "zero_optimization": {"stage": training.zero_stage, "sub_group_size": 10**12},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 1_000_000_000,
         "fp16": {"enabled": precision == "fp16"},
         "bf16": {"enabled": precision == "bf16"},
     }
-    overlay = training["deepspeed"]
+    overlay = training.deepspeed
     where = "config key 'training.deepspeed'"
     if isinstance(overlay, str):
         where, overlay = f"{overlay}, from {where}", read_json(Path(overlay))

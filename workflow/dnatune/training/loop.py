@@ -25,6 +25,7 @@ from dnatune.launch.process_group import Rank
 from dnatune.model.flops import Meter
 from dnatune.model.scoring import label_log_probabilities
 from dnatune.model.shared_prefix.packing import PackedBatch, Rows, chunks, pack_training
+from dnatune.settings.training import Training
 from dnatune.training.checkpoints import Checkpoints
 from dnatune.training.engine import gradient_norm
 from dnatune.training.plan import BatchOrder, Plan
@@ -72,7 +73,7 @@ class Trainer:
         dev: encoded examples to score during training; None if there are none.
         plan: number of steps and of gradient evaluations per step.
         rates: learning rate of each step.
-        training: the map `training` of the run.
+        training: how the run is trained.
         seed: seed of the run.
         rows: kind and size of the rows.
         meter: counts FLOPs.
@@ -87,7 +88,7 @@ class Trainer:
         dev: EncodedExamples | None,
         plan: Plan,
         rates: list[float],
-        training: dict[str, Any],
+        training: Training,
         seed: int,
         rows: Rows,
         meter: Meter,
@@ -97,7 +98,7 @@ class Trainer:
         self.rows, self.meter = rows, meter
         self.signal, self.asked_to_stop = StopSignal(), False
         self.device = torch.device(rank.device)
-        self.order = BatchOrder(len(train), training["global_batch_size"], seed)
+        self.order = BatchOrder(len(train), training.global_batch_size, seed)
 
     @property
     def accumulation(self) -> int:
@@ -124,7 +125,7 @@ class Trainer:
                 progress.step += 1
                 progress.gradient_evaluations += evaluations
                 diverged = self._divergence(record, progress.step)
-                if diverged is None and self._due("evaluation_steps", progress.step):
+                if diverged is None and self._due(self.training.evaluation_steps, progress.step):
                     # Scoring the dev split is not part of the cost of training.
                     paused = time.perf_counter()
                     record.update(self._score_dev())
@@ -136,10 +137,10 @@ class Trainer:
                     log.write(progress, self.plan, record)
                     bar.set_postfix(loss=f"{record['loss']:.4f}", refresh=False)
                     bar.update()
-                if self.rank.first and self._due("logging_steps", progress.step):
+                if self.rank.first and self._due(self.training.logging_steps, progress.step):
                     _LOG.info("step %d of %d: %s", progress.step, self.plan.steps, _brief(record))
                 # The last step needs no checkpoint, because the adapter is saved immediately after it.
-                due = self.asked_to_stop or progress.step % self.training["save_steps"] == 0
+                due = self.asked_to_stop or progress.step % self.training.save_steps == 0
                 if due and diverged is None and progress.step < self.plan.steps:
                     state = {"progress": dataclasses.asdict(progress), "rows": dataclasses.asdict(self.rows)}
                     checkpoints.save(self.engine, progress.step, state)
@@ -148,8 +149,8 @@ class Trainer:
         interrupted = self.asked_to_stop and diverged is None and progress.step < self.plan.steps
         return Outcome(progress, diverged, interrupted, final)
 
-    def _due(self, key: str, step: int) -> bool:
-        return step % self.training[key] == 0 or step == self.plan.steps
+    def _due(self, every: int, step: int) -> bool:
+        return step % every == 0 or step == self.plan.steps
 
     def _step(self, step: int) -> tuple[dict[str, Any], int]:
         """Take one optimizer step and return its record and gradient evaluations.
@@ -218,8 +219,8 @@ class Trainer:
         loss, norm = record["loss"], record["gradient_norm"]
         if not math.isfinite(loss):
             reason = "the loss is not finite"
-        elif loss > self.training["divergence_loss"]:
-            reason = f"the loss is above divergence_loss {self.training['divergence_loss']}"
+        elif loss > self.training.divergence_loss:
+            reason = f"the loss is above divergence_loss {self.training.divergence_loss}"
         elif not math.isfinite(norm) or norm < 0:
             reason = "the gradient is not finite"
         elif not math.isfinite(record.get("dev_loss", 0.0)):
@@ -249,7 +250,7 @@ class Trainer:
             self.rows.shared,
             self.rank.device,
             # With ZeRO 3, the ranks fetch each other's weights in each forward pass.
-            halve=self.training["zero_stage"] < 3,
+            halve=self.training.zero_stage < 3,
         )[: len(share)]
         self.engine.train()
         truth = np.array([self.dev.answers[i] for i in share], dtype=int)

@@ -2,11 +2,11 @@
 
 import dataclasses
 import math
-from typing import Any
 
 import numpy as np
 
 from dnatune.errors import ConfigurationError
+from dnatune.settings.training import Budget
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Plan:
     steps_per_epoch: int
 
 
-def plan(budget: dict[str, Any], examples: int, batch: int, stages: int) -> Plan:
+def plan(budget: Budget, examples: int, batch: int, stages: int) -> Plan:
     """Convert a budget into a number of steps.
 
     Args:
-        budget: the map `budget` of the configuration, with one key.
+        budget: length of the run.
         examples: size of the training split.
         batch: global batch size.
         stages: gradient evaluations per step of the optimizer.
@@ -37,15 +37,15 @@ def plan(budget: dict[str, Any], examples: int, batch: int, stages: int) -> Plan
         ConfigurationError: the budget is less than one step.
     """
     per_epoch = math.ceil(examples / batch)
-    if "steps" in budget:
-        steps = budget["steps"]
-    elif "gradient_evaluations" in budget:
-        steps = budget["gradient_evaluations"] // stages
+    if budget.steps:
+        steps = budget.steps
+    elif budget.gradient_evaluations:
+        steps = budget.gradient_evaluations // stages
     else:
-        steps = math.ceil(budget["epochs"] * per_epoch)
+        steps = math.ceil(budget.epochs * per_epoch)
     if steps < 1:
         raise ConfigurationError(
-            f"{budget['gradient_evaluations']} gradient evaluations are fewer than the {stages} of one step",
+            f"{budget.gradient_evaluations} gradient evaluations are fewer than the {stages} of one step",
             where="config key 'budget.gradient_evaluations'",
             fix=f"raise it to {stages} or more",
         )

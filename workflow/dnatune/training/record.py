@@ -7,6 +7,7 @@ import pydantic
 
 from dnatune.contracts import NatsPerToken, Record, Seconds, Unit
 from dnatune.files import digest
+from dnatune.settings.training import FinetuneSettings
 
 
 def adapter_of(record: Path) -> Path:
@@ -75,11 +76,16 @@ class Conditions(Record):
     """Versions of Python and of the packages that matter, the git commit and the digest of the code."""
 
     @property
+    def typed_settings(self) -> FinetuneSettings:
+        """Return the settings as the stage reads them."""
+        return FinetuneSettings.read(self.settings, noun="run.json: settings")
+
+    @property
     def identity(self) -> str:
         """Return the digest that names the checkpoint folder."""
-        versions = self.software
+        versions, compared = self.software, self.typed_settings.compared()
         return digest(
-            [self.settings, self.inputs.model_dump(), self.ranks, self.precision, versions.torch, versions.deepspeed]
+            [compared, self.inputs.model_dump(), self.ranks, self.precision, versions.torch, versions.deepspeed]
         )
 
 

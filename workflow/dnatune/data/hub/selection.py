@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from dnatune.data.hub.repository import Snapshot, not_cached
-from dnatune.data.tasks import SPLITS
 from dnatune.errors import DataError, DnatuneError, DownloadError, ModelError
+from dnatune.settings.tasks import SPLITS
 
 INDEX = "model.safetensors.index.json"
 _WEIGHTS = "model.safetensors"

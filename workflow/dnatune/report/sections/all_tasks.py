@@ -30,7 +30,7 @@ def content(evidence: Evidence) -> Mapping[str, Any] | None:
     named = {evidence.called(*key): found for key, found in kept.items()}
     if not named:
         return {"standings": [], "profiles": None, "left_out": left_out, "level": None, "tasks": len(evidence.tasks)}
-    standings = across_tasks.standings(named, evidence.settings["comparison"]["level"])
+    standings = across_tasks.standings(named, evidence.settings.comparison.level)
     places = list(evidence.tasks)
     withheld = [
         f"{standing.name} ({', '.join(places[place] for place in standing.short)})"
@@ -46,6 +46,6 @@ def content(evidence: Evidence) -> Mapping[str, Any] | None:
         "fewest": across_tasks.FEWEST_SEEDS,
         "profiles": panels.single("profiles", drawing),
         "left_out": left_out,
-        "level": evidence.settings["comparison"]["level"],
+        "level": evidence.settings.comparison.level,
         "tasks": len(evidence.tasks),
     }

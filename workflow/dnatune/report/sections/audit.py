@@ -5,9 +5,9 @@ from typing import Any
 
 from dnatune.comparison.results import Group
 from dnatune.data.leakage import Audit
-from dnatune.data.tasks import Task
 from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
+from dnatune.settings.tasks import Task
 
 
 def content(evidence: Evidence) -> Mapping[str, Any]:

@@ -7,8 +7,8 @@ import numpy as np
 
 from dnatune.comparison.pooled_predictions import confusion_of
 from dnatune.comparison.results import Group
-from dnatune.data.tasks import Task
 from dnatune.report.evidence import Evidence
+from dnatune.settings.tasks import Task
 
 
 def content(evidence: Evidence) -> Mapping[str, Any]:

@@ -7,17 +7,17 @@ import numpy as np
 
 from dnatune.comparison.pairwise import tests_text
 from dnatune.comparison.results import Group
-from dnatune.data.tasks import Task
 from dnatune.report import formatting, panels
 from dnatune.report.evidence import Evidence
 from dnatune.report.figures import base, scores
+from dnatune.settings.tasks import Task
 
 
 def content(evidence: Evidence) -> Mapping[str, Any] | None:
     """Return the section of paired differences; None where no optimizer has another to be compared with."""
     if not evidence.tests:
         return None
-    margin = evidence.settings["comparison"]["equivalence_margin"]
+    margin = evidence.settings.comparison.equivalence_margin
 
     def chart(task: Task, members: list[Group]) -> base.Drawing | None:
         rows = evidence.of_panel(evidence.tests, members)
@@ -26,7 +26,7 @@ def content(evidence: Evidence) -> Mapping[str, Any] | None:
     return {
         "boards": boards(evidence),
         "forest": panels.figure(evidence, "forest", {"": chart}),
-        "testing": evidence.settings["comparison"],
+        "testing": evidence.settings.comparison,
         "tests_table": formatting.download(tests_text(evidence.tests)),
     }
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from dnatune.comparison.comparability import UNEQUAL_TERMS
 from dnatune.comparison.results import Group
-from dnatune.data.tasks import Task
 from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
 from dnatune.report.sections import contamination
+from dnatune.settings.tasks import Task
 
 #: What each split is called, and what follows where all its items are of one class.
 _LACKING = {

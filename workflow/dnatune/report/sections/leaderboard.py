@@ -7,9 +7,9 @@ from typing import Any
 from dnatune.comparison.references import ZERO_SHOT
 from dnatune.comparison.results import Group
 from dnatune.comparison.summary import comparison_text
-from dnatune.data.tasks import Task
 from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
+from dnatune.settings.tasks import Task
 
 _MOST_SEEDS_SHOWN = 4
 
@@ -18,7 +18,7 @@ def content(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of the tables that rank optimizers, one a task."""
     return {
         "leaderboards": [_leaderboard(task, evidence.groups, evidence.rows) for task in evidence.tasks.values()],
-        "testing": evidence.settings["comparison"],
+        "testing": evidence.settings.comparison,
         "table": formatting.download(comparison_text(evidence.rows)),
     }
 

@@ -5,12 +5,12 @@ from typing import Any
 
 from dnatune.comparison import learning_rates as trials
 from dnatune.comparison.results import Group
-from dnatune.data.tasks import Task
 from dnatune.report import formatting as in_words
 from dnatune.report import panels as panel_figures
 from dnatune.report.evidence import Evidence
 from dnatune.report.figures import base, learning_rates
 from dnatune.settings.rate_choice import Choice
+from dnatune.settings.tasks import Task
 
 _METRICS = {"dev_loss": "dev loss", "dev_mcc": "dev MCC", "dev_f1_macro": "dev macro F1"}
 

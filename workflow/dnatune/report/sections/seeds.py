@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dnatune.comparison.results import FinishedRun, Group
-from dnatune.data.tasks import Task
 from dnatune.report import formatting, panels
 from dnatune.report.evidence import Evidence
 from dnatune.report.figures import base, scores
+from dnatune.settings.tasks import Task
 
 
 def content(evidence: Evidence) -> Mapping[str, Any]:

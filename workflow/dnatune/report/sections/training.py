@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from dnatune.comparison.results import Group
-from dnatune.data.tasks import Task
 from dnatune.report import panels
 from dnatune.report.evidence import Evidence
 from dnatune.report.figures import training as curves
+from dnatune.settings.tasks import Task
 
 
 def content(evidence: Evidence) -> Mapping[str, Any]:

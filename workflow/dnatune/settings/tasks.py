@@ -7,10 +7,9 @@ DNA-LLaMA3 was made with, double space included; those of the yeast and virus ta
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
-from typing import Any
 
 from dnatune.errors import ConfigurationError
+from dnatune.settings.sources import TaskEntry
 
 #: The three splits, in the order in which they are made.
 SPLITS = ("train", "dev", "test")
@@ -82,36 +81,29 @@ def _gue() -> dict[str, Task]:
 GUE: dict[str, Task] = _gue()
 
 
-def resolve_task(entry: str | Mapping[str, Any]) -> Task:
-    """Return the task that one entry of `tasks:` names: a GUE name, or a map with the fields of `Task`.
-
-    A map under a GUE name overrides only the fields it gives.
+def resolve_task(entry: TaskEntry) -> Task:
+    """Return the task that one entry of `tasks` names. An entry with a name of GUE's overrides only what it gives.
 
     Raises:
         ConfigurationError: the name is not GUE's and labels or instruction are missing, or labels repeat.
     """
-    fields = {"name": entry} if isinstance(entry, str) else dict(entry)
-    name = fields["name"]
-    where = f"config key 'tasks', entry '{name}'"
-    if name in GUE:
-        task = dataclasses.replace(GUE[name], **_as_tuples(fields))
+    given = {key: value for key, value in entry if value is not None}
+    where = f"config key 'tasks', entry '{entry.name}'"
+    missing = [key for key in ("labels", "instruction") if key not in given]
+    if entry.name in GUE:
+        task = dataclasses.replace(GUE[entry.name], **given)
+    elif missing:
+        near = difflib.get_close_matches(entry.name, GUE, n=1)
+        raise ConfigurationError(
+            f"'{entry.name}' is not a task of GUE",
+            where=where,
+            fix=(f"did you mean '{near[0]}'? " if near else "")
+            + f"A task of your own needs: {', '.join(missing)}; GUE's are: {', '.join(GUE)}",
+        )
     else:
-        missing = [key for key in ("labels", "instruction") if key not in fields]
-        if missing:
-            near = difflib.get_close_matches(name, GUE, n=1)
-            raise ConfigurationError(
-                f"'{name}' is not a task of GUE",
-                where=where,
-                fix=(f"did you mean '{near[0]}'? " if near else "")
-                + f"A task of your own needs: {', '.join(missing)}; GUE's are: {', '.join(GUE)}",
-            )
-        task = Task(**_as_tuples(fields))
+        task = Task(**given)
     if len(set(task.labels)) != len(task.labels):
         raise ConfigurationError(
             f"labels repeat: {', '.join(task.labels)}", where=where, fix="give each class a word of its own"
         )
     return task
-
-
-def _as_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}

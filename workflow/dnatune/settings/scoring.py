@@ -1,0 +1,128 @@
+"""Settings of scoring, of the audit of data and of base models, and of the comparison."""
+
+from typing import Annotated, Literal
+
+from dnatune.settings.base import AllDifferent, AsTuple, Number, Settings, Text, setting
+from dnatune.settings.simulation import SimulationSettings
+from dnatune.settings.sources import TaskSettings
+from dnatune.settings.tasks import Task
+
+Labels = Annotated[tuple[str, ...], AsTuple]
+Baseline = Literal["majority", "gc", "kmers"]
+
+
+class Evaluation(Settings):
+    """How the test split is scored."""
+
+    mode: Literal["labels", "generate"] = setting("labels", unit="one of two words")
+    """labels: log-probability of each whole label. generate: free decoding, as in the original, to compare with it."""
+    batch_size: int = setting(64, ge=1, unit="examples", reruns=False)
+    """Largest number of examples in one forward pass. It is halved if a GPU runs out of memory."""
+    max_new_tokens: int = setting(8, ge=1, unit="tokens")
+    """Largest number of tokens that are decoded in generate mode."""
+    baselines: Annotated[tuple[Baseline, ...], AsTuple, AllDifferent] = setting(
+        ("majority", "gc", "kmers"), unit="list of names"
+    )
+    """Classifiers without a language model that the report compares with."""
+
+
+class EvaluateSettings(Settings):
+    """What decides the scores of a model on a task."""
+
+    task: str = setting(unit="name")
+    """Name of the task."""
+    labels: Labels = setting(unit="list of words")
+    """Answer of each class."""
+    mode: Literal["labels", "generate"] = setting(unit="one of two words")
+    """See `Evaluation`."""
+    batch_size: int = setting(ge=1, unit="examples", reruns=False)
+    """See `Evaluation`."""
+    max_new_tokens: int = setting(ge=1, unit="tokens")
+    """See `Evaluation`."""
+    max_seq_length: int = setting(ge=1, unit="tokens")
+    """See `Training`."""
+
+
+class ProbeSettings(Settings):
+    """What decides the search for signs that a base model knows a task's test split."""
+
+    model: str = setting(unit="name")
+    """Name of the base model."""
+    task: str = setting(unit="name")
+    """Name of the task."""
+    labels: Labels = setting(unit="list of words")
+    """Answer of each class."""
+    items: int = setting(ge=1, unit="examples")
+    """See `Contamination`."""
+    batch_size: int = setting(ge=1, unit="examples", reruns=False)
+    """See `Evaluation`."""
+    max_seq_length: int = setting(ge=1, unit="tokens")
+    """See `Training`."""
+
+
+class BaselineSettings(Settings):
+    """What decides a baseline."""
+
+    task: str = setting(unit="name")
+    """Name of the task."""
+    labels: Labels = setting(unit="list of words")
+    """Answer of each class."""
+    baseline: str = setting(unit="name")
+    """Name of the baseline."""
+    simulated: SimulationSettings | None = setting(None, unit="map")
+    """Of the Bayes-optimal classifier, the settings of the simulator."""
+
+
+class Audit(Settings):
+    """What the splits of a data set share."""
+
+    on_leak: Literal["report", "drop", "fail"] = setting("report", unit="name")
+    """What happens if a dev or test sequence, or a near-copy of it, is in an earlier split. report: scores are given
+    with and without such items. drop: the row of the earlier split is removed. fail: the workflow stops."""
+    similarity: Number = setting(0.5, gt=0, le=1, unit="Jaccard index")
+    """Smallest share of common 12-base words (of either strand) that makes two sequences near-copies."""
+
+
+class Contamination(Settings):
+    """Whether a base model has seen a test split."""
+
+    items: int = setting(2000, ge=1, unit="examples")
+    """Largest number of test items, and of dev items, that the base model is asked. They are drawn at random."""
+    manifest: Text | None = setting(None, unit="file")
+    """Earlier training data of the base model: a file with the SHA-256 of one sequence per line. Test items that are
+    found there are flagged. A relative path counts from the folder in which snakemake is started."""
+
+
+class Comparison(Settings):
+    """How pairs of optimizers are tested."""
+
+    equivalence_margin: Number = setting(0.01, gt=0, unit="of the task's metric")
+    """Largest difference that does not matter: two optimizers shown to differ by less are called equivalent. The
+    number of seeds needed is that which finds a difference of this size with 80 % power."""
+    level: Number = setting(0.95, gt=0.5, lt=1, unit="share")
+    """Confidence level of every interval; differences are tested at 1 − level."""
+
+
+class ComparedTask(TaskSettings):
+    """A task as the comparison needs it."""
+
+    metric: str = setting("mcc", unit="metric")
+    """Metric that comparisons use."""
+
+
+class CompareSettings(Settings):
+    """What the report says beyond what is in the files it reads."""
+
+    name: str = setting(unit="folder name")
+    """Name of the configuration."""
+    tasks: Annotated[tuple[ComparedTask, ...], AsTuple] = setting(min_length=1, unit="list of maps")
+    """The tasks."""
+    simulated: bool = setting(unit="yes or no")
+    """Whether the data are simulated."""
+    comparison: Comparison = setting(unit="map")
+    """How pairs of optimizers are tested."""
+
+    @property
+    def tasks_by_name(self) -> dict[str, Task]:
+        """Return the tasks by name."""
+        return {one.name: Task(one.name, one.labels, one.instruction, one.metric) for one in self.tasks}

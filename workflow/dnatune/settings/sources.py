@@ -1,0 +1,207 @@
+"""Settings of base models and of the tasks' data: where they come from."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from dnatune.settings.base import AsTuple, Name, Settings, Text, refused, setting
+from dnatune.settings.simulation import SimulationSettings
+
+Repository = Annotated[str, Field(pattern="^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")]
+
+
+class Folder(Settings):
+    """A folder of the user's."""
+
+    path: Text = setting(unit="folder")
+    """Folder. A relative path counts from the folder in which snakemake is started."""
+
+
+class HubModel(Settings):
+    """A model of the hub."""
+
+    repo: Repository = setting(unit="owner/name")
+    """Repository of the model."""
+    revision: str = setting("main", unit="branch, tag or commit")
+    """Revision. It is resolved once to a commit, which is recorded; give a commit to pin it."""
+
+
+class HubData(Settings):
+    """A data set of the hub."""
+
+    repo: Repository = setting("leannmlindsey/GUE", unit="owner/name")
+    """Repository of the data set."""
+    revision: str = setting("main", unit="branch, tag or commit")
+    """Revision. It is resolved once to a commit, which is recorded; give a commit to pin it."""
+
+
+def check_heads(shape: Any) -> None:
+    """Check that the width of a Llama divides into its heads.
+
+    Args:
+        shape: settings with `hidden_size`, `heads` and `key_value_heads`.
+    """
+    if shape.hidden_size % (2 * shape.heads):
+        raise refused(
+            "hidden_size",
+            f"hidden_size {shape.hidden_size} does not divide into {shape.heads} heads of even width",
+            "choose a multiple of twice the number of heads",
+        )
+    if shape.heads % shape.key_value_heads:
+        raise refused(
+            "key_value_heads",
+            f"{shape.heads} heads do not share {shape.key_value_heads} key-value heads evenly",
+            "choose a divisor of the number of heads",
+        )
+
+
+class TinyModel(Settings):
+    """A small Llama with random weights."""
+
+    hidden_size: int = setting(128, ge=8, unit="features")
+    """Width of the model."""
+    layers: int = setting(2, ge=1, unit="layers")
+    """Number of layers."""
+    heads: int = setting(4, ge=1, unit="heads")
+    """Number of attention heads."""
+    key_value_heads: int = setting(4, ge=1, unit="heads")
+    """Number of key and value heads. With fewer than `heads`, attention is grouped-query attention."""
+    intermediate_size: int = setting(384, ge=8, unit="features")
+    """Width of the feed-forward layers."""
+    vocabulary: int = setting(1536, ge=400, unit="pieces")
+    """Size of the byte-level BPE vocabulary."""
+    tied_embeddings: bool = setting(False, unit="yes or no")
+    """Use one matrix for the input and output embeddings."""
+    seed: int = setting(0, ge=0, unit="seed")
+    """Seed of the weights."""
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        check_heads(self)
+        return self
+
+
+class _Chosen(Settings):
+    """A map in which the word `source` says which of the other maps is used."""
+
+    @model_validator(mode="after")
+    def _source_is_given(self) -> Self:
+        if self.chosen is None:
+            raise refused(
+                self.source,
+                f"source is '{self.source}' and the map '{self.source}' is missing",
+                f"add the map '{self.source}', see config/README.md",
+            )
+        return self
+
+    @property
+    def chosen(self) -> Any:
+        """Return the settings of the source in use."""
+        return getattr(self, self.source)
+
+
+class ModelEntry(_Chosen):
+    """A base model."""
+
+    source: Literal["tiny", "hub", "directory"] = setting(unit="one of three words")
+    """Where the base model comes from. The map of the same name has its settings."""
+    tiny: TinyModel = setting(default_factory=TinyModel, unit="map")
+    """A small Llama with random weights and a DNA tokenizer, which is made from the first task's training split."""
+    hub: HubModel | None = setting(None, unit="map")
+    """A repository of the Hugging Face hub."""
+    directory: Folder | None = setting(None, unit="map")
+    """A folder that transformers can load."""
+
+
+class DataEntry(_Chosen):
+    """Where the data come from."""
+
+    source: Literal["simulated", "hub", "directory"] = setting(unit="one of three words")
+    """Source of every task that has no path of its own."""
+    simulated: SimulationSettings = setting(default_factory=SimulationSettings, unit="map")
+    """Synthetic core promoters with a known Bayes-optimal classifier; docs/simulated-data.md."""
+    hub: HubData = setting(default_factory=HubData, unit="map")
+    """A data set of the Hugging Face hub in GUE's layout."""
+    directory: Folder | None = setting(None, unit="map")
+    """A folder with GUE/<task>/{train,dev,test}.csv or <task>/{train,dev,test}.csv."""
+
+
+class TaskEntry(Settings):
+    """An entry of `tasks`."""
+
+    name: Name = setting(unit="folder name")
+    """Name of the task."""
+    path: Text | None = setting(None, unit="folder")
+    """Folder with train.csv, dev.csv and test.csv, which is used instead of `data.source`."""
+    labels: Annotated[tuple[Text, ...], AsTuple] | None = setting(None, min_length=2, unit="list of words")
+    """Answer of each class, in the order of the class indices."""
+    instruction: Text | None = setting(None, unit="text")
+    """Question that the model is asked."""
+    metric: Literal["mcc", "f1_macro"] | None = setting(None, unit="metric")
+    """Metric that comparisons use."""
+
+
+def _named(entry: Any) -> Any:
+    return {"name": entry} if isinstance(entry, str) else entry
+
+
+#: A task by its name alone, or as a map.
+NameOrTask = Annotated[TaskEntry, BeforeValidator(_named, json_schema_input_type=Name | TaskEntry)]
+
+
+class TaskSettings(Settings):
+    """A task as a stage needs it."""
+
+    name: str = setting(unit="folder name")
+    """Name of the task."""
+    labels: Annotated[tuple[str, ...], AsTuple] = setting(unit="list of words")
+    """Answer of each class, in the order of the class indices."""
+    instruction: str = setting(unit="text")
+    """Question that the model is asked."""
+
+
+class Download(_Chosen):
+    """What a download is made from."""
+
+    requested: str | None = setting(None, unit="branch, tag or commit", reruns=False)
+    """Of the hub, the name under which the revision was first asked for."""
+
+    def asked_as(self, requested: str | None) -> Self:
+        """Return the settings with the name under which the revision was first asked for, if it is known."""
+        return self.model_copy(update={"requested": requested})
+
+    def at_revision(self, name: str) -> Self:
+        """Return the settings with another revision of the hub."""
+        return self.model_copy(update={"hub": self.hub.model_copy(update={"revision": name})})
+
+
+class DataSettings(Download):
+    """What decides the CSV files of a task."""
+
+    source: Literal["simulated", "hub", "directory"] = setting(unit="one of three words")
+    """Where they come from."""
+    task: str = setting(unit="name")
+    """Name of the task."""
+    own: bool = setting(False, unit="yes or no")
+    """Whether the folder is the task's own, without a folder for each task in it."""
+    simulated: SimulationSettings | None = setting(None, unit="map")
+    """Settings of the simulator."""
+    hub: HubData | None = setting(None, unit="map")
+    """Repository."""
+    directory: Folder | None = setting(None, unit="map")
+    """Folder."""
+
+
+class ModelSettings(Download):
+    """What decides a base model."""
+
+    source: Literal["tiny", "hub", "directory"] = setting(unit="one of three words")
+    """Where it comes from."""
+    tiny: TinyModel | None = setting(None, unit="map")
+    """Shape of the small Llama."""
+    task: TaskSettings | None = setting(None, unit="map")
+    """Of a small Llama, the task that its tokenizer is made for."""
+    hub: HubModel | None = setting(None, unit="map")
+    """Repository."""
+    directory: Folder | None = setting(None, unit="map")
+    """Folder."""

@@ -1,0 +1,142 @@
+"""Settings of a training run: how long, how, with which adapter and optimizer."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dnatune.settings.base import AsTuple, Number, Settings, exactly_one, setting
+from dnatune.settings.sources import TaskSettings
+
+AutoOrCount = Literal["auto"] | Annotated[int, Field(ge=1)]
+
+
+class Budget(Settings):
+    """How long a run trains: one of three measures."""
+
+    epochs: Number | None = setting(None, gt=0, unit="passes over the training split")
+    """Length of training in epochs. The gradient evaluations of one step all see the same data, which count once."""
+    steps: int | None = setting(None, ge=1, unit="optimizer steps")
+    """Length of training in steps of the optimizer."""
+    gradient_evaluations: int | None = setting(None, ge=1, unit="forward-backward passes over a global batch")
+    """Length of training at equal cost. A method with s stages takes floor(n/s) steps."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_measure(cls, value: Any) -> Any:
+        return exactly_one(value, tuple(cls.model_fields))
+
+
+class Training(Settings):
+    """How a run is trained."""
+
+    global_batch_size: int = setting(128, ge=1, unit="examples")
+    """Number of examples behind one gradient, over all ranks. Micro-batches and accumulation follow from it."""
+    micro_batch_size: AutoOrCount = setting("auto", unit="examples")
+    """Largest number of examples in one forward pass of a rank. With auto, a GPU gets the largest of the global
+    batch's share, its half, its quarter, … that fits, which is tried when a run starts; a CPU gets what 4,096 tokens
+    behind the prefix hold. It changes speed and memory; the result only by rounding and, if lora.dropout is not 0, by
+    other random draws."""
+    max_seq_length: int = setting(512, ge=8, unit="tokens")
+    """Largest number of tokens of a prompt with its longest label. A longer example is an error; none is cut."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", unit="number format")
+    """Number format of the forward and backward pass. auto: on a GPU bf16 if supported, otherwise fp16; on a CPU
+    fp32."""
+    schedule: Literal["cosine", "linear", "constant", "constant_with_warmup", "inverse_sqrt"] = setting(
+        "cosine", unit="name in transformers"
+    )
+    """Schedule of the learning rate over the steps."""
+    warmup_ratio: Number = setting(0.03, ge=0, le=1, unit="share of the steps")
+    """Length of the linear warm-up at the start."""
+    max_grad_norm: Number = setting(1.0, ge=0, unit="l2 norm")
+    """A step's combined gradient is clipped to this norm; 0 turns clipping off."""
+    gradient_checkpointing: Literal["auto"] | bool = setting("auto", unit="yes, no or auto")
+    """Recompute activations in the backward pass, which saves memory and costs about a third more work. auto: only if
+    otherwise so few examples fit that repeating the prefix for them costs more; never on a CPU."""
+    zero_stage: int = setting(2, ge=0, le=3, unit="ZeRO stage")
+    """What DeepSpeed shards over the ranks: 1 the optimizer state, 2 also the gradients, 3 also the parameters."""
+    deepspeed: dict[str, Any] | str = setting(default_factory=dict, unit="map, or path of a JSON file")
+    """Keys laid over the DeepSpeed configuration that dnatune writes. Keys that dnatune owns are refused."""
+    logging_steps: int = setting(10, ge=1, unit="steps", reruns=False)
+    """Number of steps between two lines of the log. training.jsonl has every step."""
+    evaluation_steps: int = setting(20, ge=1, unit="steps")
+    """Number of steps between two scorings of the dev examples. They are also scored after the last step."""
+    dev_examples: int = setting(512, ge=0, unit="examples")
+    """Number of examples, from the start of the dev split, that are scored during training."""
+    save_steps: int = setting(2000, ge=1, unit="steps", reruns=False)
+    """Number of steps between two checkpoints."""
+    save_total_limit: int = setting(3, ge=1, unit="checkpoints", reruns=False)
+    """Number of checkpoints that are kept, the newest. All are deleted after the run is complete."""
+    divergence_loss: Number = setting(100.0, gt=0, unit="nats per label token")
+    """A loss above this, or one that is not finite, ends the run with status diverged."""
+    ddp_timeout: int = setting(30000, ge=1, unit="seconds", reruns=False)
+    """How long a rank waits for the others in a collective operation."""
+
+
+_MODULES = ("q_proj", "v_proj", "k_proj", "o_proj", "gate_proj", "down_proj", "up_proj")
+
+
+class Lora(Settings):
+    """The adapter."""
+
+    rank: int = setting(8, ge=1, unit="rank")
+    """Rank of the update matrices."""
+    alpha: Number = setting(32, gt=0, unit="factor × rank")
+    """The update is scaled by alpha ÷ rank."""
+    dropout: Number = setting(0.06, ge=0, lt=1, unit="probability")
+    """Dropout before the update."""
+    target_modules: Annotated[tuple[str, ...], AsTuple] = setting(_MODULES, min_length=1, unit="list of module names")
+    """Linear layers that get an update."""
+    modules_to_save: Annotated[tuple[str, ...], AsTuple] = setting(
+        ("embed_tokens", "lm_head"), unit="list of module names"
+    )
+    """Modules that are trained in full and saved with the adapter."""
+
+
+class OptimizerEntry(Settings):
+    """An entry of `optimizers`, taken apart, with what it does not override filled in."""
+
+    method: str = setting(unit="name")
+    """Optimization method, see `dnatune.optimizers`."""
+    budget: Budget = setting(unit="map with one key")
+    """Length of training."""
+    training: Training = setting(unit="map")
+    """How its runs are trained."""
+    hyperparameters: dict[str, Any] = setting(unit="map")
+    """Hyperparameters of the method; without the learning rate if trials find it."""
+
+
+class OptimizerSettings(Settings):
+    """The optimizer of a run."""
+
+    name: str = setting(unit="name")
+    """Its name in the configuration."""
+    method: str = setting(unit="name")
+    """Optimization method, see `dnatune.optimizers`."""
+    hyperparameters: dict[str, Any] = setting(unit="map")
+    """Hyperparameters of the method."""
+
+
+class FinetuneSettings(Settings):
+    """All that decides one run. A tuned learning rate is not in it: it comes from the trials."""
+
+    model: str = setting(unit="name")
+    """Name of the base model."""
+    task: TaskSettings = setting(unit="map")
+    """The task."""
+    seed: int = setting(unit="seed")
+    """Seed of data order, adapter initialisation and dropout."""
+    optimizer: OptimizerSettings = setting(unit="map")
+    """The optimizer."""
+    budget: Budget = setting(unit="map with one key")
+    """Length of training."""
+    lora: Lora = setting(unit="map")
+    """The adapter."""
+    training: Training = setting(unit="map")
+    """How the run is trained."""
+
+    def with_learning_rate(self, rate: float) -> Self:
+        """Return the settings with another learning rate, or with one where it was missing."""
+        hyperparameters = {**self.optimizer.hyperparameters, "learning_rate": rate}
+        return self.model_copy(
+            update={"optimizer": self.optimizer.model_copy(update={"hyperparameters": hyperparameters})}
+        )

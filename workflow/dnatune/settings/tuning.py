@@ -1,0 +1,69 @@
+"""Settings of learning-rate trials."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from dnatune.settings.base import AllDifferent, AsTuple, Number, Settings, setting
+from dnatune.settings.scoring import Labels
+from dnatune.settings.training import Budget
+
+Rate = Annotated[Number, Field(gt=0)]
+
+
+class RateGrid(Settings):
+    """The ends of a grid of learning rates."""
+
+    lowest: Number = setting(alias="from", gt=0, unit="learning rate")
+    """Lowest rate of a grid of `trials` rates, evenly spaced on a logarithmic scale and rounded to three digits."""
+    highest: Number = setting(alias="to", gt=0, unit="learning rate")
+    """Highest rate of the grid."""
+
+
+def _kind(value: Any) -> str:
+    return "grid" if isinstance(value, Mapping | RateGrid) else "list"
+
+
+RateList = Annotated[tuple[Rate, ...], AsTuple, Field(min_length=2), AllDifferent]
+Rates = Annotated[
+    Annotated[RateList, Tag("list")] | Annotated[RateGrid, Tag("grid")],
+    Discriminator(_kind),
+]
+
+
+class Tuning(Settings):
+    """Learning-rate trials."""
+
+    trials: int = setting(5, ge=2, unit="trials per optimizer")
+    """Number of learning rates that are tried for each optimizer."""
+    rates: dict[str, Rates] = setting(min_length=1, unit="map of optimizer to rates")
+    """Learning rates of every optimizer, which then has no `learning_rate` of its own: a list of `trials` rates, or the
+    ends of a grid."""
+    budget: Budget | None = setting(None, unit="map with one key")
+    """Length of a trial. If absent, it is that of the optimizer's runs."""
+    seed: int = setting(1000, ge=0, unit="seed")
+    """Seed of every trial. It is none of `seeds`: the run of that seed would be a trial that was chosen for its
+    score."""
+    metric: Literal["dev_loss", "task"] = setting("dev_loss", unit="one of two words")
+    """What a rate is chosen by. dev_loss: the loss on the dev split, lower is better. task: the task's metric there,
+    higher is better; the loss decides between equals, and if the dev items are of one class, which leaves no MCC."""
+    dev_examples: int = setting(10000, ge=1, unit="examples")
+    """Number of examples, from the start of the dev split, that a trial is scored on, once, after its last step."""
+
+
+class ChooseSettings(Settings):
+    """What decides the choice among the trials of an optimizer."""
+
+    model: str = setting(unit="name")
+    """Name of the base model."""
+    task: str = setting(unit="name")
+    """Name of the task."""
+    optimizer: str = setting(unit="name")
+    """Name of the optimizer."""
+    labels: Labels = setting(unit="list of words")
+    """Answer of each class."""
+    metric: str = setting(unit="key of training.jsonl")
+    """What a rate is chosen by."""
+    dev_examples: int = setting(ge=1, unit="examples")
+    """See `Tuning`."""
