@@ -255,8 +255,8 @@ def test_thirty_long_runs_stay_small(tmp_path):
             made.add_run(optimizer, seed, steps=2000)
     page = render(made)
     assert len(page.encode()) < 5_000_000
-    curves = [re.findall(r"[ML]", path) for path in re.findall(r'<path d="([^"]+)"', page)]
-    longest = max(map(len, curves))
+    lengths = [re.findall(r"[ML]", path) for path in re.findall(r'<path d="([^"]+)"', page)]
+    longest = max(map(len, lengths))
     assert 200 <= longest <= curves.MOST_POINTS
     assert str(curves.MOST_POINTS) in words(page)
 
