@@ -30,8 +30,9 @@ rule benchmark:
     resources:
         **resources_of("benchmark", mem_mb=SITE.mem_mb, runtime="2h"),
     params:
+        experiment=EXPERIMENT,
         compared=compared(CONFIG.benchmark_settings()),
     shell:
-        "{DNATUNE} {log:q} launch --ranks 1 --cpus {threads} benchmark --experiment {EXPERIMENT:q}"
+        "python -m dnatune --log {log:q} launch --ranks 1 --cpus {threads} benchmark --experiment {params.experiment:q}"
         " --tokenizer {input.tokenizer:q} --train {input.train:q} --test {input.test:q}"
         " --result {output.result:q} --figure {output.figure:q}"

@@ -1,4 +1,4 @@
-"""What the rule files share: the checked configuration, the site, paths, and the inputs and settings of jobs.
+"""Shared by all stages: the checked configuration, the site, paths, and the inputs and settings of jobs.
 
 Config keys used: name, keep_merged; the rest through `CONFIG`.
 Site keys used: all, through `SITE`.
@@ -42,9 +42,6 @@ RUNS = CONFIG.runs()
 ENVIRONMENT = "../../envs/dnatune.yaml"
 # The whole configuration with its defaults, from which each stage's command takes its part.
 EXPERIMENT = f"{RESULTS}/experiment.json"
-# A conda environment brings an interpreter of its own.
-PYTHON = "python" if workflow.deployment_settings.deployment_method else shlex.quote(job_environment.interpreter())
-DNATUNE = f"{PYTHON} -m dnatune --log"
 
 IN_SLURM_JOB = "SLURM_JOB_ID" in os.environ and SITE.slurm is not None
 if IN_SLURM_JOB:

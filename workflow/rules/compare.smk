@@ -57,6 +57,8 @@ rule compare:
     resources:
         **resources_of("compare", mem_mb=4000, runtime="30m"),
     params:
+        experiment=EXPERIMENT,
+        results=subpath(output.page, parent=True),
         compared=compared(CONFIG.compare_settings(), CONFIG),
     shell:
-        "{DNATUNE} {log:q} compare --experiment {EXPERIMENT:q} --results {RESULTS:q}"
+        "python -m dnatune --log {log:q} compare --experiment {params.experiment:q} --results {params.results:q}"

@@ -31,6 +31,7 @@ rule download_data:
     resources:
         **resources_of("download_data", mem_mb=4000, runtime="2h"),
     params:
+        experiment=EXPERIMENT,
         compared=lambda wildcards: compared(
             at_download(CONFIG.data_settings(wildcards.task), DATA_MANIFEST.format(**wildcards))
         ),
@@ -40,7 +41,7 @@ rule download_data:
         ),
         folder=subpath(output.manifest, parent=True),
     shell:
-        "{DNATUNE} {log:q} download data --experiment {EXPERIMENT:q} --task {wildcards.task:q} {params.requested}"
+        "python -m dnatune --log {log:q} download data --experiment {params.experiment:q} --task {wildcards.task:q} {params.requested}"
         " --folder {params.folder:q}"
 
 
@@ -58,6 +59,7 @@ rule download_model:
     resources:
         **resources_of("download_model", mem_mb=8000, runtime="8h"),
     params:
+        experiment=EXPERIMENT,
         compared=lambda wildcards: compared(
             at_download(CONFIG.model_settings(wildcards.model), MODEL_MANIFEST.format(**wildcards))
         ),
@@ -66,5 +68,5 @@ rule download_model:
         ),
         train=lambda wildcards, input: f"--train {shlex.quote(str(input[0]))}" if input else "",
     shell:
-        "{DNATUNE} {log:q} download model --experiment {EXPERIMENT:q} --model {wildcards.model:q} {params.requested}"
+        "python -m dnatune --log {log:q} download model --experiment {params.experiment:q} --model {wildcards.model:q} {params.requested}"
         " {params.train} --folder {output:q}"

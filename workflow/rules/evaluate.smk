@@ -34,10 +34,11 @@ rule evaluate:
     resources:
         **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
+        experiment=EXPERIMENT,
         compared=lambda wildcards: compared(CONFIG.evaluate_settings(wildcards.task)),
         start=evaluate_command,
     shell:
-        "{DNATUNE} {log:q} {params.start} --experiment {EXPERIMENT:q} --task {wildcards.task:q} --model {input.model:q}"
+        "python -m dnatune --log {log:q} {params.start} --experiment {params.experiment:q} --task {wildcards.task:q} --model {input.model:q}"
         " --test {input.test:q} --predictions {output.predictions:q} --metrics {output.metrics:q}"
         " --base {input.base:q} --card {output.card:q}"
 
@@ -59,10 +60,11 @@ rule evaluate_base:
     resources:
         **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
+        experiment=EXPERIMENT,
         compared=lambda wildcards: compared(CONFIG.evaluate_settings(wildcards.task)),
         start=evaluate_command,
     shell:
-        "{DNATUNE} {log:q} {params.start} --experiment {EXPERIMENT:q} --task {wildcards.task:q} --model {input.model:q}"
+        "python -m dnatune --log {log:q} {params.start} --experiment {params.experiment:q} --task {wildcards.task:q} --model {input.model:q}"
         " --test {input.test:q} --predictions {output.predictions:q} --metrics {output.metrics:q}"
 
 
@@ -85,10 +87,11 @@ rule probe:
     resources:
         **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
+        experiment=EXPERIMENT,
         compared=lambda wildcards: compared(CONFIG.probe_settings(wildcards.model, wildcards.task)),
         manifest=lambda wildcards, input: f"--manifest {shlex.quote(input.manifest)}" if input.manifest else "",
     shell:
-        "{DNATUNE} {log:q} probe --experiment {EXPERIMENT:q} --task {wildcards.task:q} --name {wildcards.model:q}"
+        "python -m dnatune --log {log:q} probe --experiment {params.experiment:q} --task {wildcards.task:q} --name {wildcards.model:q}"
         " --model {input.model:q} --train {input.train:q} --dev {input.dev:q} --test {input.test:q} {params.manifest}"
         " --result {output:q}"
 
@@ -111,8 +114,9 @@ rule evaluate_baseline:
     resources:
         **resources_of("evaluate_baseline", mem_mb=8000, runtime="1h"),
     params:
+        experiment=EXPERIMENT,
         compared=lambda wildcards: compared(CONFIG.baseline_settings(wildcards.task, wildcards.baseline)),
     shell:
-        "{DNATUNE} {log:q} evaluate_baseline --experiment {EXPERIMENT:q} --task {wildcards.task:q}"
+        "python -m dnatune --log {log:q} evaluate_baseline --experiment {params.experiment:q} --task {wildcards.task:q}"
         " --baseline {wildcards.baseline:q} --train {input.train:q} --test {input.test:q}"
         " --predictions {output.predictions:q} --metrics {output.metrics:q}"

@@ -31,13 +31,14 @@ rule finetune:
     resources:
         **resources_of("finetune", mem_mb=SITE.mem_mb, runtime=SITE.runtime),
     params:
+        experiment=EXPERIMENT,
         compared=lambda wildcards: compared(CONFIG.finetune_settings(experiment.Run.of(wildcards))),
         kind="--run",
         place="{model}/{task}/{optimizer}/seed{seed}",
         choice=lambda wildcards, input: f"--choice {shlex.quote(input.choice)}" if CONFIG.tuned else "",
         checkpoints=f"{FINETUNED}/checkpoints",
     shell:
-        "{DNATUNE} {log:q} launch --nodes {resources.nodes} --ranks {resources.ranks} --cpus {threads}"
-        " --state {params.checkpoints:q} finetune --experiment {EXPERIMENT:q} {params.kind} {params.place:q} {params.choice}"
+        "python -m dnatune --log {log:q} launch --nodes {resources.nodes} --ranks {resources.ranks} --cpus {threads}"
+        " --state {params.checkpoints:q} finetune --experiment {params.experiment:q} {params.kind} {params.place:q} {params.choice}"
         " --model {input.model:q} --train {input.train:q} --dev {input.dev:q}"
         " --record {output.record:q} --training-log {output.training:q} --checkpoints {params.checkpoints:q}"

@@ -25,4 +25,4 @@ rule merge:
     resources:
         **resources_of("merge", mem_mb=SITE.mem_mb, runtime="2h"),
     shell:
-        "{DNATUNE} {log:q} merge --model {input.model:q} --record {input.record:q} --folder {output:q}"
+        "python -m dnatune --log {log:q} merge --model {input.model:q} --record {input.record:q} --folder {output:q}"

@@ -23,9 +23,10 @@ rule prepare:
     resources:
         **resources_of("prepare", mem_mb=4000, runtime="30m"),
     params:
+        experiment=EXPERIMENT,
         compared=lambda wildcards: compared(CONFIG.prepare_settings(wildcards.task), CONFIG.experiment.audit),
         source=subpath(input[0], parent=True),
         folder=subpath(output[0], parent=True),
     shell:
-        "{DNATUNE} {log:q} prepare --experiment {EXPERIMENT:q} --task {wildcards.task:q} --source {params.source:q}"
+        "python -m dnatune --log {log:q} prepare --experiment {params.experiment:q} --task {wildcards.task:q} --source {params.source:q}"
         " --folder {params.folder:q}"

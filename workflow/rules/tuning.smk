@@ -31,6 +31,7 @@ use rule finetune as trial with:
     benchmark:
         f"{LOGS}/benchmarks/tuning/{{model}}/{{task}}/{{optimizer}}/rate{{rate}}.tsv"
     params:
+        experiment=EXPERIMENT,
         compared=lambda wildcards: compared(
             CONFIG.trial_settings(wildcards.model, wildcards.task, wildcards.optimizer, float(wildcards.rate))
         ),
@@ -56,10 +57,11 @@ rule choose:
     resources:
         **resources_of("choose", mem_mb=2000, runtime="10m"),
     params:
+        experiment=EXPERIMENT,
         compared=lambda wildcards: compared(
             CONFIG.choose_settings(wildcards.model, wildcards.task, wildcards.optimizer)
         ),
     shell:
-        "{DNATUNE} {log:q} choose --experiment {EXPERIMENT:q} --model {wildcards.model:q} --task {wildcards.task:q}"
+        "python -m dnatune --log {log:q} choose --experiment {params.experiment:q} --model {wildcards.model:q} --task {wildcards.task:q}"
         " --optimizer {wildcards.optimizer:q} --records {input.records:q} --logs {input.logs:q} --dev {input.dev:q}"
         " --choice {output:q}"

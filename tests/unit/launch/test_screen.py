@@ -1,7 +1,9 @@
 """What the terminal shows of failed jobs."""
 
 import logging
+import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -35,10 +37,13 @@ def test_a_failed_job_takes_three_lines(shown, tmp_path):
     fail(logger, tmp_path / "a.log")
     logger.error("WorkflowError:\nAt least one job did not complete", extra={"event": event("ERROR"), "exception": "W"})
     ((kind, text),) = lines
+    # Relative where it lies below the working directory, and run by the user's shell in any case.
+    python = text.splitlines()[1].split()[1]
+    assert Path(python).absolute() == Path(sys.executable)
     assert kind is None
     assert text.splitlines() == [
         "Error in rule prepare, jobid: 3",
-        "    command: python -m dnatune prepare",
+        f"    command: {python} -m dnatune prepare",
         f"    log: {tmp_path}/a.log",
     ]
 

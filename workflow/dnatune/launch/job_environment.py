@@ -14,27 +14,29 @@ from dnatune.errors import ConfigurationError
 MISSING_MODULE = "DNATUNE_MISSING_MODULE"
 
 
-def interpreter() -> str:
-    """Return the path of this interpreter, relative to the working directory if it lies below it."""
-    path = Path(sys.executable)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
 def prepare(library: Path, modules: Sequence[str], exports: Mapping[str, str]) -> None:
     """Change this process's environment, which the commands of its jobs inherit.
+
+    `python` is then the interpreter of this process, unless a conda environment brings its own, and finds the library.
 
     Args:
         library: folder that holds the package `dnatune`.
         modules: environment modules to load; inside a Slurm job those of the site.
         exports: environment variables to set.
     """
-    paths = [str(library), *filter(None, [os.environ.get("PYTHONPATH")])]
-    # A folder of the user's must not shadow a module.
-    os.environ.update({"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1", **exports})
     for name in modules:
         if not _load_module(name):
             os.environ[MISSING_MODULE] = name
-            return
+            break
+    _put_first("PYTHONPATH", str(library))
+    _put_first("PATH", str(Path(sys.executable).parent))
+    # A folder of the user's must not shadow a module.
+    os.environ.update({"PYTHONSAFEPATH": "1", **exports})
+
+
+def _put_first(variable: str, folder: str) -> None:
+    others = [path for path in os.environ.get(variable, "").split(os.pathsep) if path not in ("", folder)]
+    os.environ[variable] = os.pathsep.join([folder, *others])
 
 
 def _load_module(name: str) -> bool:

@@ -6,6 +6,7 @@ shortened here before they are printed, by a filter of the `logging` module.
 
 import atexit
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class FailureFilter(logging.Filter):
         logs = [Path(str(log)) for log in told["log"]]
         self.failed[told["jobid"]] = told["rule_name"], logs
         lines = [f"Error in rule {told['rule_name']}, jobid: {told['jobid']}"]
-        lines += [f"    command: {told['shellcmd']}"] if told["shellcmd"] else []
+        lines += [f"    command: {_pasted(told['shellcmd'])}"] if told["shellcmd"] else []
         lines += [f"    log: {', '.join(map(str, logs))}"] if logs else []
         lines += [f"    {name}: {value}" for name, value in told["aux"].items()]
         record.msg, record.args, record.event = "\n".join(lines), (), None
@@ -62,6 +63,13 @@ class FailureFilter(logging.Filter):
             else:
                 found.setdefault(f"{_SILENT}\n  to do: read {logs[0] if logs else 'its log'}", []).append(name)
         return [f"{_who(names)}: {message}" for message, names in found.items()]
+
+
+def _pasted(command: str) -> str:
+    """Return a rule's command with the path of its interpreter, which a shell of the user's may not find by name."""
+    python = Path(sys.executable)
+    place = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+    return re.sub(r"^\s*python(?= )", str(place), " ".join(command.split()))
 
 
 def _who(names: list[str]) -> str:
