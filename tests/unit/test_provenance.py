@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from dnatune import provenance
+from dnatune.errors import ConfigurationError
 from samples import ROOT
+from slurm_programs import program
 
 
 @pytest.fixture
@@ -230,3 +232,20 @@ def test_the_processor_has_a_name(monkeypatch, tmp_path):
     listing.write_text("processor\t: 0\nmodel name\t: Processor 9000 @ 3 GHz\nmodel name\t: another\n", "utf-8")
     monkeypatch.setattr(provenance, "Path", lambda _: listing)
     assert provenance.cpu_model() == "Processor 9000 @ 3 GHz"
+
+
+def test_gpus_are_counted_as_nvidia_smi_lists_them(tmp_path, monkeypatch):
+    program(tmp_path, monkeypatch, "nvidia-smi", "echo 'GPU 0: one'; echo '  MIG 1g.10gb'; echo 'GPU 1: other'")
+    assert provenance.visible_gpus({}) == 2
+    assert provenance.visible_gpus({"CUDA_VISIBLE_DEVICES": "3"}) == 1
+
+
+def test_an_nvidia_smi_that_hangs_is_told_and_not_waited_for(tmp_path, monkeypatch):
+    program(tmp_path, monkeypatch, "nvidia-smi", "exec sleep 60")
+    run = subprocess.run
+    monkeypatch.setattr(
+        provenance.subprocess, "run", lambda *words, **options: run(*words, **{**options, "timeout": 1})
+    )
+    with pytest.raises(ConfigurationError, match="nvidia-smi") as caught:
+        provenance.visible_gpus({})
+    assert "gpus_per_node" in caught.value.fix

@@ -6,11 +6,13 @@ import io
 import itertools
 import os
 import platform
+import shutil
 import subprocess
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from dnatune.errors import ConfigurationError
 from dnatune.files import digest
 
 _LIBRARY = Path(__file__).resolve().parent
@@ -56,6 +58,27 @@ def cpu_model() -> str:
 def usable_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def visible_gpus(environment: Mapping[str, str]) -> int:
+    """Return the number of NVIDIA GPUs that a job started here would see, without loading torch.
+
+    Raises:
+        ConfigurationError: nvidia-smi does not answer.
+    """
+    chosen = environment.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return len([device for device in chosen.split(",") if device.strip() not in ("", "-1")])
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=20)
+    except subprocess.TimeoutExpired:
+        raise ConfigurationError(
+            "nvidia-smi has not answered for 20 s, so the GPUs of this machine cannot be counted",
+            fix="give gpus_per_node in the site file, set CUDA_VISIBLE_DEVICES, or have the driver repaired",
+        ) from None
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines()) if listed.returncode == 0 else 0
 
 
 def git_commit() -> str | None:

@@ -304,7 +304,7 @@ def test_tasks_that_are_put_into_one_job_ask_for_their_sum(submitted):
     )
     assert (number(one, "--cpus-per-task"), number(one, "--mem"), number(one, "--gpus-per-node")) == (4, 32_000, 1)
     assert (number(two, "--cpus-per-task"), number(two, "--mem"), number(two, "--gpus-per-node")) == (8, 64_000, 1)
-    assert "up to 4 cores and 32,000 MB a task" in (ROOT / "docs/cluster.md").read_text("utf-8")
+    assert "up to 4 cores and 32,000 MB per task" in (ROOT / "docs/cluster.md").read_text("utf-8")
 
 
 def test_every_site_has_a_snapshot():

@@ -18,25 +18,10 @@ from dnatune.settings.base import Settings
 from dnatune.settings.benchmark import BenchmarkSettings, TimedScoring
 from dnatune.settings.experiment_file import Experiment, optimizer_entry
 from dnatune.settings.grid import Run
-from dnatune.settings.scoring import (
-    BaselineSettings,
-    ComparedTask,
-    CompareSettings,
-    EvaluateSettings,
-    ProbeSettings,
-)
-from dnatune.settings.sources import (
-    DataSettings,
-    Folder,
-    ModelSettings,
-    TaskSettings,
-)
+from dnatune.settings.scoring import BaselineSettings, ComparedTask, CompareSettings, EvaluateSettings, ProbeSettings
+from dnatune.settings.sources import DataSettings, Folder, ModelSettings, TaskSettings
 from dnatune.settings.tasks import Task, resolve_task
-from dnatune.settings.training import (
-    FinetuneSettings,
-    OptimizerEntry,
-    OptimizerSettings,
-)
+from dnatune.settings.training import FinetuneSettings, OptimizerEntry, OptimizerSettings
 from dnatune.settings.tuning import ChooseSettings
 
 #: What the option `--experiment` of a stage takes.

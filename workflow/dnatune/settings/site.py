@@ -3,14 +3,12 @@
 import dataclasses
 import math
 import re
-import shutil
-import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dnatune.errors import ConfigurationError
-from dnatune.provenance import usable_cores
+from dnatune.provenance import usable_cores, visible_gpus
 from dnatune.settings.site_file import Override, SiteFile, Slurm, find, read_site
 
 #: Rules whose jobs compute on a GPU where there is one; finetune on all that its ranks need, the others on one.
@@ -352,14 +350,3 @@ def refuse_overrides(overrides: Mapping[str, Iterable[str]]) -> None:
                     fix="set nodes, ranks_per_node or the key slurm in a site file (profiles/sites/template); "
                     "`--set-resources finetune:nodes=N` alone changes all that goes with it",
                 )
-
-
-def visible_gpus(environment: Mapping[str, str]) -> int:
-    """Return the number of NVIDIA GPUs a job started here would see, without loading torch."""
-    chosen = environment.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return len([device for device in chosen.split(",") if device.strip() not in ("", "-1")])
-    if shutil.which("nvidia-smi") is None:
-        return 0
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines()) if listed.returncode == 0 else 0
