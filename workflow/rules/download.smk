@@ -41,7 +41,8 @@ rule download_data:
         ),
         folder=subpath(output.manifest, parent=True),
     shell:
-        "python -m dnatune --log {log:q} download data --experiment {params.experiment:q} --task {wildcards.task:q} {params.requested}"
+        "python -m dnatune --log {log:q} download data --experiment {params.experiment:q} --task {wildcards.task:q}"
+        " {params.requested}"
         " --folder {params.folder:q}"
 
 
@@ -68,5 +69,6 @@ rule download_model:
         ),
         train=lambda wildcards, input: f"--train {shlex.quote(str(input[0]))}" if input else "",
     shell:
-        "python -m dnatune --log {log:q} download model --experiment {params.experiment:q} --model {wildcards.model:q} {params.requested}"
+        "python -m dnatune --log {log:q} download model --experiment {params.experiment:q} --model"
+        " {wildcards.model:q} {params.requested}"
         " {params.train} --folder {output:q}"

@@ -38,7 +38,8 @@ rule evaluate:
         compared=lambda wildcards: compared(CONFIG.evaluate_settings(wildcards.task)),
         start=evaluate_command,
     shell:
-        "python -m dnatune --log {log:q} {params.start} --experiment {params.experiment:q} --task {wildcards.task:q} --model {input.model:q}"
+        "python -m dnatune --log {log:q} {params.start} --experiment {params.experiment:q} --task {wildcards.task:q}"
+        " --model {input.model:q}"
         " --test {input.test:q} --predictions {output.predictions:q} --metrics {output.metrics:q}"
         " --base {input.base:q} --card {output.card:q}"
 
@@ -64,7 +65,8 @@ rule evaluate_base:
         compared=lambda wildcards: compared(CONFIG.evaluate_settings(wildcards.task)),
         start=evaluate_command,
     shell:
-        "python -m dnatune --log {log:q} {params.start} --experiment {params.experiment:q} --task {wildcards.task:q} --model {input.model:q}"
+        "python -m dnatune --log {log:q} {params.start} --experiment {params.experiment:q} --task {wildcards.task:q}"
+        " --model {input.model:q}"
         " --test {input.test:q} --predictions {output.predictions:q} --metrics {output.metrics:q}"
 
 
@@ -91,7 +93,8 @@ rule probe:
         compared=lambda wildcards: compared(CONFIG.probe_settings(wildcards.model, wildcards.task)),
         manifest=lambda wildcards, input: f"--manifest {shlex.quote(input.manifest)}" if input.manifest else "",
     shell:
-        "python -m dnatune --log {log:q} probe --experiment {params.experiment:q} --task {wildcards.task:q} --name {wildcards.model:q}"
+        "python -m dnatune --log {log:q} probe --experiment {params.experiment:q} --task {wildcards.task:q} --name"
+        " {wildcards.model:q}"
         " --model {input.model:q} --train {input.train:q} --dev {input.dev:q} --test {input.test:q} {params.manifest}"
         " --result {output:q}"
 

@@ -39,6 +39,7 @@ rule finetune:
         checkpoints=f"{FINETUNED}/checkpoints",
     shell:
         "python -m dnatune --log {log:q} launch --nodes {resources.nodes} --ranks {resources.ranks} --cpus {threads}"
-        " --state {params.checkpoints:q} finetune --experiment {params.experiment:q} {params.kind} {params.place:q} {params.choice}"
+        " --state {params.checkpoints:q} finetune --experiment {params.experiment:q} {params.kind} {params.place:q}"
+        " {params.choice}"
         " --model {input.model:q} --train {input.train:q} --dev {input.dev:q}"
         " --record {output.record:q} --training-log {output.training:q} --checkpoints {params.checkpoints:q}"

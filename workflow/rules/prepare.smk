@@ -28,5 +28,6 @@ rule prepare:
         source=subpath(input[0], parent=True),
         folder=subpath(output[0], parent=True),
     shell:
-        "python -m dnatune --log {log:q} prepare --experiment {params.experiment:q} --task {wildcards.task:q} --source {params.source:q}"
+        "python -m dnatune --log {log:q} prepare --experiment {params.experiment:q} --task {wildcards.task:q}"
+        " --source {params.source:q}"
         " --folder {params.folder:q}"

@@ -62,6 +62,7 @@ rule choose:
             CONFIG.choose_settings(wildcards.model, wildcards.task, wildcards.optimizer)
         ),
     shell:
-        "python -m dnatune --log {log:q} choose --experiment {params.experiment:q} --model {wildcards.model:q} --task {wildcards.task:q}"
+        "python -m dnatune --log {log:q} choose --experiment {params.experiment:q} --model {wildcards.model:q} --task"
+        " {wildcards.task:q}"
         " --optimizer {wildcards.optimizer:q} --records {input.records:q} --logs {input.logs:q} --dev {input.dev:q}"
         " --choice {output:q}"

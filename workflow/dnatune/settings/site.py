@@ -18,24 +18,10 @@ _SHARING = ("prepare", "evaluate_baseline", "merge", "evaluate")
 #: Rules that `rules` may speak of, with those of which it may say how many ranks they have.
 _RULES = ("prepare", "finetune", "merge", "evaluate", "evaluate_baseline", "compare", "benchmark")
 _WITH_RANKS = ("finetune", "evaluate")
-#: Every key that `Site.resources` may return.
-RESOURCES = (
-    "nodes",
-    "tasks",
-    "mpi",
-    "ranks",
-    "mem_mb",
-    "runtime",
-    "gres",
-    "tasks_per_gpu",
-    "slurm_account",
-    "slurm_partition",
-    "qos",
-    "constraint",
-    "slurm_extra",
-)
-#: Of them, those that belong together: one alone, changed on the command line, would contradict the others.
+#: Resources that belong together: one alone, changed on the command line, would contradict the others.
 _BOUND = ("nodes", "tasks", "mpi", "ranks", "gres", "tasks_per_gpu", "slurm_extra")
+#: Every key that `Site.resources` may return.
+RESOURCES = (*_BOUND, "mem_mb", "runtime", "slurm_account", "slurm_partition", "qos", "constraint")
 _NOTHING = Override()
 #: Seconds that a finetune job has before its signal, at the least. It starts, loads a model and takes steps, and Slurm
 #: may send the signal a minute early (sbatch(1), --signal).
