@@ -71,7 +71,7 @@ def test_nodes_of_the_command_line_change_nodes_and_tasks_and_nothing_else(tmp_p
         return jobs
 
     before, after = plan(), plan("--set-resources", "finetune:nodes=4")
-    assert len(before) == 17 and before.keys() == after.keys()
+    assert len(before) == 16 and before.keys() == after.keys()
     for job, resources in before.items():
         own = {"nodes": "4", "tasks": "4", "mpi": "srun"} if job[0] == "finetune" else {}
         assert after[job] == {**resources, **own}

@@ -112,7 +112,7 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
         "dropped": watch.dropped / watch.inputs if watch.inputs else 0.0,
         "state_bytes": state_bytes(optimizer),
         "skipped_steps": engine.skipped_steps,
-        "diverged": outcome.diverged,
+        "diverged": outcome.diverged and outcome.diverged.model_dump(),
         "log": read_json_lines(folder / "log.jsonl") if rank.first else [],
     }
     engine.destroy()

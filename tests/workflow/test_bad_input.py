@@ -203,7 +203,7 @@ def test_model_folders_that_cannot_be_used(chain, tmp_path):
 
 TOLD = {
     "speechless": ["no tokenizer", "tokenizer.json"],
-    "pickled": ["no safetensors weights", "never loaded", "save_pretrained"],
+    "pickled": ["no safetensors weights", "never loads a pickle", "save_pretrained"],
 }
 
 # Configuration: tests/unit/settings/test_experiment.py has the other mistakes

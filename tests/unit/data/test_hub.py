@@ -90,14 +90,14 @@ def test_any_way_to_name_a_revision_comes_down_to_its_commit(server, tmp_path, r
 
 def test_a_branch_is_resolved_once_though_it_moves_meanwhile(server, tmp_path):
     server.stalled["config.json"] = threading.Event()
-    result = {}
-    thread = threading.Thread(target=lambda: result.update(fetch(server, tmp_path / "m", "main")))
+    result = []
+    thread = threading.Thread(target=lambda: result.append(fetch(server, tmp_path / "m", "main")))
     thread.start()
     wait_for(lambda: server.of_file("config.json"))
     server.repositories["model", MODEL].references["main"] = FIRST
     server.stalled["config.json"].set()
     thread.join(timeout=20)
-    assert result.revision == SECOND
+    assert result[0].revision == SECOND
     assert (tmp_path / "m" / "config.json").read_bytes() == b"newer"
 
 

@@ -249,7 +249,7 @@ def test_how_it_was_made_says_once_what_all_share_and_who_differs(mixed_page):
     assert facts["code"] == "aaaa"
     assert facts["training.packing"] == "yes"
     stages = re.findall(r'<h3 class="kicker">(\w+)</h3>', section)
-    assert stages == ["download", "prepare", "finetune", "evaluate", "software", "again"]
+    assert stages == ["download", "prepare", "finetune", "evaluate", "software", "reproduce"]
     assert "snakemake --cores all --configfile configuration.yaml" in words(section)
     assert facts["test items"] == "600"
     assert facts["device"] == "cpu, Processor 9000"

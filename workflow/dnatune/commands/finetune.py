@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dnatune.commands import stage_parser
-from dnatune.errors import DataError
+from dnatune.errors import ConfigurationError, DataError
 from dnatune.files import digest, folder_hashes, publish_file, publish_folder, sha256_of_file
 from dnatune.provenance import cpu_model, software
 from dnatune.settings import experiment
@@ -73,6 +73,9 @@ def finetune(options: argparse.Namespace, settings: FinetuneSettings, rank: Any)
         if rank.first:
             checkpoints.clear()
     else:
+        if rank.first and not options.record.exists():
+            # Without its run.json an adapter belongs to no run, and this one may fail.
+            shutil.rmtree(record.adapter_of(options.record), ignore_errors=True)
         train(options, conditions, checkpoints, rank)
     distributed.barrier()
     distributed.destroy_process_group()
@@ -104,10 +107,10 @@ def is_complete(options: argparse.Namespace, conditions: record.Conditions) -> b
     """Tell whether the outputs are there already, of a run under the same conditions and by the same code."""
     try:
         run = record.Run.read(options.record)
-    except DataError:
+        same = run.software.code == conditions.software.code and run.identity == conditions.identity
+    except (DataError, ConfigurationError):
         # It is not there, or other code wrote it.
         return False
-    same = run.software.code == conditions.software.code and run.identity == conditions.identity
     whole = options.trial or run.diverged or (record.adapter_of(options.record) / "adapter_config.json").is_file()
     return bool(same and whole and options.training_log.is_file())
 
