@@ -10,6 +10,7 @@ writes the files again; their differences belong in the commit that changes the 
 
 import copy
 import csv
+import importlib
 import itertools
 import math
 import os
@@ -94,6 +95,18 @@ def call(*command: str | Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def call_here(stage: str, *words: str | Path) -> None:
+    """Run a stage in this process, which has loaded torch already, on one thread."""
+    threads, arguments = torch.get_num_threads(), sys.argv
+    torch.set_num_threads(1)
+    sys.argv = [stage, *map(str, words)]
+    try:
+        importlib.import_module(f"dnatune.commands.{stage}").main()
+    finally:
+        torch.set_num_threads(threads)
+        sys.argv = arguments
+
+
 def measure(optimizer: str, inputs: Path, folder: Path) -> dict[str, Any]:
     """Train, merge and evaluate as the rules do; return every number of it that must not move."""
     settings = configuration()
@@ -106,10 +119,10 @@ def measure(optimizer: str, inputs: Path, folder: Path) -> dict[str, Any]:
     settings.write(folder / "experiment.json")
     experiment = ("--experiment", folder / "experiment.json")
     call(*launch, *experiment, "--run", run.path, *training, *outputs)
-    call("-m", "dnatune", "merge", "--model", model, "--record", made, "--folder", merged)
+    call_here("merge", "--model", model, "--record", made, "--folder", merged)
     scoring = (*experiment, "--task", TASK.name, "--model", merged)
     scores = ("--test", inputs / "test.jsonl", "--predictions", predictions, "--metrics", folder / "metrics.json")
-    call("-m", "dnatune", "evaluate", *scoring, *scores)
+    call_here("evaluate", *scoring, *scores)
     record, rows = read_json(made), read_json_lines(log)
     with predictions.open(encoding="utf-8", newline="") as stream:
         scored = list(csv.DictReader(stream, delimiter="\t"))

@@ -19,6 +19,7 @@ def test_scoring_the_dev_split_changes_no_step_and_dropout_acts_from_the_first(s
     assert without[1] != pytest.approx(seldom[1], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_rank_without_an_example_changes_nothing(start_training, tmp_path):
     """A batch and a dev split of one example, on one rank and on two."""
     alone = {"global_batch_size": 1, "dev_examples": 1, "evaluation_steps": 2}
