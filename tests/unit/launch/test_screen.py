@@ -27,7 +27,14 @@ def shown():
 
 
 def fail(logger, log, jobid=3, rule="prepare"):
-    told = {"rule_name": rule, "jobid": jobid, "log": [str(log)], "shellcmd": "python -m dnatune prepare", "aux": {}}
+    told = {
+        "rule_name": rule,
+        "jobid": jobid,
+        "log": [str(log)],
+        "shellcmd": "python -m dnatune prepare",
+        "aux": {},
+        "rule_msg": None,
+    }
     logger.error("Error in rule", extra={"event": event("JOB_ERROR"), **told})
 
 
@@ -46,6 +53,13 @@ def test_a_failed_job_takes_three_lines(shown, tmp_path):
         f"    command: {python} -m dnatune prepare",
         f"    log: {tmp_path}/a.log",
     ]
+
+
+def test_a_failure_that_is_told_stands_there_too_for_the_job_may_be_tried_again(shown, tmp_path):
+    logger, _, lines = shown
+    outcomes.write(outcomes.beside(tmp_path / "a.log"), DataError("it is odd", where="train.csv, line 7"))
+    fail(logger, tmp_path / "a.log")
+    assert lines[0][1].splitlines()[-1] == "    reason: DataError: it is odd"
 
 
 def test_other_errors_are_printed_as_they_are(shown):

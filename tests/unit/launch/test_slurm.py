@@ -36,7 +36,8 @@ def test_a_requeue_that_is_refused_is_tried_again_and_told(tmp_path, monkeypatch
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     slept = []
     monkeypatch.setattr(slurm.time, "sleep", slept.append)
-    slurm.requeue()
+    refusal = slurm.requeue()
+    assert (refusal is None) == (refusals < 3)
     tries = min(refusals + 1, 3)
     assert count.read_text() == "requeue 77\n" * tries
     assert caplog.text.count("`scontrol requeue 77` says: controller is busy") == min(refusals, 3)

@@ -67,8 +67,9 @@ def main() -> None:
                     *options.arguments,
                 ]
                 launcher.start_nodes(arguments, options.nodes, cpus, options.state)
-    except Interrupted:
-        slurm.requeue()
+    except Interrupted as saved:
+        if refusal := slurm.requeue():
+            raise Interrupted(f"{saved.what}; it was not requeued: {refusal}", fix=saved.fix, step=saved.step) from None
         raise
 
 

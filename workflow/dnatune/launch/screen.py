@@ -1,4 +1,4 @@
-"""What the terminal shows if jobs fail: each job in three lines, and dnatune's own messages last.
+"""What the terminal shows if jobs fail: each job in a few lines, and dnatune's own messages last.
 
 Snakemake prints the shell's command twice, the exception of its own source line and a list of folders. Its records are
 shortened here before they are printed, by a filter of the `logging` module.
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dnatune import outcomes
+from dnatune.errors import DnatuneError
 
 #: Most messages that are printed at the end; a wrong configuration can fail hundreds of jobs alike.
 _MOST_MESSAGES = 3
@@ -47,8 +48,11 @@ class FailureFilter(logging.Filter):
         logs = [Path(str(log)) for log in told["log"]]
         self.failed[told["jobid"]] = told["rule_name"], logs
         lines = [f"Error in rule {told['rule_name']}, jobid: {told['jobid']}"]
+        lines += [f"    message: {told['rule_msg']}"] if told["rule_msg"] else []
         lines += [f"    command: {_pasted(told['shellcmd'])}"] if told["shellcmd"] else []
         lines += [f"    log: {', '.join(map(str, logs))}"] if logs else []
+        # The job may be tried again and go well, and then nothing else tells of this failure.
+        lines += [f"    reason: {type(failure).__name__}: {failure.what}" for failure in _told(logs)]
         lines += [f"    {name}: {value}" for name, value in told["aux"].items()]
         record.msg, record.args, record.event = "\n".join(lines), (), None
 
@@ -56,13 +60,18 @@ class FailureFilter(logging.Filter):
         """Return dnatune's message of each failed job, the same message once."""
         found: dict[str, list[str]] = {}
         for rule, logs in self.failed.values():
-            told = [outcome[0] for log in logs if (outcome := outcomes.read(outcomes.beside(log)))]
+            told = _told(logs)
             name = f"rule {rule}"
             if told:
                 found.setdefault(f"{type(told[0]).__name__}: {told[0]}", []).append(name)
             else:
                 found.setdefault(f"{_SILENT}\n  to do: read {logs[0] if logs else 'its log'}", []).append(name)
         return [f"{_who(names)}: {message}" for message, names in found.items()]
+
+
+def _told(logs: list[Path]) -> list[DnatuneError]:
+    """Return what a job's stage has left beside its log, if it has."""
+    return [outcome[0] for log in logs if (outcome := outcomes.read(outcomes.beside(log)))]
 
 
 def _pasted(command: str) -> str:

@@ -103,30 +103,36 @@ def run_on_each_node(arguments: Sequence[str], nodes: int, cpus: int) -> int:
     return subprocess.run(command, check=False, preexec_fn=lambda: die_with_parent(parent, signal.SIGTERM)).returncode
 
 
-def requeue() -> None:
+def requeue() -> str | None:
     """Put this job back into the queue, where it waits to go on; return only if the cluster does not allow that.
 
     To Snakemake a job that continues in this way is still the same. A controller that is busy, or that is just being
     replaced, is asked again. What it says is logged.
+
+    Returns:
+        What kept Slurm from it; None outside a job, or if Slurm has agreed and not yet ended this process.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
-        return
+        return None
     command = ["scontrol", "requeue", job]
+    program, refusal = f"`{' '.join(command)}`", ""
     for attempt in range(_REQUEUE_TRIES):
         if attempt:
             time.sleep(_REQUEUE_PAUSE)
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_ANSWER_SECONDS)
         except OSError as error:
-            _LOG.warning("`%s` cannot be started: %s", " ".join(command), error)
-            return
+            _LOG.warning("%s cannot be started: %s", program, error)
+            return f"{program} cannot be started: {error}"
         except subprocess.TimeoutExpired:
-            _LOG.warning("`%s` has not answered for %s s", " ".join(command), _ANSWER_SECONDS)
-            continue
-        if done.returncode == 0:
-            # Slurm ends this process along with the job's others.
-            time.sleep(_REQUEUE_SECONDS)
-            return
-        said = done.stderr.strip() or f"nothing, with exit status {done.returncode}"
-        _LOG.warning("`%s` says: %s", " ".join(command), said)
+            refusal = f"{program} has not answered for {_ANSWER_SECONDS} s"
+        else:
+            if done.returncode == 0:
+                # Slurm ends this process along with the job's others.
+                time.sleep(_REQUEUE_SECONDS)
+                return None
+            said = done.stderr.strip() or f"nothing, with exit status {done.returncode}"
+            refusal = f"{program} says: {said}"
+        _LOG.warning("%s", refusal)
+    return refusal
