@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --rerun-incomplete
 
 .DEFAULT_GOAL := help
-.PHONY: help demo plan test test-slurm test-long bench doctor lint lock docs clean setup
+.PHONY: help demo plan test test-slurm test-long bench doctor lint lock tables docs clean setup
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -77,8 +77,10 @@ lock: ## resolve the pins anew
 
 # The tables of config/README.md and the schemas for editors from the models of settings, and the figures of docs/ from
 # the demo.
-docs: $(READY) ## make the generated parts of the documentation
+tables: $(READY) ## make the tables of the documentation and the schemas from the code
 	$(BIN)/python docs/make_tables.py
+
+docs: tables ## make the tables and, with a run of the demo, the figures of the documentation
 	$(SNAKEMAKE) --configfile config/demo.yaml results/demo/report.html
 	mkdir -p docs/figures
 	cp results/demo/compare/figures/loss.svg docs/figures/

@@ -1,7 +1,15 @@
-"""CONTRIBUTING.md names every room of the library, and no file that does not exist."""
+"""CONTRIBUTING.md: its map is whole, its paths exist, and who follows a recipe half-way is told."""
 
 import re
+import typing
 
+import pytest
+
+from dnatune.evaluation import baselines
+from dnatune.optimizers.specifications import METHODS
+from dnatune.report.formatting import baseline_name
+from dnatune.settings import scoring
+from optimizer_flow import STAGED
 from samples import ROOT
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
@@ -26,3 +34,19 @@ def test_every_make_target_that_it_names_is_there():
     makefile = (ROOT / "Makefile").read_text("utf-8")
     assert len(targets) > 5
     assert [target for target in targets if not re.search(rf"^{target}:", makefile, re.M)] == []
+
+
+def test_a_baseline_can_be_configured_and_has_a_name_for_readers():
+    assert set(baselines.CLASSIFIERS) == set(typing.get_args(scoring.Baseline))
+    assert [name for name in (*baselines.CLASSIFIERS, "bayes") if baseline_name(name) == name] == []
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_stands_in_the_table_of_methods(name):
+    table = (ROOT / "docs/optimizers.md").read_text("utf-8").split("## The methods")[1].split("\n\n")[1]
+    assert re.search(rf"^\| `{name}`", table, re.M)
+
+
+def test_a_method_with_several_gradients_is_tested_along_the_flow():
+    several = {name for name, method in METHODS.items() if callable(method.stages) or method.stages > 1}
+    assert several == {name for name, _ in STAGED}
