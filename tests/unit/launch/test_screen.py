@@ -62,6 +62,15 @@ def test_a_failure_that_is_told_stands_there_too_for_the_job_may_be_tried_again(
     assert lines[0][1].splitlines()[-1] == "    reason: DataError: it is odd"
 
 
+def test_the_message_is_found_where_snakemake_has_left_its_folder(shown, tmp_path, monkeypatch):
+    logger, watcher, _ = shown
+    monkeypatch.chdir(tmp_path)
+    outcomes.write(outcomes.beside(tmp_path / "a.log"), DataError("it is odd"))
+    fail(logger, "a.log")
+    monkeypatch.chdir("/")
+    assert watcher.messages() == ["rule prepare: DataError: it is odd"]
+
+
 def test_other_errors_are_printed_as_they_are(shown):
     logger, _, lines = shown
     logger.error("WorkflowError:\nAt least one job did not complete", extra={"event": event("ERROR"), "exception": "W"})

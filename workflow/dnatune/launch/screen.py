@@ -45,12 +45,13 @@ class FailureFilter(logging.Filter):
 
     def _shorten(self, record: logging.LogRecord) -> None:
         told: dict[str, Any] = record.__dict__
-        logs = [Path(str(log)) for log in told["log"]]
+        # Snakemake leaves the folder of `--directory` before this process ends.
+        logs = [Path(str(log)).absolute() for log in told["log"]]
         self.failed[told["jobid"]] = told["rule_name"], logs
         lines = [f"Error in rule {told['rule_name']}, jobid: {told['jobid']}"]
         lines += [f"    message: {told['rule_msg']}"] if told["rule_msg"] else []
         lines += [f"    command: {_pasted(told['shellcmd'])}"] if told["shellcmd"] else []
-        lines += [f"    log: {', '.join(map(str, logs))}"] if logs else []
+        lines += [f"    log: {', '.join(map(str, told['log']))}"] if logs else []
         # The job may be tried again and go well, and then nothing else tells of this failure.
         lines += [f"    reason: {type(failure).__name__}: {failure.what}" for failure in _told(logs)]
         lines += [f"    {name}: {value}" for name, value in told["aux"].items()]
