@@ -40,14 +40,12 @@ def main() -> None:
         sys.exit(2)
     stage = words[0]
     sys.argv = [f"python -m dnatune {stage}", *words[1:]]
-    module = importlib.import_module(f"dnatune.commands.{stage}")
-
     from dnatune.errors import run_script
     from dnatune.launch.job_environment import refuse_missing_module
 
     def run() -> None:
         refuse_missing_module()
-        module.main()
+        importlib.import_module(f"dnatune.commands.{stage}").main()
 
     run_script(run, _write_to(log) if log else None)
 

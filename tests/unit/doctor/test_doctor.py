@@ -154,7 +154,7 @@ def test_the_traps_in_the_documentation_name_what_the_code_wants():
     assert f"raises MinJobAge to {slurm._SQUEUE_RELIABLE} s or more" in page
     assert "PreemptMode=CANCEL" in page
     first, last = launcher._FIRST_PORT, launcher._FIRST_PORT + launcher._PORTS - 1
-    (unmet,) = [row for row in page.splitlines() if row.startswith("| `the ranks of … nodes have not met`")]
+    (unmet,) = [row for row in page.splitlines() if row.startswith("| `rank … of … has not met the others`")]
     # Ranks meet at the address that Slurm has for a node; the network interface matters only later.
     assert f"`NodeAddr` (`scontrol show node`) at the TCP ports {first} to {last}" in unmet
 

@@ -206,6 +206,21 @@ def test_the_ranks_of_a_job_share_its_cores(monkeypatch, tmp_path, cpus):
     assert [(tmp_path / f"found{rank}").read_text() for rank in (0, 1)] == [f"{each} {each}"] * 2
 
 
+def test_a_rank_that_tells_its_failure_is_believed_before_a_peer_that_lost_it():
+    odd = ModelError("the model is odd")
+    with pytest.raises(ModelError, match="odd"):
+        # It was still ending when its peer had ended already.
+        launching._raise_first([(0, None, (odd, 5.0)), (1, 1, None)])
+    with pytest.raises(RunError, match="rank 1 was ended by signal 9"):
+        launching._raise_first([(0, 1, None), (1, -9, None)])
+    saved = errors.Interrupted("saved", step=7)
+    with pytest.raises(errors.Interrupted):
+        launching._raise_first([(0, 0, (saved, 5.0)), (1, 0, (saved, 5.1))])
+    with pytest.raises(ModelError):
+        launching._raise_first([(0, 0, (saved, 5.0)), (1, 4, (odd, 6.0))])
+    launching._raise_first([(0, 0, None), (1, 0, None)])
+
+
 def test_ranks_that_have_not_met_are_told_what_meets(tmp_path, monkeypatch):
     """Nobody listens at the address; the interface of the ranks' traffic has no part in it."""
     body = """
@@ -213,7 +228,7 @@ from dnatune.launch import process_group as ranks
 ranks._MEETING_SECONDS = 1
 run_script(ranks.join_scorers)
 """
-    node = launching.Node(1, 2, "127.0.0.1", "127.0.0.1", free_port(), "77")
+    node = launching.Node(1, 2, "127.0.0.1", free_port(), "77")
     monkeypatch.setenv(process_group.MEETING_SECRET, "secret")
     with pytest.raises(RunError, match="rank 1 of 2 has not met the others") as caught:
         launching.start_ranks([str(script(tmp_path, body))], 1, 1, node)

@@ -93,7 +93,7 @@ def test_the_store_of_several_nodes_listens_at_one_address_and_nobody_unpickles_
     path.write_text(PREAMBLE + TALK.format(join="join(60)"))
     body = (
         "import sys; sys.path.insert(0, {!r})\nfrom dnatune.launch import launcher as launching\n"
-        "launching.start_ranks([{!r}, {!r}], 1, 1, launching.Node({}, 2, '127.0.0.1', '127.0.0.1', {}, '77'))\n"
+        "launching.start_ranks([{!r}, {!r}], 1, 1, launching.Node({}, 2, '127.0.0.1', {}, '77'))\n"
     )
     nodes = [
         subprocess.Popen(

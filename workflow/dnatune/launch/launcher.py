@@ -41,7 +41,6 @@ class Node:
         index: from 0; node 0 has the rendezvous.
         count: number of nodes.
         address: of node 0.
-        own_address: of this node.
         port: of the rendezvous; it follows from the job, so that jobs side by side do not meet.
         job: Slurm's number.
     """
@@ -49,7 +48,6 @@ class Node:
     index: int
     count: int
     address: str
-    own_address: str
     port: int
     job: str
 
@@ -85,7 +83,7 @@ def start_nodes(arguments: Sequence[str], nodes: int, cpus: int, state: Path) ->
     if told and (status or isinstance(told[0], Interrupted)):
         raise told[0]
     if status:
-        failure = RunError(f"a node's launcher ended with exit status {status}", fix="read its last lines above")
+        failure = RunError(f"a node's launcher ended with exit status {status}", fix="read the last lines of the log")
         failure.exit_status = status if 0 < status < 128 else RunError.exit_status
         raise failure
 
@@ -120,7 +118,7 @@ def node_of_step(nodes: int) -> Node:
     hosts = slurm.hostnames(os.environ["SLURM_STEP_NODELIST"])
     index, job = int(os.environ["SLURM_PROCID"]), os.environ["SLURM_JOB_ID"]
     port = _FIRST_PORT + int(job) % _PORTS
-    return Node(index, nodes, *(slurm.node_address(hosts[i]) for i in (0, index)), port, job)
+    return Node(index, nodes, slurm.node_address(hosts[0]), port, job)
 
 
 def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, node: Node | None = None) -> None:
@@ -234,23 +232,22 @@ def _raise_first(ended: Sequence[tuple[int, int | None, tuple[DnatuneError, floa
     Args:
         ended: rank, exit status (None: it was still running) and outcome of each.
     """
-    failed = [(rank, code, told) for rank, code, told in ended if code]
+    # A rank that has told its failure may still have been ending when a peer that had lost it was found.
+    failed = [each for each in ended if each[1] or (each[2] and not isinstance(each[2][0], Interrupted))]
     if failed:
         rank, code, told = min(failed, key=lambda each: (each[2] is None, each[2][1] if each[2] else each[1] > 0))
-        raise _explain(rank, code, told[0] if told else None)
+        raise told[0] if told else _explain(rank, code)
     saved = [told[0] for _, _, told in ended if told]
     if saved:
         raise saved[0]
 
 
-def _explain(rank: int, code: int, told: DnatuneError | None) -> DnatuneError:
-    if told:
-        return told
+def _explain(rank: int, code: int) -> RunError:
     if code < 0:
         return RunError(
             f"rank {rank} was ended by signal {-code}",
             fix="signal 9 is often the system's answer to too little memory: lower training.micro_batch_size",
         )
-    failure = RunError(f"rank {rank} ended with exit status {code}", fix="its last lines stand above")
+    failure = RunError(f"rank {rank} ended with exit status {code}", fix="read the last lines of the log")
     failure.exit_status = code
     return failure
