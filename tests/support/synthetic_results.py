@@ -161,6 +161,7 @@ class Results:
         folder = self.root / "evaluate" / "baselines" / task / name
         self.baselines.append(folder)
         self._score(folder, task, np.random.default_rng(zlib.crc32(name.encode())), skill, False)
+        (folder / "dev.json").write_bytes((folder / "metrics.json").read_bytes())
 
     def _score(self, folder, task, rng, skill, generate, constant=False):
         classes = len(self.tasks[task].labels)

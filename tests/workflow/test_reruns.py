@@ -16,7 +16,7 @@ TASK = "prom_core_all"
 INSTRUCTION = "Is this a core promoter? Answer Non-promoter or promoter."
 #: Jobs of two optimizers on one task, from its downloaded files on.
 WHOLE_TASK = {"prepare": 1, "finetune": 2, "merge": 2, "evaluate": 2, "evaluate_base": 1, "probe": 1}
-WHOLE_TASK |= {"evaluate_baseline": 4, "compare": 1}
+WHOLE_TASK |= {"evaluate_baseline_dev": 1, "evaluate_baseline": 1, "compare": 1}
 
 
 def assert_only(outputs, *parts):
@@ -171,7 +171,8 @@ def test_a_row_added_to_ones_own_data_reruns_that_task(sites_chain, sites_config
         "evaluate": 1,
         "evaluate_base": 1,
         "probe": 1,
-        "evaluate_baseline": 3,
+        "evaluate_baseline_dev": 1,
+        "evaluate_baseline": 1,
         "compare": 1,
     }
     assert_only(plan.outputs, "/sites/")

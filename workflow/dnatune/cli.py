@@ -17,7 +17,7 @@ STAGES = {
     "choose": "choose an optimizer's learning rate among its trials",
     "merge": "merge an adapter into its base model",
     "evaluate": "score a model on a task's test split",
-    "evaluate_baseline": "score a baseline without a language model",
+    "evaluate_baseline": "score the baselines without a language model",
     "probe": "look for signs that a base model has seen a test split",
     "compare": "compare finished runs: tables, figures and the report",
     "benchmark": "time the original recipe, common practice and dnatune's own",

@@ -77,7 +77,6 @@ wildcard_constraints:
     optimizer="[^/]+",
     seed="[0-9]+",
     rate="[0-9.e+-]+",
-    baseline="[a-z]+",
 
 
 def resources_of(name, mem_mb, runtime):

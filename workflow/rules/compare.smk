@@ -13,7 +13,7 @@ CHOICES = list(dict.fromkeys(CHOICE.format(**vars(run)) for run in RUNS)) if CON
 ZERO_SHOTS = [
     f"{RESULTS}/evaluate/zero-shot/{model}/{task}" for model in CONFIG.settings["models"] for task in CONFIG.tasks
 ]
-BASELINES = [f"{RESULTS}/evaluate/baselines/{task}/{name}" for task in CONFIG.tasks for name in CONFIG.baselines(task)]
+BASELINES = [f"{RESULTS}/evaluate/baselines/{task}/{name}" for task in CONFIG.tasks for name in CONFIG.baselines]
 
 
 rule compare:
@@ -21,7 +21,7 @@ rule compare:
         models=expand("{results}/download/models/{model}", results=RESULTS, model=list(CONFIG.settings["models"])),
         data=expand("{results}/download/data/{task}/manifest.json", results=RESULTS, task=list(CONFIG.tasks)),
         runs=expand("{folder}/{file}", folder=EVALUATIONS, file=["metrics.json", "predictions.tsv"]),
-        baselines=expand("{folder}/{file}", folder=BASELINES, file=["metrics.json", "predictions.tsv"]),
+        baselines=expand("{folder}/{file}", folder=BASELINES, file=["dev.json", "metrics.json", "predictions.tsv"]),
         zero_shots=expand("{folder}/{file}", folder=ZERO_SHOTS, file=["metrics.json", "contamination.json"]),
         audits=expand("{results}/prepare/{task}/audit.json", results=RESULTS, task=list(CONFIG.tasks)),
         test_records=expand("{results}/prepare/{task}/test.jsonl", results=RESULTS, task=list(CONFIG.tasks)),

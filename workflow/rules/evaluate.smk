@@ -2,15 +2,16 @@
 
 Inputs:  merge/{model}/{task}/{optimizer}/seed{seed}/, download/models/{model}/, prepare/{task}/{train,dev,test}.jsonl
 Outputs: evaluate/{model}/{task}/{optimizer}/seed{seed}/predictions.tsv, metrics.json and README.md (the card of the
-         merged model); the first two also in evaluate/zero-shot/{model}/{task}/ and in evaluate/baselines/{task}/{baseline}/;
-         evaluate/zero-shot/{model}/{task}/contamination.json
+         merged model); the first two also in evaluate/zero-shot/{model}/{task}/ and, for each name of
+         evaluation.baselines, in evaluate/baselines/{task}/{baseline}/, there with dev.json, which is written without
+         the test split; evaluate/zero-shot/{model}/{task}/contamination.json
 Config:  evaluation, contamination, tasks (labels, metric); data.simulated for the Bayes-optimal baseline
 Site:    rules.evaluate.ranks_per_node: number of GPUs of a job that share one test set
 """
 
 EVALUATED = f"{RESULTS}/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}"
 ZERO_SHOT = f"{RESULTS}/evaluate/zero-shot/{{model}}/{{task}}"
-BASELINE = f"{RESULTS}/evaluate/baselines/{{task}}/{{baseline}}"
+BASELINE = f"{RESULTS}/evaluate/baselines/{{task}}"
 
 
 rule evaluate:
@@ -99,27 +100,61 @@ rule probe:
         " --result {output:q}"
 
 
-rule evaluate_baseline:
-    input:
-        train=f"{RESULTS}/prepare/{{task}}/train.jsonl",
-        test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
-    output:
-        predictions=f"{BASELINE}/predictions.tsv",
-        metrics=f"{BASELINE}/metrics.json",
-    log:
-        f"{LOGS}/evaluate/baselines/{{task}}/{{baseline}}.log",
-    benchmark:
-        f"{LOGS}/benchmarks/evaluate/baselines/{{task}}/{{baseline}}.tsv"
-    group:
-        grouped("prepare")
-    conda:
-        ENVIRONMENT
-    resources:
-        **resources_of("evaluate_baseline", mem_mb=8000, runtime="1h"),
-    params:
-        experiment=EXPERIMENT,
-        compared=lambda wildcards: compared(CONFIG.baseline_settings(wildcards.task, wildcards.baseline)),
-    shell:
-        "python -m dnatune --log {log:q} evaluate_baseline --experiment {params.experiment:q} --task {wildcards.task:q}"
-        " --baseline {wildcards.baseline:q} --train {input.train:q} --test {input.test:q}"
-        " --predictions {output.predictions:q} --metrics {output.metrics:q}"
+# One job scores all baselines of a task, because starting Python takes longer than most of them. The names are listed:
+# a file of a baseline that is not configured is made by no rule.
+if CONFIG.baselines:
+
+    rule evaluate_baseline_dev:
+        input:
+            train=f"{RESULTS}/prepare/{{task}}/train.jsonl",
+            dev=f"{RESULTS}/prepare/{{task}}/dev.jsonl",
+        output:
+            expand("{folder}/{baseline}/dev.json", folder=BASELINE, baseline=CONFIG.baselines),
+        log:
+            f"{LOGS}/evaluate/baselines/{{task}}_dev.log",
+        benchmark:
+            f"{LOGS}/benchmarks/evaluate/baselines/{{task}}_dev.tsv"
+        group:
+            grouped("prepare")
+        conda:
+            ENVIRONMENT
+        resources:
+            **resources_of("evaluate_baseline", mem_mb=8000, runtime="1h"),
+        params:
+            experiment=EXPERIMENT,
+            compared=lambda wildcards: compared(CONFIG.baseline_settings(wildcards.task)),
+            folder=BASELINE,
+        shell:
+            "python -m dnatune --log {log:q} evaluate_baseline --experiment {params.experiment:q}"
+            " --task {wildcards.task:q} --train {input.train:q} --dev {input.dev:q} --folder {params.folder:q}"
+
+    rule evaluate_baseline:
+        input:
+            train=f"{RESULTS}/prepare/{{task}}/train.jsonl",
+            dev=f"{RESULTS}/prepare/{{task}}/dev.jsonl",
+            test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
+        output:
+            expand(
+                "{folder}/{baseline}/{file}",
+                folder=BASELINE,
+                baseline=CONFIG.baselines,
+                file=["predictions.tsv", "metrics.json"],
+            ),
+        log:
+            f"{LOGS}/evaluate/baselines/{{task}}.log",
+        benchmark:
+            f"{LOGS}/benchmarks/evaluate/baselines/{{task}}.tsv"
+        group:
+            grouped("baselines")
+        conda:
+            ENVIRONMENT
+        resources:
+            **resources_of("evaluate_baseline", mem_mb=8000, runtime="1h"),
+        params:
+            experiment=EXPERIMENT,
+            compared=lambda wildcards: compared(CONFIG.baseline_settings(wildcards.task)),
+            folder=BASELINE,
+        shell:
+            "python -m dnatune --log {log:q} evaluate_baseline --experiment {params.experiment:q}"
+            " --task {wildcards.task:q} --train {input.train:q} --dev {input.dev:q} --test {input.test:q}"
+            " --folder {params.folder:q}"

@@ -299,12 +299,12 @@ def test_the_benchmark_has_the_cores_of_its_gpu(submitted):
 def test_tasks_that_are_put_into_one_job_ask_for_their_sum(submitted):
     """So the documentation bounds their number."""
     one, two = (
-        submitted("taiwania2", "--group-components", f"prepare={count}")["evaluate_baseline, prepare"]
+        submitted("taiwania2", "--group-components", f"prepare={count}")["evaluate_baseline_dev, prepare"]
         for count in (1, 2)
     )
-    assert (number(one, "--cpus-per-task"), number(one, "--mem"), number(one, "--gpus-per-node")) == (4, 32_000, 1)
-    assert (number(two, "--cpus-per-task"), number(two, "--mem"), number(two, "--gpus-per-node")) == (8, 64_000, 1)
-    assert "up to 4 cores and 32,000 MB per task" in (ROOT / "docs/cluster.md").read_text("utf-8")
+    assert (number(one, "--cpus-per-task"), number(one, "--mem"), number(one, "--gpus-per-node")) == (1, 8_000, 1)
+    assert (number(two, "--cpus-per-task"), number(two, "--mem"), number(two, "--gpus-per-node")) == (2, 16_000, 1)
+    assert "up to 1 core and 8,000 MB per task" in (ROOT / "docs/cluster.md").read_text("utf-8")
 
 
 def test_every_site_has_a_snapshot():

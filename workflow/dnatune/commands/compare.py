@@ -68,7 +68,7 @@ def by_contract(configuration: experiment.Configuration, results: Path) -> dict[
     """
     grid, tasks, models = configuration.runs(), list(configuration.tasks), list(configuration.experiment.models)
     searches = dict.fromkeys((run.model, run.task, run.optimizer) for run in grid) if configuration.tuned else {}
-    baselines = [(task, name) for task in tasks for name in configuration.baselines(task)]
+    baselines = [(task, name) for task in tasks for name in configuration.baselines]
     return {
         "runs": [results / "evaluate" / run.path for run in grid],
         "records": [results / "finetune" / run.path / "run.json" for run in grid],

@@ -78,11 +78,28 @@ class FinishedRun:
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """A classifier without a language model, scored on the same test items."""
+    """A classifier without fine-tuning, scored on the same items as the runs.
+
+    Attributes:
+        task: the task's name.
+        name: the baseline's name.
+        metrics: metrics.json, of the test split.
+        dev: dev.json, of the dev split; it is written before any prediction for the test split exists.
+        predictions: predictions.tsv, like that of a run; no rows if the baseline does not apply.
+        model: the base model that a `frozen` baseline reads; None for a baseline without a language model.
+    """
 
     task: str
     name: str
     metrics: Metrics
+    dev: Metrics
+    predictions: pd.DataFrame
+    model: str | None = None
+
+    @property
+    def applies(self) -> bool:
+        """Return whether the baseline suits the task's data; otherwise `metrics.reason` says why not."""
+        return self.metrics.status == "completed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,14 +162,30 @@ def read_baseline(folder: Path, tasks: Mapping[str, Task]) -> Baseline:
     """Read one baseline from evaluate/baselines/<task>/<baseline>.
 
     Raises:
-        DataError: metrics.json is missing or breaks its contract, or the task is not compared.
+        DataError: a file is missing or breaks its contract, the files disagree, or the task is not compared.
     """
-    task = task_of(tasks, folder.parent.name, folder)
+    return _baseline(folder, task_of(tasks, folder.parent.name, folder), folder.name)
+
+
+def read_frozen(folder: Path, tasks: Mapping[str, Task]) -> Baseline:
+    """Read the baseline `frozen` of one base model from evaluate/frozen/<model>/<task>.
+
+    Raises:
+        DataError: as `read_baseline` says.
+    """
+    return _baseline(folder, task_of(tasks, folder.name, folder), "frozen", folder.parent.name)
+
+
+def _baseline(folder: Path, task: Task, name: str, model: str | None = None) -> Baseline:
     path = folder / "metrics.json"
-    metrics = read_metrics(path, task)
-    if metrics.status != "completed":
-        raise DataError(f"a baseline cannot be {metrics.status}", where=str(path), fix=_AGAIN)
-    return Baseline(task.name, folder.name, metrics)
+    metrics, dev = read_metrics(path, task), read_metrics(folder / "dev.json", task)
+    if metrics.status == "diverged":
+        raise DataError("a baseline cannot be diverged", where=str(path), fix=_AGAIN)
+    if metrics.status != dev.status:
+        problem = f"the status is '{metrics.status}', and that in dev.json '{dev.status}'"
+        raise DataError(problem, where=str(path), fix=_AGAIN)
+    predictions = _read_predictions(folder / "predictions.tsv", metrics.n)
+    return Baseline(task.name, name, metrics, dev, predictions, model)
 
 
 def task_of(tasks: Mapping[str, Task], name: str, where: Path) -> Task:

@@ -122,7 +122,7 @@ def measure(
         manifest: digests of earlier training sequences.
     """
     listed = [] if manifest is None else earlier_training.in_manifest(test.sequences, manifest)
-    generator = np.random.default_rng(0)
+    generator, whole_dev = np.random.default_rng(0), dev
     test, dev = (_sample(split, items, generator) for split in (test, dev))
     other = dataclasses.replace(test, sequences=[changed(sequence, generator) for sequence in test.sequences])
     truth, dev_truth = np.array(test.labels), np.array(dev.labels)
@@ -130,18 +130,21 @@ def measure(
     base = Predictions(truth, preferred(scores, scores))
     base_other = Predictions(truth, preferred(other_scores, scores))
     base_dev = Predictions(dev_truth, preferred(dev_scores, scores))
-    control, control_other = _control("kmers", train, truth, test, other)
-    (composition,) = _control("gc", train, truth, test)
-    (control_dev,) = _control("kmers", train, dev_truth, dev)
-    loss, loss_p = excess_loss((base, base_other), (control, control_other))
-    gap, gap_p = dev_gap((base, base_dev), (control, control_dev))
+    classifiers = {name: baselines.fit(name, train, whole_dev, classes) for name in ("kmers", "gc")}
+
+    def control(name: str, part: Split) -> Predictions:
+        return Predictions(np.array(part.labels), classifiers[name](part.sequences).argmax(axis=1))
+
+    kmers, kmers_other, kmers_dev = (control("kmers", part) for part in (test, other, dev))
+    loss, loss_p = excess_loss((base, base_other), (kmers, kmers_other))
+    gap, gap_p = dev_gap((base, base_dev), (kmers, kmers_dev))
     found = Contamination(
         model=model,
         task=task,
         items=len(test),
         mcc=base.mcc,
         mcc_p=permutation_p(base),
-        control_mcc=_highest([control.mcc, composition.mcc]),
+        control_mcc=_highest([kmers.mcc, control("gc", test).mcc]),
         permuted_words_mcc=permuted_words_mcc(base, classes),
         permuted_words_p=permuted_words_p(base, classes),
         accuracy=float(base.correct.mean()),
@@ -163,14 +166,6 @@ def _sample(split: Split, most: int, generator: np.random.Generator) -> Split:
     if len(split) <= most:
         return split
     return split.subset(sorted(generator.choice(len(split), most, replace=False)))
-
-
-def _control(name: str, train: Split, truth: np.ndarray, *parts: Split) -> list[Predictions]:
-    """Fit a baseline to the training split and return its predictions for each part; all parts have the same truth."""
-    together = [sequence for part in parts for sequence in part.sequences]
-    classes = int(max(max(train.labels), truth.max())) + 1
-    scores = baselines.log_probabilities(name, train, together, classes)
-    return [Predictions(truth, part) for part in np.split(scores.argmax(axis=1), len(parts))]
 
 
 def preferred(log_probabilities: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -14,12 +14,15 @@ _BINS = 15
 
 
 class Metrics(Record):
-    """metrics.json: what the predictions of a test split are worth."""
+    """metrics.json: what the predictions of a test split are worth; dev.json says the same of the dev split."""
 
-    status: Literal["completed", "diverged"]
-    """`diverged` for a run without a model; every metric is then `null`."""
+    status: Literal["completed", "diverged", "not_applicable"]
+    """`diverged` for a run without a model, `not_applicable` for a baseline that does not suit the data; every metric
+    is then `null`."""
+    reason: str | None = None
+    """Why a baseline does not apply; `null` for every other status."""
     n: int
-    """Test items that were scored."""
+    """Items that were scored."""
     accuracy: float | None
     """Share of right answers; text that is no label is wrong."""
     mcc: float | None
@@ -54,6 +57,8 @@ class Metrics(Record):
         missing = [name for name in always if self.score(name) is None]
         if self.status == "completed" and missing:
             raise ValueError(f"the status is 'completed', and {', '.join(missing)} is null")
+        if (self.status == "not_applicable") != (self.reason is not None):
+            raise ValueError("'reason' goes with the status 'not_applicable' and with no other")
         return self
 
     def score(self, name: str) -> Any:
@@ -63,7 +68,16 @@ class Metrics(Record):
 
 def diverged() -> Metrics:
     """Return the metrics of a diverged run, which has no model."""
-    return Metrics(**{**dict.fromkeys(Metrics.model_fields), "status": "diverged", "n": 0, "seconds": 0.0})
+    return _without_scores(status="diverged")
+
+
+def not_applicable(reason: str) -> Metrics:
+    """Return the metrics of a baseline that does not suit a task's data, and why."""
+    return _without_scores(status="not_applicable", reason=reason)
+
+
+def _without_scores(**known: str) -> Metrics:
+    return Metrics(**{**dict.fromkeys(Metrics.model_fields), "n": 0, "seconds": 0.0, **known})
 
 
 def from_predictions(

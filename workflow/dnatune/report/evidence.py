@@ -87,5 +87,5 @@ class Evidence:
         return there[0] if len(there) == 1 else None
 
     def baselines_of(self, task: Task) -> list[Baseline]:
-        """Return the baselines of one task."""
-        return [baseline for baseline in self.baselines if baseline.task == task.name]
+        """Return the baselines that apply to one task."""
+        return [baseline for baseline in self.baselines if baseline.task == task.name and baseline.applies]

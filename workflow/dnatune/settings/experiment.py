@@ -5,7 +5,7 @@ import functools
 import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,16 +164,21 @@ class Configuration:
             max_seq_length=self.experiment.training.max_seq_length,
         )
 
-    def baselines(self, task: str) -> list[str]:
-        """Return the baselines of a task; simulated data have the Bayes-optimal classifier too."""
-        bayes = ["bayes"] if self.data_settings(task).source == "simulated" else []
+    @property
+    def baselines(self) -> list[str]:
+        """Return the baselines without a language model; simulated data have the Bayes-optimal classifier too."""
+        bayes = ["bayes"] if self.experiment.data.source == "simulated" else []
         return [*self.experiment.evaluation.baselines, *bayes]
 
-    def baseline_settings(self, task: str, baseline: str) -> BaselineSettings:
-        """Return what decides a baseline."""
-        _known(baseline, self.baselines(task), "evaluation.baselines")
-        simulated = self.experiment.data.simulated if baseline == "bayes" else None
-        return BaselineSettings(**self._labels(task), baseline=baseline, simulated=simulated)
+    def baseline_settings(self, task: str, names: Sequence[str] | None = None) -> BaselineSettings:
+        """Return what decides the named baselines of a task, or all of them."""
+        chosen = [_known(name, self.baselines, "evaluation.baselines") for name in names or self.baselines]
+        simulated = "bayes" in chosen and self.data_settings(task).source == "simulated"
+        return BaselineSettings(
+            **self._labels(task),
+            baselines=tuple(chosen),
+            simulated=self.experiment.data.simulated if simulated else None,
+        )
 
     def compare_settings(self) -> CompareSettings:
         """Return what the report says beyond what is in the files it reads."""

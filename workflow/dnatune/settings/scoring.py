@@ -61,14 +61,14 @@ class ProbeSettings(Settings):
 
 
 class BaselineSettings(Settings):
-    """What decides a baseline."""
+    """What decides the baselines of a task without a language model."""
 
     task: str = setting(unit="name")
     """Name of the task."""
     labels: Labels = setting(unit="list of words")
     """Answer of each class."""
-    baseline: str = setting(unit="name")
-    """Name of the baseline."""
+    baselines: Labels = setting(unit="list of names")
+    """Names of the baselines."""
     simulated: SimulationSettings | None = setting(None, unit="map")
     """Of the Bayes-optimal classifier, the settings of the simulator."""
 

@@ -1,4 +1,4 @@
-"""Classifiers without a language model: what composition alone achieves, and the Bayes optimum if it is known."""
+"""Baselines that see what a sequence is made of and not where: class shares, GC content, k-mers."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,75 +9,32 @@ from sklearn.linear_model import LogisticRegression
 
 from dnatune.data.records import Split
 from dnatune.data.sequences import gc_content
-from dnatune.errors import ConfigurationError
-from dnatune.settings.simulation import SimulationSettings
 
 _LONGEST_KMER = 5
 #: Weight of the squared coefficients relative to the mean log-loss: the default of scikit-learn's `SGDClassifier`.
 _KMER_PENALTY = 1e-4
 
 
-def log_probabilities(
-    baseline: str,
-    train: Split,
-    test: Sequence[str],
-    classes: int,
-    simulated: SimulationSettings | None = None,
-) -> np.ndarray:
-    """Fit a baseline on the training split and score the test split.
-
-    Args:
-        baseline: a name of `CLASSIFIERS`, or `bayes`.
-        train: the training split.
-        test: test sequences.
-        classes: number of classes; a class that the training split lacks gets probability 0, clipped to 1e-12.
-        simulated: settings of the simulation, for `bayes`.
-
-    Returns:
-        Natural logarithms [test, classes].
-
-    Raises:
-        ConfigurationError: the baseline does not exist.
-    """
-    if baseline == "bayes":
-        from dnatune.data.simulation import bayes_posterior
-
-        probabilities = bayes_posterior(test, simulated or SimulationSettings())
-        return np.log(np.clip(probabilities, 1e-12, 1))
-    if baseline not in CLASSIFIERS:
-        raise ConfigurationError(
-            f"unknown baseline '{baseline}'",
-            where="evaluation.baselines",
-            fix=f"choose one of: {', '.join(CLASSIFIERS)}",
-        )
-    probabilities = np.zeros((len(test), classes))
-    seen = sorted(set(train.labels))
-    classifier = CLASSIFIERS["majority" if len(seen) == 1 else baseline]
-    probabilities[:, seen] = classifier(train, test)
-    return np.log(np.clip(probabilities, 1e-12, 1))
-
-
-def _majority(train: Split, test: Sequence[str]) -> np.ndarray:
+def majority(train: Split, _: Split) -> Callable[[Sequence[str]], np.ndarray]:
+    """Answer every item by the class shares of training."""
     counts = np.bincount(train.labels)
-    return np.tile(counts[counts > 0] / counts.sum(), (len(test), 1))
+    shares = counts[counts > 0] / counts.sum()
+    return lambda sequences: np.tile(shares, (len(sequences), 1))
 
 
-def _gc(train: Split, test: Sequence[str]) -> np.ndarray:
-    shares, asked = (np.array([[gc_content(sequence)] for sequence in part]) for part in (train.sequences, test))
-    return LogisticRegression().fit(shares, train.labels).predict_proba(asked)
+def gc(train: Split, _: Split) -> Callable[[Sequence[str]], np.ndarray]:
+    """Fit a logistic regression on GC content."""
+
+    def shares(sequences: Sequence[str]) -> np.ndarray:
+        return np.array([[gc_content(sequence)] for sequence in sequences])
+
+    model = LogisticRegression().fit(shares(train.sequences), train.labels)
+    return lambda sequences: model.predict_proba(shares(sequences))
 
 
-def _kmers(train: Split, test: Sequence[str]) -> np.ndarray:
-    return KmerClassifier(train).probabilities(test)
-
-
-#: The fitted baselines by name. Each takes a training split and n test sequences and returns the probability of each
-#: class of the training split, in ascending order [n, classes].
-CLASSIFIERS: dict[str, Callable[[Split, Sequence[str]], np.ndarray]] = {
-    "majority": _majority,
-    "gc": _gc,
-    "kmers": _kmers,
-}
+def kmers(train: Split, _: Split) -> Callable[[Sequence[str]], np.ndarray]:
+    """Fit a logistic regression on frequencies of k-mers."""
+    return KmerClassifier(train).probabilities
 
 
 class KmerClassifier:
