@@ -133,6 +133,8 @@ if CONFIG.baselines:
             train=f"{RESULTS}/prepare/{{task}}/train.jsonl",
             dev=f"{RESULTS}/prepare/{{task}}/dev.jsonl",
             test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
+            # Nothing is known of the test split before every baseline has its score on dev.
+            scored=rules.evaluate_baseline_dev.output,
         output:
             expand(
                 "{folder}/{baseline}/{file}",
