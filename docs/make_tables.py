@@ -17,6 +17,7 @@ from dnatune.comparison.comparability import FLAGS  # noqa: E402
 from dnatune.contracts import Record, Unit  # noqa: E402
 from dnatune.data.leakage import Audit  # noqa: E402
 from dnatune.data.manifests import Manifest  # noqa: E402
+from dnatune.evaluation.agreement import Merge  # noqa: E402
 from dnatune.evaluation.contamination import Contamination  # noqa: E402
 from dnatune.evaluation.metrics import Metrics  # noqa: E402
 from dnatune.report.legends import LEGENDS  # noqa: E402
@@ -32,6 +33,7 @@ RECORDS = {
     "audit.json": Audit,
     "run.json": Run,
     "metrics.json": Metrics,
+    "merge.json": Merge,
     "contamination.json": Contamination,
     "choice.json": Choice,
 }

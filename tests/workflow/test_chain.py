@@ -288,6 +288,16 @@ def test_the_merged_model_loads_where_peft_cannot_be_imported(chain, tmp_path):
     assert "loaded LlamaForCausalLM" in done.output
 
 
+def test_the_merged_model_is_compared_with_the_trained_one(chain):
+    folder = chain.results / "evaluate" / COMPLETED
+    found, metrics = json_of(folder / "merge.json"), json_of(folder / "metrics.json")
+    assert found.keys() == contract("`merge.json`").keys()
+    assert (found["status"], found["precision"], found["items"]) == ("completed", "fp32", 60)
+    # The base is stored in fp32, so nothing but the order of sums differs.
+    assert found["labels_changed"] == 0 and found["largest_difference"] < 1e-4
+    assert found["mcc"] == metrics["mcc"] and found["accuracy"] == metrics["accuracy"]
+
+
 # Divergence is a result
 
 
@@ -310,6 +320,8 @@ def test_a_diverged_run_has_no_metric_and_no_prediction(chain):
     assert metrics.pop("status") == "diverged"
     assert {key for key, value in metrics.items() if value is not None} <= {"n", "seconds"}
     assert table(chain.results / "evaluate" / DIVERGED / "predictions.tsv") == []
+    agreement = json_of(chain.results / "evaluate" / DIVERGED / "merge.json")
+    assert {key for key, value in agreement.items() if value is not None} == {"status", "items"}
 
 
 def test_the_comparison_and_the_report_show_divergence(chain):
@@ -461,7 +473,9 @@ def test_ranks_that_share_a_test_set_predict_what_one_predicts(mode, chain, tmp_
             "--task",
             "prom_core_all",
         ]
-        command += ["--model", chain.results / "merge/tiny/prom_core_all/adamw/seed3"]
+        command += ["--model", chain.results / "download/models/tiny", "--merged", chain.results / "merge" / COMPLETED]
+        command += ["--record", chain.results / "finetune" / COMPLETED / "run.json"]
+        command += ["--agreement", folder / "merge.json"]
         command += ["--test", chain.results / "prepare/prom_core_all/test.jsonl"]
         command += ["--predictions", folder / "predictions.tsv", "--metrics", folder / "metrics.json"]
         done = run(command, tmp_path)

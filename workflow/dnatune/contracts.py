@@ -24,6 +24,7 @@ class Unit:
 
 
 Seconds = Annotated[float, Unit("s")]
+Nats = Annotated[float, Unit("nats")]
 NatsPerToken = Annotated[float, Unit("nats/token")]
 
 

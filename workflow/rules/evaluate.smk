@@ -1,11 +1,15 @@
-"""evaluate: predicts every test item with each merged model, each base model and each baseline.
+"""evaluate: predicts every test item with each trained model, each base model and each baseline.
 
-Inputs:  merge/{model}/{task}/{optimizer}/seed{seed}/, download/models/{model}/, prepare/{task}/{train,dev,test}.jsonl
-Outputs: evaluate/{model}/{task}/{optimizer}/seed{seed}/predictions.tsv, metrics.json and README.md (the card of the
-         merged model); the first two also in evaluate/zero-shot/{model}/{task}/ and, for each name of
-         evaluation.baselines, in evaluate/baselines/{task}/{baseline}/, there with dev.json, which is written without
-         the test split; evaluate/zero-shot/{model}/{task}/contamination.json
-Config:  evaluation, contamination, tasks (labels, metric); data.simulated for the Bayes-optimal baseline
+What counts is base + adapter in the precision of training. The merged model is scored as well, and compared with it.
+
+Inputs:  finetune/{model}/{task}/{optimizer}/seed{seed}/run.json and the adapter beside it,
+         merge/{model}/{task}/{optimizer}/seed{seed}/, download/models/{model}/, prepare/{task}/{train,dev,test}.jsonl
+Outputs: evaluate/{model}/{task}/{optimizer}/seed{seed}/predictions.tsv, metrics.json, merge.json (how far the merged
+         model agrees) and README.md (its card); the first two also in evaluate/zero-shot/{model}/{task}/ and, for each
+         name of evaluation.baselines, in evaluate/baselines/{task}/{baseline}/, there with dev.json, which is written
+         without the test split; evaluate/zero-shot/{model}/{task}/contamination.json
+Config:  evaluation, contamination, tasks (labels, metric), training.precision of base models; data.simulated for the
+         Bayes-optimal baseline
 Site:    rules.evaluate.ranks_per_node: number of GPUs of a job that share one test set
 """
 
@@ -16,12 +20,14 @@ BASELINE = f"{RESULTS}/evaluate/baselines/{{task}}"
 
 rule evaluate:
     input:
-        model=rules.merge.output,
+        model=f"{RESULTS}/download/models/{{model}}",
+        record=rules.finetune.output.record,
+        merged=rules.merge.output,
         test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
-        base=f"{RESULTS}/download/models/{{model}}",
     output:
         predictions=f"{EVALUATED}/predictions.tsv",
         metrics=f"{EVALUATED}/metrics.json",
+        agreement=f"{EVALUATED}/merge.json",
         card=f"{EVALUATED}/README.md",
     log:
         f"{LOGS}/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.log",
@@ -40,9 +46,9 @@ rule evaluate:
         start=evaluate_command,
     shell:
         "python -m dnatune --log {log:q} {params.start} --experiment {params.experiment:q} --task {wildcards.task:q}"
-        " --model {input.model:q}"
+        " --model {input.model:q} --record {input.record:q} --merged {input.merged:q}"
         " --test {input.test:q} --predictions {output.predictions:q} --metrics {output.metrics:q}"
-        " --base {input.base:q} --card {output.card:q}"
+        " --agreement {output.agreement:q} --card {output.card:q}"
 
 
 rule evaluate_base:

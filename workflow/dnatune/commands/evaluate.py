@@ -1,119 +1,197 @@
-"""Score a merged model, or a base model as it came, on a task's test split.
+"""Score what was trained, base + adapter, or a base model as it came, on a task's test split.
 
-By hand:  python -m dnatune evaluate --experiment config/demo.yaml --task prom_core_all --model merged
+Of a run, the merged model is scored as well, and merge.json says how far it agrees with the trained one.
+
+By hand:  python -m dnatune evaluate --experiment config/demo.yaml --task prom_core_all --model base
+          --record run.json --merged merged --agreement merge.json --card README.md
           --test test.jsonl --predictions predictions.tsv --metrics metrics.json
 """
 
 import argparse
+import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dnatune.commands import stage_parser
 from dnatune.files import publish_file
 from dnatune.settings import experiment
 from dnatune.settings.scoring import EvaluateSettings
-from dnatune.training.record import Run
+from dnatune.training import record
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dnatune.data.records import Split
+    from dnatune.evaluation.metrics import Metrics
+
+#: Options that are given together, of a run.
+_OF_A_RUN = ("record", "merged", "agreement")
 
 
 def main() -> None:
-    """Parse the command line and score."""
+    """Parse the command line and score; a diverged run has nothing to score."""
     parser = stage_parser(__name__, __doc__)
     parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
     parser.add_argument("--task", required=True, help="name of the task")
-    parser.add_argument("--model", type=Path, required=True, help="folder of the model")
+    parser.add_argument("--model", type=Path, required=True, help="folder of the base model, with manifest.json")
+    parser.add_argument("--record", type=Path, help="run.json of a run on that model, with the adapter beside it")
+    parser.add_argument("--merged", type=Path, help="folder of the run's merged model")
+    parser.add_argument("--agreement", type=Path, help="merge.json to write")
+    parser.add_argument("--card", type=Path, help="card of the merged model to write, Markdown; goes with --record")
     parser.add_argument("--test", type=Path, required=True, help="records of the test split")
     parser.add_argument("--predictions", type=Path, required=True, help="predictions.tsv to write")
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.json to write")
-    parser.add_argument("--base", type=Path, help="of a merged model, the folder of its base, with manifest.json")
-    parser.add_argument("--card", type=Path, help="model card of a merged model to write, Markdown; goes with --base")
     options = parser.parse_args()
-    if options.card and not options.base:
-        parser.error("--card needs --base")
+    if len({getattr(options, name) is None for name in _OF_A_RUN}) > 1:
+        parser.error("--record, --merged and --agreement go together")
+    if options.card and not options.record:
+        parser.error("--card needs --record")
     settings = experiment.read(options.experiment).evaluate_settings(options.task)
 
-    from dnatune.evaluation import metrics
+    from dnatune.evaluation import agreement, metrics
     from dnatune.evaluation.predictions import write_predictions
     from dnatune.launch import process_group
 
     first = process_group.is_first()
-    made = options.model / "run.json"
-    if made.is_file() and Run.read(made).diverged:
-        if first:
-            write_predictions(options.predictions, [], [], len(settings.labels))
-            metrics.diverged().write(options.metrics)
-    else:
-        evaluate(options, settings)
+    run = record.Run.read(options.record) if options.record else None
+    if run is None or not run.diverged:
+        evaluate(options, settings, run)
+    elif first:
+        write_predictions(options.predictions, [], [], len(settings.labels))
+        metrics.diverged().write(options.metrics)
+        agreement.diverged().write(options.agreement)
     if first and options.card:
-        write_card(options)
+        write_card(options, run)
 
 
-def write_card(options: argparse.Namespace) -> None:
+def write_card(options: argparse.Namespace, run: record.Run) -> None:
     """Write the card of the merged model from its run.json, its metrics and where its base model came from."""
     from dnatune.data.manifests import Manifest
     from dnatune.evaluation.metrics import Metrics
     from dnatune.report.model_card import model_card
 
-    card = model_card(
-        Run.read(options.model / "run.json"),
-        Metrics.read(options.metrics),
-        Manifest.read(options.base / "manifest.json"),
-    )
+    card = model_card(run, Metrics.read(options.metrics), Manifest.read(options.model / "manifest.json"))
     with publish_file(options.card) as scratch:
         scratch.write_text(card, "utf-8")
 
 
-def evaluate(options: argparse.Namespace, settings: EvaluateSettings) -> None:
-    """Score every test item and write predictions and metrics."""
-    import numpy as np
-
-    from dnatune.data.prompts import encode_examples
+def evaluate(options: argparse.Namespace, settings: EvaluateSettings, run: record.Run | None) -> None:
+    """Score every test item and write the results; of a run, the merged model is scored too, and compared."""
     from dnatune.data.records import read_split
-    from dnatune.evaluation import metrics
-    from dnatune.evaluation.predictions import write_generated, write_predictions
+    from dnatune.evaluation import agreement
     from dnatune.launch import process_group
-    from dnatune.model import base_models, scoring
-    from dnatune.model.shared_prefix import exactness
+    from dnatune.model import base_models
     from dnatune.training import engine
 
     rank = process_group.join_scorers()
-    labels = settings.labels
-    test = read_split(options.test, labels)
-    tokenizer = base_models.load_tokenizer(options.model)
-    examples = encode_examples(tokenizer, test, labels, settings.max_seq_length, str(options.test), rank)
-    dtype = engine.dtype_of(engine.resolve_precision("auto", rank.device))
-    model = base_models.load_model(options.model, tokenizer, dtype).to(rank.device).eval()
-    own = process_group.own_indices(len(examples), settings.batch_size, rank)
+    test = read_split(options.test, settings.labels)
+    precision = engine.scoring_precision(run.precision if run else settings.precision, rank.device)
+    dtype = engine.dtype_of(precision)
+    if run is None:
+        own = [ask(*base_models.load_whole(options.model, dtype), test, options.test, settings, rank)]
+    else:
+        adapter = record.adapter_of(options.record)
+        # One after the other, because two models at once may be more than the memory holds.
+        own = [
+            ask(*base_models.load_adapter(options.model, adapter, dtype), test, options.test, settings, rank),
+            ask(*base_models.load_whole(options.merged, dtype), test, options.test, settings, rank),
+        ]
+    indices = process_group.own_indices(len(test), settings.batch_size, rank)
+    gathered = process_group.gather(indices, list(zip(*(results for results, _ in own), strict=True)), rank)
+    if gathered is None:
+        return
+    scored = [
+        Answers.of(results, test, settings, seconds)
+        for results, (_, seconds) in zip(zip(*gathered, strict=True), own, strict=True)
+    ]
+    scored[0].write(options, test)
+    if run is not None:
+        trained, merged = scored
+        scores = None if trained.texts else (trained.scores, merged.scores)
+        found = agreement.compare(precision, trained.predicted, merged.predicted, scores, merged.metrics)
+        found.write(options.agreement)
+
+
+def ask(
+    model: Any, tokenizer: Any, test: "Split", source: Path, settings: EvaluateSettings, rank: Any
+) -> tuple[Sequence[Any], float]:
+    """Return this rank's results, log-probabilities of the labels or texts, one per item, and the seconds it took.
+
+    Args:
+        model: the model, on the CPU.
+        tokenizer: its tokenizer.
+        test: the test split.
+        source: file that the split came from.
+        settings: how to score.
+        rank: this process.
+    """
+    from dnatune.data.prompts import encode_examples
+    from dnatune.launch import process_group
+    from dnatune.model import base_models, scoring
+    from dnatune.model.shared_prefix import exactness
+
+    examples = encode_examples(tokenizer, test, settings.labels, settings.max_seq_length, str(source), rank)
+    own = process_group.own_indices(len(test), settings.batch_size, rank)
+    model = model.to(rank.device).eval()
     started = time.perf_counter()
     with scoring.progress(len(own), shown=rank.first) as bar:
         if settings.mode == "generate":
-            scored = scoring.generate_texts(
-                model,
-                tokenizer,
-                examples.subset(own),
-                settings.batch_size,
-                settings.max_new_tokens,
-                bar.update,
-            )
+            some, size = examples.subset(own), settings.batch_size
+            results = scoring.generate_texts(model, tokenizer, some, size, settings.max_new_tokens, bar.update)
         else:
-            scored = scoring.label_log_probabilities(
+            results = scoring.label_log_probabilities(
                 base_models.LabelLikelihood(model),
                 examples,
                 own,
                 settings.batch_size,
-                exactness.shared_rows(model, [examples]),
+                exactness.shared_rows(base_models.causal_model(model), [examples]),
                 rank.device,
                 bar.update,
             )
-    scored = process_group.gather(own, scored, rank)
-    if scored is None:
-        return
-    seconds = time.perf_counter() - started
-    if settings.mode == "generate":
-        parsed = [scoring.parse_label(text, labels) for text in scored]
-        write_generated(options.predictions, examples.answers, parsed, scored)
-        result = metrics.from_predictions(examples.answers, parsed, len(labels), seconds)
-    else:
-        scores = np.array(scored)
-        write_predictions(options.predictions, examples.answers, scores, len(labels))
-        result = metrics.from_log_probabilities(examples.answers, scores, seconds)
-    result.write(options.metrics)
+    return results, time.perf_counter() - started
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """One model's answers to all test items.
+
+    Attributes:
+        predicted: class of each item; None where a text is no label.
+        scores: log-probabilities [items, classes]; None if text was generated.
+        texts: generated texts; None otherwise.
+        metrics: what the answers are worth.
+    """
+
+    predicted: list[int | None]
+    scores: "np.ndarray | None"
+    texts: Sequence[str] | None
+    metrics: "Metrics"
+
+    @classmethod
+    def of(cls, results: Sequence[Any], test: "Split", settings: EvaluateSettings, seconds: float) -> "Answers":
+        """Return the answers behind the results of `ask`, in the order of the items."""
+        import numpy as np
+
+        from dnatune.evaluation import metrics
+        from dnatune.model import scoring
+
+        if settings.mode == "generate":
+            parsed = [scoring.parse_label(text, settings.labels) for text in results]
+            found = metrics.from_predictions(test.labels, parsed, len(settings.labels), seconds)
+            return cls(parsed, None, results, found)
+        scores = np.array(results)
+        return cls(
+            scores.argmax(axis=1).tolist(), scores, None, metrics.from_log_probabilities(test.labels, scores, seconds)
+        )
+
+    def write(self, options: argparse.Namespace, test: "Split") -> None:
+        """Write predictions.tsv and metrics.json."""
+        from dnatune.evaluation.predictions import write_generated, write_predictions
+
+        if self.texts is None:
+            write_predictions(options.predictions, test.labels, self.scores, self.scores.shape[1])
+        else:
+            write_generated(options.predictions, test.labels, self.predicted, self.texts)
+        self.metrics.write(options.metrics)

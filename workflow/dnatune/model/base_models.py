@@ -1,5 +1,6 @@
 """Base models and adapters: load one, add LoRA, merge, save."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,12 @@ def load_model(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: torch.dt
     return model
 
 
+def load_whole(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the model and the tokenizer of one folder."""
+    tokenizer = load_tokenizer(folder)
+    return load_model(folder, tokenizer, dtype), tokenizer
+
+
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
 
@@ -93,8 +100,7 @@ def add_lora(model: PreTrainedModel, lora: Lora, seed: int) -> PeftModel:
                 where=f"config key 'lora.{key}'",
                 fix=f"its modules are: {', '.join(sorted(name for name in names if name and not name.isdigit()))}",
             )
-    if len(lora.modules_to_save) > 1:
-        untie_embeddings(model)
+    untie_trained(model, [*lora.target_modules, *lora.modules_to_save])
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.rank,
@@ -108,11 +114,17 @@ def add_lora(model: PreTrainedModel, lora: Lora, seed: int) -> PeftModel:
         return get_peft_model(model, config)
 
 
-def untie_embeddings(model: PreTrainedModel) -> None:
-    """Give a model with tied embeddings a separate output matrix, a copy that training can change independently."""
-    if not model.config.tie_word_embeddings:
+def untie_trained(model: PreTrainedModel, trained: Iterable[str]) -> None:
+    """Give a model with tied embeddings a separate output matrix, a copy, if training changes either of the two.
+
+    Args:
+        model: the base model.
+        trained: names of the modules that get an update or are trained in full.
+    """
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    names = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if module in (head, embeddings)}
+    if not model.config.tie_word_embeddings or names.isdisjoint(trained):
         return
-    head = model.get_output_embeddings()
     head.weight = nn.Parameter(head.weight.detach().clone())
     model.config.tie_word_embeddings = False
 
@@ -136,12 +148,18 @@ def save_adapter(
 
 
 def load_adapter(base: Path, adapter: Path, dtype: torch.dtype) -> tuple[PeftModel, PreTrainedTokenizerBase]:
-    """Load a base model with a trained adapter, and the tokenizer that was saved with the adapter."""
+    """Load a base model with a trained adapter as it was trained in `dtype`, and the tokenizer saved with the adapter.
+
+    peft loads an adapter in fp32; DeepSpeed trains all parameters in one format and leaves buffers as they are.
+    """
     tokenizer = load_tokenizer(adapter)
     model = load_model(base, tokenizer, dtype)
-    if len(LoraConfig.from_pretrained(adapter).modules_to_save or []) > 1:
-        untie_embeddings(model)
-    return PeftModel.from_pretrained(model, adapter), tokenizer
+    config = LoraConfig.from_pretrained(adapter)
+    untie_trained(model, [*config.target_modules, *(config.modules_to_save or [])])
+    adapted = PeftModel.from_pretrained(model, adapter)
+    for parameter in adapted.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return adapted, tokenizer
 
 
 def merge(base: Path, adapter: Path, folder: Path) -> None:

@@ -144,7 +144,7 @@ class Configuration:
         return TaskSettings(name=task, labels=chosen.labels, instruction=chosen.instruction)
 
     def evaluate_settings(self, task: str) -> EvaluateSettings:
-        """Return what decides the scores of a merged model on a task."""
+        """Return what decides the scores of a model on a task."""
         chosen = self.experiment.evaluation
         return EvaluateSettings(
             **self._labels(task),
@@ -152,6 +152,7 @@ class Configuration:
             batch_size=chosen.batch_size,
             max_new_tokens=chosen.max_new_tokens,
             max_seq_length=self.experiment.training.max_seq_length,
+            precision=self.experiment.training.precision,
         )
 
     def probe_settings(self, model: str, task: str) -> ProbeSettings:

@@ -41,6 +41,8 @@ class EvaluateSettings(Settings):
     """See `Evaluation`."""
     max_seq_length: int = setting(ge=1, unit="tokens")
     """See `Training`."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(unit="number format")
+    """See `Training`; of a base model. What was trained is scored in the precision that its run.json names."""
 
 
 class ProbeSettings(Settings):

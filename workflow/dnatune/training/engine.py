@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from dnatune.errors import ConfigurationError
 from dnatune.files import read_json
 from dnatune.settings.training import Training
 
+_LOG = logging.getLogger(__name__)
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 #: Keys of a DeepSpeed configuration that dnatune derives from its own settings.
 OWNED = (
@@ -51,6 +53,15 @@ def resolve_precision(precision: str, device: str) -> str:
             "this GPU does not support bf16", where="config key 'training.precision'", fix="use auto, fp32 or fp16"
         )
     return precision
+
+
+def scoring_precision(precision: str, device: str) -> str:
+    """Return the precision in which a device scores what was trained in a precision: the same, or else fp32."""
+    try:
+        return resolve_precision(precision, device)
+    except ConfigurationError as error:
+        _LOG.warning("scoring in fp32: %s", error.what)
+        return "fp32"
 
 
 def dtype_of(precision: str) -> torch.dtype:
