@@ -69,7 +69,7 @@ class Trained:
     Attributes:
         weights: every trainable parameter by name after the last step.
         losses: mean negative log-likelihood per label token of each step's batch, at the beginning of the step.
-        norms: l2 norm of each step's combined gradient, before clipping.
+        norms: l2 norm of each step's combined gradient before clipping; if stages are clipped, the largest of a stage.
     """
 
     weights: dict[str, Tensor]
@@ -121,6 +121,7 @@ def train(
     rates: Sequence[float],
     method: str,
     max_norm: float = 0.0,
+    clip: str = "step",
 ) -> Trained:
     """Follow the gradient flow of each batch's loss for one step of `method`.
 
@@ -130,23 +131,29 @@ def train(
         batches: the examples of each step.
         rates: the step sizes.
         method: a key of `DIRECTIONS`.
-        max_norm: bound on the norm of a step's direction, 0 for no bound.
+        max_norm: bound on a norm, 0 for no bound.
+        clip: what it bounds: `step`, a step's direction, or `stages`, the slope wherever the method asks for it.
     """
     parameters = list(_trainable(model).values())
     start = parameters_to_vector(parameters).detach()
     y, losses, norms = start.clone(), [], []
     for batch, rate in zip(batches, rates, strict=True):
         seen: list[float] = []
+        slopes: list[float] = []
 
-        def descent(y: Tensor, batch: Sequence[int] = batch, seen: list[float] = seen) -> Tensor:
+        def descent(
+            y: Tensor, batch: Sequence[int] = batch, seen: list[float] = seen, slopes: list[float] = slopes
+        ) -> Tensor:
             vector_to_parameters(y, parameters)
             loss = mean_negative_log_likelihood(model, examples, batch)
             seen.append(loss.item())
-            return -parameters_to_vector(torch.autograd.grad(loss, parameters))
+            slope = -parameters_to_vector(torch.autograd.grad(loss, parameters))
+            slopes.append(float(slope.norm()))
+            return slope * min(1.0, max_norm / slopes[-1]) if max_norm and clip == "stages" else slope
 
         direction = DIRECTIONS[method](descent, y, rate)
-        norm = float(direction.norm())
-        if max_norm:
+        norm = max(slopes) if clip == "stages" else float(direction.norm())
+        if max_norm and clip == "step":
             direction = direction * min(1.0, max_norm / norm)
         y = y + rate * direction
         losses.append(seen[0])

@@ -44,9 +44,9 @@ def drive(optimizer, parameters, calls, gradient=slope):
         optimizer.step()
 
 
-def build(method, parameters, max_grad_norm=0.0, **hyperparameters):
+def build(method, parameters, max_grad_norm=0.0, clip="step", **hyperparameters):
     hyperparameters = {"learning_rate": 0.1, **hyperparameters}
-    return optimizers.build(method, parameters, hyperparameters, max_grad_norm)
+    return optimizers.build(method, parameters, hyperparameters, max_grad_norm, clip)
 
 
 def stages_of(method, hyperparameters):

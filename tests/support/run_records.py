@@ -21,6 +21,7 @@ def run_record(optimizer="adamw", learning_rate=1e-3, **changes) -> Run:
         },
         "steps": 10,
         "gradient_evaluations": 10,
+        "repeated_evaluations": 0,
         "epochs": 1.0,
         "global_batch_size": 128,
         "micro_batch_size": 16,
@@ -38,6 +39,7 @@ def run_record(optimizer="adamw", learning_rate=1e-3, **changes) -> Run:
         "wall_seconds": 1.0,
         "gpu_seconds": 0.0,
         "final_loss": 0.4,
+        "class_share_loss": 0.5,
         "inputs": {"model": "0123456789abcdef", "train": "0" * 64},
         "software": software(),
     }

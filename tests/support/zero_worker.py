@@ -89,7 +89,7 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
     trainable = [p for p in model.parameters() if p.requires_grad]
     sizes = [p.numel() for p in trainable]
     max_norm = training.max_grad_norm
-    optimizer = optimizers.build(method, trainable, hyperparameters, max_norm)
+    optimizer = optimizers.build(method, trainable, hyperparameters, max_norm, training.clip)
     clipping = optimizers.engine_clipping(method, max_norm)
     configuration = engines.deepspeed_configuration(training, precision, rank.world, clipping)
     likelihood = base_models.LabelLikelihood(model)
@@ -112,6 +112,8 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
         "dropped": watch.dropped / watch.inputs if watch.inputs else 0.0,
         "state_bytes": state_bytes(optimizer),
         "skipped_steps": engine.skipped_steps,
+        "gradient_evaluations": outcome.progress.gradient_evaluations,
+        "repeated_evaluations": outcome.progress.repeated_evaluations,
         "diverged": outcome.diverged and outcome.diverged.model_dump(),
         "log": read_json_lines(folder / "log.jsonl") if rank.first else [],
     }

@@ -52,6 +52,9 @@ job_environment.prepare(
     SITE.slurm.modules if IN_SLURM_JOB else [],
     SITE.exports(offline=workflow.remote_exec) if IN_SLURM_JOB else {},
 )
+if workflow.is_main_process:
+    for caution in CONFIG.cautions():
+        snakemake_logger.warning(f"dnatune: {caution}")
 FAILURES = screen.watch(snakemake_logger)
 report_errors(resubmission.Resubmission(workflow.is_main_process).install, snakemake.__version__, snakemake_jobs)
 if not workflow.is_main_process:

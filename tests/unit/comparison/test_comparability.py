@@ -34,9 +34,15 @@ RECORD = other()
         ({"steps": 23, "gradient_evaluations": 92}, []),
         ({"steps": 22, "gradient_evaluations": 88}, ["unequal_budget"]),
         ({"gradient_evaluations": 93, "steps": 93}, ["unequal_budget"]),
+        # Repeats after fp16 overflows are no budget, but many of them cost.
+        ({"gradient_evaluations": 95, "repeated_evaluations": 1}, []),
+        ({"gradient_evaluations": 104, "repeated_evaluations": 10}, ["unequal_budget"]),
+        ({"steps": 23, "gradient_evaluations": 94, "repeated_evaluations": 2}, []),
+        ({"steps": 10, "gradient_evaluations": 94, "repeated_evaluations": 54}, ["unequal_budget"]),
         ({"global_batch_size": 64}, ["unequal_batch"]),
         ({"schedule": "constant"}, ["unequal_training"]),
         ({"max_grad_norm": 0.0}, ["unequal_training"]),
+        ({"clip": "stages"}, ["unequal_training"]),
         ({"precision": "bf16"}, ["unequal_training"]),
         ({"deepspeed": {"optimizer": {}}}, ["unequal_training"]),
         # The one is cut where the other goes on; or dev scores are of other items.

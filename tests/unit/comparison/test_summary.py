@@ -345,6 +345,7 @@ def test_seeds_that_differ_are_mixed(tmp_path):
     made.add_run("adamw", 1, steps=61)
     _, (row,) = read(made)
     assert (row["steps"], row["gradient_evaluations"], row["global_batch_size"]) == ("mixed", "mixed", 128)
+    assert row["epochs"] == 1.0
     assert row["flags"] == "unequal_budget"
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dnatune import inference
+from dnatune.data.prompts import EncodedExamples
 from dnatune.evaluation import metrics
 from dnatune.evaluation.predictions import write_generated, write_predictions
 
@@ -64,6 +65,16 @@ def test_a_class_that_no_item_has_is_in_no_mean():
     truth, guess = [0, 0, 1, 1, 1], [0, 2, 1, 1, 0]
     paired = inference.differences_and_covariance(np.array([guess]), np.array([truth]), np.array(truth), "f1_macro")
     assert metrics.from_predictions(truth, guess, 3).f1_macro - 1 == pytest.approx(paired[0][0], abs=1e-12)
+
+
+def test_the_loss_of_knowing_only_the_shares_of_the_classes():
+    """Three answers of two tokens and one of four: as many nats as four draws, over ten tokens."""
+    examples = EncodedExamples([1], [[2], [3], [4], [5]], [0, 2, 0, 0], [[6, 0], [7, 0], [8, 9, 10, 0]])
+    expected = -(3 * math.log(3 / 4) + math.log(1 / 4)) / (3 * 2 + 4)
+    assert metrics.class_share_loss(examples) == pytest.approx(expected, rel=1e-14)
+    # Of one class, or of no example, there is nothing to know.
+    assert metrics.class_share_loss(examples.subset([0, 2])) is None
+    assert metrics.class_share_loss(examples.subset([])) is None
 
 
 def test_calibration_error_by_hand():

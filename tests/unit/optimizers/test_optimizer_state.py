@@ -190,23 +190,99 @@ def test_one_stage_is_clipped_as_torch_clips_a_gradient():
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-14)
 
 
+def clipped(gradient, bound):
+    """Return a gradient function whose values are at most `bound` long."""
+
+    def limited(point):
+        found = gradient(point)
+        return found * min(1.0, bound / (float(found.norm()) + 1e-6))
+
+    return limited
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+@pytest.mark.parametrize("method, hyperparameters", ALL)
+def test_clipped_stages_follow_the_clipped_field(method, hyperparameters, weight_decay):
+    """Weight decay stays outside; a method with one gradient per step is clipped by the engine, as ever."""
+    settings = {"weight_decay": weight_decay, **hyperparameters}
+    ours, theirs = parameter(), parameter()
+    calls = 3 * stages_of(method, hyperparameters)
+    optimizer = build(method, [ours], 0.3, clip="stages", **settings)
+    engines = optimizers.engine_clipping(method, 0.3)
+    drive(optimizer, [ours], calls, clipped(slope, engines) if engines else slope)
+    drive(build(method, [theirs], **settings), [theirs], calls, clipped(slope, 0.3))
+    np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), rtol=0, atol=1e-13)
+    free = parameter()
+    drive(build(method, [free], **settings), [free], calls)
+    assert (free - ours).abs().max() > 1e-3 or method in {"adamw", "rk4_adam"}  # which scale their gradients
+    if not engines:
+        assert slope(ours.detach()).norm() < optimizer.last_update_norm < slope(torch.from_numpy(START)).norm() + 1
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+def test_euler_on_the_clipped_field_is_clipped_sgd(weight_decay):
+    ours, theirs = parameter(), parameter()
+    optimizer = RungeKutta([ours], 0.1, EULER, weight_decay=weight_decay, max_norm=0.3)
+    optimizer.clips_stages = True
+    oracle = torch.optim.SGD([theirs], lr=0.1, weight_decay=weight_decay)
+    for _ in range(20):
+        drive(optimizer, [ours], 1)
+        theirs.grad = slope(theirs.detach())
+        norm = nn.utils.clip_grad_norm_([theirs], 0.3)
+        oracle.step()
+        assert optimizer.last_update_norm == pytest.approx(norm.item(), rel=1e-14)
+    # Rounding of 20 steps in float64.
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-14)
+
+
+def test_a_stage_that_runs_away_is_held_by_clipped_stages():
+    """Far from the minimum of θ⁴ the second stage lands where the gradient overflows, unless it is bounded."""
+    norms = {}
+    for clip in ("step", "stages"):
+        theta = parameter()
+        optimizer = build("rk4", [theta], 1.0, clip=clip, learning_rate=10.0)
+        drive(optimizer, [theta], 4)
+        norms[clip] = optimizer.last_update_norm
+    assert norms["step"] > 1e20
+    assert norms["stages"] < 1e6
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_a_step_cut_between_clipped_stages_continues_as_it_was(stage):
+    whole, cut, resumed = parameter(), parameter(), parameter()
+    reference = build("rk4", [whole], 0.3, clip="stages")
+    drive(reference, [whole], 4)
+    first = build("rk4", [cut], 0.3, clip="stages")
+    drive(first, [cut], stage)
+    resumed.data.copy_(cut.data)
+    second = build("rk4", [resumed], 0.3, clip="stages")
+    second.load_state_dict(first.state_dict())
+    drive(second, [resumed], 4 - stage)
+    assert torch.equal(resumed, whole)
+    assert second.last_update_norm == reference.last_update_norm
+
+
 def test_a_wide_bound_clips_nothing():
     thetas = [parameter(), parameter(), parameter()]
     for theta, bound in zip(thetas, (0.0, 1e6, None), strict=True):
         drive(RungeKutta([theta], 0.1, RK4, max_norm=bound), [theta], 8)
     assert torch.equal(thetas[0], thetas[1]) and torch.equal(thetas[0], thetas[2])
+    stages = parameter()
+    drive(build("rk4", [stages], 1e6, clip="stages"), [stages], 8)
+    assert torch.equal(thetas[0], stages)
 
 
+@pytest.mark.parametrize("clip", ["step", "stages"])
 @pytest.mark.parametrize("method, hyperparameters", STAGED)
-def test_shards_with_a_reduced_norm_step_like_the_whole(method, hyperparameters):
+def test_shards_with_a_reduced_norm_step_like_the_whole(method, hyperparameters, clip):
     """Two threads stand for two ranks with ZeRO, and a list with a barrier stands for the all-reduce."""
     stages, steps = stages_of(method, hyperparameters), 2
     whole = parameter()
-    reference = build(method, [whole], 0.25, **hyperparameters)
+    reference = build(method, [whole], 0.25, clip, **hyperparameters)
     drive(reference, [whole], steps * stages)
 
     shards = [parameter(START[:4]), parameter(START[4:])]
-    ranks = [build(method, [shard], 0.25, **hyperparameters) for shard in shards]
+    ranks = [build(method, [shard], 0.25, clip, **hyperparameters) for shard in shards]
     squares, meet = [], threading.Barrier(2, timeout=30)
 
     def reduce(square):
@@ -226,7 +302,7 @@ def test_shards_with_a_reduced_norm_step_like_the_whole(method, hyperparameters)
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         list(pool.map(run, range(2)))
-    assert len(squares) == 2 * steps
+    assert len(squares) == 2 * steps * (stages if clip == "stages" else 1)
     joined = torch.cat([shard.detach() for shard in shards])
     torch.testing.assert_close(joined, whole.detach(), rtol=0, atol=1e-14)
     for rank in ranks:

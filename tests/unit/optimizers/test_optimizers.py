@@ -40,8 +40,33 @@ def test_order_on_a_nonlinear_flow_with_a_known_solution(method, hyperparameters
         calls = count * stages_of(method, hyperparameters)
         drive(optimizer, [theta], calls, lambda point: turn.T @ torch.tanh(turn @ point))
         errors.append(np.linalg.norm(theta.detach().numpy() - exact))
-    measured = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
-    assert measured == pytest.approx(order, abs=0.1)
+    assert measured_order(counts, errors) == pytest.approx(order, abs=0.1)
+
+
+def measured_order(counts, errors):
+    """Return the slope of the error against the number of steps, on logarithmic scales."""
+    return -np.polyfit(np.log(counts), np.log(errors), 1)[0]
+
+
+def test_rk4_on_the_clipped_field_has_order_4_only_where_nothing_is_clipped():
+    """Of ∇L = θ³ with bound b, θ falls by b per unit of time, and from c = b^(1/3) on it is (2t + c⁻²)^(−1/2).
+
+    The error of one step has order 5 beside that kink and order 2 across it.
+    """
+    bound = 8.0
+    kink = bound ** (1 / 3)
+
+    def error(step, start):
+        theta = parameter([start])
+        drive(build("rk4", [theta], bound, "stages", learning_rate=step), [theta], 4, lambda point: point**3)
+        rest = step - max(start - kink, 0.0) / bound
+        return abs(theta.item() - (2 * rest + min(start, kink) ** -2) ** -0.5)
+
+    beside, across = [0.04, 0.02, 0.01], [0.004, 0.002, 0.001]
+    found = -measured_order(beside, [error(step, kink - 0.1) for step in beside])
+    assert found == pytest.approx(5, abs=0.2)
+    found = -measured_order(across, [error(step, kink + 0.3 * bound * step) for step in across])
+    assert found == pytest.approx(2, abs=0.2)
 
 
 # Steps against references

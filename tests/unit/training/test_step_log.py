@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dnatune.errors import RunError
-from dnatune.training.loop import _StepLog
+from dnatune.training.step_log import StepLog
 
 
 def lines(count):
@@ -15,7 +15,7 @@ def lines(count):
 def test_a_line_that_was_being_written_is_dropped_with_those_behind_the_checkpoint(tmp_path):
     path = tmp_path / "training.jsonl"
     path.write_text("\n".join([*lines(3), '{"step": 4, "lo']))
-    assert _StepLog(path, 2).losses == [1.0, 0.5]
+    assert StepLog(path, 2).losses == [1.0, 0.5]
     assert path.read_text().splitlines() == lines(2)
 
 
@@ -24,4 +24,4 @@ def test_a_step_that_is_missing_is_said(tmp_path, kept):
     path = tmp_path / "training.jsonl"
     path.write_text("\n".join(kept))
     with pytest.raises(RunError, match=r"the 2 steps.*"):
-        _StepLog(path, 2)
+        StepLog(path, 2)

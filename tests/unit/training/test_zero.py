@@ -70,6 +70,7 @@ class Case:
     schedule: str = "cosine"
     hyperparameters: tuple[tuple[str, Any], ...] = ()
     max_norm: float = 0.0
+    clip: str = "step"
     dropout: float = 0.0
     overflows: tuple[int, ...] = ()
     pretend_fp16: bool = False
@@ -114,6 +115,7 @@ class Case:
                 "global_batch_size": self.batch,
                 "micro_batch_size": self.micro,
                 "max_grad_norm": self.max_norm,
+                "clip": self.clip,
                 "zero_stage": self.zero,
                 "deepspeed": {},
                 "save_steps": self.save_steps,
@@ -173,6 +175,9 @@ CLIPPED = [
     for n in SIZES
     for z in range(4)
 ]
+CLIPPED_STAGES = [
+    dataclasses.replace(case, slow=case.zero == 3, clip="stages", tag="clipped-stages") for case in CLIPPED
+]
 CURVES = [
     Case(method, n, 2, 5, slow=n == 3, steps=10, batch=16, rate=rate, max_norm=1.0, tag="curve")
     for method, rate in (("rk4", 0.3), ("adamw", 0.01))
@@ -184,7 +189,7 @@ WHOLE = [
 ]
 CASES = [
     *(EXACT + IMPOSTORS + BF16 + [BF16_IMPOSTOR] + RKC + DROPOUT),
-    *(OVERFLOW + CALM + INFINITE + CLIPPED + CURVES + WHOLE),
+    *(OVERFLOW + CALM + INFINITE + CLIPPED + CLIPPED_STAGES + CURVES + WHOLE),
 ]
 
 
@@ -208,10 +213,10 @@ class Ground:
         return sum(tensor.numel() for tensor in self.initial.values())
 
     @functools.lru_cache  # noqa: B019 — one object per session
-    def reference(self, method: str, steps: int, max_norm: float) -> float64_reference.Trained:
+    def reference(self, method: str, steps: int, max_norm: float, clip: str = "step") -> float64_reference.Trained:
         case = Case(method, 1, 0, 1, steps=steps)
         rates = schedules.learning_rates(case.schedule, case.rate, 0.1, steps)
-        return float64_reference.train(self.model, self.examples, case.batches, rates, method, max_norm)
+        return float64_reference.train(self.model, self.examples, case.batches, rates, method, max_norm, clip)
 
     def __hash__(self) -> int:
         return id(self)
@@ -499,6 +504,11 @@ def test_a_stage_skipped_by_overflow_is_repeated_as_it_was(case, runs):
     for rank, quiet in zip(disturbed.ranks, calm.ranks, strict=True):
         assert (rank["skipped_steps"], quiet["skipped_steps"]) == (len(case.overflows), 0)
         assert rank["forward_passes"] == quiet["forward_passes"] + 3 * len(case.overflows)
+        for one, repeated in ((rank, len(case.overflows)), (quiet, 0)):
+            assert 3 * one["gradient_evaluations"] == one["forward_passes"]
+            assert one["repeated_evaluations"] == repeated
+    # In three steps of four stages: one repeat in the first, two in the second, one in the third.
+    assert [row["gradient_evaluations"] for row in disturbed.ranks[0]["log"]] == [5, 11, 16]
     assert disturbed.losses == calm.losses
     assert disturbed.norms == calm.norms
     assert all(torch.equal(disturbed.weights[name], weight) for name, weight in calm.weights.items())
@@ -529,6 +539,19 @@ def test_clipping_bounds_the_combined_update_over_all_shards(case, runs, ground,
     unclipped = ground.reference("rk4", case.steps, 0.0)
     with pytest.raises(AssertionError, match="error ÷ displacement"):
         check(relative_error(result.weights, unclipped.weights, ground.initial), FP32_BOUND)
+
+
+@over(CLIPPED_STAGES)
+def test_clipped_stages_follow_the_float64_reference_of_the_clipped_field(case, runs, ground, record_property):
+    reference = ground.reference("rk4", case.steps, case.max_norm, "stages")
+    result = runs(case)
+    assert result.norms == pytest.approx(reference.norms, rel=1e-5)
+    error = relative_error(result.weights, reference.weights, ground.initial)
+    record_property("error_over_displacement", error)
+    check(error, FP32_BOUND)
+    other = ground.reference("rk4", case.steps, case.max_norm)
+    with pytest.raises(AssertionError, match="error ÷ displacement"):
+        check(relative_error(result.weights, other.weights, ground.initial), FP32_BOUND)
 
 
 @over(case for case in CURVES if case.ranks > 1)

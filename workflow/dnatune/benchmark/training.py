@@ -65,6 +65,7 @@ class Trained:
             [p for p in self.model.parameters() if p.requires_grad],
             optimizers.validate(method, _HYPERPARAMETERS[method]),
             training.max_grad_norm,
+            training.clip,
         )
         clipping = optimizers.engine_clipping(method, training.max_grad_norm)
         configuration = engine.deepspeed_configuration(training, bench.precision, bench.rank.world, clipping)

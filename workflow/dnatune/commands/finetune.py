@@ -19,7 +19,7 @@ from dnatune.files import digest, folder_hashes, publish_file, publish_folder, s
 from dnatune.provenance import cpu_model, software
 from dnatune.settings import experiment
 from dnatune.settings.rate_choice import Choice
-from dnatune.settings.training import FinetuneSettings
+from dnatune.settings.training import FinetuneSettings, few_steps
 from dnatune.training import record
 
 
@@ -131,6 +131,8 @@ def train(options: argparse.Namespace, conditions: record.Conditions, checkpoint
     tokenizer = base_models.load_tokenizer(options.model)
     examples, dev = examples_of(options, settings, tokenizer, rank)
     plan, rates = schedule_of(settings, len(examples))
+    if rank.first and (warning := few_steps(plan.steps)):
+        logging.warning(warning)
 
     base = base_models.load_model(options.model, tokenizer, engines.dtype_of(conditions.precision))
     model = base_models.add_lora(base, settings.lora, settings.seed).to(rank.device)
@@ -139,9 +141,8 @@ def train(options: argparse.Namespace, conditions: record.Conditions, checkpoint
     # A model is loaded to be asked; training and what it needs of memory are with dropout.
     model.train()
     counts = base_models.parameter_counts(model)
-    optimizer = optimizers.build(
-        method, [p for p in model.parameters() if p.requires_grad], hyperparameters, training.max_grad_norm
-    )
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer = optimizers.build(method, trainable, hyperparameters, training.max_grad_norm, training.clip)
     clipping = optimizers.engine_clipping(method, training.max_grad_norm)
     configuration = engines.deepspeed_configuration(training, conditions.precision, rank.world, clipping)
     likelihood = base_models.LabelLikelihood(model)
@@ -214,6 +215,8 @@ def record_of(
     """
     import torch
 
+    from dnatune.evaluation import metrics
+
     settings, progress, rank, rows = conditions.typed_settings, outcome.progress, trainer.rank, trainer.rows
     on_gpu = rank.device != "cpu"
     return record.Run(
@@ -226,6 +229,7 @@ def record_of(
         seed=settings.seed,
         steps=progress.step,
         gradient_evaluations=progress.gradient_evaluations,
+        repeated_evaluations=progress.repeated_evaluations,
         epochs=progress.step / trainer.plan.steps_per_epoch,
         global_batch_size=settings.training.global_batch_size,
         micro_batch_size=rows.micro_batch_size,
@@ -241,6 +245,7 @@ def record_of(
         wall_seconds=progress.seconds,
         gpu_seconds=progress.seconds * rank.world if on_gpu else 0.0,
         final_loss=outcome.final_loss,
+        class_share_loss=metrics.class_share_loss(trainer.dev) if trainer.dev else None,
     )
 
 

@@ -37,6 +37,7 @@ COLUMNS = (
     "ece",
     "steps",
     "gradient_evaluations",
+    "epochs",
     "global_batch_size",
     "wall_seconds",
     "gpu_seconds",
@@ -92,7 +93,7 @@ def _row(group: Group, task: Task, leaked: Sequence[int], level: float, flags: l
         "leaked_items": len(leaked),
         "mean_without_leaked": _mean(_values_without(group, leaked, task)),
         **{key: _mean(group.values(key)) for key in AVERAGED},
-        **{key: _same(costs, key) for key in ("steps", "gradient_evaluations", "global_batch_size")},
+        **{key: _same(costs, key) for key in ("steps", "gradient_evaluations", "epochs", "global_batch_size")},
         **{key: _mean([getattr(run.record, key) for run in costs]) for key in ("wall_seconds", "gpu_seconds")},
         "flags": " ".join(flags),
     }
@@ -127,7 +128,7 @@ def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
 
 
-def _same(runs: Sequence[FinishedRun], key: str) -> int | str:
+def _same(runs: Sequence[FinishedRun], key: str) -> float | str:
     values = {getattr(run.record, key) for run in runs}
     return values.pop() if len(values) == 1 else "mixed"
 

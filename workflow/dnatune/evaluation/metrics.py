@@ -8,6 +8,7 @@ import pydantic
 from sklearn import metrics
 
 from dnatune.contracts import Record, Seconds
+from dnatune.data.prompts import EncodedExamples
 from dnatune.inference.probabilities import class_probabilities
 
 _BINS = 15
@@ -124,6 +125,20 @@ def from_confusion(confusion: np.ndarray) -> dict[str, float | None]:
     truth, guess = (places.ravel().repeat(confusion.astype(int).ravel()) for places in np.indices(confusion.shape))
     found = from_predictions(truth.tolist(), guess.tolist(), classes)
     return {name: found.score(name) for name in ("accuracy", "mcc", "f1_macro")}
+
+
+def class_share_loss(examples: EncodedExamples) -> float | None:
+    """Return the loss, in nats per label token, of a model that knows only the share of each class among the examples.
+
+    Such a model gives each label word its class's share, and any other text nothing. None if there are no examples or
+    all are of one class.
+    """
+    counts = np.bincount(np.asarray(examples.answers, dtype=int))
+    if np.count_nonzero(counts) < 2:
+        return None
+    tokens = sum(len(examples.answer(index)) for index in range(len(examples)))
+    counts = counts[counts > 0]
+    return float(-(counts * np.log(counts / counts.sum())).sum() / tokens)
 
 
 def from_log_probabilities(labels: Sequence[int], log_probabilities: np.ndarray, seconds: float = 0.0) -> Metrics:

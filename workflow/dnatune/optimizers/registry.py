@@ -147,7 +147,11 @@ def engine_clipping(method: str, max_grad_norm: float) -> float:
 
 
 def build(
-    method: str, parameters: Iterable[Any], hyperparameters: Mapping[str, Any], max_grad_norm: float = 0.0
+    method: str,
+    parameters: Iterable[Any],
+    hyperparameters: Mapping[str, Any],
+    max_grad_norm: float = 0.0,
+    clip: str = "step",
 ) -> Any:
     """Return the optimizer, a `torch.optim.Optimizer`.
 
@@ -155,8 +159,9 @@ def build(
         method: see `specification`.
         parameters: trainable parameters, in one group.
         hyperparameters: see `validate`.
-        max_grad_norm: bound on the norm of a step's combined gradient, 0 for none. It is used by methods that
-            clip their own update; for other methods the engine must clip, see `engine_clipping`.
+        max_grad_norm: bound on the norm that is clipped, 0 for none. It is used by methods with several gradients per
+            step, which clip themselves; for other methods the engine must clip, see `engine_clipping`.
+        clip: what such a method clips: `step`, its combined gradient, or `stages`, each of its gradients.
 
     Raises:
         ConfigurationError: the class cannot be imported, is not an optimizer, or rejects its arguments.
@@ -179,6 +184,8 @@ def build(
             "method",
             "use a class with one gradient per step, because budgets and comparisons count gradients",
         )
+    if spec.clipping == "update":
+        optimizer.clips_stages = clip == "stages"
     return optimizer
 
 

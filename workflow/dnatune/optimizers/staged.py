@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,14 +32,16 @@ class StagedOptimizer(torch.optim.Optimizer):
             loss plus w‖θ‖²/2. Decoupled: a step scales θ₀ by 1 − hw once instead (Loshchilov and Hutter, ICLR
             2019).
         max_norm: bound on the l2 norm of a step's combined gradient (coupled weight decay included), applied
-            as `torch.nn.utils.clip_grad_norm_` does for a single gradient; None or 0 turns it off. Stages are
-            never clipped.
+            as `torch.nn.utils.clip_grad_norm_` does for a single gradient; None or 0 turns it off.
 
     Attributes:
         norm_reduce: a function that sums a squared norm (0-d float64 tensor) over the ranks if each rank holds
             a shard; otherwise None.
-        last_update_norm: norm of the last completed step's combined gradient before clipping. It is NaN or
-            infinite if any stage gradient was; the parameters are then useless.
+        clips_stages: whether `max_norm` bounds the gradient of each stage, before coupled weight decay is added, in
+            place of the combined gradient. The stages then sample the field min(1, max_norm/‖∇L‖) ∇L.
+        last_update_norm: norm of the last completed step's combined gradient before clipping; with `clips_stages` the
+            largest norm of its stages' gradients before clipping. It is NaN or infinite if any stage gradient was;
+            the parameters are then useless.
         weight_decay_style: `coupled` or `decoupled`.
         stages: gradient evaluations per step.
         state_copies: copies of the parameters kept in the state.
@@ -51,6 +54,7 @@ class StagedOptimizer(torch.optim.Optimizer):
     stages: int
     state_copies: int
     norm_reduce: Callable[[Tensor], Tensor] | None = None
+    clips_stages: bool = False
     last_update_norm: float | None = None
 
     def __init__(self, params: Iterable[Any], lr: float, weight_decay: float = 0.0, max_norm: float | None = None):
@@ -60,7 +64,7 @@ class StagedOptimizer(torch.optim.Optimizer):
                 raise ConfigurationError(f"{name} is {value}", where=type(self).__name__, fix="give 0 or more")
         # The counters are in the group, because ZeRO replaces the parameters but never the group.
         defaults = {"lr": lr, "weight_decay": weight_decay, "max_norm": max_norm or 0.0}
-        super().__init__(params, {**defaults, "stage": 0, "step": 0, "step_lr": None})
+        super().__init__(params, {**defaults, "stage": 0, "step": 0, "step_lr": None, "largest_norm": 0.0})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Accept the first group and refuse a second."""
@@ -93,6 +97,11 @@ class StagedOptimizer(torch.optim.Optimizer):
         (group,) = self.param_groups
         parameters = group["params"]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        if self.clips_stages:
+            norm = self._norm(gradients)
+            torch._foreach_mul_(gradients, _clipping_factor(norm, group["max_norm"]))
+            # Unlike `max`, this keeps a NaN.
+            group["largest_norm"] = float(np.maximum(group["largest_norm"] if group["stage"] else 0.0, norm))
         if group["stage"] == 0:
             self._begin(group, parameters, gradients)
         else:
@@ -111,7 +120,7 @@ class StagedOptimizer(torch.optim.Optimizer):
                 if self.stage and "theta0" in state:
                     parameter.copy_(state["theta0"])
         self.state.clear()
-        self.param_groups[0].update(stage=0, step=0, step_lr=None)
+        self.param_groups[0].update(stage=0, step=0, step_lr=None, largest_norm=0.0)
         self.last_update_norm = None
 
     def _advance(self, group: dict[str, Any], parameters: Tensors, gradients: Tensors) -> Tensors:
@@ -162,19 +171,26 @@ class StagedOptimizer(torch.optim.Optimizer):
             torch._foreach_copy_(parameters, self._kept(parameters, "theta0"))
 
     def _finish(self, group: dict[str, Any], parameters: Tensors, direction: Tensors) -> None:
-        squares = [norm.double().square() for norm in torch._foreach_norm(direction)]
-        square = torch.stack(squares).sum()
-        if self.norm_reduce is not None:
-            square = self.norm_reduce(square)
-        norm = math.sqrt(square.item())
-        # torch adds the same 1e-6, so a method with one stage is clipped exactly as by clip_grad_norm_.
-        scale = min(1.0, group["max_norm"] / (norm + 1e-6)) if group["max_norm"] else 1.0
+        norm = group["largest_norm"] if self.clips_stages else self._norm(direction)
+        scale = 1.0 if self.clips_stages else _clipping_factor(norm, group["max_norm"])
         self._return_to_start(parameters)
         if group["weight_decay"] and self.weight_decay_style == "decoupled":
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
         self._move(group, parameters, [(scale, direction)])
         self.last_update_norm = norm
         group.update(stage=0, step=group["step"] + 1)
+
+    def _norm(self, tensors: Tensors) -> float:
+        """Return the l2 norm over all tensors and, of shards, over all ranks."""
+        square = torch.stack([norm.double().square() for norm in torch._foreach_norm(tensors)]).sum()
+        if self.norm_reduce is not None:
+            square = self.norm_reduce(square)
+        return math.sqrt(square.item())
+
+
+def _clipping_factor(norm: float, max_norm: float) -> float:
+    """Return the factor that clips; torch adds the same 1e-6, so it is that of `clip_grad_norm_`."""
+    return min(1.0, max_norm / (norm + 1e-6)) if max_norm else 1.0
 
 
 def combine(target: Tensors, keep: float, terms: list[tuple[float, Tensors]]) -> Tensors:

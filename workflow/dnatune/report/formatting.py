@@ -60,6 +60,11 @@ def count(value: Any) -> str:
     return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") if isinstance(value, int) else str(value or "")
 
 
+def epochs(value: float | str | None) -> str:
+    """Return a number of passes over the training split to three digits; a word as it is."""
+    return f"{value:.3g}" if isinstance(value, float) else value or ""
+
+
 def duration(seconds: float | None) -> str:
     """Return seconds in the unit that suits them."""
     if seconds is None:
@@ -107,4 +112,4 @@ def download(table: str) -> str:
 
 
 #: What templates call.
-FILTERS = (score, signed, p, between, two, span, level, percent, rate, count, duration, download)
+FILTERS = (score, signed, p, between, two, span, level, percent, rate, count, epochs, duration, download)

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from dnatune import optimizers
 from dnatune.errors import ConfigurationError
 from dnatune.files import read_json, write_json
 from dnatune.settings import rate_grid
@@ -21,7 +22,7 @@ from dnatune.settings.grid import Run
 from dnatune.settings.scoring import BaselineSettings, ComparedTask, CompareSettings, EvaluateSettings, ProbeSettings
 from dnatune.settings.sources import DataSettings, Folder, ModelSettings, TaskSettings
 from dnatune.settings.tasks import Task, resolve_task
-from dnatune.settings.training import FinetuneSettings, OptimizerEntry, OptimizerSettings
+from dnatune.settings.training import FinetuneSettings, OptimizerEntry, OptimizerSettings, few_steps
 from dnatune.settings.tuning import ChooseSettings
 
 #: What the option `--experiment` of a stage takes.
@@ -130,6 +131,15 @@ class Configuration:
         """Return the grid: models × tasks × optimizers × seeds."""
         grid = itertools.product(self.experiment.models, self.tasks, self.optimizers, self.experiment.seeds)
         return [Run(*cell) for cell in grid]
+
+    def cautions(self) -> list[str]:
+        """Return what is to be said before anything runs: optimizers with a handful of steps, as far as is known."""
+        found = []
+        for name, entry in self.optimizers.items():
+            steps = entry.budget.steps_of(optimizers.stages(entry.method, entry.hyperparameters))
+            warning = few_steps(steps) if steps else None
+            found += [f"optimizer '{name}': {warning}"] if warning else []
+        return found
 
     def data_settings(self, task: str) -> DataSettings:
         """Return what decides the CSV files of a task."""

@@ -1,5 +1,6 @@
 """Settings of a training run: how long, how, with which adapter and optimizer."""
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -7,6 +8,10 @@ from pydantic import Field, model_validator
 from dnatune.settings.base import AsTuple, Number, Settings, exactly_one, setting
 from dnatune.settings.sources import TaskSettings
 
+#: A run of fewer steps is warned of. A step of AdamW moves a weight by about the learning rate, and 20 steps at 1e-3
+#: move it by .02, the standard deviation of a new Llama's weights. Four steps over 420 examples left MCC 0 at AUROC
+#: .948: the order of the items was learnt, the threshold was not.
+FEWEST_STEPS = 20
 AutoOrCount = Literal["auto"] | Annotated[int, Field(ge=1)]
 
 
@@ -24,6 +29,19 @@ class Budget(Settings):
     @classmethod
     def _one_measure(cls, value: Any) -> Any:
         return exactly_one(value, tuple(cls.model_fields))
+
+    def steps_of(self, stages: int, steps_per_epoch: int | None = None) -> int | None:
+        """Return the optimizer steps of a run; None if they depend on an unknown size of the training split.
+
+        Args:
+            stages: gradient evaluations per step.
+            steps_per_epoch: batches of the training split; None if unknown.
+        """
+        if self.steps:
+            return self.steps
+        if self.gradient_evaluations:
+            return self.gradient_evaluations // stages
+        return None if steps_per_epoch is None else math.ceil(self.epochs * steps_per_epoch)
 
 
 class Training(Settings):
@@ -48,7 +66,11 @@ class Training(Settings):
     warmup_ratio: Number = setting(0.03, ge=0, le=1, unit="share of the steps")
     """Length of the linear warm-up at the start."""
     max_grad_norm: Number = setting(1.0, ge=0, unit="l2 norm")
-    """A step's combined gradient is clipped to this norm; 0 turns clipping off."""
+    """Largest norm of a gradient; one that is longer is scaled down to it. 0 turns clipping off."""
+    clip: Literal["step", "stages"] = setting("step", unit="one of two words")
+    """What is clipped if a method takes several gradients per step. step: the combined gradient, once. stages: each
+    gradient, so that no stage leaves further than max_grad_norm allows; the method then follows the clipped field.
+    For methods with one gradient per step both are the same; docs/optimizers.md."""
     gradient_checkpointing: Literal["auto"] | bool = setting("auto", unit="yes, no or auto")
     """Recompute activations in the backward pass, which saves memory and costs about a third more work. auto: only if
     otherwise so few examples fit that repeating the prefix for them costs more; never on a CPU."""
@@ -90,6 +112,16 @@ class Lora(Settings):
         ("embed_tokens", "lm_head"), unit="list of module names"
     )
     """Modules that are trained in full and saved with the adapter."""
+
+
+def few_steps(steps: int) -> str | None:
+    """Return a warning of a run that takes a handful of steps; None of a longer one."""
+    if steps >= FEWEST_STEPS:
+        return None
+    return (
+        f"a run of {steps} steps says little: with fewer than {FEWEST_STEPS} a model has hardly moved, and a score near"
+        " chance is then no finding about the optimizer; raise 'budget' or lower 'training.global_batch_size'"
+    )
 
 
 class OptimizerEntry(Settings):

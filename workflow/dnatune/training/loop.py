@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import logging
 import math
 import signal
@@ -18,9 +17,7 @@ from torch import distributed
 from tqdm import tqdm
 
 from dnatune.data.prompts import EncodedExamples
-from dnatune.errors import RunError
 from dnatune.evaluation.metrics import from_confusion
-from dnatune.files import publish_file
 from dnatune.launch.process_group import Rank
 from dnatune.model.flops import Meter
 from dnatune.model.scoring import label_log_probabilities
@@ -28,21 +25,13 @@ from dnatune.model.shared_prefix.packing import PackedBatch, Rows, chunks, pack_
 from dnatune.settings.training import Training
 from dnatune.training.checkpoints import Checkpoints
 from dnatune.training.engine import gradient_norm
-from dnatune.training.plan import BatchOrder, Plan
+from dnatune.training.plan import BatchOrder, Plan, Progress
 from dnatune.training.record import Divergence
+from dnatune.training.step_log import StepLog, or_null
 
 _LOG = logging.getLogger(__name__)
 #: Every overflow halves the loss scale; after this many in a row, starting from 2^16, nothing is left to halve.
 _MOST_REPEATS = 40
-
-
-@dataclasses.dataclass
-class Progress:
-    """The progress of a run, which a checkpoint holds beside the engine's own state."""
-
-    step: int = 0
-    gradient_evaluations: int = 0
-    seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,15 +104,13 @@ class Trainer:
             log_file: training.jsonl, to which each step adds a line; a resumed run continues the file.
         """
         progress = Progress(**saved["progress"]) if saved else Progress()
-        log = _StepLog(log_file, progress.step) if self.rank.first else None
+        log = StepLog(log_file, progress.step) if self.rank.first else None
         started = time.perf_counter() - progress.seconds
         diverged = None
         losses: list[float] = log.losses if log else []
         with _bar(self.plan.steps, progress.step, self.rank.first) as bar:
             while progress.step < self.plan.steps and diverged is None and not self.asked_to_stop:
-                record, evaluations = self._step(progress.step)
-                progress.step += 1
-                progress.gradient_evaluations += evaluations
+                record = self._step(progress)
                 diverged = self._divergence(record, progress.step)
                 if diverged is None and self._due(self.training.evaluation_steps, progress.step):
                     # Scoring the dev split is not part of the cost of training.
@@ -152,12 +139,12 @@ class Trainer:
     def _due(self, every: int, step: int) -> bool:
         return step % every == 0 or step == self.plan.steps
 
-    def _step(self, step: int) -> tuple[dict[str, Any], int]:
-        """Take one optimizer step and return its record and gradient evaluations.
+    def _step(self, progress: Progress) -> dict[str, Any]:
+        """Take one optimizer step, count it and its gradient evaluations, and return its record.
 
         All stages use the same global batch and the same dropout.
         """
-        began = time.perf_counter()
+        began, step = time.perf_counter(), progress.step
         batch = self.order.indices(step)
         tokens = sum(len(self.train.answer(i)) for i in batch)
         pieces = self._micro_batches(batch)
@@ -170,19 +157,23 @@ class Trainer:
         for group in self.engine.optimizer.param_groups:
             group["lr"] = self.rates[step]
         losses: list[float] = []
-        applied = True
+        applied, evaluations = True, 0
         while applied and len(losses) < self.plan.stages:
-            loss, applied = self._stage(step, pieces, tokens)
+            loss, applied, attempts = self._stage(step, pieces, tokens)
             losses.append(loss)
+            evaluations += attempts
         seconds = time.perf_counter() - began
+        progress.step += 1
+        progress.gradient_evaluations += evaluations
+        progress.repeated_evaluations += evaluations - len(losses)
         return {
             "loss": losses[0],
             "learning_rate": self.rates[step],
             # If the engine skipped a stage, its gradient was not finite and its norm was not computed.
             "gradient_norm": gradient_norm(self.engine, self.optimizer) if applied else math.inf,
-            "samples_per_second": len(batch) * len(losses) / seconds,
-            **self.meter.rates(work, len(losses), seconds),
-        }, len(losses)
+            "samples_per_second": len(batch) * evaluations / seconds,
+            **self.meter.rates(work, evaluations, seconds),
+        }
 
     def _micro_batches(self, batch: list[int]) -> list[tuple[PackedBatch, float]]:
         """Return this rank's micro-batches with weights; ranks with fewer get copies with weight zero."""
@@ -194,12 +185,17 @@ class Trainer:
             pieces.append((pack_training(self.train, batch[:1], shared), 0.0))
         return pieces
 
-    def _stage(self, step: int, pieces: list[tuple[PackedBatch, float]], tokens: int) -> tuple[float, bool]:
-        """Compute the gradient once and step the optimizer; return the global loss and whether the step was applied.
+    def _stage(self, step: int, pieces: list[tuple[PackedBatch, float]], tokens: int) -> tuple[float, bool, int]:
+        """Compute a gradient and step the optimizer.
 
         After an fp16 overflow the engine skips the optimizer and reduces the loss scale, and the stage is repeated.
+
+        Returns:
+            The global loss, whether the step was applied, and how often the gradient was computed.
         """
-        for _ in range(_MOST_REPEATS):
+        attempts, repeat = 0, True
+        while repeat and attempts < _MOST_REPEATS:
+            attempts += 1
             total = torch.zeros((), device=self.device, dtype=torch.float64)
             for number, (piece, weight) in enumerate(pieces):
                 # Dropout depends only on this seed, so all stages agree and a resumed run equals an uninterrupted one.
@@ -211,9 +207,8 @@ class Trainer:
             self.engine.step()
             distributed.all_reduce(total)
             value, applied = float(total) / tokens, self.engine.was_step_applied()
-            if applied or not math.isfinite(value) or not self.engine.fp16_enabled():
-                break
-        return value, applied
+            repeat = not applied and math.isfinite(value) and self.engine.fp16_enabled()
+        return value, applied, attempts
 
     def _divergence(self, record: dict[str, Any], step: int) -> Divergence | None:
         loss, norm = record["loss"], record["gradient_norm"]
@@ -228,7 +223,7 @@ class Trainer:
             reason = "the loss on the dev split is not finite"
         else:
             return None
-        return Divergence(step=step, loss=_or_null(loss), gradient_norm=_or_null(norm), reason=reason)
+        return Divergence(step=step, loss=or_null(loss), gradient_norm=or_null(norm), reason=reason)
 
     def _score_dev(self) -> dict[str, float | None]:
         """Return dev loss and dev metrics; MCC is None if all items are of one class.
@@ -263,45 +258,6 @@ class Trainer:
         tokens = sum(len(self.dev.answer(i)) for i in range(count))
         found = from_confusion(sums[1:].reshape(classes, classes).cpu().numpy())
         return {"dev_loss": float(sums[0]) / tokens, **{f"dev_{name}": value for name, value in found.items()}}
-
-
-class _StepLog:
-    """Writes training.jsonl; a resumed run drops the lines after the step of its checkpoint."""
-
-    def __init__(self, path: Path, step: int):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = self._read(path, step) if step else []
-        self.losses = [math.nan if row["loss"] is None else row["loss"] for row in kept]
-        self.path = path
-        with publish_file(path) as scratch:
-            scratch.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
-
-    @staticmethod
-    def _read(path: Path, step: int) -> list[dict[str, Any]]:
-        """Return the lines up to a step; a line that was cut short can only come after them."""
-        lines = path.read_text("utf-8").splitlines()[:step] if path.exists() else []
-        try:
-            kept = [json.loads(line) for line in lines]
-        except ValueError:
-            kept = []
-        if [row["step"] for row in kept] != list(range(1, step + 1)):
-            raise RunError(
-                f"the log does not have the {step} steps of the checkpoint",
-                where=str(path),
-                fix="delete the folder of this file; the run then begins again",
-            )
-        return kept
-
-    def write(self, progress: Progress, plan: Plan, record: dict[str, Any]) -> None:
-        row = {
-            "step": progress.step,
-            "gradient_evaluations": progress.gradient_evaluations,
-            "epoch": progress.step / plan.steps_per_epoch,
-            **{key: _or_null(value) for key, value in record.items()},
-            "seconds": progress.seconds,
-        }
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row, allow_nan=False) + "\n")
 
 
 def _summed(numbers: list[int], device: torch.device) -> list[float]:
@@ -340,10 +296,6 @@ def _bar(total: int, done: int, shown: bool) -> Iterator[Any]:
 def _mixed(*numbers: int) -> int:
     """Return a seed of 63 bits that is a hash of all numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _or_null(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _brief(record: dict[str, Any]) -> str:

@@ -24,6 +24,16 @@ class Plan:
     steps_per_epoch: int
 
 
+@dataclasses.dataclass
+class Progress:
+    """The progress of a run, which a checkpoint holds beside the engine's own state."""
+
+    step: int = 0
+    gradient_evaluations: int = 0
+    repeated_evaluations: int = 0
+    seconds: float = 0.0
+
+
 def plan(budget: Budget, examples: int, batch: int, stages: int) -> Plan:
     """Convert a budget into a number of steps.
 
@@ -37,12 +47,7 @@ def plan(budget: Budget, examples: int, batch: int, stages: int) -> Plan:
         ConfigurationError: the budget is less than one step.
     """
     per_epoch = math.ceil(examples / batch)
-    if budget.steps:
-        steps = budget.steps
-    elif budget.gradient_evaluations:
-        steps = budget.gradient_evaluations // stages
-    else:
-        steps = math.ceil(budget.epochs * per_epoch)
+    steps = budget.steps_of(stages, per_epoch)
     if steps < 1:
         raise ConfigurationError(
             f"{budget.gradient_evaluations} gradient evaluations are fewer than the {stages} of one step",

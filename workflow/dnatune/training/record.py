@@ -108,6 +108,8 @@ class Run(Conditions):
     """Optimizer steps that were done."""
     gradient_evaluations: int
     """Forward and backward passes over a global batch."""
+    repeated_evaluations: int
+    """Those of them whose gradient overflowed in fp16, so that the stage was repeated at a lower loss scale."""
     epochs: float
     """Passes over the training split, fractional."""
     global_batch_size: int
@@ -138,6 +140,9 @@ class Run(Conditions):
     """Wall time × ranks on GPUs; 0 on a CPU."""
     final_loss: NatsPerToken | None
     """Mean loss of the last tenth of the steps; `null` if it is not finite."""
+    class_share_loss: NatsPerToken | None
+    """Loss on the dev examples of a model that knows only the share of each class among them; `null` if there are none
+    or all are of one class."""
 
     @pydantic.model_validator(mode="after")
     def _status_agrees(self) -> Self:
