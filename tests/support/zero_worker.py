@@ -103,7 +103,7 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
     trainer = Trainer(driven, optimizer, rank, examples, None, extent, rates, training, plan["seed"], rows, meter)
     folder = Path(case["folder"])
     checkpoints = Checkpoints(folder / "state", 3, rank)
-    outcome = trainer.run(checkpoints, checkpoints.load(driven), folder / "log.jsonl")
+    outcome = trainer.run(checkpoints, checkpoints.load(driven, folder / "log.jsonl"), folder / "log.jsonl")
     weights = engines.full_precision_weights(model)
     measured = {
         "sizes": sizes,

@@ -1,10 +1,13 @@
 """Writes files atomically, reads JSON, and computes hashes."""
 
 import contextlib
+import ctypes
+import errno
 import hashlib
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +16,9 @@ from typing import Any
 from dnatune.errors import DataError
 
 _MAKE_FIRST, _MAKE_AGAIN = "run the stage that makes it first", "delete the file; it is made again"
+#: Linux' renameat2, which can exchange two names (linux/fs.h); paths are taken from the current folder (linux/fcntl.h).
+_RENAMEAT2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+_RENAME_EXCHANGE, _HERE = 2, -100
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
 
 
@@ -22,40 +28,115 @@ def publish_file(path: Path) -> Iterator[Path]:
 
     On an error, including a full disk, the scratch file is removed and `path` stays unchanged.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, scratch_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, scratch_name = tempfile.mkstemp(dir=path.parent, prefix=_scratch_prefix(path))
     os.close(descriptor)
     scratch = Path(scratch_name)
     try:
         yield scratch
-        _sync(scratch)
         scratch.chmod(0o666 & ~_umask())
+        _sync(scratch)
         scratch.replace(path)
+        _sync(path.parent)
     finally:
         scratch.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def publish_folder(path: Path) -> Iterator[Path]:
-    """Yield a scratch folder beside `path`; on a clean exit it replaces anything at `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    """Yield a scratch folder beside `path`; on a clean exit it replaces anything at `path`, as `put_in_place` does."""
+    scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=_scratch_prefix(path)))
     try:
         yield scratch
-        for file in scratch.rglob("*"):
-            if file.is_file():
-                _sync(file)
-        scratch.chmod(0o777 & ~_umask())
-        if path.exists():
-            shutil.rmtree(path)
-        scratch.replace(path)
+        # safetensors makes files that their owner alone may read.
+        for entry in [scratch, *scratch.rglob("*")]:
+            entry.chmod((0o777 if entry.is_dir() else 0o666) & ~_umask())
+        put_in_place(scratch, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def put_in_place(scratch: Path, path: Path) -> None:
+    """Give a folder that is written in full its name; what had that name before is deleted.
+
+    Everything is on disk before the name changes. Linux exchanges the two names in one operation on local file systems:
+    a process that is killed at any point leaves the old folder or the new one. NFS, Lustre and others refuse the
+    exchange. There the old folder steps aside first, and a kill in between leaves no folder at `path`: its stage runs
+    again. On every file system, what a killed process has left beside `path` is removed when `path` is next written.
+
+    Args:
+        scratch: the folder, in the same folder as `path`.
+        path: its name.
+    """
+    sync_folder(scratch)
+    old = scratch if path.exists() else None
+    if old is None:
+        scratch.replace(path)
+    elif not _exchange(scratch, path):
+        old = scratch.with_name(f"{scratch.name}.old")
+        path.replace(old)
+        try:
+            scratch.replace(path)
+        except OSError:
+            old.replace(path)
+            raise
+    _sync(path.parent)
+    if old:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when a folder and everything below it is on disk."""
+    for entry in [*folder.rglob("*"), folder]:
+        _sync(entry)
+
+
 def _sync(path: Path) -> None:
-    with path.open("rb+") as stream:
-        os.fsync(stream.fileno())
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems have no fsync of a folder.
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one operation; return False where the system or the file system has none."""
+    if _RENAMEAT2 is None:
+        return False
+    if not _RENAMEAT2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _RENAME_EXCHANGE):
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        return False
+    raise OSError(number, os.strerror(number), str(one), None, str(other))
+
+
+def _scratch_prefix(path: Path) -> str:
+    """Return how names of scratch files for `path` begin, and remove those that killed processes have left.
+
+    The name holds host and process number, so that nobody removes what another process is writing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    common = f".{path.name}.{socket.gethostname()}-"
+    for left in path.parent.iterdir():
+        writer = left.name.removeprefix(common).partition("-")[0]
+        if left.name.startswith(common) and writer.isdecimal() and not _runs(int(writer)):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    return f"{common}{os.getpid()}-"
+
+
+def _runs(process: int) -> bool:
+    """Return whether this machine has a process of that number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _umask() -> int:

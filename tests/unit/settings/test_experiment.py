@@ -83,7 +83,6 @@ def test_defaults_are_the_original_procedure():
         "warmup_ratio": 0.03,
         "logging_steps": 10,
         "evaluation_steps": 20,
-        "save_steps": 2000,
         "save_total_limit": 3,
         "zero_stage": 2,
         "ddp_timeout": 30000,

@@ -8,7 +8,7 @@ from configurations import changed
 from dnatune.errors import ConfigurationError
 from dnatune.settings import experiment
 from dnatune.settings.training import Budget, few_steps
-from dnatune.training.plan import BatchOrder, learning_rates, plan
+from dnatune.training.plan import BatchOrder, SaveSchedule, learning_rates, plan
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,16 @@ def test_cosine_by_its_formula():
 def test_no_step_has_rate_zero(schedule):
     rates = learning_rates(schedule, 0.1, 0.1, 20)
     assert len(rates) == 20 and min(rates) > 0 and max(rates) <= 0.1
+
+
+def test_checkpoints_follow_from_the_budget_and_the_clock(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    automatic, fixed = SaveSchedule("auto", 94), SaveSchedule(2000, 94)
+    assert [step for step in range(1, 95) if automatic.due(step)] == [10, 20, 30, 40, 50, 60, 70, 80, 90]
+    assert not any(fixed.due(step) for step in range(1, 95))
+    assert [step for step in range(1, 4) if SaveSchedule("auto", 3).due(step)] == [1, 2, 3]
+    now = 601.0
+    assert (automatic.overdue, fixed.overdue) == (True, False)
+    automatic.saved()
+    assert not automatic.overdue

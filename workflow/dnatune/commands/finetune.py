@@ -148,7 +148,8 @@ def train(options: argparse.Namespace, conditions: record.Conditions, checkpoint
     likelihood = base_models.LabelLikelihood(model)
     engine = engines.start_engine(likelihood, optimizer, configuration)
 
-    saved = checkpoints.load(engine)
+    log = checkpoints.folder / "training.jsonl"
+    saved = checkpoints.load(engine, log)
     if saved:
         # It goes on in the rows that it began in, for others round otherwise.
         rows = Rows(**saved["rows"])
@@ -159,7 +160,6 @@ def train(options: argparse.Namespace, conditions: record.Conditions, checkpoint
         )
     meter = flops.meter(base, rank.device, rows.recomputed)
     trainer = Trainer(engine, optimizer, rank, examples, dev, plan, rates, training, settings.seed, rows, meter)
-    log = checkpoints.folder / "training.jsonl"
     with micro_batch.checkpointed(model, rows.recomputed), micro_batch.explain_out_of_memory(rows):
         outcome = trainer.run(checkpoints, saved, log)
     if outcome.interrupted:

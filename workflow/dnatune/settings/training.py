@@ -84,8 +84,9 @@ class Training(Settings):
     """Number of steps between two scorings of the dev examples. They are also scored after the last step."""
     dev_examples: int = setting(512, ge=0, unit="examples")
     """Number of examples, from the start of the dev split, that are scored during training."""
-    save_steps: int = setting(2000, ge=1, unit="steps", reruns=False)
-    """Number of steps between two checkpoints."""
+    save_steps: AutoOrCount = setting("auto", unit="steps", reruns=False)
+    """Number of steps between two checkpoints. auto: a tenth of the run's steps, and whenever ten minutes have passed
+    since the last."""
     save_total_limit: int = setting(3, ge=1, unit="checkpoints", reruns=False)
     """Number of checkpoints that are kept, the newest. All are deleted after the run is complete."""
     divergence_loss: Number = setting(100.0, gt=0, unit="nats per label token")

@@ -25,7 +25,7 @@ from dnatune.model.shared_prefix.packing import PackedBatch, Rows, chunks, pack_
 from dnatune.settings.training import Training
 from dnatune.training.checkpoints import Checkpoints
 from dnatune.training.engine import gradient_norm
-from dnatune.training.plan import BatchOrder, Plan, Progress
+from dnatune.training.plan import BatchOrder, Plan, Progress, SaveSchedule
 from dnatune.training.record import Divergence
 from dnatune.training.step_log import StepLog, or_null
 
@@ -85,7 +85,8 @@ class Trainer:
         self.engine, self.optimizer, self.rank, self.train, self.dev = engine, optimizer, rank, train, dev
         self.plan, self.rates, self.training, self.seed = plan, rates, training, seed
         self.rows, self.meter = rows, meter
-        self.signal, self.asked_to_stop = StopSignal(), False
+        self.signal, self.asked_to_stop, self.asked_to_save = StopSignal(), False, False
+        self.saving = SaveSchedule(training.save_steps, plan.steps)
         self.device = torch.device(rank.device)
         self.order = BatchOrder(len(train), training.global_batch_size, seed)
 
@@ -113,7 +114,7 @@ class Trainer:
                 record = self._step(progress)
                 diverged = self._divergence(record, progress.step)
                 if diverged is None and self._due(self.training.evaluation_steps, progress.step):
-                    # Scoring the dev split is not part of the cost of training.
+                    # Neither scoring the dev split nor saving is part of the cost of training.
                     paused = time.perf_counter()
                     record.update(self._score_dev())
                     started += time.perf_counter() - paused
@@ -127,10 +128,15 @@ class Trainer:
                 if self.rank.first and self._due(self.training.logging_steps, progress.step):
                     _LOG.info("step %d of %d: %s", progress.step, self.plan.steps, _brief(record))
                 # The last step needs no checkpoint, because the adapter is saved immediately after it.
-                due = self.asked_to_stop or progress.step % self.training.save_steps == 0
+                due = self.asked_to_stop or self.asked_to_save or self.saving.due(progress.step)
                 if due and diverged is None and progress.step < self.plan.steps:
+                    paused = time.perf_counter()
+                    if log:
+                        log.sync()
                     state = {"progress": dataclasses.asdict(progress), "rows": dataclasses.asdict(self.rows)}
                     checkpoints.save(self.engine, progress.step, state)
+                    self.saving.saved()
+                    started += time.perf_counter() - paused
         tail = losses[-max(1, len(losses) // 10) :]
         final = float(np.mean(tail)) if tail and np.isfinite(tail).all() else None
         interrupted = self.asked_to_stop and diverged is None and progress.step < self.plan.steps
@@ -148,11 +154,12 @@ class Trainer:
         batch = self.order.indices(step)
         tokens = sum(len(self.train.answer(i)) for i in batch)
         pieces = self._micro_batches(batch)
-        # A rank that received the signal informs all others, so that all ranks stop after the same step.
+        # A rank that received the signal, or whose clock says so, informs all others: all stop or save after the same
+        # step.
         done, needed = [piece for piece, _ in pieces], [piece for piece, weight in pieces if weight]
-        counts = [*self.meter.work(done, needed), int(self.signal.received)]
-        *work, asked = _summed(counts, self.device)
-        self.asked_to_stop = asked > 0
+        counts = [*self.meter.work(done, needed), int(self.signal.received), int(self.saving.overdue)]
+        *work, asked_to_stop, asked_to_save = _summed(counts, self.device)
+        self.asked_to_stop, self.asked_to_save = asked_to_stop > 0, asked_to_save > 0
         pieces = [(piece.to(self.device), weight) for piece, weight in pieces]
         for group in self.engine.optimizer.param_groups:
             group["lr"] = self.rates[step]

@@ -1,12 +1,17 @@
-"""The schedule of a run: number of steps, examples of each step, and learning rate of each step."""
+"""The schedule of a run: number of steps, examples of each step, learning rate of each step, times to save."""
 
 import dataclasses
 import math
+import time
+from typing import Literal
 
 import numpy as np
 
 from dnatune.errors import ConfigurationError
 from dnatune.settings.training import Budget
+
+#: With `save_steps: auto`, checkpoints of a run, and the time after which there is one in any case.
+_CHECKPOINTS, _SAVE_SECONDS = 10, 600
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,3 +103,31 @@ def learning_rates(schedule: str, peak: float, warmup_ratio: float, steps: int) 
         scheduler.step()
         rates.append(float(scheduler.get_last_lr()[0]))
     return rates
+
+
+class SaveSchedule:
+    """When a run is to save a checkpoint.
+
+    Args:
+        save_steps: number of steps between two checkpoints, or `auto`: a tenth of the run, and whenever ten minutes
+            have passed.
+        steps: number of steps of the run.
+    """
+
+    def __init__(self, save_steps: int | Literal["auto"], steps: int):
+        self._every = math.ceil(steps / _CHECKPOINTS) if save_steps == "auto" else save_steps
+        self._seconds = _SAVE_SECONDS if save_steps == "auto" else math.inf
+        self.saved()
+
+    def due(self, step: int) -> bool:
+        """Return whether the budget asks for a checkpoint after a step."""
+        return step % self._every == 0
+
+    @property
+    def overdue(self) -> bool:
+        """Return whether this process's clock asks for one; ranks must agree, for their clocks differ."""
+        return time.monotonic() - self._last > self._seconds
+
+    def saved(self) -> None:
+        """Note that a checkpoint has just been saved."""
+        self._last = time.monotonic()

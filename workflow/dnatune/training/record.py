@@ -135,7 +135,7 @@ class Run(Conditions):
     total_parameters: int
     """Parameters of the model, the adapter included."""
     wall_seconds: Seconds
-    """Wall time of training, without start-up and without scoring of the dev split."""
+    """Wall time of training, without start-up, scoring of the dev split and saving of checkpoints."""
     gpu_seconds: Seconds
     """Wall time × ranks on GPUs; 0 on a CPU."""
     final_loss: NatsPerToken | None

@@ -2,40 +2,33 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
-from dnatune.errors import RunError
 from dnatune.files import publish_file
 from dnatune.training.plan import Plan, Progress
 
 
+def whole_steps(path: Path) -> int:
+    """Return how many steps, from the first on, a log holds without a gap; 0 if there is no log."""
+    return len(_rows(path))
+
+
 class StepLog:
-    """Writes training.jsonl; a resumed run drops the lines after the step of its checkpoint."""
+    """Writes training.jsonl; a resumed run drops the lines after the step of its checkpoint.
+
+    Args:
+        path: the file, which holds the steps up to `step`.
+        step: the step that the run goes on from; 0 begins the file anew.
+    """
 
     def __init__(self, path: Path, step: int):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = self._read(path, step) if step else []
+        kept = _rows(path)[:step] if step else []
         self.losses = [math.nan if row["loss"] is None else row["loss"] for row in kept]
         self.path = path
         with publish_file(path) as scratch:
             scratch.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
-
-    @staticmethod
-    def _read(path: Path, step: int) -> list[dict[str, Any]]:
-        """Return the lines up to a step; a line that was cut short can only come after them."""
-        lines = path.read_text("utf-8").splitlines()[:step] if path.exists() else []
-        try:
-            kept = [json.loads(line) for line in lines]
-        except ValueError:
-            kept = []
-        if [row["step"] for row in kept] != list(range(1, step + 1)):
-            raise RunError(
-                f"the log does not have the {step} steps of the checkpoint",
-                where=str(path),
-                fix="delete the folder of this file; the run then begins again",
-            )
-        return kept
 
     def write(self, progress: Progress, plan: Plan, record: dict[str, Any]) -> None:
         """Add the line of a step."""
@@ -48,6 +41,25 @@ class StepLog:
         }
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def sync(self) -> None:
+        """Return when the lines are on disk; a checkpoint must not be there before the steps that led to it."""
+        with self.path.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of the steps 1, 2, … up to the first that is missing or damaged."""
+    rows: list[dict[str, Any]] = []
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            break
+        if not isinstance(row, dict) or row.get("step") != len(rows) + 1 or "loss" not in row:
+            break
+        rows.append(row)
+    return rows
 
 
 def or_null(value: float | None) -> float | None:
