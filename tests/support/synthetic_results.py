@@ -163,6 +163,14 @@ class Results:
         self._score(folder, task, np.random.default_rng(zlib.crc32(name.encode())), skill, False)
         (folder / "dev.json").write_bytes((folder / "metrics.json").read_bytes())
 
+    def add_baseline_that_does_not_apply(self, name, reason, task="prom_core_all"):
+        """Write one baseline that does not suit the data of the task."""
+        folder = self.root / "evaluate" / "baselines" / task / name
+        self.baselines.append(folder)
+        write_predictions(folder / "predictions.tsv", [], [], len(self.tasks[task].labels))
+        for file in ("dev.json", "metrics.json"):
+            metrics.not_applicable(reason).write(folder / file)
+
     def _score(self, folder, task, rng, skill, generate, constant=False):
         classes = len(self.tasks[task].labels)
         truth = self.truth(task)

@@ -15,7 +15,9 @@ from sklearn.metrics import f1_score, matthews_corrcoef, roc_auc_score
 from compared_results import change, pairs_of, read, run_script
 from dnatune import inference
 from dnatune.comparison import pairwise, pooled_predictions, segments, summary
+from dnatune.comparison import results as finished
 from dnatune.errors import ConfigurationError, DataError
+from dnatune.evaluation import metrics
 from dnatune.inference.reasons import SAME_PREDICTION, too_few
 from synthetic_results import PROMOTERS, SPLICE, Results
 
@@ -69,6 +71,24 @@ def test_script_writes_a_row_for_each_group_then_for_each_baseline(results, tmp_
     ]
     assert not any(cell.lower() in ("nan", "none", "null", "inf") for row in rows for cell in row.values())
     assert rows[2]["steps"] == rows[2]["standard_deviation"] == rows[2]["wall_seconds"] == ""
+
+
+def test_a_baseline_has_its_dev_score_and_predictions(results):
+    one = finished.read_baseline(results.baselines[0], results.tasks)
+    assert one.applies and one.dev.mcc == one.metrics.mcc and one.model is None
+    assert list(one.predictions.columns) == ["id", "label", "predicted", "logp_0", "logp_1"]
+    assert len(one.predictions) == one.metrics.n
+
+
+def test_a_baseline_whose_two_scores_disagree_whether_it_applies_is_refused(results):
+    metrics.not_applicable("unequal lengths").write(results.baselines[0] / "dev.json")
+    with pytest.raises(DataError, match=r"'completed', and that in dev\.json 'not_applicable'"):
+        finished.read_baseline(results.baselines[0], results.tasks)
+
+
+def test_a_reason_goes_with_what_does_not_apply():
+    with pytest.raises(ValueError, match="'reason' goes with"):
+        metrics.Metrics(**{**metrics.diverged().model_dump(), "reason": "unequal lengths"})
 
 
 def test_script_writes_a_row_for_each_pair(results, tmp_path):

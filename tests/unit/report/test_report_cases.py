@@ -29,6 +29,17 @@ def test_estimates_have_two_digits():
     assert in_words.span(-0.25, 1) == "\N{MINUS SIGN}0.25 to 1.00"
 
 
+def test_a_baseline_that_does_not_apply_says_why_in_the_table(tmp_path):
+    made = Results(tmp_path, items=100)
+    made.add_run("adamw")
+    made.add_baseline("kmers", 0.5)
+    made.add_baseline_that_does_not_apply("onehot", "sequences are 60 to 70 bases long")
+    page = render(made)
+    reason = "base at each place not applicable: sequences are 60 to 70 bases long"
+    assert reason in section_of(page, "leaderboard")
+    assert "base at each place" not in section_of(page, "headline")
+
+
 @pytest.mark.parametrize(("level", "text"), [(0.999, "99.9 %"), (0.975, "97.5 %"), (0.9, "90 %")])
 def test_a_level_is_not_rounded_away(tmp_path, level, text):
     made = Results(tmp_path, (PROMOTERS, SPLICE), items=200)

@@ -117,7 +117,7 @@ def _baseline_row(baseline: Baseline, metric: str) -> dict[str, Any]:
         "model": "baseline",
         "task": baseline.task,
         "optimizer": baseline.name,
-        "status": baseline.metrics.status,
+        "status": baseline.metrics.status if baseline.applies else f"not applicable: {baseline.metrics.reason}",
         "metric": metric,
         "mean": baseline.metrics.score(metric),
         **{key: baseline.metrics.score(key) for key in AVERAGED},

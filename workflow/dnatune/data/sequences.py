@@ -60,6 +60,12 @@ def word_numbers(codes: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return numbers, known
 
 
+def blocks(sequences: Sequence[str]) -> list[np.ndarray]:
+    """Return the indices of sequences in parts of about a million bases, so that memory does not grow with the data."""
+    ends = np.cumsum([len(sequence) + 1 for sequence in sequences])
+    return np.split(np.arange(len(sequences)), np.flatnonzero(np.diff(ends // _BLOCK)) + 1)
+
+
 def word_sets(sequences: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the words of k bases that each sequence has, each once, ascending; a word and its other strand are one.
 
@@ -70,10 +76,8 @@ def word_sets(sequences: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]
     Returns:
         Indices into `sequences`, ascending, and numbers of words, the smaller of both strands', int64 [words of all].
     """
-    ends = np.cumsum([len(sequence) + 1 for sequence in sequences])
-    blocks = np.split(np.arange(len(sequences)), np.flatnonzero(np.diff(ends // _BLOCK)) + 1)
     found = [np.empty(0, np.int64)]
-    for block in blocks:
+    for block in blocks(sequences):
         # No word reaches over the N between two sequences.
         codes = base_codes("".join(f"{sequences[i]}N" for i in block))
         owners = np.repeat(block, [len(sequences[i]) + 1 for i in block])

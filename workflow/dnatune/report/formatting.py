@@ -5,7 +5,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 _METRICS = {"mcc": "MCC", "f1_macro": "macro F1"}
-_BASELINES = {"majority": "majority class", "gc": "GC content", "kmers": "k-mers", "bayes": "Bayes optimum"}
+_BASELINES = {
+    "majority": "majority class",
+    "gc": "GC content",
+    "kmers": "k-mers",
+    "onehot": "base at each place",
+    "positional": "k-mers with place",
+    "bayes": "Bayes optimum",
+}
 
 
 def score(value: float | None) -> str:

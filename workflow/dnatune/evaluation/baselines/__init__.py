@@ -6,19 +6,21 @@ import numpy as np
 
 from dnatune.data.records import Split
 from dnatune.errors import ConfigurationError
-from dnatune.evaluation.baselines import composition
+from dnatune.evaluation.baselines import composition, places
 from dnatune.evaluation.baselines.applicability import NotApplicable
+from dnatune.evaluation.baselines.linear import Probabilities
 from dnatune.settings.simulation import SimulationSettings
 
 #: Takes n sequences and returns natural logarithms of the probability of each class [n, classes].
 Scorer = Callable[[Sequence[str]], np.ndarray]
 
-#: The fitted baselines by name. Each takes the training and the dev split and returns what gives n sequences the
-#: probability of each class of the training split, in ascending order [n, classes].
-CLASSIFIERS: dict[str, Callable[[Split, Split], Callable[[Sequence[str]], np.ndarray]]] = {
+#: The fitted baselines by name. Each is fitted to the training split; what that leaves open is chosen on the dev split.
+CLASSIFIERS: dict[str, Callable[[Split, Split], Probabilities]] = {
     "majority": composition.majority,
     "gc": composition.gc,
     "kmers": composition.kmers,
+    "onehot": places.onehot,
+    "positional": places.positional,
 }
 
 

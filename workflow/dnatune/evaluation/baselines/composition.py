@@ -1,28 +1,27 @@
 """Baselines that see what a sequence is made of and not where: class shares, GC content, k-mers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import sparse
-from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import normalize
 
 from dnatune.data.records import Split
-from dnatune.data.sequences import gc_content
+from dnatune.data.sequences import base_codes, blocks, gc_content, word_numbers
+from dnatune.evaluation.baselines import linear
 
-_LONGEST_KMER = 5
-#: Weight of the squared coefficients relative to the mean log-loss: the default of scikit-learn's `SGDClassifier`.
-_KMER_PENALTY = 1e-4
+_LONGEST_KMER = 6
 
 
-def majority(train: Split, _: Split) -> Callable[[Sequence[str]], np.ndarray]:
+def majority(train: Split, _: Split) -> linear.Probabilities:
     """Answer every item by the class shares of training."""
     counts = np.bincount(train.labels)
     shares = counts[counts > 0] / counts.sum()
     return lambda sequences: np.tile(shares, (len(sequences), 1))
 
 
-def gc(train: Split, _: Split) -> Callable[[Sequence[str]], np.ndarray]:
+def gc(train: Split, _: Split) -> linear.Probabilities:
     """Fit a logistic regression on GC content."""
 
     def shares(sequences: Sequence[str]) -> np.ndarray:
@@ -32,40 +31,31 @@ def gc(train: Split, _: Split) -> Callable[[Sequence[str]], np.ndarray]:
     return lambda sequences: model.predict_proba(shares(sequences))
 
 
-def kmers(train: Split, _: Split) -> Callable[[Sequence[str]], np.ndarray]:
-    """Fit a logistic regression on frequencies of k-mers."""
-    return KmerClassifier(train).probabilities
+def kmers(train: Split, dev: Split) -> linear.Probabilities:
+    """Fit a logistic regression on how often each word of 1 to 6 bases occurs, whatever its place."""
+    return linear.classifier(kmer_counts, train, dev)
 
 
-class KmerClassifier:
-    """Logistic regression on the frequencies of all 1- to 5-mers, which ignores their positions.
+def kmer_counts(sequences: Sequence[str]) -> sparse.csr_array:
+    """Return the counts of all words of 1 to 6 bases, each row scaled to length 1 [n, 5460], float32.
 
-    A feature is the share of a k-mer among all words of its length in a sequence, so that sequences of different
-    lengths are comparable and the words of each length sum to 1. The objective is the mean log-loss plus half the sum
-    of squared coefficients × 1e-4, so that the penalty has the same weight in splits of every size. It is minimised to
-    convergence, so the result does not depend on a number of iterations. No choice was made on test data.
-
-    Scaling and penalty matter: on prom_core_all MCC is .545; with 20 times the penalty it is .45, with 1/50 of the
-    penalty .57, and with counts in rows scaled to length 1 .59. This is a control of fixed strength, not the best that
-    k-mers can do.
+    Scaled rows make sequences of different lengths comparable. Words with an unknown base do not count.
     """
+    parts = [_counts([sequences[i] for i in block]) for block in blocks(sequences)]
+    return normalize(sparse.vstack(parts, format="csr"))
 
-    def __init__(self, train: Split):
-        """Fit to a split with at least two classes."""
-        self.counter = CountVectorizer(
-            analyzer="char", ngram_range=(1, _LONGEST_KMER), lowercase=False, dtype=np.float64
-        ).fit(train.sequences)
-        self.lengths = np.array([len(word) for word in self.counter.get_feature_names_out()])
-        strength = 1 / (_KMER_PENALTY * len(train))
-        model = LogisticRegression(C=strength, max_iter=10_000)
-        self.model = model.fit(self._frequencies(train.sequences), train.labels)
 
-    def probabilities(self, sequences: Sequence[str]) -> np.ndarray:
-        """Return the probability of each class of the training split, in ascending order [n, classes]."""
-        return self.model.predict_proba(self._frequencies(sequences))
-
-    def _frequencies(self, sequences: Sequence[str]) -> sparse.csr_matrix:
-        counts = self.counter.transform(sequences).tocoo()
-        sizes = np.array([len(sequence) for sequence in sequences])
-        counts.data /= sizes[counts.row] - self.lengths[counts.col] + 1
-        return counts.tocsr()
+def _counts(sequences: Sequence[str]) -> sparse.csr_array:
+    # No word reaches over the N between two sequences.
+    codes = base_codes("".join(f"{sequence}N" for sequence in sequences))
+    owners = np.repeat(np.arange(len(sequences)), [len(sequence) + 1 for sequence in sequences])
+    rows, columns, first = [], [], 0
+    for k in range(1, _LONGEST_KMER + 1):
+        numbers, known = word_numbers(codes, k)
+        rows.append(owners[: len(numbers)][known])
+        columns.append(first + numbers[known])
+        first += 4**k
+    places = np.concatenate(rows), np.concatenate(columns)
+    counts = sparse.csr_array((np.ones(len(places[0]), np.float32), places), shape=(len(sequences), first))
+    counts.sum_duplicates()
+    return counts
