@@ -7,10 +7,11 @@ import numpy as np
 
 from dnatune.data.leakage import Audit
 from dnatune.data.manifests import Manifest
-from dnatune.evaluation import metrics
+from dnatune.evaluation import agreement, metrics
 from dnatune.evaluation.predictions import write_generated, write_predictions
 from dnatune.files import write_json, write_json_lines
 from dnatune.settings.scoring import ComparedTask, CompareSettings, Comparison
+from merge_records import merge_record
 from run_records import run_record, software
 
 PROMOTERS = {
@@ -54,7 +55,7 @@ class Results:
     def add_run(
         self, optimizer, seed=0, *, task="prom_core_all", model="tiny", skill=1.0, steps=60, stages=1, batch=128,
         code="aaaa", diverged_at=None, generate=False, dev=True, learning_rate=1e-3, constant=False,
-        gpu=False,
+        gpu=False, update_kept=1.0,
     ):  # fmt: skip
         """Write one run; `skill` is how far the right class is lifted, in nats; `constant` answers class 0 always."""
         place = f"{model}/{task}/{optimizer}/seed{seed}"
@@ -100,8 +101,10 @@ class Results:
         if diverged_at:
             write_predictions(evaluation / "predictions.tsv", [], [], len(self.tasks[task].labels))
             metrics.diverged().write(evaluation / "metrics.json")
+            agreement.diverged().write(evaluation / "merge.json")
         else:
             self._score(evaluation, task, rng, skill, generate, constant)
+            merge_record(self.items, update_kept).write(evaluation / "merge.json")
 
     def add_audit(self, task="prom_core_all", leaked=()):
         """Write a task's audit; `leaked` are test rows that are in train."""

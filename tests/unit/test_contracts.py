@@ -15,10 +15,12 @@ from dnatune.evaluation import metrics
 from dnatune.evaluation.contamination import Contamination
 from dnatune.evaluation.metrics import Metrics
 from dnatune.training.record import Run, adapter_of
+from merge_records import merge_record
 from run_records import run_record
+from samples import ROOT
 
 MANIFEST = Manifest(source="tiny", origin="a tiny Llama", requested=None, revision=None, settings={}, files={})
-SAMPLES = [run_record(), metrics.from_predictions([0, 1], [0, 1], 2), known_base(), MANIFEST]
+SAMPLES = [run_record(), metrics.from_predictions([0, 1], [0, 1], 2), known_base(), MANIFEST, merge_record()]
 
 
 @pytest.mark.parametrize("record", SAMPLES, ids=lambda record: type(record).__name__)
@@ -78,7 +80,8 @@ def test_a_record_with_an_unknown_key_is_not_made():
 def test_merging_a_run_whose_adapter_is_gone_says_what_to_do(tmp_path):
     record = tmp_path / "run.json"
     run_record().write(record)
-    command = [sys.executable, "-m", "dnatune", "merge", "--model", tmp_path, "--record", record]
+    command = [sys.executable, "-m", "dnatune", "merge", "--experiment", ROOT / "config/demo.yaml"]
+    command += ["--model", tmp_path, "--record", record]
     done = subprocess.run(
         [*map(str, command), "--folder", str(tmp_path / "merged")], capture_output=True, text=True, check=False
     )

@@ -119,7 +119,7 @@ def measure(optimizer: str, inputs: Path, folder: Path) -> dict[str, Any]:
     settings.write(folder / "experiment.json")
     experiment = ("--experiment", folder / "experiment.json")
     call(*launch, *experiment, "--run", run.path, *training, *outputs)
-    call_here("merge", "--model", model, "--record", made, "--folder", merged)
+    call_here("merge", *experiment, "--model", model, "--record", made, "--folder", merged)
     scoring = (*experiment, "--task", TASK.name, "--model", model, "--record", made, "--merged", merged)
     scoring += ("--agreement", folder / "merge.json")
     scores = ("--test", inputs / "test.jsonl", "--predictions", predictions, "--metrics", folder / "metrics.json")

@@ -1,7 +1,7 @@
 """compare: makes tables, figures and one page from all runs and baselines.
 
-Inputs:  manifest.json of every base model and task; metrics.json and predictions.tsv of every run and baseline; run.json
-         and training.jsonl of every run; metrics.json and contamination.json of every base model; audit.json and
+Inputs:  manifest.json of every base model and task; metrics.json and predictions.tsv of every run and baseline;
+         merge.json, run.json and training.jsonl of every run; metrics.json and contamination.json of every base model; audit.json and
          test.jsonl of every task; with `tuning` every choice.json
 Outputs: compare/comparison.tsv, compare/tests.tsv, compare/segments.tsv, compare/configuration.yaml, compare/figures/,
          ro-crate-metadata.json, report.html; with `tuning` compare/tuning.tsv
@@ -20,7 +20,7 @@ rule compare:
     input:
         models=expand("{results}/download/models/{model}", results=RESULTS, model=list(CONFIG.settings["models"])),
         data=expand("{results}/download/data/{task}/manifest.json", results=RESULTS, task=list(CONFIG.tasks)),
-        runs=expand("{folder}/{file}", folder=EVALUATIONS, file=["metrics.json", "predictions.tsv"]),
+        runs=expand("{folder}/{file}", folder=EVALUATIONS, file=["metrics.json", "predictions.tsv", "merge.json"]),
         baselines=expand("{folder}/{file}", folder=BASELINES, file=["dev.json", "metrics.json", "predictions.tsv"]),
         zero_shots=expand("{folder}/{file}", folder=ZERO_SHOTS, file=["metrics.json", "contamination.json"]),
         audits=expand("{results}/prepare/{task}/audit.json", results=RESULTS, task=list(CONFIG.tasks)),

@@ -1,104 +1,13 @@
 """Merged models give the same results as base + adapter; unsuitable folders are refused."""
 
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
 
-from dnatune.data.prompts import encode_examples
 from dnatune.errors import ModelError
-from dnatune.model import base_models, scoring, sources
-from samples import LORA, TASK, make_tiny_model, split_of
-
-ITEMS = 100
-
-
-def adapter_of(base, folder, seed=0):
-    """Write an adapter of which every weight, including B and the saved modules, differs from its initial value."""
-    tokenizer = base_models.load_tokenizer(base)
-    model = base_models.add_lora(base_models.load_model(base, tokenizer, torch.float32), LORA, seed)
-    generator = torch.Generator().manual_seed(seed)
-    weights = {
-        name: p.detach() + 0.05 * torch.randn(p.shape, generator=generator)
-        for name, p in model.named_parameters()
-        if p.requires_grad
-    }
-    folder.mkdir()
-    base_models.save_adapter(model, weights, tokenizer, folder)
-    return folder
-
-
-@pytest.fixture(scope="module", params=["plain", "grouped_query", "tied"])
-def merged(request, tmp_path_factory, simulated_rows):
-    changes = {"plain": {}, "grouped_query": {"key_value_heads": 2}, "tied": {"tied_embeddings": True}}
-    folder = tmp_path_factory.mktemp("merge")
-    base = make_tiny_model(folder / "base", simulated_rows, **changes[request.param])
-    adapter = adapter_of(base, folder / "adapter")
-    (folder / "merged").mkdir()
-    base_models.merge(base, adapter, folder / "merged")
-    return folder
-
-
-def scores(model, tokenizer, rows):
-    examples = encode_examples(tokenizer, split_of(rows), TASK.labels, 512, "rows")
-    likelihood = base_models.LabelLikelihood(model.eval())
-    return scoring.label_log_probabilities(likelihood, examples, range(len(rows)), 25, 5, "cpu")
-
-
-def test_merged_and_adapted_models_agree(merged, simulated_rows):
-    rows = simulated_rows[:ITEMS]
-    adapted, tokenizer = base_models.load_adapter(merged / "base", merged / "adapter", torch.float32)
-    plain_tokenizer = base_models.load_tokenizer(merged / "merged")
-    plain = base_models.load_model(merged / "merged", plain_tokenizer, torch.float32)
-    base = base_models.load_model(merged / "base", tokenizer, torch.float32)
-    with_adapter = scores(adapted, tokenizer, rows)
-    assert abs(with_adapter - scores(plain, plain_tokenizer, rows)).max() < 1e-5
-    assert abs(with_adapter - scores(base, tokenizer, rows)).max() > 0.1
-
-
-def test_merged_model_loads_where_peft_cannot_be_imported(merged):
-    code = """
-import sys
-sys.modules["peft"] = None
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-folder = sys.argv[1]
-tokenizer = AutoTokenizer.from_pretrained(folder)
-model = AutoModelForCausalLM.from_pretrained(folder)
-logits = model(**tokenizer("ACGTACGT", return_tensors="pt", return_token_type_ids=False)).logits
-assert torch.isfinite(logits).all() and logits.shape[-1] == len(tokenizer)
-try:
-    import peft
-except ImportError:
-    print("loaded without peft")
-"""
-    done = subprocess.run([sys.executable, "-c", code, merged / "merged"], capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "loaded without peft", done.stderr
-    assert not list((merged / "merged").glob("*.bin"))
-
-
-def test_adapter_names_no_path_of_this_machine(merged):
-    files = sorted((merged / "adapter").glob("*.json"))
-    assert (merged / "adapter/adapter_config.json") in files
-    for file in files:
-        assert str(merged) not in file.read_text(), file.name
-
-
-def test_tokens_beyond_the_embeddings_get_rows_and_survive_merging(tmp_path, simulated_rows):
-    base = make_tiny_model(tmp_path / "base", simulated_rows)
-    tokenizer = base_models.load_tokenizer(base)
-    before = len(tokenizer)
-    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
-    tokenizer.save_pretrained(base)
-    adapter_of(base, tmp_path / "adapter")
-    (tmp_path / "merged").mkdir()
-    base_models.merge(base, tmp_path / "adapter", tmp_path / "merged")
-    tokenizer = base_models.load_tokenizer(tmp_path / "merged")
-    model = base_models.load_model(tmp_path / "merged", tokenizer, torch.float32)
-    assert tokenizer.pad_token == "[PAD]" and len(tokenizer) == before + 1
-    assert model.get_input_embeddings().num_embeddings == before + 1
+from dnatune.model import base_models, sources
+from samples import LORA, make_tiny_model
 
 
 def test_the_tiny_model_follows_from_its_seed(tmp_path, simulated_rows):

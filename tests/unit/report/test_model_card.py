@@ -4,9 +4,11 @@ import pytest
 from huggingface_hub import ModelCard
 
 from dnatune.data.manifests import Manifest
+from dnatune.evaluation import agreement
 from dnatune.evaluation.metrics import Metrics
 from dnatune.report.model_card import model_card
 from dnatune.training.record import Run
+from merge_records import merge_record
 from synthetic_results import Results
 
 HUB = Manifest(source="hub", origin="owner/base", requested="main", revision="a" * 40, settings={}, files={})
@@ -22,7 +24,7 @@ def run(tmp_path):
 
 def test_the_hub_reads_base_model_and_results(run):
     record, metrics = run
-    card = ModelCard(model_card(record, metrics, HUB))
+    card = ModelCard(model_card(record, metrics, merge_record(), HUB))
     assert card.data.base_model == "owner/base"
     assert card.data.library_name == "transformers"
     found = {one.metric_type: one.metric_value for one in card.data.eval_results}
@@ -34,21 +36,27 @@ def test_the_hub_reads_base_model_and_results(run):
 
 def test_the_text_says_what_made_it(run):
     record, metrics = run
-    text = ModelCard(model_card(record, metrics, HUB)).text
+    text = ModelCard(model_card(record, metrics, merge_record(), HUB)).text
     for word in ("owner/base, revision " + "a" * 40, "learning_rate 0.001", "Is it one?", record.inputs.train):
         assert word in text
     assert f"| MCC | {metrics.mcc:.3f} |" in text
 
 
+def test_it_says_how_the_merged_weights_differ_from_what_was_scored(run):
+    text = ModelCard(model_card(*run, merge_record(600, update_kept=0.75), HUB)).text
+    assert "| bf16, which keeps 0.750 of the update with an error of 0.100; 150 of 600 answers differ" in text
+    assert "scored with base + adapter in fp32" in text
+
+
 def test_a_base_model_that_is_on_no_hub_is_named_in_the_text_alone(run):
-    card = ModelCard(model_card(*run, TINY))
+    card = ModelCard(model_card(*run, merge_record(), TINY))
     assert card.data.base_model is None
     assert "a tiny Llama (tiny)" in card.text
 
 
 def test_a_metric_that_does_not_exist_is_left_out(run):
     record, metrics = run
-    card = ModelCard(model_card(record, metrics.model_copy(update={"auroc": None}), HUB))
+    card = ModelCard(model_card(record, metrics.model_copy(update={"auroc": None}), merge_record(), HUB))
     assert "roc_auc" not in {one.metric_type for one in card.data.eval_results}
     assert "AUROC" not in card.text
 
@@ -57,6 +65,6 @@ def test_of_a_diverged_run_there_is_no_model(tmp_path):
     made = Results(tmp_path)
     made.add_run("sgd", diverged_at=5)
     record, metrics = (Run.read(made.run_records[0]), Metrics.read(made.evaluations[0] / "metrics.json"))
-    text = model_card(record, metrics, TINY)
+    text = model_card(record, metrics, agreement.diverged(), TINY)
     assert "There is no model: training diverged at step 5, because the loss is not finite." in text
     assert not text.startswith("---")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnatune.commands import stage_parser
+from dnatune.errors import ModelError
 from dnatune.files import publish_file
 from dnatune.settings import experiment
 from dnatune.settings.scoring import EvaluateSettings
@@ -69,10 +70,12 @@ def main() -> None:
 def write_card(options: argparse.Namespace, run: record.Run) -> None:
     """Write the card of the merged model from its run.json, its metrics and where its base model came from."""
     from dnatune.data.manifests import Manifest
+    from dnatune.evaluation.agreement import Merge
     from dnatune.evaluation.metrics import Metrics
     from dnatune.report.model_card import model_card
 
-    card = model_card(run, Metrics.read(options.metrics), Manifest.read(options.model / "manifest.json"))
+    manifest = Manifest.read(options.model / "manifest.json")
+    card = model_card(run, Metrics.read(options.metrics), Merge.read(options.agreement), manifest)
     with publish_file(options.card) as scratch:
         scratch.write_text(card, "utf-8")
 
@@ -83,16 +86,19 @@ def evaluate(options: argparse.Namespace, settings: EvaluateSettings, run: recor
     from dnatune.evaluation import agreement
     from dnatune.launch import process_group
     from dnatune.model import base_models
+    from dnatune.model.storage import Storage
     from dnatune.training import engine
 
     rank = process_group.join_scorers()
     test = read_split(options.test, settings.labels)
     precision = engine.scoring_precision(run.precision if run else settings.precision, rank.device)
     dtype = engine.dtype_of(precision)
+    folders = [options.model]
     if run is None:
         own = [ask(*base_models.load_whole(options.model, dtype), test, options.test, settings, rank)]
     else:
         adapter = record.adapter_of(options.record)
+        folders = [adapter, options.merged]
         # One after the other, because two models at once may be more than the memory holds.
         own = [
             ask(*base_models.load_adapter(options.model, adapter, dtype), test, options.test, settings, rank),
@@ -103,15 +109,17 @@ def evaluate(options: argparse.Namespace, settings: EvaluateSettings, run: recor
     if gathered is None:
         return
     scored = [
-        Answers.of(results, test, settings, seconds)
-        for results, (_, seconds) in zip(zip(*gathered, strict=True), own, strict=True)
+        Answers.of(results, test, settings, seconds, folder)
+        for results, (_, seconds), folder in zip(zip(*gathered, strict=True), own, folders, strict=True)
     ]
-    scored[0].write(options, test)
     if run is not None:
         trained, merged = scored
         scores = None if trained.texts else (trained.scores, merged.scores)
-        found = agreement.compare(precision, trained.predicted, merged.predicted, scores, merged.metrics)
+        storage = Storage.read(options.merged / "storage.json")
+        answers = (trained.predicted, merged.predicted)
+        found = agreement.compare(precision, storage, options.merged, *answers, scores, merged.metrics)
         found.write(options.agreement)
+    scored[0].write(options, test)
 
 
 def ask(
@@ -170,8 +178,14 @@ class Answers:
     metrics: "Metrics"
 
     @classmethod
-    def of(cls, results: Sequence[Any], test: "Split", settings: EvaluateSettings, seconds: float) -> "Answers":
-        """Return the answers behind the results of `ask`, in the order of the items."""
+    def of(
+        cls, results: Sequence[Any], test: "Split", settings: EvaluateSettings, seconds: float, folder: Path
+    ) -> "Answers":
+        """Return the answers behind the results of `ask`, in the order of the items.
+
+        Raises:
+            ModelError: the model in the folder gives no number for a label.
+        """
         import numpy as np
 
         from dnatune.evaluation import metrics
@@ -182,6 +196,12 @@ class Answers:
             found = metrics.from_predictions(test.labels, parsed, len(settings.labels), seconds)
             return cls(parsed, None, results, found)
         scores = np.array(results)
+        if not np.isfinite(scores).all():
+            raise ModelError(
+                "the model gives a label a log-probability that is not finite",
+                where=str(folder),
+                fix="see that its weights are finite; with training.precision fp16, take bf16 or fp32",
+            )
         return cls(
             scores.argmax(axis=1).tolist(), scores, None, metrics.from_log_probabilities(test.labels, scores, seconds)
         )

@@ -1,20 +1,27 @@
 """Merge an adapter into its base model: a plain transformers folder that loads without peft.
 
-By hand:  python -m dnatune merge --model base --record run.json --folder merged
+By hand:  python -m dnatune merge --experiment config/demo.yaml --model base --record run.json --folder merged
 """
 
+import logging
+import random
 import shutil
 from pathlib import Path
 
 from dnatune.commands import stage_parser
 from dnatune.errors import DataError
 from dnatune.files import publish_folder
+from dnatune.settings import experiment
 from dnatune.training import record
+
+#: Prompts on which the merged weights are compared with base + adapter, and bases of each.
+_PROMPTS, _BASES = 4, 70
 
 
 def main() -> None:
     """Parse the command line and merge; a diverged run has nothing to merge and passes its run.json on."""
     parser = stage_parser(__name__, __doc__)
+    parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
     parser.add_argument("--model", type=Path, required=True, help="folder of the base model")
     parser.add_argument("--record", type=Path, required=True, help="run.json, with the adapter beside it")
     parser.add_argument("--folder", type=Path, required=True, help="folder to write")
@@ -29,7 +36,22 @@ def main() -> None:
                     fix=f"delete {options.record}; the workflow trains again",
                 )
 
-            from dnatune.model.base_models import merge
+            from dnatune.model.merging import merge
 
-            merge(options.model, adapter, folder)
+            settings = experiment.read(options.experiment).merge_settings()
+            storage = merge(options.model, adapter, folder, settings.dtype, prompts_of(run))
+            storage.write(folder / "storage.json")
+            if storage.lossy:
+                logging.warning(storage.warning)
         shutil.copyfile(options.record, folder / "run.json")
+
+
+def prompts_of(run: record.Run) -> list[str]:
+    """Return prompts of the run's task with random sequences, each with a label behind it."""
+    from dnatune.data.prompts import render
+
+    task, dice = run.typed_settings.task, random.Random(0)  # noqa: S311
+    return [
+        render(task.instruction, "".join(dice.choices("ACGT", k=_BASES))) + task.labels[number % len(task.labels)]
+        for number in range(_PROMPTS)
+    ]

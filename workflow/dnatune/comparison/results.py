@@ -11,6 +11,7 @@ import pandas as pd
 
 from dnatune.data.leakage import Audit
 from dnatune.errors import ConfigurationError, DataError
+from dnatune.evaluation.agreement import Merge
 from dnatune.evaluation.metrics import Metrics
 from dnatune.files import read_json_lines
 from dnatune.settings.tasks import Task
@@ -30,13 +31,15 @@ class FinishedRun:
         metrics: metrics.json.
         predictions: predictions.tsv without the answers' text; no rows when the run diverged.
         log: training.jsonl, one map a step.
-        files: all four.
+        merge: merge.json.
+        files: all five.
     """
 
     record: Run
     metrics: Metrics
     predictions: pd.DataFrame
     log: list[dict[str, Any]]
+    merge: Merge
     files: tuple[Path, ...]
 
     @property
@@ -131,7 +134,7 @@ def read_run(evaluation: Path, record: Path, log: Path, tasks: Mapping[str, Task
     """Read one run from the three places where its stages left it.
 
     Args:
-        evaluation: evaluate/<model>/<task>/<optimizer>/seed<k>, with metrics.json and predictions.tsv.
+        evaluation: evaluate/<model>/<task>/<optimizer>/seed<k>, with metrics.json, predictions.tsv and merge.json.
         record: finetune/<model>/<task>/<optimizer>/seed<k>/run.json.
         log: training.jsonl beside it.
         tasks: the tasks by name.
@@ -147,7 +150,7 @@ def read_run(evaluation: Path, record: Path, log: Path, tasks: Mapping[str, Task
                 where=str(folder),
                 fix=f"name folders of the same runs in the same order; run.json is {record}",
             )
-    files = (record, log, evaluation / "metrics.json", evaluation / "predictions.tsv")
+    files = (record, log, *(evaluation / name for name in ("metrics.json", "predictions.tsv", "merge.json")))
     metrics = read_metrics(files[2], task_of(tasks, run.task, record))
     if run.status != metrics.status:
         raise DataError(
@@ -155,7 +158,8 @@ def read_run(evaluation: Path, record: Path, log: Path, tasks: Mapping[str, Task
             where=str(files[2]),
             fix=_AGAIN,
         )
-    return FinishedRun(run, metrics, _read_predictions(files[3], metrics.n), _read_log(log), files)
+    predictions, merge = _read_predictions(files[3], metrics.n), Merge.read(files[4])
+    return FinishedRun(run, metrics, predictions, _read_log(log), merge, files)
 
 
 def read_baseline(folder: Path, tasks: Mapping[str, Task]) -> Baseline:

@@ -8,7 +8,6 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -65,9 +64,39 @@ def load_model(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: torch.dt
             where=str(folder),
             fix="use a causal language model that transformers can load without remote code",
         ) from None
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(len(tokenizer))
+    add_rows(model, len(tokenizer))
     return model
+
+
+def add_rows(model: PreTrainedModel, tokens: int) -> None:
+    """Give a model the embeddings that a tokenizer has tokens for and it has no rows; they are the mean of the others.
+
+    transformers would draw them at random, other ones at each loading.
+    """
+    rows = rows_with(model, tokens)
+    if not rows:
+        return
+    kept = {name: model.get_parameter(name).data for name in rows}
+    model.resize_token_embeddings(tokens, mean_resizing=False)
+    for name, weight in kept.items():
+        model.get_parameter(name).data = with_new_rows(weight, tokens)
+
+
+def rows_with(model: PreTrainedModel, tokens: int) -> dict[str, int]:
+    """Return the number of rows of each parameter of the embeddings and the output layer, if tokens add some."""
+    modules = (model.get_input_embeddings(), model.get_output_embeddings())
+    if tokens <= modules[0].num_embeddings:
+        return {}
+    names = {module: name for name, module in model.named_modules()}
+    return {f"{names[module]}.{own}": tokens for module in modules for own, _ in module.named_parameters()}
+
+
+def with_new_rows(weight: torch.Tensor, rows: int | None) -> torch.Tensor:
+    """Return a matrix with rows added up to a number, each the mean of those that are there; None adds none."""
+    if rows is None:
+        return weight
+    mean = weight.mean(dim=0, keepdim=True, dtype=torch.float64).to(weight.dtype)
+    return torch.cat([weight, mean.expand(rows - len(weight), *weight.shape[1:])])
 
 
 def load_whole(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -114,6 +143,11 @@ def add_lora(model: PreTrainedModel, lora: Lora, seed: int) -> PeftModel:
         return get_peft_model(model, config)
 
 
+def trained_modules(config: LoraConfig) -> list[str]:
+    """Return the names of the modules that an adapter changes."""
+    return [*config.target_modules, *(config.modules_to_save or [])]
+
+
 def untie_trained(model: PreTrainedModel, trained: Iterable[str]) -> None:
     """Give a model with tied embeddings a separate output matrix, a copy, if training changes either of the two.
 
@@ -155,23 +189,11 @@ def load_adapter(base: Path, adapter: Path, dtype: torch.dtype) -> tuple[PeftMod
     tokenizer = load_tokenizer(adapter)
     model = load_model(base, tokenizer, dtype)
     config = LoraConfig.from_pretrained(adapter)
-    untie_trained(model, [*config.target_modules, *(config.modules_to_save or [])])
+    untie_trained(model, trained_modules(config))
     adapted = PeftModel.from_pretrained(model, adapter)
     for parameter in adapted.parameters():
         parameter.data = parameter.data.to(dtype)
     return adapted, tokenizer
-
-
-def merge(base: Path, adapter: Path, folder: Path) -> None:
-    """Write base + adapter as a plain transformers model folder with the adapter's tokenizer.
-
-    The sum is computed in fp32 and stored in the base model's own format.
-    """
-    stored = AutoConfig.from_pretrained(base, local_files_only=True).dtype or torch.float32
-    model, tokenizer = load_adapter(base, adapter, torch.float32)
-    merged = model.merge_and_unload().to(stored)
-    merged.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 class LabelLikelihood(nn.Module):

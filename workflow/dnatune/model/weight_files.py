@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from dnatune.errors import ModelError
+from dnatune.errors import ModelError, RunError
+from dnatune.files import write_json
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 #: Names of number formats in a file's header.
@@ -43,14 +45,14 @@ class Stored:
             return opened.get_tensor(self.name)
 
 
-def stored_tensors(folder: Path) -> dict[str, Stored]:
-    """Return the tensors of a model folder by name, in the order of its files; only headers are read.
+def stored_tensors(files: Iterable[Path]) -> dict[str, Stored]:
+    """Return the tensors of files by name, in the order of the files; only headers are read.
 
     Raises:
-        ModelError: there are no weights, a file that the index names is missing, or a file is damaged.
+        ModelError: a file is missing or damaged, or holds a number format that dnatune does not read.
     """
     found: dict[str, Stored] = {}
-    for file in weight_files(folder):
+    for file in files:
         try:
             with safe_open(file, "pt") as opened:
                 for name in opened.offset_keys():
@@ -103,26 +105,38 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def write_tensors(
-    path: Path, layout: Mapping[str, tuple[torch.dtype, Iterable[int]]], tensors: Iterable[torch.Tensor]
+    path: Path, layout: Mapping[str, tuple[torch.dtype, Iterable[int]]], blocks: Iterable[torch.Tensor]
 ) -> None:
-    """Write a safetensors file tensor by tensor.
+    """Write a safetensors file part by part.
 
     The format (github.com/huggingface/safetensors): 8 bytes with the header's length, the header as JSON, the numbers.
 
     Args:
         path: file to write.
         layout: number format and shape of each tensor, by name.
-        tensors: the tensors in the same order.
+        blocks: the tensors in the same order, each whole or in blocks of rows.
     """
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, (dtype, shape) in layout.items():
-        begin, end = end, end + dtype.itemsize * torch.Size(shape).numel()
+        begin, end = end, end + dtype.itemsize * math.prod(shape)
         header[name] = {"dtype": _FORMATS[dtype], "shape": list(shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as stream:
         stream.write(struct.pack("<Q", len(text)) + text)
-        for tensor, (dtype, shape) in zip(tensors, layout.values(), strict=True):
-            assert tensor.dtype == dtype and tensor.shape == torch.Size(shape)  # noqa: S101
-            stream.write(tensor.contiguous().flatten().view(torch.uint8).numpy())
+        for block in blocks:
+            stream.write(block.contiguous().flatten().view(torch.uint8).numpy())
+        if stream.tell() != 8 + len(text) + end:
+            raise RunError(f"{stream.tell()} bytes were written and the header names {end}", where=str(path))
+
+
+def write_index(folder: Path, files: Mapping[str, str]) -> None:
+    """Write the index of weights that lie in several files.
+
+    Args:
+        folder: the model folder.
+        files: file of each tensor, by name.
+    """
+    size = sum((folder / file).stat().st_size for file in set(files.values()))
+    write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": dict(files)})

@@ -3,6 +3,7 @@
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from dnatune.data.manifests import Manifest
+from dnatune.evaluation.agreement import Merge
 from dnatune.evaluation.metrics import Metrics
 from dnatune.training.record import Run
 
@@ -15,14 +16,15 @@ _METRICS = {
 }
 
 
-def model_card(record: Run, metrics: Metrics, manifest: Manifest) -> str:
+def model_card(record: Run, metrics: Metrics, merge: Merge, manifest: Manifest) -> str:
     """Return the card: front matter that the hub reads, and what made the model, in words.
 
     Of a diverged run there is no model, and the card says that.
 
     Args:
         record: run.json.
-        metrics: metrics.json of the test split.
+        metrics: metrics.json of the test split, of base + adapter.
+        merge: merge.json of the merged model.
         manifest: manifest.json of the base model.
     """
     if end := record.diverged:
@@ -53,10 +55,10 @@ def model_card(record: Run, metrics: Metrics, manifest: Manifest) -> str:
         model_name=record.place,
         eval_results=results,
     )
-    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_text(record, metrics, manifest)}"))
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_text(record, metrics, merge, manifest)}"))
 
 
-def _text(record: Run, metrics: Metrics, manifest: Manifest) -> str:
+def _text(record: Run, metrics: Metrics, merge: Merge, manifest: Manifest) -> str:
     settings, optimizer = record.settings, record.settings["optimizer"]
     base = manifest.origin + (f", revision {manifest.revision}" if manifest.revision else "")
     rows = "\n".join(
@@ -78,6 +80,7 @@ A DNA language model, fine-tuned with LoRA on `{record.task}` by dnatune and mer
 | steps | {record.steps}, {record.gradient_evaluations} gradient evaluations |
 | batch | {record.global_batch_size} examples |
 | LoRA | rank {settings["lora"]["rank"]}, alpha {settings["lora"]["alpha"]} |
+| merged weights | {_stored(merge)} |
 | digest of base model | `{record.inputs.model}` |
 | digest of training split | `{record.inputs.train}` |
 | dnatune | commit {commit}, code `{record.software.code}` |
@@ -92,7 +95,8 @@ Score each label's log-probability rather than parse generated text.
 
 ## Evaluation
 
-One seed, {metrics.n} items of the test split. What the optimizer owes to chance stands in the report of all seeds.
+One seed, {metrics.n} items of the test split, scored with base + adapter in {merge.precision}. What the optimizer owes
+to chance stands in the report of all seeds.
 
 | metric | value |
 |---|---|
@@ -103,3 +107,13 @@ One seed, {metrics.n} items of the test split. What the optimizer owes to chance
 Not for clinical use. The score holds for sequences like those of the benchmark; items of the test split that resemble
 training sequences are listed in the audit of the data.
 """
+
+
+def _stored(merge: Merge) -> str:
+    """Return in what format the merged weights are, and how they differ from what was trained."""
+    storage = merge.storage
+    return (
+        f"{storage.dtype}, which keeps {storage.update_kept:.3f} of the update with an error of "
+        f"{storage.update_error:.3f}; "
+        f"{merge.labels_changed} of {merge.items} answers differ from those of base + adapter"
+    )

@@ -19,7 +19,14 @@ from dnatune.settings.base import Settings
 from dnatune.settings.benchmark import BenchmarkSettings, TimedScoring
 from dnatune.settings.experiment_file import Experiment, optimizer_entry
 from dnatune.settings.grid import Run
-from dnatune.settings.scoring import BaselineSettings, ComparedTask, CompareSettings, EvaluateSettings, ProbeSettings
+from dnatune.settings.scoring import (
+    BaselineSettings,
+    ComparedTask,
+    CompareSettings,
+    EvaluateSettings,
+    Merge,
+    ProbeSettings,
+)
 from dnatune.settings.sources import DataSettings, Folder, ModelSettings, TaskSettings
 from dnatune.settings.tasks import Task, resolve_task
 from dnatune.settings.training import FinetuneSettings, OptimizerEntry, OptimizerSettings, few_steps
@@ -164,6 +171,10 @@ class Configuration:
             max_seq_length=self.experiment.training.max_seq_length,
             precision=self.experiment.training.precision,
         )
+
+    def merge_settings(self) -> Merge:
+        """Return what decides how merged models are stored."""
+        return self.experiment.merge
 
     def probe_settings(self, model: str, task: str) -> ProbeSettings:
         """Return what decides the search for signs that a base model knows a task's test split."""

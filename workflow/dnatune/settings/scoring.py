@@ -47,6 +47,14 @@ class EvaluateSettings(Settings):
     """See `Training`; of a base model. What was trained is scored in the precision that its run.json names."""
 
 
+class Merge(Settings):
+    """How merged models are stored."""
+
+    dtype: Literal["fp32", "bf16", "fp16"] | None = setting(None, unit="number format")
+    """Number format of the merged weights. If absent or null, each weight keeps the base model's. Rounding to bf16 or
+    fp16 undoes small updates; scores are those of the trained model in any case, and merge.json says what was lost."""
+
+
 class ProbeSettings(Settings):
     """What decides the search for signs that a base model knows a task's test split."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dnatune.comparison.comparability import UNEQUAL_TERMS
-from dnatune.comparison.results import Group
+from dnatune.comparison.results import FinishedRun, Group
 from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
 from dnatune.report.sections import contamination
@@ -114,11 +114,27 @@ def _cautions(evidence: Evidence) -> list[str]:
         for (_, word), place in zip(raised, places, strict=True)
     ]
     lacking = [sentence for task in evidence.tasks.values() for sentence in _missing_classes(task, evidence)]
+    lossy = [run for group in evidence.groups for run in group.completed if run.merge.storage.lossy]
+    if lossy:
+        lacking.append(_lossy(lossy))
     lost = [group for group in evidence.groups if len(group.completed) < len(group.runs)]
     return [
         *dict.fromkeys([*unequal, *lacking]),
         *(_divergence(group, f" on {evidence.title(group.model, group.task)}") for group in lost),
     ]
+
+
+def _lossy(runs: Sequence[FinishedRun]) -> str:
+    """Return that the merged models of some runs are not what was trained."""
+    worst = max(runs, key=lambda run: run.merge.storage.update_error)
+    storage = worst.merge.storage
+    return (
+        f"Merged models: rounding to {storage.dtype} changed what was trained in"
+        f" {formatting.plural(len(runs), 'merged model')}, the most in {worst.record.place}, which keeps"
+        f" {storage.update_kept:.3f} of the update with an error of {storage.update_error:.3f} and gives"
+        f" {worst.merge.labels_changed} of {worst.merge.items} items another label. All scores here are of the models"
+        f" as trained; merge: {{dtype: fp32}} stores them so."
+    )
 
 
 def _missing_classes(task: Task, evidence: Evidence) -> Iterator[str]:

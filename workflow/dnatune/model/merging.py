@@ -1,0 +1,298 @@
+"""Merge an adapter into its base model, tensor by tensor: neither model is ever in memory as a whole."""
+
+import dataclasses
+import math
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from peft.utils import ModulesToSaveWrapper
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from dnatune.errors import ModelError
+from dnatune.model import base_models
+from dnatune.model.architecture import Architecture, network_of, weights_on_demand
+from dnatune.model.storage import Storage
+from dnatune.model.weight_files import WEIGHTS, Stored, stored_tensors, write_index, write_tensors
+
+ADAPTER = "adapter_model.safetensors"
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_GENERATION = "generation_config.json"
+#: What peft puts before the names of a model's modules, and into those of modules that were trained in full.
+_PEFT, _SAVED = "base_model.model.", ".modules_to_save.default."
+#: Names of low-rank matrices in a file of adapters; in the network the adapter's name follows.
+_LORA = re.compile(r"\.(lora_A|lora_B|lora_embedding_A|lora_embedding_B)(\.weight)?$")
+#: Numbers of a tensor that are computed at a time.
+_BLOCK = 1 << 24
+#: Most nats by which the merged weights, before they are rounded, may differ from base + adapter in a token's
+#: log-probability: both are computed in fp32, in another order. A lost update or an untied matrix makes it some nats.
+_ROUNDING = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """One tensor of the merged model and what it is made of.
+
+    Attributes:
+        parameter: the parameter that it is; None if the architecture has none of that name.
+        base: the base's tensor.
+        rows: number of rows, where new tokens add some.
+        replacement: of a module that was trained in full, its tensor in the adapter.
+        layer: of a module that has an update, peft's layer.
+    """
+
+    parameter: str | None
+    base: Stored
+    rows: int | None = None
+    replacement: Stored | None = None
+    layer: LoraLayer | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Tell whether training changed it."""
+        return self.replacement is not None or self.layer is not None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return its shape."""
+        return self.base.shape if self.rows is None else (self.rows, *self.base.shape[1:])
+
+    def blocks(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the base's tensor and the merged one in blocks of rows; fp32 where it is changed."""
+        base = base_models.with_new_rows(self.base.read(), self.rows)
+        if not self.changed:
+            yield base, base
+            return
+        after = self.replacement.read() if self.replacement else self.layer.get_delta_weight("default")
+        if after.shape != base.shape:
+            raise ModelError(
+                f"the adapter's {self.parameter} is {tuple(after.shape)} and the base model's {tuple(base.shape)}",
+                where=str(self.base.file),
+                fix="give the base model on which the adapter was trained",
+            )
+        height = max(1, _BLOCK // max(1, base[:1].numel()))
+        for old, new in zip(base.split(height), after.split(height), strict=True):
+            old = old.float()
+            yield old, new.float() if self.replacement else old + new
+
+    def exact(self) -> torch.Tensor:
+        """Return the merged tensor before it is rounded."""
+        return torch.cat([new for _, new in self.blocks()])
+
+
+def merge(base: Path, adapter: Path, folder: Path, dtype: str | None, prompts: Sequence[str]) -> Storage:
+    """Write base + adapter as a plain transformers model folder with the adapter's tokenizer, and check it.
+
+    Args:
+        base: folder of the base model.
+        adapter: folder of the adapter.
+        folder: existing folder to write into.
+        dtype: number format to store in: fp32, bf16 or fp16; None keeps that of each of the base's tensors.
+        prompts: texts on which the merged weights are compared with base + adapter.
+
+    Raises:
+        ModelError: the adapter does not belong to the base, an update cannot be added to how a weight is stored, a
+            merged weight is too large for the format, or the merged weights do not compute what base + adapter does.
+    """
+    tokenizer = base_models.load_tokenizer(adapter)
+    architecture, saved = Architecture(base), stored_tensors([adapter / ADAPTER])
+    adapted = _adapted(base, adapter, saved, len(tokenizer))
+    causal = base_models.causal_model(adapted)
+    tensors = _tensors(architecture, adapted, saved)
+    if dtype is not None:
+        causal.config.dtype = _DTYPES[dtype]
+    causal.config.architectures = [type(causal).__name__]
+    causal.config.save_pretrained(folder)
+    if (base / _GENERATION).is_file():
+        shutil.copyfile(base / _GENERATION, folder / _GENERATION)
+    else:
+        GenerationConfig.from_model_config(causal.config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    kept = _write(tensors, folder, dtype)
+    difference, tokens = _difference(architecture, adapted, tensors, folder, tokenizer, prompts)
+    return Storage(**kept, checked_tokens=tokens, largest_difference=difference)
+
+
+def _adapted(base: Path, adapter: Path, saved: Mapping[str, Stored], tokens: int) -> PeftModel:
+    """Return the network of base + adapter with the values of the low-rank matrices and no others.
+
+    Args:
+        base: folder of the base model.
+        adapter: folder of the adapter.
+        saved: the adapter's tensors.
+        tokens: size of its tokenizer.
+    """
+    config = LoraConfig.from_pretrained(adapter)
+    network = network_of(base)
+    base_models.add_rows(network, tokens)
+    base_models.untie_trained(network, base_models.trained_modules(config))
+    adapted = get_peft_model(network, config, low_cpu_mem_usage=True).eval()
+    matrices = {_LORA.sub(r".\1.default\2", name): one.read() for name, one in saved.items() if _LORA.search(name)}
+    adapted.load_state_dict(matrices, strict=False, assign=True)
+    lost = [name for name, value in adapted.named_parameters() if "lora_" in name and value.is_meta]
+    if lost or not set(matrices) <= set(adapted.state_dict()):
+        raise ModelError(
+            f"the adapter does not fit the base model: {', '.join(lost[:3]) or 'it has other modules'}",
+            where=str(adapter),
+            fix="give the base model on which the adapter was trained",
+        )
+    return adapted
+
+
+def _tensors(architecture: Architecture, adapted: PeftModel, saved: Mapping[str, Stored]) -> dict[str, Tensor]:
+    """Return every tensor of the merged model by its name in the files.
+
+    A matrix that the base ties to another one, and that has changed, is stored under its own name now.
+    """
+    layers, replaced = {}, {}
+    for name, module in adapted.named_modules():
+        parameter = name.removeprefix(_PEFT)
+        if isinstance(module, LoraLayer):
+            layers[f"{parameter}.weight"] = module
+        elif isinstance(module, ModulesToSaveWrapper):
+            for own, _ in module.original_module.named_parameters():
+                replaced[f"{parameter}.{own}"] = saved[f"{name}.{own}"]
+    causal, bare = base_models.causal_model(adapted), architecture.network
+    rows = base_models.rows_with(bare, causal.config.get_text_config().vocab_size)
+    names = {name: name for name in architecture.stored}
+    parameters = {name: parameter for parameter, (name, *others) in architecture.sources.items() if not others}
+    tied = bare.all_tied_weights_keys if bare.config.tie_word_embeddings else {}
+    untied = set() if causal.config.tie_word_embeddings else {*tied, *tied.values()}
+    for parameter in sorted({*layers, *replaced, *untied}):
+        if architecture.stored_name(parameter) is None:
+            names[parameter] = architecture.stored_name(architecture.partner(parameter))
+            parameters[parameter] = parameter
+    return {
+        name: Tensor(parameter, architecture.stored[base], *(part.get(parameter) for part in (rows, replaced, layers)))
+        for name, base in names.items()
+        for parameter in [parameters.get(name)]
+    }
+
+
+def _write(tensors: Mapping[str, Tensor], folder: Path, dtype: str | None) -> dict[str, Any]:
+    """Write the files of weights, and return what rounding has left of the update, as `Storage` has it."""
+    files: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        files.setdefault(tensor.base.file.name, {})[name] = tensor
+    rounding = _Rounding()
+    for file, members in files.items():
+        formats = {name: _format(tensor.base.dtype, dtype) for name, tensor in members.items()}
+        layout = {name: (formats[name], tensor.shape) for name, tensor in members.items()}
+        blocks = (block for name, tensor in members.items() for block in rounding.of(name, tensor, formats[name]))
+        write_tensors(folder / file, layout, blocks)
+    if set(files) != {WEIGHTS}:
+        write_index(folder, {name: tensor.base.file.name for name, tensor in tensors.items()})
+    return rounding.summary()
+
+
+def _format(stored: torch.dtype, dtype: str | None) -> torch.dtype:
+    return _DTYPES[dtype] if dtype is not None and stored.is_floating_point else stored
+
+
+class _Rounding:
+    """Rounds the merged tensors, and keeps count of what that leaves of the update."""
+
+    def __init__(self) -> None:
+        #: Squared norms of the update, of what is stored of it and of their difference, by tensor.
+        self.squares: dict[str, torch.Tensor] = {}
+        self.formats: Counter[torch.dtype] = Counter()
+
+    def of(self, name: str, tensor: Tensor, dtype: torch.dtype) -> Iterator[torch.Tensor]:
+        """Yield a tensor as it is stored, in blocks of rows.
+
+        Raises:
+            ModelError: a weight is too large for the format.
+        """
+        squares = torch.zeros(3, dtype=torch.float64)
+        for old, new in tensor.blocks():
+            stored = new.to(dtype)
+            if dtype != new.dtype and not bool(stored.isfinite().all()):
+                raise ModelError(
+                    f"{name} has weights that {dtype} cannot hold".replace("torch.", ""),
+                    where="config key 'merge.dtype'",
+                    fix="store the merged model as bf16 or fp32",
+                )
+            if tensor.changed:
+                parts = (new - old, stored.float() - old, stored.float() - new)
+                squares += torch.stack([part.norm().double().square() for part in parts])
+            yield stored
+        if tensor.changed:
+            self.squares[name] = squares
+            self.formats[dtype] += math.prod(tensor.shape)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the fields of `Storage`."""
+        total = sum(self.squares.values())
+        kept = {name: _share(squares) for name, squares in self.squares.items()}
+        least = min(kept, key=kept.get)
+        ((dtype, _),) = self.formats.most_common(1)
+        return {
+            "dtype": next(name for name, one in _DTYPES.items() if one == dtype),
+            "update_kept": _share(total),
+            "least_kept": kept[least],
+            "least_kept_tensor": least,
+            "update_error": float((total[2] / total[0]).sqrt()) if total[0] else 0.0,
+        }
+
+
+def _share(squares: torch.Tensor) -> float:
+    """Return ‖stored − base‖ ÷ ‖update‖; 1 where nothing was to be changed."""
+    return float((squares[1] / squares[0]).sqrt()) if squares[0] else 1.0
+
+
+@torch.no_grad()
+def _difference(
+    architecture: Architecture,
+    adapted: PeftModel,
+    tensors: Mapping[str, Tensor],
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+) -> tuple[float, int]:
+    """Return the largest difference of a token's log-probability, and how many tokens were compared.
+
+    On one side stands peft, on the other what plain transformers makes of the merged folder, with the tensors as they
+    were before rounding. Both compute in fp32.
+
+    Raises:
+        ModelError: the difference is more than rounding.
+    """
+    merged = Architecture(folder)
+    merged.check()
+    rows = base_models.rows_with(architecture.network, len(tokenizer))
+
+    def of_adapted(name: str) -> torch.Tensor:
+        parameter = name.removeprefix(_PEFT).replace(".base_layer.", ".").replace(".original_module.", ".")
+        if ".modules_to_save." in parameter:
+            one = next(one for one in tensors.values() if one.parameter == parameter.replace(_SAVED, "."))
+            return one.replacement.read().float()
+        value = architecture.parameter(parameter).float()
+        return base_models.with_new_rows(value, rows.get(parameter))
+
+    def of_merged(name: str) -> torch.Tensor:
+        return merged.parameter(name, lambda stored: tensors[stored].exact()).float()
+
+    ids = [tokenizer(text).input_ids for text in prompts]
+    mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(one), dtype=torch.long) for one in ids], batch_first=True)
+    tokens = torch.nn.utils.rnn.pad_sequence([torch.tensor(one) for one in ids], batch_first=True)
+    found = []
+    for model, value in ((base_models.causal_model(adapted), of_adapted), (merged.network, of_merged)):
+        with weights_on_demand(model, value):
+            logits = model(input_ids=tokens, attention_mask=mask, use_cache=False).logits[:, :-1]
+        followed = mask[:, 1:].bool()
+        found.append(base_models.log_probabilities(logits[followed], tokens[:, 1:][followed]))
+    difference = float((found[0] - found[1]).abs().max())
+    if not difference <= _ROUNDING:
+        raise ModelError(
+            f"the merged model does not compute what base + adapter does: before its weights are rounded, the "
+            f"log-probability of a token differs by {difference:.3g}",
+            where=str(folder),
+            fix="report this with the name of the base model and 'lora' of the configuration",
+        )
+    return difference, len(found[0])
