@@ -134,10 +134,12 @@ def train(options: argparse.Namespace, conditions: record.Conditions, checkpoint
     if rank.first and (warning := few_steps(plan.steps)):
         logging.warning(warning)
 
+    splits = [examples, dev] if dev else [examples]
+    base_models.refuse_untrained_tokens(options.model, tokenizer, splits, settings.lora)
     base = base_models.load_model(options.model, tokenizer, engines.dtype_of(conditions.precision))
     model = base_models.add_lora(base, settings.lora, settings.seed).to(rank.device)
     # One answer for all ranks, for their devices may round differently.
-    shared = all_ranks_agree(exactness.shared_rows(base, [examples, dev] if dev else [examples]), rank)
+    shared = all_ranks_agree(exactness.shared_rows(base, splits), rank)
     # A model is loaded to be asked; training and what it needs of memory are with dropout.
     model.train()
     counts = base_models.parameter_counts(model)

@@ -15,7 +15,9 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from dnatune.data.prompts import EncodedExamples
 from dnatune.errors import ModelError, memory_ended
+from dnatune.model.architecture import Architecture
 from dnatune.model.shared_prefix import attention
 from dnatune.model.shared_prefix.packing import FEWEST_LOGITS, PackedBatch
 from dnatune.settings.training import Lora
@@ -46,8 +48,9 @@ def load_model(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: torch.dt
     transformers uses SDPA if it supports SDPA for the model, otherwise the model's own attention.
 
     Raises:
-        ModelError: transformers cannot load the model.
+        ModelError: transformers cannot load the model, or its weights are not whole.
     """
+    Architecture(folder).check()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -80,6 +83,42 @@ def add_rows(model: PreTrainedModel, tokens: int) -> None:
     model.resize_token_embeddings(tokens, mean_resizing=False)
     for name, weight in kept.items():
         model.get_parameter(name).data = with_new_rows(weight, tokens)
+
+
+def refuse_untrained_tokens(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, splits: Iterable[EncodedExamples], lora: Lora
+) -> None:
+    """Check that training reaches every token of the data to which the base model has no row of embeddings.
+
+    Args:
+        folder: of the base model.
+        tokenizer: its tokenizer.
+        splits: the encoded splits.
+        lora: what is trained.
+
+    Raises:
+        ModelError: a split has such a token, and the embeddings, or of a label the output layer, are not trained.
+    """
+    network = Architecture(folder).network
+    rows = network.get_input_embeddings().num_embeddings
+    if len(tokenizer) <= rows:
+        return
+    names = {module: name.rsplit(".", 1)[-1] for name, module in network.named_modules()}
+    read, written = (names[module] for module in (network.get_input_embeddings(), network.get_output_embeddings()))
+    trained = {*lora.target_modules, *lora.modules_to_save}
+    for split in splits:
+        answers = {token for label in split.labels for token in label}
+        tokens = {*split.prefix, *answers}.union(*split.examples)
+        for module, met in ((read, tokens), (written, answers)):
+            new = sorted(token for token in met if token >= rows)
+            if new and module not in trained:
+                raise ModelError(
+                    f"the tokenizer has {len(tokenizer)} tokens and the model rows for {rows}; {len(new)} of the new "
+                    f"ones are in the data ({', '.join(map(repr, tokenizer.convert_ids_to_tokens(new[:5])))}), and "
+                    f"{module}, where they get a row, is not trained",
+                    where=str(folder),
+                    fix=f"add {module} to 'lora.modules_to_save', or use the tokenizer that the model was trained with",
+                )
 
 
 def rows_with(model: PreTrainedModel, tokens: int) -> dict[str, int]:

@@ -16,6 +16,7 @@ from peft.utils import ModulesToSaveWrapper
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from dnatune.errors import ModelError
+from dnatune.files import read_json, write_json
 from dnatune.model import base_models
 from dnatune.model.architecture import Architecture, network_of, weights_on_demand
 from dnatune.model.storage import Storage
@@ -24,6 +25,8 @@ from dnatune.model.weight_files import WEIGHTS, Stored, stored_tensors, write_in
 ADAPTER = "adapter_model.safetensors"
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _GENERATION = "generation_config.json"
+#: Vocabularies that transformers does not write again; the tokenizer is the base's.
+_VOCABULARIES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 #: What peft puts before the names of a model's modules, and into those of modules that were trained in full.
 _PEFT, _SAVED = "base_model.model.", ".modules_to_save.default."
 #: Names of low-rank matrices in a file of adapters; in the network the adapter's name follows.
@@ -109,14 +112,33 @@ def merge(base: Path, adapter: Path, folder: Path, dtype: str | None, prompts: S
         causal.config.dtype = _DTYPES[dtype]
     causal.config.architectures = [type(causal).__name__]
     causal.config.save_pretrained(folder)
-    if (base / _GENERATION).is_file():
-        shutil.copyfile(base / _GENERATION, folder / _GENERATION)
-    else:
-        GenerationConfig.from_model_config(causal.config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    if not (base / _GENERATION).is_file():
+        GenerationConfig.from_model_config(causal.config).save_pretrained(folder)
+    for name in (_GENERATION, *_VOCABULARIES):
+        if (base / name).is_file():
+            shutil.copyfile(base / name, folder / name)
+    _write_for_older_readers(folder)
     kept = _write(tensors, folder, dtype)
     difference, tokens = _difference(architecture, adapted, tensors, folder, tokenizer, prompts)
     return Storage(**kept, checked_tokens=tokens, largest_difference=difference)
+
+
+def _write_for_older_readers(folder: Path) -> None:
+    """Name the tokenizer's class and the rotary frequencies as transformers 4 and the programs that follow it do.
+
+    They know neither the class `TokenizersBackend` nor `rope_parameters`, and would go on with other frequencies.
+    """
+    config, tokenizer = read_json(folder / "config.json"), read_json(folder / "tokenizer_config.json")
+    rope = config.get("rope_parameters") or {}
+    if "rope_theta" in rope:
+        config["rope_theta"] = rope["rope_theta"]
+        scaling = {key: value for key, value in rope.items() if key != "rope_theta"}
+        if scaling.get("rope_type", "default") != "default":
+            config["rope_scaling"] = scaling
+        write_json(folder / "config.json", config)
+    if tokenizer.get("tokenizer_class") == "TokenizersBackend":
+        write_json(folder / "tokenizer_config.json", {**tokenizer, "tokenizer_class": "PreTrainedTokenizerFast"})
 
 
 def _adapted(base: Path, adapter: Path, saved: Mapping[str, Stored], tokens: int) -> PeftModel:

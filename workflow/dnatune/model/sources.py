@@ -34,7 +34,8 @@ def download_model(settings: ModelSettings, train: Path | None, folder: Path) ->
     if settings.hub:
         from dnatune.data.hub import fetch_model
 
-        fetch_model(settings.hub.repo, settings.hub.revision, folder, requested=settings.requested)
+        hub = settings.hub
+        fetch_model(hub.repo, hub.revision, folder, requested=settings.requested, check=check_weights)
         return
     with publish_folder(folder) as scratch:
         if settings.directory:
@@ -168,9 +169,25 @@ def check_folder(folder: Path) -> None:
         )
 
 
+def check_weights(folder: Path) -> None:
+    """Check the headers of a model's weights against its architecture.
+
+    Raises:
+        ModelError: tensors are missing or have another shape, or a file that the index names is missing.
+    """
+    from dnatune.model.architecture import Architecture
+
+    Architecture(folder).check()
+
+
 def copy_folder(source: Path, folder: Path) -> None:
-    """Check a model folder with `check_folder`, and copy the files that transformers needs."""
+    """Check a model folder, and copy the files that are also taken from the hub: no adapter, no second weights."""
+    from dnatune.data.hub.selection import INDEX, model_files, shards_of
+
     check_folder(source)
-    for file in sorted(source.iterdir()):
-        if file.suffix in {".json", ".safetensors", ".model", ".txt", ".jinja", ".md"} or file.name == "LICENSE":
-            shutil.copyfile(file, folder / file.name)
+    check_weights(source)
+    available = [file.name for file in source.iterdir() if file.is_file()]
+    names = model_files(available)
+    shards = shards_of(source / INDEX, available) if INDEX in names else []
+    for name in [*names, *shards]:
+        shutil.copyfile(source / name, folder / name)

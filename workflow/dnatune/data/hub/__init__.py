@@ -7,6 +7,7 @@ client's behaviour: an interrupted download is continued, and a snapshot appears
 files are there (both in `transfer`).
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from dnatune.data.hub.errors import explain_hub_errors
@@ -24,6 +25,7 @@ def fetch_model(
     requested: str | None = None,
     endpoint: str | None = None,
     token_allowed: bool = True,
+    check: Callable[[Path], None] = lambda _: None,
 ) -> Manifest:
     """Fetch a base model and its tokenizer into the folder `destination`, and return its manifest.
 
@@ -39,10 +41,11 @@ def fetch_model(
         requested: the name under which the revision was first requested, for the manifest; default: `revision`.
         endpoint: address of the hub or a mirror; default: `HF_ENDPOINT`, otherwise the client's default.
         token_allowed: whether `HF_TOKEN` or a stored log-in may be sent to that address.
+        check: raises a ModelError of a folder of files that must not become the destination.
 
     Raises:
         DownloadError: the hub, the network, the disk or the content has a fault, or all weights are pickles.
-        ModelError: the repository lacks its configuration, tokenizer or weights.
+        ModelError: the repository lacks its configuration, tokenizer or weights, or `check` refuses it.
     """
     repository = Repository.checked(repo, "model", revision, endpoint, token_allowed)
     with explain_hub_errors(repository):
@@ -51,7 +54,7 @@ def fetch_model(
         if INDEX in fetched:
             index, _ = fetched[INDEX]
             fetched |= _fetch(snapshot, choose(snapshot, shards_of, index), destination)
-        return publish(snapshot, fetched, destination, requested)
+        return publish(snapshot, fetched, destination, requested, check)
 
 
 def fetch_dataset_splits(

@@ -18,6 +18,7 @@ _MODEL_FILES = (
     "generation_config.json",
     "tokenizer*.json",
     "tokenizer.model",
+    "chat_template.jinja",
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.json",

@@ -11,7 +11,7 @@ cannot mistake half a model for a complete one.
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from huggingface_hub import constants, hf_hub_url
@@ -22,7 +22,7 @@ from huggingface_hub.utils.sha import git_hash
 
 from dnatune.data.hub.repository import CONTENT_HASH, File, Snapshot, not_cached, with_retries
 from dnatune.data.manifests import Manifest
-from dnatune.errors import DownloadError
+from dnatune.errors import DownloadError, ModelError
 from dnatune.files import is_lfs_pointer, publish_file, publish_folder, sha256_of_file
 
 
@@ -192,9 +192,21 @@ def _sha256_if_whole(path: Path, file: File) -> str | None:
 
 
 def publish(
-    snapshot: Snapshot, fetched: dict[str, tuple[Path, str]], destination: Path, requested: str | None
+    snapshot: Snapshot,
+    fetched: dict[str, tuple[Path, str]],
+    destination: Path,
+    requested: str | None,
+    check: Callable[[Path], None] = lambda _: None,
 ) -> Manifest:
-    """Put verified files and their manifest at `destination`, and return the manifest."""
+    """Put verified files and their manifest at `destination`, and return the manifest.
+
+    Args:
+        snapshot: of the repository.
+        fetched: path and SHA-256 of each file.
+        destination: folder, which is replaced as a whole.
+        requested: the name under which the revision was first requested.
+        check: raises a ModelError of files that must not become the destination.
+    """
     if not snapshot.offline:
         _complete_cache(snapshot, fetched)
     manifest = Manifest(
@@ -208,6 +220,11 @@ def publish(
     with publish_folder(destination) as folder:
         for name, (path, _) in fetched.items():
             _place(path, folder / Path(name).name)
+        try:
+            check(folder)
+        except ModelError as error:
+            error.where = str(snapshot.repository)
+            raise
         manifest.write(folder / "manifest.json")
     return manifest
 

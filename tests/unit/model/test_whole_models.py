@@ -1,0 +1,187 @@
+"""Models whose weights are not whole are refused, at download and at loading, and nothing else of a folder is taken."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    Phi3Config,
+    Qwen3Config,
+)
+
+from dnatune.data.prompts import encode_examples
+from dnatune.errors import ModelError
+from dnatune.model import base_models, merging, sources
+from dnatune.model.architecture import Architecture, weights_on_demand
+from dnatune.settings.sources import Folder, ModelSettings
+from samples import LORA, TASK, make_tiny_model, split_of
+
+SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+ARCHITECTURES = {
+    "Llama": LlamaConfig(**SMALL, num_key_value_heads=2),
+    "Qwen3": Qwen3Config(**SMALL, num_key_value_heads=2, head_dim=8, tie_word_embeddings=True),
+    "Phi3": Phi3Config(**SMALL, num_key_value_heads=2, pad_token_id=0),
+    "GPT-NeoX": GPTNeoXConfig(**SMALL),
+    "GPT-2": GPT2Config(n_embd=32, n_layer=2, n_head=4),
+    "Mixtral": MixtralConfig(**SMALL, num_key_value_heads=2, num_local_experts=4),
+}
+
+
+@pytest.fixture
+def folder(tmp_path, simulated_rows):
+    return make_tiny_model(tmp_path / "model", simulated_rows)
+
+
+def change_weights(folder, change):
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def without(name):
+    return lambda weights: weights.pop(name)
+
+
+def replaced(name, value):
+    return lambda weights: weights.update({name: value})
+
+
+def of_directory(folder):
+    return ModelSettings(source="directory", directory=Folder(path=str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (without("lm_head.weight"), "missing: lm_head.weight"),
+        (without("model.layers.1.mlp.up_proj.weight"), "missing: model.layers.1.mlp.up_proj.weight"),
+        (without("model.norm.weight"), "missing: model.norm.weight"),
+        # ZeRO 3 leaves tensors of no number.
+        (
+            replaced("model.layers.1.self_attn.q_proj.weight", torch.zeros(0)),
+            "of another shape: model.layers.1.self_attn.q_proj.weight (0 where 32×32 is due)",
+        ),
+        (
+            replaced("model.embed_tokens.weight", torch.zeros(7, 32)),
+            "of another shape: model.embed_tokens.weight (7×32 where",
+        ),
+    ],
+)
+def test_weights_that_are_not_whole_are_refused_at_download_and_at_loading(change, said, folder, tmp_path):
+    change_weights(folder, change)
+    for attempt in (
+        lambda: sources.download_model(of_directory(folder), None, tmp_path / "download"),
+        lambda: base_models.load_whole(folder, torch.float32),
+    ):
+        with pytest.raises(ModelError) as caught:
+            attempt()
+        assert said in caught.value.what and caught.value.where == str(folder) and caught.value.fix
+    assert not (tmp_path / "download").exists()
+
+
+def test_many_missing_tensors_are_counted(folder):
+    change_weights(folder, lambda weights: [weights.pop(name) for name in list(weights) if "mlp" in name])
+    with pytest.raises(ModelError, match=r"missing: \S+, \S+, \S+ and 3 more"):
+        Architecture(folder).check()
+
+
+def test_a_shard_that_the_index_names_and_the_folder_lacks(folder, tmp_path):
+    AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder, max_shard_size="20KB")
+    (folder / "model.safetensors").unlink()
+    shards = sorted(folder.glob("model-*.safetensors"))
+    shards[1].unlink()
+    with pytest.raises(ModelError, match=shards[1].name):
+        sources.download_model(of_directory(folder), None, tmp_path / "download")
+    with pytest.raises(ModelError, match=shards[1].name):
+        base_models.load_whole(folder, torch.float32)
+
+
+def test_a_file_of_weights_that_was_cut_short(folder):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="cannot be read") as caught:
+        base_models.load_whole(folder, torch.float32)
+    assert caught.value.where == str(file)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_whole_weights_pass_and_compute_the_same_one_module_at_a_time(name, tmp_path):
+    config = ARCHITECTURES[name]
+    config.vocab_size = 50
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    model.save_pretrained(tmp_path)
+    Architecture(tmp_path).check()
+    architecture, ids = Architecture(tmp_path), torch.tensor([[1, 5, 9, 30, 44]])
+    with torch.no_grad(), weights_on_demand(architecture.network, architecture.parameter):
+        streamed = architecture.network(ids).logits
+        assert torch.equal(streamed, model(ids).logits)
+    assert all(p.is_meta for p in architecture.network.parameters())
+
+
+def test_of_a_folder_only_the_model_is_taken(folder, tmp_path):
+    """An adapter that was left there would be loaded by transformers, and a second copy of the weights costs disk."""
+    tokenizer = base_models.load_tokenizer(folder)
+    model = base_models.add_lora(base_models.load_model(folder, tokenizer, torch.float32), LORA, 0)
+    weights = {name: torch.ones_like(p) for name, p in model.named_parameters() if p.requires_grad}
+    base_models.save_adapter(model, weights, tokenizer, folder)
+    shutil.copyfile(folder / "model.safetensors", folder / "consolidated.safetensors")
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    (folder / "LICENSE").write_text("MIT")
+    sources.download_model(of_directory(folder), None, tmp_path / "download")
+    names = {file.name for file in (tmp_path / "download").iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja", "LICENSE"} <= names
+    assert not {name for name in names if "adapter" in name or "consolidated" in name}
+
+
+def test_new_tokens_of_the_data_need_embeddings_that_are_trained(folder, simulated_rows):
+    tokenizer = base_models.load_tokenizer(folder)
+    word = "ACGTTGCACCATGA"
+    tokenizer.add_tokens([word, "never-met"])
+    examples = encode_examples(tokenizer, split_of([(f"GG{word}GG", 0), *simulated_rows[:5]]), TASK.labels, 512, "rows")
+    untrained = LORA.model_copy(update={"modules_to_save": ("lm_head",)})
+    with pytest.raises(ModelError, match=rf"'{word}'\), and embed_tokens, where they get"):
+        base_models.refuse_untrained_tokens(folder, tokenizer, [examples], untrained)
+    for trained in ({"modules_to_save": ("embed_tokens",)}, {"target_modules": ("q_proj", "embed_tokens")}):
+        lora = untrained.model_copy(update=trained)
+        base_models.refuse_untrained_tokens(folder, tokenizer, [examples], lora)
+    others = encode_examples(tokenizer, split_of([("GGGG", 0)]), TASK.labels, 512, "rows")
+    base_models.refuse_untrained_tokens(folder, tokenizer, [others], untrained)
+
+
+def test_the_merged_folder_says_the_same_to_older_readers(tmp_path, simulated_rows):
+    base = make_tiny_model(tmp_path / "base", simulated_rows)
+    rope = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 64}  # fmt: skip
+    config = AutoConfig.from_pretrained(base)
+    config.rope_parameters = rope
+    LlamaForCausalLM(config).save_pretrained(base)
+    (base / "tokenizer.model").write_bytes(b"a sentencepiece vocabulary")
+    tokenizer = base_models.load_tokenizer(base)
+    model = base_models.add_lora(base_models.load_model(base, tokenizer, torch.float32), LORA, 0)
+    weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    for name in ("adapter", "merged"):
+        (tmp_path / name).mkdir()
+    base_models.save_adapter(model, weights, tokenizer, tmp_path / "adapter")
+    merged = tmp_path / "merged"
+    merging.merge(base, tmp_path / "adapter", merged, None, ["ACGT promoter"])
+    written = json.loads((merged / "config.json").read_text())
+    assert written["rope_parameters"] == rope and written["rope_theta"] == 500000.0
+    assert written["rope_scaling"] == {key: value for key, value in rope.items() if key != "rope_theta"}
+    assert json.loads((merged / "tokenizer_config.json").read_text())["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert (merged / "tokenizer.model").read_bytes() == (base / "tokenizer.model").read_bytes()
+    # And the same as before to this one.
+    ids = tokenizer("ACGTACGTTTAGC", return_tensors="pt", return_token_type_ids=False).input_ids
+    plain, again = base_models.load_whole(merged, torch.float32)
+    assert again("ACGTACGTTTAGC").input_ids == ids[0].tolist()
+    with torch.no_grad():
+        assert torch.allclose(plain(ids).logits, AutoModelForCausalLM.from_pretrained(base)(ids).logits, atol=1e-5)
