@@ -91,6 +91,33 @@ def test_the_test_split_is_met_once_after_the_choice(results):
     assert json.loads(metrics.read_text())["n"] == 60
 
 
+def test_a_second_step_runs_about_the_best_rate_with_two_more_seeds(results, tmp_path):
+    """It reruns no trial of the first step; another number of rates reruns no more than the trials of other rates."""
+    workplace = copied(results.parents[1], tmp_path / "copy")
+    tuned = {**TUNED, "tuning": {**TUNED["tuning"], "fine": 3}}
+    follows = {"finetune": 2, "merge": 2, "evaluate": 2, "compare": 1}
+    assert workplace.plan(tuned).counts == {"choose_coarse": 2, "fine_trial": 12, "choose": 2, **follows}
+    folder = "results/small/tuning/tiny/prom_core_all/adamw"
+    workplace.complete(tuned, "--", f"{folder}/choice.json")
+    coarse, choice = (json_of(workplace.folder / folder / f"{name}.json") for name in ("coarse", "choice"))
+    best, means = coarse["learning_rate"], {}
+    for index, factor in enumerate((10**-0.5, 1, 10**0.5)):
+        trials = [workplace.folder / folder / f"fine{index}/seed{seed}" for seed in (6, 7)]
+        records = [json_of(trial / "run.json") for trial in trials]
+        assert [record["seed"] for record in records] == [6, 7]
+        (rate,) = {record["settings"]["optimizer"]["hyperparameters"]["learning_rate"] for record in records}
+        assert rate == pytest.approx(best * factor, rel=5e-3)
+        means[rate] = sum(json_lines(trial / "training.jsonl")[-1]["dev_loss"] for trial in trials) / 2
+    assert best in means
+    assert choice["learning_rate"] == min(means, key=means.get)
+    assert choice["score"] == pytest.approx(min(means.values()))
+    documented = [matcher(path) for path in contract("tuning") if path.startswith("tuning/")]
+    found = [file for file in files_below(workplace.results / "tuning") if not file.endswith(".snakemake_timestamp")]
+    assert [file for file in found if not any(p.fullmatch(f"tuning/{file}") for p in documented)] == []
+    five = {**TUNED, "tuning": {**TUNED["tuning"], "fine": 5}}
+    assert workplace.plan(five, "--", f"{folder}/choice.json").counts == {"fine_trial": 10, "choose": 1}
+
+
 def test_another_grid_reruns_its_new_trials_and_what_follows_from_the_choice(results):
     workplace = Workplace(results.parents[1])
     rates = {"adamw": {"from": 2.0e-3, "to": 5.0e-2}, "wild": [1.0e3, 1.0e4]}

@@ -80,6 +80,7 @@ wildcard_constraints:
     optimizer="[^/]+",
     seed="[0-9]+",
     rate="[0-9.e+-]+",
+    index="[0-9]+",
 
 
 def resources_of(name, mem_mb, runtime):
@@ -142,7 +143,10 @@ def evaluate_command(wildcards, resources, threads):
     return f"launch --ranks {resources.ranks} --cpus {threads} evaluate" if resources.ranks > 1 else "evaluate"
 
 
-def trials_of(wildcards):
-    """Return the folders of an optimizer's learning-rate trials."""
+def trials_of(wildcards, file, fine):
+    """Return a file of each of an optimizer's learning-rate trials, with or without those of the second step."""
     folder = f"{RESULTS}/tuning/{wildcards.model}/{wildcards.task}/{wildcards.optimizer}"
-    return [f"{folder}/rate{rate}" for rate in CONFIG.trial_rates(wildcards.optimizer)]
+    places = CONFIG.trials.places(wildcards.optimizer)
+    if fine:
+        places += CONFIG.trials.fine_places(wildcards.optimizer)
+    return [f"{folder}/{place}/{file}" for place in places]

@@ -15,7 +15,7 @@ from dnatune.settings.rate_choice import Choice, TriedRate
 from dnatune.settings.training import Budget
 from dnatune.settings.tuning import RateGrid
 from run_records import run_record
-from searches import chosen, searched, trial
+from searches import FLOOR, chosen, searched, trial
 
 RATES = {name: {"from": 1e-3, "to": 1e-1} for name in ("adamw", "rk4", "rk4_single_gradient")}
 
@@ -35,9 +35,10 @@ def test_a_grid_is_even_on_a_logarithmic_scale_and_a_list_is_itself():
 
 def test_a_trial_is_a_run_but_for_rate_seed_budget_and_dev_items():
     found = experiment.resolve(tuned(seed=7, budget={"steps": 9}, dev_examples=11))
-    assert found.trial_rates("rk4") == [1e-3, 1e-2, 1e-1]
+    assert found.trials.rates("rk4") == [1e-3, 1e-2, 1e-1]
     run = found.finetune_settings(experiment.Run("tiny", "prom_core_all", "rk4", 7))
-    trial = found.trial_settings("tiny", "prom_core_all", "rk4", 0.01)
+    trial = found.trials.settings("tiny", "prom_core_all", "rk4", 0.01)
+    assert found.trials.settings_at("tiny/prom_core_all/rk4/rate0.01", None) == trial
     assert "learning_rate" not in run.optimizer.hyperparameters
     same = run.with_learning_rate(0.01)
     assert trial == same.model_copy(update={"budget": Budget(steps=9), "training": trial.training})
@@ -45,7 +46,7 @@ def test_a_trial_is_a_run_but_for_rate_seed_budget_and_dev_items():
     different = {key for key, value in trial.training if value != getattr(run.training, key)}
     assert different == {"dev_examples", "evaluation_steps"}
     # Without a budget of its own a trial trains as long as the run.
-    assert experiment.resolve(tuned()).trial_settings("tiny", "prom_core_all", "rk4", 0.01).budget == run.budget
+    assert experiment.resolve(tuned()).trials.settings("tiny", "prom_core_all", "rk4", 0.01).budget == run.budget
 
 
 def test_what_is_chosen_by_is_the_loss_or_the_task_s_metric():
@@ -57,6 +58,58 @@ def test_what_is_chosen_by_is_the_loss_or_the_task_s_metric():
 def test_without_tuning_nothing_is_tried():
     assert not experiment.resolve(changed("tuning", None)).tuned
     assert experiment.resolve(tuned()).tuned
+    with pytest.raises(ConfigurationError, match="no trials"):
+        experiment.resolve(changed("tuning", None)).trials  # noqa: B018
+
+
+def test_the_rates_of_a_second_step_are_known_but_for_the_best_of_the_first():
+    found = experiment.resolve(tuned(fine=3, seed=7)).trials
+    assert found.places("rk4") == ["rate0.001", "rate0.01", "rate0.1"]
+    assert found.fine_places("rk4") == [f"fine{index}/seed{seed}" for index in range(3) for seed in (8, 9)]
+    # Half a step of the grid, a factor of ten, to either side.
+    assert [one.factor for one in found.fine_rates("rk4")] == pytest.approx([10**-0.5, 1, 10**0.5])
+    five = experiment.resolve(tuned(fine=5)).trials
+    assert [one.factor for one in five.fine_rates("rk4")] == pytest.approx([10 ** (j / 3) for j in range(-2, 3)])
+    place = "tiny/prom_core_all/rk4/"
+    for index, rate in enumerate((0.00316, 0.01, 0.0316)):
+        made = found.settings_at(f"{place}fine{index}/seed9", 0.01)
+        assert (made.seed, made.optimizer.hyperparameters["learning_rate"]) == (9, rate)
+        coarse = found.settings("tiny", "prom_core_all", "rk4", rate)
+        assert made == coarse.model_copy(update={"seed": 9})
+    # The middle is the best itself, to all its digits.
+    assert found.settings_at(f"{place}fine1/seed8", 0.012345).optimizer.hyperparameters["learning_rate"] == 0.012345
+    assert experiment.resolve(tuned()).trials.fine_places("rk4") == []
+
+
+@pytest.mark.parametrize(
+    "place", ["rk4/rate0.5", "rk4/fine3/seed8", "rk4/fine0/seed7", "sgd/fine0/seed8", "rk4/seed8", "rk4/fine0/seed10"]
+)
+def test_a_trial_that_is_not_there_is_refused(place):
+    found = experiment.resolve(tuned(fine=3, seed=7)).trials
+    with pytest.raises(ConfigurationError, match="has no trial"):
+        found.settings_at(f"tiny/prom_core_all/{place}", 0.01)
+
+
+def test_a_trial_of_the_second_step_needs_the_choice_of_the_first():
+    with pytest.raises(ConfigurationError, match="best of the first"):
+        experiment.resolve(tuned(fine=3, seed=7)).trials.settings_at("tiny/prom_core_all/rk4/fine0/seed8", None)
+
+
+@pytest.mark.parametrize("fine", [1, 2, 4])
+def test_a_second_step_without_the_best_in_its_middle_is_refused(fine):
+    with pytest.raises(ConfigurationError, match="odd number") as caught:
+        experiment.resolve(tuned(fine=fine))
+    assert "tuning.fine" in caught.value.where
+
+
+@pytest.mark.parametrize(("seed", "fine"), [(0, 0), (1, 0), (10, 3), (9, 3)])
+def test_a_run_with_the_seed_of_a_trial_is_refused(seed, fine):
+    """The demo's seeds are 0 and 1; here 11 is one too."""
+    config = tuned(seed=seed, fine=fine)
+    config["seeds"] = [0, 1, 11]
+    with pytest.raises(ConfigurationError, match="is a run's too"):
+        experiment.resolve(config)
+    experiment.resolve({**config, "tuning": {**config["tuning"], "seed": 8}})
 
 
 @pytest.mark.parametrize(
@@ -125,8 +178,71 @@ def test_where_all_diverged_the_one_that_lasted_longest_is_taken_and_said():
     found = chosen(trial(0.1, steps=7), trial(1.0, steps=30), trial(10.0, steps=2))
     assert (found.learning_rate, found.score) == (1.0, None)
     assert found.warnings == ["all_diverged"]
-    (sentence,) = section.words(found)
+    (sentence,) = learning_rates.remarks(found)
     assert "Every trial diverged (0.1, 1, 10)" in sentence and "took 1," in sentence
+
+
+def second(rate, *losses):
+    """Two trials of the second step at one rate."""
+    return [trial(rate, loss, seed=seed) for seed, loss in enumerate(losses, start=1)]
+
+
+COARSE = [trial(0.1, 0.5), trial(1.0, 0.2), trial(10.0, 0.6)]
+
+
+def test_the_mean_of_the_second_step_decides():
+    found = chosen(*COARSE, *second(0.3, 0.4, 0.3), *second(1.0, 0.5, 0.3), *second(3.0, 0.6, 0.1))
+    # Though 3.0 has the best single trial, and 1.0 the best of the first step.
+    assert (found.learning_rate, found.score, found.warnings) == (0.3, pytest.approx(0.35), ["tied"])
+    assert [(one.learning_rate, one.search, one.seed) for one in found.trials if one.chosen] == [
+        (0.3, "fine", 1),
+        (0.3, "fine", 2),
+    ]
+    assert (len(found.coarse), len(found.fine)) == (3, 6)
+    assert dict(learning_rates.fine_scores(found)) == pytest.approx({0.3: 0.35, 1.0: 0.4, 3.0: 0.35})
+
+
+def test_a_rate_that_diverges_with_one_seed_of_the_second_step_is_not_chosen():
+    found = chosen(*COARSE, *second(0.3, 0.4, 0.4), *second(1.0, 0.4, 0.3), *second(3.0, 0.1, None))
+    assert (found.learning_rate, found.warnings) == (1.0, ["some_diverged"])
+    assert learning_rates.fine_scores(found)[-1] == (3.0, None)
+    lost = chosen(*COARSE, *second(0.3, None, 0.4), *second(1.0, 0.1, None), *second(3.0, None, None))
+    assert (lost.score, lost.warnings) == (None, ["all_diverged"])
+    (sentence,) = learning_rates.remarks(lost)
+    assert "Every rate of the second step diverged with a seed (0.3, 1, 3)" in sentence
+
+
+def test_the_edge_is_that_of_all_that_was_tried():
+    inside = chosen(*COARSE, *second(0.3, 0.5, 0.5), *second(1.0, 0.5, 0.5), *second(3.0, 0.1, 0.1))
+    assert inside.warnings == []
+    low = [trial(0.1, 0.2), trial(1.0, 0.4)]
+    assert chosen(*low, *second(0.03, 0.1, 0.1), *second(0.1, 0.2, 0.2), *second(0.3, 0.2, 0.3)).warnings == [
+        "lowest_rate"
+    ]
+    # With worse rates on both sides it is bracketed, although the first step ended there.
+    assert chosen(*low, *second(0.03, 0.3, 0.3), *second(0.1, 0.2, 0.2), *second(0.3, 0.2, 0.3)).warnings == []
+
+
+@pytest.mark.parametrize("loss", [FLOOR, FLOOR + 0.1])
+def test_a_rate_that_knows_only_the_class_shares_is_said(loss):
+    found = chosen(trial(0.1, loss + 1), trial(1.0, loss), trial(10.0, loss + 1))
+    assert found.warnings == ["class_shares_only"]
+    (sentence,) = learning_rates.remarks(found)
+    assert "knows nothing beyond class shares" in sentence and f"below {FLOOR:g}" in sentence
+    assert learning_rates.flags([found]) == {("m", "t", "sgd"): ["class_shares_only"]}
+    assert learning_rates.flags([chosen(*COARSE)]) == {("m", "t", "sgd"): []}
+    # The mean over the second step counts, not the luck of the first.
+    lucky = chosen(trial(0.1, 6.0), trial(1.0, 4.9), trial(10.0, 6.0), *second(1.0, 4.8, 5.4), *second(3.0, 5.2, 5.2))
+    assert lucky.warnings == ["class_shares_only"]
+    # Where all diverged there is no loss to compare.
+    assert chosen(trial(0.1), trial(1.0)).warnings == ["all_diverged"]
+
+
+def test_searches_with_unequal_numbers_of_trials_are_flagged():
+    one, other = searched("sgd", [0.5, 0.4, 0.6]), searched("adamw", [0.5, 0.4])
+    assert set(map(tuple, learning_rates.flags([one, other]).values())) == {("unequal_search",)}
+    elsewhere = searched("adamw", [0.5, 0.4], task="prom_core_tata")
+    assert set(map(tuple, learning_rates.flags([one, elsewhere]).values())) == {()}
 
 
 def test_few_dev_items_and_a_class_without_any_are_said():
@@ -144,7 +260,7 @@ def test_dev_items_of_one_class_have_no_mcc_and_the_loss_decides(tmp_path):
     # One whose trials all diverged says the same metric, or the figure of all had none.
     lost = chosen(trial(0.1), trial(1.0), metric="dev_mcc", truth=(1,) * 400)
     assert lost.metric == "dev_loss"
-    assert len(tuning_figures.trials_chart([lost, one], looks_for(["sgd"])).data) == 5
+    assert len(tuning_figures.trials_chart([lost, one], looks_for(["sgd"])).data) == 6
     cells = dict(zip(*(line.split("\t") for line in learning_rates.tuning_text([one]).splitlines()[:2]), strict=True))
     assert (cells["dev_loss"], cells["dev_mcc"]) == ("0.5", "")
 
@@ -204,11 +320,14 @@ def test_the_data_of_the_figures_are_what_they_show():
     choices = [searched("sgd", [0.5, 0.4, None]), searched("adamw", [0.6, 0.3, 0.7])]
     looks = looks_for(["sgd", "adamw"])
     shown = tuning_figures.trials_chart(choices, looks).data
-    assert shown.columns.tolist() == ["optimizer", "learning_rate", "dev_loss", "status", "chosen"]
+    columns = ["optimizer", "learning_rate", "search", "seed", "dev_loss", "status", "chosen"]
+    assert shown.columns.tolist() == columns
+    assert shown.iloc[-1][["optimizer", "dev_loss"]].tolist() == ["class shares only", FLOOR]
+    shown = shown.iloc[:-1]
     entries = [entry for choice in choices for entry in choice.trials]
     assert shown["learning_rate"].tolist() == [entry.learning_rate for entry in entries]
     assert shown["status"].tolist() == [entry.status for entry in entries]
-    assert shown[shown["chosen"]]["dev_loss"].tolist() == [0.4, 0.3]
+    assert shown[shown["chosen"].astype(bool)]["dev_loss"].tolist() == [0.4, 0.3]
     curve = tuning_figures.expected_chart(choices, looks).data
     assert curve["expected_best_dev_loss"].tolist() == [row["score"] for row in learning_rates.expected_curves(choices)]
     assert tuning_figures.trials_chart([searched("sgd", [None, None])], looks) is None
@@ -233,7 +352,10 @@ def test_trials_of_unequal_cost_are_a_caution():
 def test_the_table_has_a_row_a_trial():
     lines = learning_rates.tuning_text([chosen(trial(0.1, 0.5), trial(1.0))]).splitlines()
     assert lines[0].split("\t") == ["model", "task", "optimizer", *TriedRate.model_fields]
-    assert [line.split("\t")[3:6] for line in lines[1:]] == [["0.1", "completed", "yes"], ["1.0", "diverged", "no"]]
+    assert [line.split("\t")[3:8] for line in lines[1:]] == [
+        ["0.1", "coarse", "0", "completed", "yes"],
+        ["1.0", "coarse", "0", "diverged", "no"],
+    ]
 
 
 def test_a_choice_that_lacks_a_key_is_refused(tmp_path):

@@ -10,9 +10,8 @@ import pytest
 
 from compared_results import change, pairs_of, read, run_script
 from contamination_found import known_base
-from dnatune.comparison import references, results
+from dnatune.comparison import learning_rates, references, results
 from dnatune.report import page as report
-from dnatune.report.sections import learning_rates as tuned
 from report_pages import base_of, downloads, evidence_of, outline, render, section_of, words
 from searches import chosen, trial
 from synthetic_results import PROMOTERS, SPLICE, Results
@@ -173,6 +172,6 @@ def test_rates_that_the_dev_loss_chose_in_place_of_an_mcc_are_said_to_be(tmp_pat
     section = section_of(render(made, choices=[choice]), "learning_rates")
     assert "all of one class, where MCC is not defined: the rates were chosen by the dev loss in its place." in section
     assert "dev loss, 400 items" in section and "dev MCC, 400" not in section
-    assert "scored the same" not in section and tuned.words(choice) == []
+    assert "scored the same" not in section and learning_rates.remarks(choice) == []
     evidence = dataclasses.replace(evidence_of(made), choices=[choice])
     assert {"trials", "expected"} <= report.page(evidence).figures.keys()

@@ -88,8 +88,17 @@ def test_defaults_are_the_original_procedure():
         "ddp_timeout": 30000,
     }
     assert {key: training[key] for key in original} == original
-    adamw = settings["optimizers"]["adamw"]
-    assert (adamw["learning_rate"], adamw["weight_decay"]) == (1e-4, 0.01)
+    assert settings["optimizers"]["adamw"]["weight_decay"] == 0.01
+
+
+def test_the_real_run_searches_all_rates_alike_with_the_original_s_among_them():
+    found = experiment.resolve(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
+    assert len(found.experiment.seeds) == 5
+    places = {name: found.trials.places(name) + found.trials.fine_places(name) for name in found.optimizers}
+    assert {len(place) for place in places.values()} == {7 + 3 * 2}
+    assert 1e-4 in found.trials.rates("adamw")
+    lowest, *_, highest = found.trials.rates("rk4_single_gradient")
+    assert lowest < 5e-3 < highest
 
 
 def test_an_entry_set_to_null_is_dropped():

@@ -1,10 +1,14 @@
 """Choose an optimizer's learning rate among its trials, by their score on the dev split.
 
+With the records of both steps of a search, the second decides; their seeds tell them apart.
+
 By hand:  python -m dnatune choose --experiment config/comparison.yaml --model tiny --task prom_core_tata
           --optimizer adamw --records rate0.001/run.json rate0.01/run.json
           --logs rate0.001/training.jsonl rate0.01/training.jsonl --dev dev.jsonl --choice choice.json
 """
 
+import logging
+import sys
 from pathlib import Path
 
 from dnatune.commands import stage_parser
@@ -38,4 +42,8 @@ def main() -> None:
     settings = configuration.choose_settings(options.model, options.task, options.optimizer)
     trials = [learning_rates.read_trial(*place) for place in zip(options.records, options.logs, strict=True)]
     scored = read_split(options.dev, settings.labels).first(settings.dev_examples)
-    learning_rates.choose(trials, scored.labels, settings).write(options.choice)
+    choice = learning_rates.choose(trials, scored.labels, settings)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    for sentence in learning_rates.remarks(choice):
+        logging.warning(sentence)
+    choice.write(options.choice)

@@ -105,7 +105,7 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
         DataError: a file is missing or breaks its contract.
     """
     from dnatune import provenance
-    from dnatune.comparison import pairwise, references, results, segments, summary
+    from dnatune.comparison import learning_rates, pairwise, references, results, segments, summary
     from dnatune.data import manifests
     from dnatune.evaluation import contamination
     from dnatune.report.evidence import Evidence
@@ -134,19 +134,22 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
     contaminations = [contamination.Contamination.read(folder / "contamination.json") for folder in options.zero_shots]
     published = references.published_of(tasks, audits, settings.simulated)
     seen = contamination.flagged(contaminations)
+    choices = [rate_choice.Choice.read(path) for path in options.choices]
     return Evidence(
         settings=settings,
         tasks=tasks,
         groups=groups,
         baselines=baselines,
-        rows=summary.comparison_rows(groups, baselines, tasks, audits, testing.level, seen)
+        rows=summary.comparison_rows(
+            groups, baselines, tasks, audits, testing.level, seen, learning_rates.flags(choices)
+        )
         + references.control_rows(zero_shots, published, tasks),
         tests=pairwise.pair_rows(groups, tasks, testing),
         audits=audits,
         segments=segments.segment_rows(groups, tasks, segments.read_segments(options.test_records, tasks, audits)),
         packages=provenance.packages(),
         command=f"snakemake --cores all --configfile {options.configuration_file}",
-        choices=[rate_choice.Choice.read(path) for path in options.choices],
+        choices=choices,
         zero_shots=zero_shots,
         published=published,
         contaminations=contaminations,

@@ -29,20 +29,26 @@ def main() -> None:
     parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--run", metavar="MODEL/TASK/OPTIMIZER/seedK", help="the run's place in the grid")
-    place.add_argument("--trial", metavar="MODEL/TASK/OPTIMIZER/rateR", help="a trial, which keeps no weights")
+    place.add_argument(
+        "--trial", metavar="MODEL/TASK/OPTIMIZER/rateR", help="a trial (or …/fineK/seedS), which keeps no weights"
+    )
     parser.add_argument("--model", type=Path, required=True, help="folder of the base model")
     parser.add_argument("--train", type=Path, required=True, help="records of the training split")
     parser.add_argument("--dev", type=Path, required=True, help="records of the dev split")
     parser.add_argument("--record", type=Path, required=True, help="run.json to write; the adapter goes beside it")
-    parser.add_argument("--choice", type=Path, help="choice.json of the learning-rate trials; its rate is taken")
+    parser.add_argument(
+        "--choice", type=Path, help="choice.json of the trials, whose rate a run takes; for …/fineK/seedS coarse.json"
+    )
     parser.add_argument("--training-log", type=Path, required=True, help="training.jsonl to write")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder for resume state")
     options = parser.parse_args()
     configuration = experiment.read(options.experiment)
-    of_run, of_trial = configuration.settings_of_run, configuration.settings_of_trial
-    settings = of_run(options.run) if options.run else of_trial(options.trial)
-    if options.choice:
-        settings = settings.with_learning_rate(Choice.read(options.choice).learning_rate)
+    best = Choice.read(options.choice).learning_rate if options.choice else None
+    if options.trial:
+        settings = configuration.trials.settings_at(options.trial, best)
+    else:
+        settings = configuration.settings_of_run(options.run)
+        settings = settings if best is None else settings.with_learning_rate(best)
 
     from dnatune.launch.process_group import join
 

@@ -27,8 +27,7 @@ _UNEQUAL = "not on equal terms"
 UNEQUAL_TERMS: Mapping[str, Flag] = {
     "unequal_budget": Flag(
         _UNEQUAL,
-        "the numbers of gradient evaluations differ by a step or more, not counting repeats after fp16 overflows that"
-        " are less than 1 % of them",
+        "the numbers of gradient evaluations differ by a step or more",
         "set `budget: {gradient_evaluations: …}`, which is the same cost for methods with any number of stages",
     ),
     "unequal_batch": Flag(
@@ -46,6 +45,11 @@ UNEQUAL_TERMS: Mapping[str, Flag] = {
     "mixed_code": Flag(
         _UNEQUAL, "the runs were trained by different versions of dnatune", "train all runs with one version"
     ),
+    "unequal_search": Flag(
+        _UNEQUAL,
+        "the numbers of learning-rate trials differ",
+        "search all rates with one configuration of `tuning`",
+    ),
 }
 #: All flags.
 FLAGS: Mapping[str, Flag] = UNEQUAL_TERMS | {
@@ -53,6 +57,11 @@ FLAGS: Mapping[str, Flag] = UNEQUAL_TERMS | {
         "diverged",
         "the loss grew without bound; the run is listed in the tables without a score",
         "use a lower learning rate",
+    ),
+    "class_shares_only": Flag(
+        "knows nothing beyond class shares",
+        "in the trials the chosen rate's dev loss was not below that of a model that knows only each class's share",
+        "train longer, or search other learning rates",
     ),
     "seen_before": Flag(
         "seen before; trained on the task",
@@ -73,14 +82,14 @@ def unequal(records: Sequence[Run], completed: Sequence[Run]) -> list[str]:
         records: run.json of each run.
         completed: those that completed: a diverged run stopped early for another reason.
     """
-    checks = (
-        not _same_budget(completed),
-        _differ([record.global_batch_size for record in records]),
-        _differ([_training(record) for record in records]),
-        _differ([record.inputs for record in records]),
-        _differ([record.software.code for record in records]),
-    )
-    return [flag for flag, raised in zip(UNEQUAL_TERMS, checks, strict=True) if raised]
+    checks = {
+        "unequal_budget": not _same_budget(completed),
+        "unequal_batch": _differ([record.global_batch_size for record in records]),
+        "unequal_training": _differ([_training(record) for record in records]),
+        "unequal_inputs": _differ([record.inputs for record in records]),
+        "mixed_code": _differ([record.software.code for record in records]),
+    }
+    return [flag for flag, raised in checks.items() if raised]
 
 
 def _same_budget(records: Sequence[Run]) -> bool:

@@ -68,15 +68,40 @@ def read_trial(record: Path, log: Path) -> Trial:
     return Trial(run, {key: last[key] for key in _SCORES})
 
 
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A learning rate that may be chosen, with its trials: one each after the first step, two after the second."""
+
+    rate: float
+    trials: tuple[Trial, ...]
+
+    @property
+    def diverged(self) -> bool:
+        """Return whether a trial diverged; a rate that one seed cannot follow has no mean."""
+        return any(trial.diverged for trial in self.trials)
+
+    @property
+    def steps(self) -> int:
+        """Return the steps that its trials lasted."""
+        return sum(trial.record.steps for trial in self.trials)
+
+    def score(self, metric: str) -> float | None:
+        """Return the mean of a dev score over the trials; None if one diverged or lacks it."""
+        values = [trial.scores.get(metric) for trial in self.trials]
+        return None if None in values else math.fsum(values) / len(values)
+
+
 def choose(trials: Sequence[Trial], truth: Sequence[int], settings: ChooseSettings) -> Choice:
     """Return the trials and the rate with the best score.
 
-    Equal scores are told apart by the dev loss, then the lower rate is taken. Where every trial diverged, which is a
-    result, the rate that lasted longest is taken: the optimizer's runs then show it. Dev items of one class have no
-    MCC: the dev loss takes its place, and `metric` says so.
+    After the first step each rate has one trial. If there is a second step, it alone decides, by the mean over its
+    seeds, because the best of the first is partly the luckiest of many. Equal scores are told apart by the dev loss,
+    then the lower rate is taken. A rate that diverged with any seed comes after those that did not. Where all did,
+    which is a result, the rate that lasted longest is taken: the optimizer's runs then show it. Dev items of one class
+    have no MCC: the dev loss takes its place, and `metric` says so.
 
     Args:
-        trials: one a learning rate.
+        trials: those of the first step and, if there is one, of the second.
         truth: class indices of the dev items that were scored.
         settings: whose rate it is, and what it is chosen by.
 
@@ -95,27 +120,46 @@ def choose(trials: Sequence[Trial], truth: Sequence[int], settings: ChooseSettin
     # Of the items, so that all optimizers of a task are chosen by the same, whatever became of their trials.
     undefined = settings.metric == "dev_mcc" and len(set(truth)) == 1
     metric = "dev_loss" if undefined else settings.metric
-    completed = [trial for trial in trials if not trial.diverged]
-    if completed:
-
-        def order(trial: Trial) -> tuple[float, float, float]:
-            return -merit(trial.scores[metric], metric), trial.scores["dev_loss"], trial.rate
-
-        best = min(completed, key=order)
-    else:
-        best = min(trials, key=lambda trial: (-trial.record.steps, trial.rate))
-    warnings = _warnings(trials, best, truth, settings.labels, metric)
+    coarse = [trial for trial in trials if trial.record.seed == settings.seed]
+    fine = [trial for trial in trials if trial.record.seed != settings.seed]
+    candidates = _candidates(fine or coarse)
+    best = _best(candidates, metric)
+    line = trials[0].record.class_share_loss
+    warnings = _warnings(trials, candidates, best, truth, settings.labels, metric, line)
+    ordered = [
+        *sorted(coarse, key=lambda trial: trial.rate),
+        *sorted(fine, key=lambda one: (one.rate, one.record.seed)),
+    ]
     return Choice(
         model=settings.model,
         task=settings.task,
         optimizer=settings.optimizer,
         metric=metric,
         learning_rate=best.rate,
-        score=best.scores.get(metric),
+        score=best.score(metric),
+        class_share_loss=line,
         dev_items=len(truth),
         warnings=[*warnings, *(["undefined_metric"] if undefined else [])],
-        trials=[_entry(trial, trial is best) for trial in sorted(trials, key=lambda trial: trial.rate)],
+        trials=[_entry(trial, trial in coarse, any(trial is one for one in best.trials)) for trial in ordered],
     )
+
+
+def _candidates(trials: Sequence[Trial]) -> list[Candidate]:
+    by_rate: dict[float, list[Trial]] = {}
+    for trial in trials:
+        by_rate.setdefault(trial.rate, []).append(trial)
+    return [Candidate(rate, tuple(found)) for rate, found in sorted(by_rate.items())]
+
+
+def _best(candidates: Sequence[Candidate], metric: str) -> Candidate:
+    completed = [one for one in candidates if not one.diverged]
+    if not completed:
+        return min(candidates, key=lambda one: (-one.steps, one.rate))
+
+    def order(one: Candidate) -> tuple[float, float, float]:
+        return -merit(one.score(metric), metric), one.score("dev_loss"), one.rate
+
+    return min(completed, key=order)
 
 
 def merit(score: float, metric: str) -> float:
@@ -124,26 +168,35 @@ def merit(score: float, metric: str) -> float:
 
 
 def _warnings(
-    trials: Sequence[Trial], best: Trial, truth: Sequence[int], labels: Sequence[str], metric: str
+    trials: Sequence[Trial],
+    candidates: Sequence[Candidate],
+    best: Candidate,
+    truth: Sequence[int],
+    labels: Sequence[str],
+    metric: str,
+    line: float | None,
 ) -> list[str]:
     rates = [trial.rate for trial in trials]
-    scores = [trial.scores[metric] for trial in trials if not trial.diverged]
+    scores = [one.score(metric) for one in candidates if not one.diverged]
     checks = {
         "all_diverged": not scores,
         "lowest_rate": bool(scores) and best.rate == min(rates),
         "highest_rate": bool(scores) and best.rate == max(rates),
-        "some_diverged": 0 < len(scores) < len(trials),
-        "tied": scores.count(best.scores.get(metric)) > 1,
+        "some_diverged": bool(scores) and any(trial.diverged for trial in trials),
+        "tied": bool(scores) and scores.count(best.score(metric)) > 1,
         "few_dev_items": len(truth) < FEWEST_DEV_ITEMS,
         "missing_dev_classes": len(set(truth)) < len(labels),
+        "class_shares_only": bool(scores) and line is not None and best.score("dev_loss") >= line,
     }
     return [word for word, raised in checks.items() if raised]
 
 
-def _entry(trial: Trial, chosen: bool) -> TriedRate:
+def _entry(trial: Trial, coarse: bool, chosen: bool) -> TriedRate:
     record = trial.record
     return TriedRate(
         learning_rate=trial.rate,
+        search="coarse" if coarse else "fine",
+        seed=record.seed,
         status=record.status,
         chosen=chosen,
         **{key: trial.scores.get(key) for key in _SCORES},
@@ -167,7 +220,8 @@ def expected_best(values: Sequence[float]) -> list[float]:
 def expected_curves(choices: Sequence[Choice]) -> list[dict[str, Any]]:
     """Return the expected best dev score of each optimizer of one model and task against the trials it costs.
 
-    A diverged trial has no score and counts as the worst score of any trial of these optimizers.
+    Trials of a second step are left out, because their rates follow from the first. A diverged trial has no score and
+    counts as the worst score of any trial of these optimizers.
 
     Args:
         choices: choice.json of the optimizers of one model and task.
@@ -176,12 +230,12 @@ def expected_curves(choices: Sequence[Choice]) -> list[dict[str, Any]]:
         Rows of `optimizer`, `trials`, `gradient_evaluations` (of that many trials, at their mean cost) and `score`; no
         rows where every trial of every optimizer diverged.
     """
-    merits = [[_merit_of(trial, choice.metric) for trial in choice.trials] for choice in choices]
+    merits = [[_merit_of(trial, choice.metric) for trial in choice.coarse] for choice in choices]
     known = [value for values in merits for value in values if value is not None]
     rows = []
     for choice, values in zip(choices, merits, strict=True):
         if known:
-            cost = np.mean([trial.gradient_evaluations for trial in choice.trials])
+            cost = np.mean([trial.gradient_evaluations for trial in choice.coarse])
             filled = [min(known) if value is None else value for value in values]
             for count, value in enumerate(expected_best(filled), start=1):
                 # `merit` is its own inverse.
@@ -205,6 +259,57 @@ def tuning_text(choices: Sequence[Choice]) -> str:
         for trial in choice.trials
     ]
     return table_text((*place, *TriedRate.model_fields), rows)
+
+
+def fine_scores(choice: Choice) -> list[tuple[float, float | None]]:
+    """Return the rates of a second step, rising, and the mean of each one's scores; None if it diverged with a seed."""
+    by_rate: dict[float, list[float | None]] = {}
+    for trial in choice.fine:
+        by_rate.setdefault(trial.learning_rate, []).append(trial.score(choice.metric))
+    return [(rate, None if None in found else math.fsum(found) / len(found)) for rate, found in by_rate.items()]
+
+
+def remarks(choice: Choice) -> list[str]:
+    """Return what is to be said of an optimizer's choice, in plain words."""
+    rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(trial.learning_rate for trial in choice.trials))
+    lost = ", ".join(
+        f"{rate:g}" for rate in dict.fromkeys(one.learning_rate for one in choice.trials if one.status == "diverged")
+    )
+    chosen = f"{choice.learning_rate:g}"
+    everything = (
+        f"Every rate of the second step diverged with a seed ({lost})"
+        if choice.fine
+        else f"Every trial diverged ({rates})"
+    )
+    sentences = {
+        "all_diverged": f"{everything}. The runs took {chosen}, which lasted longest; they say"
+        " nothing of the optimizer at a rate that suits it. Try lower rates.",
+        "lowest_rate": f"The best rate, {chosen}, is the lowest tried: a lower one may be better.",
+        "highest_rate": f"The best rate, {chosen}, is the highest tried: a higher one may be better.",
+        "some_diverged": f"Trials diverged: {lost}.",
+        "tied": f"Another rate scored the same as {chosen}; the dev loss, then the lower rate, decided.",
+    }
+    if "class_shares_only" in choice.warnings:
+        loss = math.fsum(found := [trial.dev_loss for trial in choice.trials if trial.chosen]) / len(found)
+        sentences["class_shares_only"] = (
+            f"At {chosen} the model knows nothing beyond class shares: its dev loss, {loss:.4g}, is not below"
+            f" {choice.class_share_loss:.4g}, that of knowing only how frequent each class is. Train longer or try"
+            " other rates."
+        )
+    return [sentence for word, sentence in sentences.items() if word in choice.warnings]
+
+
+def flags(choices: Sequence[Choice]) -> dict[tuple[str, str, str], list[str]]:
+    """Return the flags of comparison.tsv that a search raises, by model, task and optimizer."""
+    found = {}
+    for choice in choices:
+        peers = [peer for peer in choices if (peer.model, peer.task) == (choice.model, choice.task)]
+        checks = {
+            "unequal_search": len({(len(peer.coarse), len(peer.fine)) for peer in peers}) > 1,
+            "class_shares_only": "class_shares_only" in choice.warnings,
+        }
+        found[choice.model, choice.task, choice.optimizer] = [word for word, raised in checks.items() if raised]
+    return found
 
 
 def cost(choices: Sequence[Choice]) -> float:

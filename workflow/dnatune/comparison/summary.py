@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import fmean, stdev
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -52,6 +53,7 @@ def comparison_rows(
     audits: Mapping[str, Audit],
     level: float,
     seen_before: Collection[tuple[str, str]] = (),
+    searches: Mapping[tuple[str, str, str], Sequence[str]] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """Return the rows of comparison.tsv: one a group, then one a baseline; None is an empty cell.
 
@@ -62,9 +64,11 @@ def comparison_rows(
         audits: audit.json by task.
         level: confidence level of the interval of a mean.
         seen_before: (model, task) of base models that probably saw the task's test split.
+        searches: flags that the learning-rate trials raise, by model, task and optimizer.
     """
     flags = _flags(groups)
     for group, words in zip(groups, flags, strict=True):
+        words += searches.get((group.model, group.task, group.optimizer), [])
         words += ["seen_before"] if (group.model, group.task) in seen_before else []
     rows = [
         _row(group, tasks[group.task], audits[group.task].leaked["test"], level, flags[index])

@@ -30,12 +30,12 @@ from dnatune.settings.scoring import (
 from dnatune.settings.sources import DataSettings, Folder, ModelSettings, TaskSettings
 from dnatune.settings.tasks import Task, resolve_task
 from dnatune.settings.training import FinetuneSettings, OptimizerEntry, OptimizerSettings, few_steps
+from dnatune.settings.trials import Trials
 from dnatune.settings.tuning import ChooseSettings
 
 #: What the option `--experiment` of a stage takes.
 HELP = "the configuration: results/<name>/experiment.json, which the workflow writes, or a file for --configfile"
 _RUN = re.compile(r"([^/]+)/([^/]+)/([^/]+)/seed([0-9]+)")
-_TRIAL = re.compile(r"([^/]+)/([^/]+)/([^/]+)/rate([0-9.e+-]+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,22 +117,6 @@ class Configuration:
                 f"the grid has no run {place}", where="command line, --run", fix="name it MODEL/TASK/OPTIMIZER/seedK"
             )
         return self.finetune_settings(run)
-
-    def settings_of_trial(self, place: str) -> FinetuneSettings:
-        """Return `trial_settings` of the trial at `<model>/<task>/<optimizer>/rate<r>`.
-
-        Raises:
-            ConfigurationError: `tuning` has no such trial.
-        """
-        found = _TRIAL.fullmatch(place)
-        known = self.tuned and found and found[3] in self.optimizers and found[1] in self.experiment.models
-        if not (known and found[2] in self.tasks and float(found[4]) in self.trial_rates(found[3])):
-            raise ConfigurationError(
-                f"'tuning' has no trial {place}",
-                where="command line, --trial",
-                fix="name it MODEL/TASK/OPTIMIZER/rateR, with a rate of 'tuning.rates'",
-            )
-        return self.trial_settings(*found.groups()[:3], float(found[4]))
 
     def runs(self) -> list[Run]:
         """Return the grid: models × tasks × optimizers × seeds."""
@@ -260,18 +244,16 @@ class Configuration:
         """Return whether learning rates are chosen by trials."""
         return self.experiment.tuning is not None
 
-    def trial_rates(self, optimizer: str) -> list[float]:
-        """Return the learning rates that are tried for an optimizer."""
-        tuning = self.experiment.tuning
-        return rate_grid.learning_rates(tuning.rates[optimizer], tuning.trials)
+    @functools.cached_property
+    def trials(self) -> Trials:
+        """Return the learning-rate trials.
 
-    def trial_settings(self, model: str, task: str, optimizer: str, rate: float) -> FinetuneSettings:
-        """Return what decides one learning-rate trial, a run like those it is for but for what `tuning` says."""
-        tuning = self.experiment.tuning
-        settings = self.finetune_settings(Run(model, task, optimizer, tuning.seed)).with_learning_rate(rate)
-        dev = {"dev_examples": tuning.dev_examples, "evaluation_steps": rate_grid.ONLY_AT_THE_END}
-        training = settings.training.model_copy(update=dev)
-        return settings.model_copy(update={"budget": tuning.budget or settings.budget, "training": training})
+        Raises:
+            ConfigurationError: there is no `tuning`.
+        """
+        if not self.tuned:
+            raise ConfigurationError("there are no trials", where="config key 'tuning'", fix="give the rates to try")
+        return Trials(self.experiment.tuning, self.runs(), self.finetune_settings)
 
     def choose_settings(self, model: str, task: str, optimizer: str) -> ChooseSettings:
         """Return what decides the choice among the trials of an optimizer."""
@@ -282,6 +264,7 @@ class Configuration:
             optimizer=optimizer,
             metric="dev_loss" if tuning.metric == "dev_loss" else f"dev_{metric}",
             dev_examples=tuning.dev_examples,
+            seed=tuning.seed,
         )
 
     def finetune_settings(self, run: Run) -> FinetuneSettings:

@@ -13,6 +13,7 @@ ChoiceWarning = Literal[
     "few_dev_items",
     "missing_dev_classes",
     "undefined_metric",
+    "class_shares_only",
 ]
 
 
@@ -21,10 +22,14 @@ class TriedRate(Record):
 
     learning_rate: float
     """Learning rate of the trial."""
+    search: Literal["coarse", "fine"]
+    """Step of the search: `coarse`, one seed over all rates; `fine`, two more seeds about the best of these."""
+    seed: int
+    """Seed of the trial."""
     status: Literal["completed", "diverged"]
     """How the trial ended."""
     chosen: bool
-    """Whether the optimizer's runs take this rate; `yes` or `no` in `tuning.tsv`."""
+    """Whether the optimizer's runs take this rate because of this trial; `yes` or `no` in `tuning.tsv`."""
     dev_loss: NatsPerToken | None
     """Loss on the dev items after the last step; `null` like the other scores if the trial diverged."""
     dev_accuracy: float | None
@@ -63,13 +68,26 @@ class Choice(Record):
     learning_rate: float
     """The chosen rate."""
     score: float | None
-    """`metric` of the chosen rate; `null` if every trial diverged."""
+    """`metric` of the chosen rate, the mean over its chosen trials; `null` if they diverged."""
+    class_share_loss: NatsPerToken | None
+    """Dev loss of a model that knows only the share of each class; `null` if the dev items are all of one class."""
     dev_items: int
     """Dev items that were scored."""
     warnings: list[ChoiceWarning]
-    """`all_diverged`: the rate that lasted longest is taken. `lowest_rate` and `highest_rate`: the best rate is at an
-    end of what was tried. `some_diverged`: trials diverged. `tied`: another rate has the same score. `few_dev_items`:
-    there are fewer than 200. `missing_dev_classes`: the dev items lack a class. `undefined_metric`: they are all of one
-    class, which leaves no MCC."""
+    """`all_diverged`: every rate of the deciding step diverged with a seed, and the one that lasted longest is taken.
+    `lowest_rate` and `highest_rate`: the best rate is at an end of all that was tried. `some_diverged`: trials
+    diverged. `tied`: another rate has the same score. `few_dev_items`: there are fewer than 200. `missing_dev_classes`:
+    the dev items lack a class. `undefined_metric`: they are all of one class, which leaves no MCC. `class_shares_only`:
+    the dev loss of the chosen rate is not below `class_share_loss`."""
     trials: list[TriedRate]
-    """The trials, by rising rate."""
+    """The trials: those of the first step by rising rate, then those of the second."""
+
+    @property
+    def coarse(self) -> list[TriedRate]:
+        """Return the trials of the first step."""
+        return [trial for trial in self.trials if trial.search == "coarse"]
+
+    @property
+    def fine(self) -> list[TriedRate]:
+        """Return the trials of the second step."""
+        return [trial for trial in self.trials if trial.search == "fine"]

@@ -1,6 +1,6 @@
 """Learning-rate trials: which rates each optimizer gets, as many for one as for another."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +8,6 @@ import numpy as np
 from dnatune.errors import ConfigurationError
 from dnatune.settings.tuning import RateGrid, Rates, Tuning
 
-#: An `evaluation_steps` that no run reaches: the dev examples are scored behind the last step and at no other.
-ONLY_AT_THE_END = 10**9
 _DIGITS = 3
 
 
@@ -21,8 +19,31 @@ def learning_rates(entry: Rates, count: int) -> list[float]:
         count: rates of a grid. They are rounded to three digits, for they name folders.
     """
     if isinstance(entry, RateGrid):
-        return [float(f"{rate:.{_DIGITS}g}") for rate in np.geomspace(entry.lowest, entry.highest, count)]
+        return [_rounded(rate) for rate in np.geomspace(entry.lowest, entry.highest, count)]
     return sorted(map(float, entry))
+
+
+def fine_factors(rates: Sequence[float], count: int) -> list[float]:
+    """Return the rates of the second step in terms of the best of the first, rising.
+
+    With q the mean ratio of neighbours of the first step and m = (count − 1) ÷ 2 they are q^(j ÷ (m + 1)), j = −m … m:
+    evenly spaced, 1 in the middle, and inside the gap to the best rate's neighbours. They are known beforehand.
+
+    Args:
+        rates: those of the first step, rising.
+        count: an odd number.
+    """
+    ratio, half = (rates[-1] / rates[0]) ** (1 / (len(rates) - 1)), count // 2
+    return [ratio ** (place / (half + 1)) for place in range(-half, half + 1)]
+
+
+def fine_rate(best: float, factor: float) -> float:
+    """Return a rate of the second step, rounded as those of a grid; the best itself is not rounded."""
+    return best if factor == 1 else _rounded(best * factor)
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.{_DIGITS}g}")
 
 
 def check(tuning: Tuning, optimizers: Mapping[str, Mapping[str, Any]], seeds: Collection[int]) -> None:
@@ -37,11 +58,12 @@ def check(tuning: Tuning, optimizers: Mapping[str, Mapping[str, Any]], seeds: Co
         ConfigurationError: an optimizer without rates, rates without an optimizer, unequal numbers, a grid whose ends
             are not in order, a learning rate that is given although it is to be found, or a run's seed.
     """
-    if tuning.seed in seeds:
+    taken = [seed for seed in (tuning.seed, *tuning.fine_seeds) if seed in seeds]
+    if taken:
         raise ConfigurationError(
-            f"seed {tuning['seed']} is a run's too: that run would repeat a trial which was chosen for its score",
+            f"seed {taken[0]} of a trial is a run's too: that run would repeat a trial which was chosen for its score",
             where="config key 'tuning.seed'",
-            fix="give a number that is not in 'seeds'",
+            fix="give a number that is not in 'seeds'; with 'tuning.fine' neither may the next two be",
         )
     rates, count = tuning.rates, tuning.trials
     for name in optimizers:

@@ -1,6 +1,7 @@
 """Charts of the learning-rate trials."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -14,6 +15,7 @@ _NAMES = {
     "dev_mcc": "dev MCC",
     "dev_f1_macro": "dev macro F1",
 }
+_FLOOR = "class shares only"
 
 
 def panels(choices: Sequence[Choice]) -> dict[tuple[str, str], list[Choice]]:
@@ -24,47 +26,56 @@ def panels(choices: Sequence[Choice]) -> dict[tuple[str, str], list[Choice]]:
 def trials_chart(choices: Sequence[Choice], looks: base.Palette) -> base.Drawing | None:
     """Return dev score against learning rate, one line an optimizer; None where every trial diverged.
 
-    The chosen rate has a ring; a diverged trial is a cross at the edge where scores are worst.
+    The chosen rate has a ring, means of a second step are hollow, and a rate that diverged is a cross at the edge where
+    scores are worst. By the dev loss, a line marks the model that knows only the share of each class.
 
     Args:
         choices: choice.json of the optimizers of one model and task.
         looks: colour, shape and dash of each optimizer.
     """
     metric = choices[0].metric
-    points, lost = [], []
-    for choice in choices:
-        for trial in choice.trials:
-            row = {"optimizer": choice.optimizer, "rate": trial.learning_rate, "chosen": trial.chosen}
-            if trial.score(metric) is None:
-                lost.append(row)
-            else:
-                points.append({**row, "score": trial.score(metric)})
-    if not points:
+    tried = {
+        False: [_point(one, trial.learning_rate, trial.score(metric)) for one in choices for trial in one.coarse],
+        True: [_point(one, rate, mean) for one in choices for rate, mean in learning_rates.fine_scores(one)],
+    }
+    points, means = ([row for row in tried[fine] if row["score"] is not None] for fine in (False, True))
+    lost = [row for rows in tried.values() for row in rows if row["score"] is None]
+    if not points + means:
         return None
-    scores = [point["score"] for point in points]
+    floor = [choices[0].class_share_loss] if metric == "dev_loss" and choices[0].class_share_loss is not None else []
+    scores = [row["score"] for row in points + means]
     worst = max(scores) if metric == "dev_loss" else min(scores)
-    rates = [row["rate"] for row in points + lost]
+    rates = [row["rate"] for row in points + means + lost]
     across = alt.X(
         "rate:Q",
         title="learning rate, log scale",
         scale=alt.Scale(type="log", domain=[min(rates) / 1.3, max(rates) * 1.3], nice=False),
         axis=alt.Axis(format="~g", tickCount=5, grid=False),
     )
-    up = _height("score:Q", _NAMES[metric], metric, scores)
+    up = _height("score:Q", _NAMES[metric], metric, scores + floor)
     names = [choice.optimizer for choice in choices]
     encoding = {"x": across, "y": up, **base.looks_of(names, looks, "color")}
-    rings = [point for point in points if point["chosen"]]
+    rings = [_point(choice, choice.learning_rate, choice.score) for choice in choices if choice.score is not None]
     crosses = [{**row, "score": worst} for row in lost]
+    line = base.marks([{"score": value, "rate": max(rates) * 1.3, "name": _FLOOR} for value in floor])
     chart = alt.layer(
+        line.mark_rule(color=base.MUTED, strokeDash=[3, 3]).encode(y=up),
+        line.mark_text(color=base.MUTED, align="right", dy=-7).encode(x=across, y=up, text="name:N"),
         *base.marked_lines(points, encoding, base.looks_of(names, looks, "shape")),
+        base.marks(means).mark_point(size=45, filled=False, opacity=1).encode(**encoding),
         base.marks(rings).mark_point(size=260, strokeWidth=2, opacity=1).encode(**encoding),
         base.marks(crosses).mark_text(text="✕", fontSize=14).encode(**encoding),
     ).properties(height=320)
-    keys = ("learning_rate", metric, "status", "chosen")
+    keys = ("learning_rate", "search", "seed", metric, "status", "chosen")
     rows = [
         {"optimizer": c.optimizer, **{key: getattr(trial, key) for key in keys}} for c in choices for trial in c.trials
     ]
+    rows += [{"optimizer": _FLOOR, metric: value} for value in floor]
     return base.Drawing(chart, pd.DataFrame(rows))
+
+
+def _point(choice: Choice, rate: float, score: float | None) -> dict[str, Any]:
+    return {"optimizer": choice.optimizer, "rate": rate, "score": score}
 
 
 def expected_chart(choices: Sequence[Choice], looks: base.Palette) -> base.Drawing | None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dnatune.comparison.comparability import FLAGS
 from dnatune.comparison.references import ZERO_SHOT
 from dnatune.comparison.results import Group
 from dnatune.comparison.summary import comparison_text
@@ -33,6 +34,7 @@ def _leaderboard(task: Task, groups: Sequence[Group], rows: Sequence[Mapping[str
             **row,
             "spread": _spread(group.values(task.metric), ranges),
             "diverged": len(group.runs) - len(group.completed),
+            "badges": [FLAGS[word].badge for word in row["flags"].split() if word == "class_shares_only"],
         }
         for group, row in members
     ]

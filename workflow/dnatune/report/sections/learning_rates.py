@@ -29,7 +29,8 @@ def content(evidence: Evidence) -> Mapping[str, Any]:
         return {"": chart}
 
     return {
-        "trials": len(choices[0].trials),
+        "trials": len(choices[0].coarse),
+        "fine": len(choices[0].fine),
         "seconds": trials.cost(choices),
         "of_trials": panel_figures.figure(evidence, "trials", charts(learning_rates.trials_chart)),
         "of_expected": panel_figures.figure(evidence, "expected", charts(learning_rates.expected_chart)),
@@ -38,29 +39,23 @@ def content(evidence: Evidence) -> Mapping[str, Any]:
                 "title": evidence.title(model, task),
                 "metric": _METRICS[members[0].metric],
                 "dev_items": members[0].dev_items,
-                "choices": [{**dict(choice), "key": choice.metric, "words": words(choice)} for choice in members],
+                "choices": [
+                    {
+                        **dict(choice),
+                        "coarse": choice.coarse,
+                        "fine": trials.fine_scores(choice),
+                        "key": choice.metric,
+                        "words": trials.remarks(choice),
+                    }
+                    for choice in members
+                ],
+                "class_share_loss": members[0].class_share_loss,
                 "cautions": [*unequal_cost(members), *_of_the_data(members[0])],
             }
             for (model, task), members in found.items()
         ],
         "table": trials.tuning_text(choices),
     }
-
-
-def words(choice: Choice) -> list[str]:
-    """Return what is to be said of an optimizer's choice, in plain words."""
-    rates = ", ".join(f"{trial.learning_rate:g}" for trial in choice.trials)
-    lost = ", ".join(f"{trial.learning_rate:g}" for trial in choice.trials if trial.status == "diverged")
-    chosen = f"{choice.learning_rate:g}"
-    sentences = {
-        "all_diverged": f"Every trial diverged ({rates}). The runs took {chosen}, which lasted longest; they say"
-        " nothing of the optimizer at a rate that suits it. Try lower rates.",
-        "lowest_rate": f"The best rate, {chosen}, is the lowest tried: a lower one may be better.",
-        "highest_rate": f"The best rate, {chosen}, is the highest tried: a higher one may be better.",
-        "some_diverged": f"Trials diverged: {lost}.",
-        "tied": f"Another rate scored the same as {chosen}; the dev loss, then the lower rate, decided.",
-    }
-    return [sentence for word, sentence in sentences.items() if word in choice.warnings]
 
 
 def unequal_cost(choices: Sequence[Choice]) -> list[str]:
