@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dnatune.data.leakage import Audit
+from dnatune.data.leakage import Audit, Relatives
 from dnatune.data.manifests import Manifest
 from dnatune.evaluation import agreement, metrics
 from dnatune.evaluation.predictions import write_generated, write_predictions
@@ -106,11 +106,11 @@ class Results:
             self._score(evaluation, task, rng, skill, generate, constant)
             merge_record(self.items, update_kept).write(evaluation / "merge.json")
 
-    def add_audit(self, task="prom_core_all", leaked=()):
-        """Write a task's audit; `leaked` are test rows that are in train."""
+    def add_audit(self, task="prom_core_all", leaked=(), twins=(2, 5)):
+        """Write a task's audit; `leaked` are test rows that are in train, `twins` those with a twin there."""
         path = self.root / "prepare" / task / "audit.json"
-        none = {"copies": [], "reverse_complements": [], "near_copies": []}
-        found = {**none, "copies": list(leaked), "near_copies": list(leaked)}
+        none = {kind: [] for kind in Relatives.model_fields}
+        found = {**none, "copies": list(leaked), "near_copies": list(leaked), "twins": list(twins)}
         report = {
             "rows": {"train": 4800, "dev": self.items, "test": self.items},
             "repeats": {"train": 14, "dev": 0, "test": 0},
@@ -118,9 +118,12 @@ class Results:
             "shared": {"dev": {"train": none}, "test": {"train": found, "dev": none}},
             "similarity": 0.5,
             "near_copies_withheld": None,
-            "twins": {"rows": [2, 5], "pairs": 3, "opposite": 2 / 3},
+            "twins": {"pairs": 3, "opposite": 2 / 3},
             "on_leak": "report",
+            "relatives": [],
             "dropped": {"train": 0, "dev": 0},
+            "resplit": None,
+            "related": {"twins": list(twins), "shared_words": []},
             "leaked": {"dev": [], "test": list(leaked)},
             "classes": {split: self._class_counts(task) for split in ("train", "dev", "test")},
         }

@@ -7,6 +7,7 @@ from sklearn.metrics import matthews_corrcoef
 from compared_results import read
 from dnatune.comparison import results as finished
 from dnatune.comparison import segments
+from dnatune.data.leakage import Audit
 from dnatune.data.sequences import gc_content
 from dnatune.errors import ConfigurationError
 from dnatune.files import read_json_lines
@@ -21,21 +22,28 @@ def rows_of(results: Results) -> list[dict]:
 
 
 def test_items_of_thirds_classes_and_leaks(tmp_path):
-    task = Results(tmp_path).tasks["prom_core_all"]
+    made = Results(tmp_path)
+    task, audit = made.tasks["prom_core_all"], Audit.read(made.add_audit(leaked=[4], twins=[0, 1]))
     sequences = ["AAAA", "AAAG", "AAGG", "AGGG", "GGGG", "GGGG"]
     test = split_of(list(zip(sequences, [1, 0] * 3, strict=True)))
-    found = {one.name: one.items.tolist() for one in segments.segments_of(test, [4], task)}
+    found = {one.name: one.items.tolist() for one in segments.segments_of(test, audit, task)}
     thirds = [items for name, items in found.items() if name.startswith("GC")]
     assert sorted(item for items in thirds for item in items) == list(range(6))
     assert [max(items) for items in thirds] == sorted(max(items) for items in thirds)
     assert found["class promoter"] == [0, 2, 4]
     assert found["in an earlier split"] == [4]
     assert found["in no earlier split"] == [0, 1, 2, 3, 5]
+    assert (found["with a twin in training"], found["without a twin in training"]) == ([0, 1], [2, 3, 4, 5])
+    assert "shares no such word" not in found
+    related = audit.model_copy(update={"related": {"twins": None, "shared_words": [5]}})
+    found = {one.name: one.items.tolist() for one in segments.segments_of(test, related, task)}
+    assert found["shares a word of 30 bp with training"] == [5] and "without a twin in training" not in found
 
 
 def test_without_leaks_there_is_no_such_segment_and_one_gc_content_is_one_segment(tmp_path):
-    task = Results(tmp_path).tasks["prom_core_all"]
-    names = [one.name for one in segments.segments_of(split_of([("AG", 1)] * 4), [], task)]
+    made = Results(tmp_path)
+    task, audit = made.tasks["prom_core_all"], Audit.read(made.add_audit(twins=[]))
+    names = [one.name for one in segments.segments_of(split_of([("AG", 1)] * 4), audit, task)]
     assert names == ["GC up to 50%", "class promoter"]
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from dnatune.data import leakage
+from dnatune.data import leakage, near_copies
 from dnatune.data.records import read_csv
 from dnatune.errors import DataError
 from dnatune.settings.tasks import Task
@@ -15,11 +15,11 @@ OTHER = str.maketrans("ACGT", "TGCA")
 MINE = Task("mine", ("no", "yes", "perhaps"), "Is it one?")
 
 
-def words(sequence):
-    """The set of 12-base words, each with its reverse complement as one, written the slow way."""
+def words(sequence, k=12):
+    """The set of words of k bases, each with its reverse complement as one, written the slow way."""
     found = set()
-    for start in range(len(sequence) - 11):
-        word = sequence[start : start + 12]
+    for start in range(len(sequence) - k + 1):
+        word = sequence[start : start + k]
         if set(word) <= set("ACGT"):
             found.add(min(word, word.translate(OTHER)[::-1]))
     return found
@@ -66,6 +66,7 @@ def test_every_count_is_that_of_a_brute_force(splits, similarity):
             "copies": lambda one, rows: one in rows,
             "reverse_complements": lambda one, rows: one.translate(OTHER)[::-1] in rows,
             "near_copies": lambda one, rows: any(alike(one, row, similarity) for row in rows),
+            "shared_words": lambda one, rows: any(words(one, 30) & words(row, 30) for row in rows),
         }
         for kind, is_one in expected.items():
             rows = getattr(kinds, kind)
@@ -95,6 +96,28 @@ def test_dropping_leaves_no_copy_and_the_test_split(splits):
         for row in set(rows_of(splits[split])) - set(rows_of(kept[split])):
             strands = {row[0], row[0].translate(OTHER)[::-1]}
             assert strands & same or any(alike(row[0], one, 0.5) for one in same)
+
+
+def test_dropping_covers_twins_and_shared_words_if_asked(splits):
+    twin = splits["test"].sequences[0]
+    kinds = ["twins", "shared_words"]
+    kept, report = leakage.apply("drop", 0.5, splits, MINE, kinds)
+    assert kept["test"] == splits["test"] and twin in kept["test"].sequences
+    assert report.related == {"twins": [], "shared_words": []} and report.related_share == 0
+    assert leakage.examine(kept, 0.5).leaked_rows("test", kinds) == []
+    only_copies = leakage.apply("drop", 0.5, splits, MINE)[1]
+    assert sum(report.dropped.values()) > sum(only_copies.dropped.values())
+    leaked = len(only_copies.leaked_rows("test", kinds))
+    assert leaked > len(only_copies.leaked_rows("test"))
+    with pytest.raises(DataError, match=f"{leaked} of 80 test"):
+        leakage.apply("fail", 0.5, splits, MINE, kinds)
+
+
+def test_what_is_still_related_is_counted_over_the_prepared_test_items(splits):
+    report = leakage.apply("report", 0.5, splits, MINE)[1]
+    found = report.shared["test"]["train"]
+    assert report.related == {"twins": found.twins, "shared_words": found.shared_words}
+    assert report.related_share == len({*found.twins, *found.shared_words}) / 80 > 0
 
 
 @pytest.mark.parametrize("on_leak", ["report", "drop"])
@@ -131,7 +154,7 @@ def test_a_split_of_which_nothing_would_be_left_is_refused():
 
 
 def test_variants_of_one_genome_are_not_compared_and_the_report_says_so(splits, monkeypatch):
-    monkeypatch.setattr(leakage, "MOST_PAIRS", 10)
+    monkeypatch.setattr(near_copies, "MOST_PAIRS", 10)
     found = leakage.examine(splits, 0.5)
     assert found.shared["test"]["train"].near_copies is None
     assert found.shared["test"]["train"].copies

@@ -29,6 +29,16 @@ def test_estimates_have_two_digits():
     assert in_words.span(-0.25, 1) == "\N{MINUS SIGN}0.25 to 1.00"
 
 
+@pytest.mark.parametrize(("related", "said"), [(30, False), (36, True)])
+def test_the_headline_warns_if_training_has_relatives_of_many_test_items(tmp_path, related, said):
+    made = Results(tmp_path, items=600)
+    made.add_run("adamw")
+    made.audits = [made.add_audit(twins=range(related))]
+    page = render(made)
+    assert ("Memory: 6 % of the test items of prom_core_all have a twin" in section_of(page, "headline")) is said
+    assert f"{related} test items ({related // 6} %) have a twin in training" in section_of(page, "audit")
+
+
 def test_a_baseline_that_does_not_apply_says_why_in_the_table(tmp_path):
     made = Results(tmp_path, items=100)
     made.add_run("adamw")

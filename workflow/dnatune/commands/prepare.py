@@ -24,7 +24,7 @@ def main() -> None:
     configuration = experiment.read(options.experiment)
     task, audit = configuration.task(options.task), configuration.experiment.audit
     splits = {split: read_csv(options.source / f"{split}.csv", task) for split in SPLITS}
-    kept, audit = leakage.apply(audit.on_leak, audit.similarity, splits, task)
+    kept, audit = leakage.apply(audit.on_leak, audit.similarity, splits, task, audit.relatives)
     audit.write(options.folder / "audit.json")
     for name, split in kept.items():
         write_split(options.folder / f"{name}.jsonl", split, task.labels)

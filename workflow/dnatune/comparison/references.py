@@ -85,7 +85,8 @@ def published_of(tasks: Iterable[str], audits: Mapping[str, Audit], simulated: b
 
     def is_gue(task: str) -> bool:
         sizes = GUE[task].sizes if task in GUE else None
-        return sizes is not None and audits[task].rows["test"] == sizes[2]
+        audit = audits[task]
+        return sizes is not None and audit.rows["test"] == sizes[2] and audit.resplit is None
 
     return [figure for task in tasks if is_gue(task) for figure in all_published() if figure.task == task]
 

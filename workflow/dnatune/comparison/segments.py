@@ -33,26 +33,33 @@ class Segment:
     items: np.ndarray
 
 
-def segments_of(test: Split, leaked: Sequence[int], task: Task) -> list[Segment]:
-    """Return the segments of a test split that have items: thirds by GC content, classes, leaked and not.
+def segments_of(test: Split, audit: Audit, task: Task) -> list[Segment]:
+    """Return the segments of a test split that have items: thirds by GC content, classes, relatives and none.
 
     Sequences of the same GC content stand in the same third, so that the thirds need not be of one size.
 
     Args:
         test: the test split; an item's id is its place there.
-        leaked: ids of which an earlier split has a copy or near-copy.
+        audit: the task's audit.
         task: for its labels.
     """
     share = np.array([gc_content(sequence) for sequence in test.sequences])
     lower, upper = np.quantile(share, [1 / 3, 2 / 3]) if len(share) else (0.0, 0.0)
-    known, truth = np.isin(np.arange(len(test)), leaked), np.array(test.labels)
+    truth = np.array(test.labels)
     found = {
         f"GC up to {lower:.0%}": share <= lower,
         f"GC {lower:.0%} to {upper:.0%}": (share > lower) & (share <= upper),
         f"GC above {upper:.0%}": share > upper,
         **{f"class {label}": truth == index for index, label in enumerate(task.labels)},
-        **({"in an earlier split": known, "in no earlier split": ~known} if known.any() else {}),
     }
+    for rows, names in (
+        (audit.leaked["test"], ("in an earlier split", "in no earlier split")),
+        (audit.related["twins"], ("with a twin in training", "without a twin in training")),
+        (audit.related["shared_words"], ("shares a word of 30 bp with training", "shares no such word")),
+    ):
+        if rows:
+            chosen = np.isin(np.arange(len(test)), rows)
+            found |= dict(zip(names, (chosen, ~chosen), strict=True))
     return [Segment(name, np.flatnonzero(chosen)) for name, chosen in found.items() if chosen.any()]
 
 
@@ -78,7 +85,7 @@ def read_segments(
         )
     found = {}
     for path, task in zip(paths, tasks.values(), strict=True):
-        found[task.name] = segments_of(read_split(path, task.labels), audits[task.name].leaked["test"], task)
+        found[task.name] = segments_of(read_split(path, task.labels), audits[task.name], task)
     return found
 
 

@@ -4,7 +4,8 @@ Negatives of promoter sets are made so (Oubounyt et al. 2019, DeePromoter, Front
 Such a twin says of a test item, once it has been seen with its label, which label to expect: mostly the other one.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -25,72 +26,125 @@ _CHUNK = 512
 
 
 class Twins(Record):
-    """Test rows that have a twin in training: a different sequence that shares pieces in place."""
+    """Pairs of a test row and a twin in training: a different sequence that shares pieces in place."""
 
-    rows: list[int] | None
-    """Test rows with a twin; `null` like `pairs` if there are too many bases to look."""
     pairs: int | None
-    """Pairs of a test row and a training sequence. One that training has with several labels counts with the first."""
+    """Number of pairs of a test row and a training sequence; `null` if there are too many bases to look. A sequence
+    that training has with several labels counts with the first."""
     opposite: float | None
     """Share of those pairs whose labels differ; `null` without pairs."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Pairs of twins.
+
+    Attributes:
+        asked: indices into the sequences that were asked about [pairs], int64.
+        known: indices into those among which twins were looked for [pairs], int64.
+        identity: share of the bases that the two have in common, place by place [pairs].
+    """
+
+    asked: np.ndarray
+    known: np.ndarray
+    identity: np.ndarray
+
+
 def twins(splits: Mapping[str, Split]) -> Twins:
-    """Return which test rows have a twin in the training split.
+    """Return how many pairs of twins the test and the training split have, and how their labels go together.
+
+    Args:
+        splits: train, dev and test by name.
+    """
+    if too_many(*(split.sequences for split in splits.values())):
+        return Twins(pairs=None, opposite=None)
+    labels = first_labels(splits["train"])
+    found = twin_pairs(splits["test"].sequences, list(labels), distinct(splits.values()))
+    count = len(found.asked)
+    differ = np.array(splits["test"].labels, int)[found.asked] != np.array(list(labels.values()), int)[found.known]
+    return Twins(pairs=count, opposite=float(differ.mean()) if count else None)
+
+
+def rows_with_twins(asked: Sequence[str], known: Sequence[str], counted: Sequence[str]) -> np.ndarray:
+    """Return the indices of the asked sequences with a twin among the known ones, ascending; see `twin_pairs`."""
+    return np.unique(twin_pairs(asked, known, counted).asked)
+
+
+def distinct(splits: Iterable[Split]) -> list[str]:
+    """Return the distinct sequences of some splits, in the order in which each first appears."""
+    return list(dict.fromkeys(sequence for split in splits for sequence in split.sequences))
+
+
+def too_many(*parts: Sequence[str]) -> bool:
+    """Return whether there are too many bases to look for twins and shared words."""
+    return sum(len(sequence) for part in parts for sequence in part) > MOST_BASES
+
+
+def first_labels(split: Split) -> dict[str, int]:
+    """Return the distinct sequences of a split, each with the label of its first row."""
+    labels: dict[str, int] = {}
+    for sequence, label in zip(split.sequences, split.labels, strict=True):
+        labels.setdefault(sequence, label)
+    return labels
+
+
+def twin_pairs(asked: Sequence[str], known: Sequence[str], counted: Sequence[str]) -> Pairs:
+    """Return all pairs of twins of two sets of sequences.
 
     Twins are different sequences of one length that share at least three words of 12 bases at the same places, and at
     least 40 % of their bases: the definition of `positional_twins` in seqleak 0.4.1 (doi 10.5281/zenodo.23605245).
 
     Args:
-        splits: train, dev and test by name.
+        asked, known: the two sets.
+        counted: distinct sequences; a word that more than 20 of them have at one place is a repeat.
     """
-    if sum(len(sequence) for split in splits.values() for sequence in split.sequences) > MOST_BASES:
-        return Twins(rows=None, pairs=None, opposite=None)
-    labels: dict[str, int] = {}
-    for sequence, label in zip(splits["train"].sequences, splits["train"].labels, strict=True):
-        labels.setdefault(sequence, label)
-    test = list(zip(splits["test"].sequences, splits["test"].labels, strict=True))
-    everything = sorted({sequence for split in splits.values() for sequence in split.sequences})
-    rows: list[int] = []
-    pairs = opposite = 0
-    for length in sorted({len(sequence) for sequence, _ in test}):
-        if length <= K:
+    found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+    for length in sorted({len(sequence) for sequence in asked}):
+        members = [np.array([i for i, one in enumerate(part) if len(one) == length]) for part in (asked, known)]
+        if length <= K or not len(members[1]):
             continue
-        together = [sequence for sequence in everything if len(sequence) == length]
-        place = {sequence: number for number, sequence in enumerate(together)}
-        bases = base_codes("".join(together)).reshape(len(together), length)
-        words = _words_in_place(bases)
-        train = [(place[sequence], label) for sequence, label in labels.items() if len(sequence) == length]
-        asked = [(row, place[sequence], label) for row, (sequence, label) in enumerate(test) if len(sequence) == length]
-        if not train:
-            continue
-        known, known_labels = map(np.array, zip(*train, strict=True))
-        transposed = words[known].T.tocsr()
-        for start in range(0, len(asked), _CHUNK):
-            part = asked[start : start + _CHUNK]
-            numbers, own, own_labels = map(np.array, zip(*part, strict=True))
-            shared = (words[own] @ transposed).tocoo()
+        bases = [_bases(part, numbers) for part, numbers in zip((asked, known), members, strict=True)]
+        pieces = _pieces(_bases(counted, [i for i, one in enumerate(counted) if len(one) == length]))
+        words, others = (_words_in_place(one, pieces) for one in bases)
+        transposed = others.T.tocsr()
+        for start in range(0, len(members[0]), _CHUNK):
+            shared = (words[start : start + _CHUNK] @ transposed).tocoo()
             enough = shared.data >= FEWEST_SHARED
-            first, second = shared.row[enough], shared.col[enough]
-            identity = (bases[own[first]] == bases[known[second]]).mean(axis=1) if len(first) else np.empty(0)
-            found = (identity >= LEAST_IDENTITY) & (identity < 1)
-            first, second = first[found], second[found]
-            rows += np.unique(numbers[first]).tolist()
-            pairs += len(first)
-            opposite += int((own_labels[first] != known_labels[second]).sum())
-    return Twins(rows=sorted(rows), pairs=pairs, opposite=opposite / pairs if pairs else None)
+            first, second = start + shared.row[enough].astype(np.int64), shared.col[enough]
+            identity = (bases[0][first] == bases[1][second]).mean(axis=1) if len(first) else np.empty(0)
+            alike = (identity >= LEAST_IDENTITY) & (identity < 1)
+            found.append((members[0][first[alike]], members[1][second[alike]], identity[alike]))
+    return Pairs(*map(np.concatenate, zip(*found, strict=True)))
 
 
-def _words_in_place(bases: np.ndarray) -> sparse.csr_array:
-    """Return which words each sequence has at which place, repeats left out [sequences, (place, word)].
+def _bases(sequences: Sequence[str], chosen: Sequence[int]) -> np.ndarray:
+    """Return the base codes of sequences of one length [chosen, length]."""
+    return base_codes("".join(sequences[i] for i in chosen)).reshape(len(chosen), -1)
+
+
+def _keys(bases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a number for each word and its place, and whether its bases are known [sequences, places]."""
+    numbers, known = word_numbers(bases, K)
+    return numbers + np.arange(numbers.shape[1]) * 4**K, known
+
+
+def _pieces(bases: np.ndarray) -> np.ndarray:
+    """Return the words in place that are no repeats, ascending [words]."""
+    keys, known = _keys(bases)
+    found, sizes = np.unique(keys[known], return_counts=True)
+    return found[sizes <= MOST_SHARING]
+
+
+def _words_in_place(bases: np.ndarray, pieces: np.ndarray) -> sparse.csr_array:
+    """Return which of the pieces each sequence has [sequences, pieces].
 
     Args:
         bases: base codes [sequences, length].
+        pieces: words in place, ascending [words].
     """
-    numbers, known = word_numbers(bases, K)
-    keys = numbers + np.arange(numbers.shape[1]) * 4**K
+    keys, known = _keys(bases)
+    columns = np.searchsorted(pieces, keys)
+    known &= pieces[np.minimum(columns, len(pieces) - 1)] == keys if len(pieces) else False
     owners = np.broadcast_to(np.arange(len(bases))[:, None], keys.shape)
-    _, columns, sizes = np.unique(keys[known], return_inverse=True, return_counts=True)
-    pieces = (sizes[columns] >= 2) & (sizes[columns] <= MOST_SHARING)
-    entries = np.ones(int(pieces.sum()), np.int32), (owners[known][pieces], columns[pieces])
-    return sparse.csr_array(entries, shape=(len(bases), len(sizes)))
+    entries = np.ones(int(known.sum()), np.int32), (owners[known], columns[known])
+    return sparse.csr_array(entries, shape=(len(bases), len(pieces)))

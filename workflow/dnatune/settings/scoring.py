@@ -88,9 +88,17 @@ class BaselineSettings(Settings):
 class Audit(Settings):
     """What the splits of a data set share."""
 
-    on_leak: Literal["report", "drop", "fail"] = setting("report", unit="name")
+    on_leak: Literal["report", "drop", "resplit", "fail"] = setting("report", unit="name")
     """What happens if a dev or test sequence, or a near-copy of it, is in an earlier split. report: scores are given
-    with and without such items. drop: the row of the earlier split is removed. fail: the workflow stops."""
+    with and without such items. drop: the row of the earlier split is removed; the test split keeps all rows. resplit:
+    all rows are split again so that no copies, near-copies, twins or sequences that share a word of 30 bases are in
+    different splits; scores then do not compare with those on the original split. fail: the workflow stops."""
+    relatives: Annotated[tuple[Literal["twins", "shared_words"], ...], AsTuple, AllDifferent] = setting(
+        (), unit="list of names"
+    )
+    """What drop and fail take for a leak besides copies and near-copies. twins: sequences that share pieces in place,
+    such as a promoter and the negative made from it. shared_words: sequences that share an exact word of 30 bases on
+    either strand."""
     similarity: Number = setting(0.5, gt=0, le=1, unit="Jaccard index")
     """Smallest share of common 12-base words (of either strand) that makes two sequences near-copies."""
 

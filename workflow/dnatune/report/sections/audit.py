@@ -24,17 +24,24 @@ def _audit(task: Task, audit: Audit, groups: Sequence[Group], rows: Sequence[Map
         {
             "split": split,
             "other": other,
-            **{kind: None if found is None else len(found) for kind, found in kinds},
+            **{kind: _number(found) for kind, found in kinds},
         }
         for split, others in audit.shared.items()
         for other, kinds in others.items()
     ]
+    in_training = audit.shared["test"]["train"]
     scores = [row for _, row in zip(groups, rows, strict=False) if row["task"] == task.name]
     return {
         **dict(audit),
         "task": task.name,
         "metric": formatting.metric_name(task.metric),
         "pairs": pairs,
+        "twins_found": _number(in_training.twins),
+        "words_found": _number(in_training.shared_words),
         "leaked_items": len(audit.leaked["test"]),
         "scores": [row for row in scores if row["mean"] is not None and row["mean_without_leaked"] is not None],
     }
+
+
+def _number(rows: Sequence[int] | None) -> int | None:
+    return None if rows is None else len(rows)

@@ -19,6 +19,8 @@ _LACKING = {
     "dev": ("dev", "so there is no dev MCC, and dev loss and accuracy say how often that class is named"),
     "test": ("test", "so MCC and AUROC say nothing there"),
 }
+#: Share of test items with relatives in training above which the headline says so.
+_MOST_RELATED = 0.05
 
 
 def content(evidence: Evidence) -> Mapping[str, Any]:
@@ -119,7 +121,7 @@ def _cautions(evidence: Evidence) -> list[str]:
         lacking.append(_lossy(lossy))
     lost = [group for group in evidence.groups if len(group.completed) < len(group.runs)]
     return [
-        *dict.fromkeys([*unequal, *lacking]),
+        *dict.fromkeys([*unequal, *related_items(evidence), *lacking]),
         *(_divergence(group, f" on {evidence.title(group.model, group.task)}") for group in lost),
     ]
 
@@ -135,6 +137,17 @@ def _lossy(runs: Sequence[FinishedRun]) -> str:
         f" {worst.merge.labels_changed} of {worst.merge.items} items another label. All scores here are of the models"
         f" as trained; merge: {{dtype: fp32}} stores them so."
     )
+
+
+def related_items(evidence: Evidence) -> list[str]:
+    """Return a caution for each task in which training has relatives of more than 5 % of the test items."""
+    shares = [(name, evidence.audits[name].related_share) for name in evidence.tasks]
+    return [
+        f"Memory: {formatting.percent(share)} of the test items of {name} have a twin in training or share a word of"
+        " 30 bp with it, so that a score there may be memory; the scores by segment tell."
+        for name, share in shares
+        if share > _MOST_RELATED
+    ]
 
 
 def _missing_classes(task: Task, evidence: Evidence) -> Iterator[str]:
