@@ -44,6 +44,57 @@ def test_all_promoters(gue, baseline, mcc):
     assert score(baseline, *gue("prom_core_all")).mcc == pytest.approx(mcc, abs=0.02)
 
 
+@pytest.mark.slow
+def test_memory_of_the_training_split_is_above_all_published_scores_of_all_promoters(gue):
+    """The highest in published.tsv is .708; "the label that the closest twin does not have" was measured at .752."""
+    assert score("memory", *gue("prom_core_all")).mcc >= 0.74
+
+
+def mutated(sequence, keep, letter):
+    """The first bases of a sequence, and others after them, each unlike the one that stood there."""
+    return sequence[:keep] + "".join(letter if base != letter else "A" for base in sequence[keep:])
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_memory_answers_what_twins_on_dev_say(has):
+    generator = np.random.default_rng(0)
+    train = split_of([("".join(generator.choice(list("ACGT"), 60)), n % 2) for n in range(20)])
+    twins = [(mutated(one, 30, "C"), label if has else 1 - label) for one, label in zip(*_rows(train), strict=True)]
+    probabilities = np.exp(baselines.fit("memory", train, split_of(twins[:10]), 2)([one for one, _ in twins]))
+    assert probabilities.argmax(axis=1).tolist() == [label for _, label in twins]
+    # Ten of ten, by Laplace's rule.
+    assert probabilities.max(axis=1) == pytest.approx([11 / 12] * 20)
+    # The closest twin decides, and an item without one is answered by k-mers.
+    first, second = train.sequences[:2]
+    both = second[:20] + first[20:]
+    fresh = "".join(generator.choice(list("ACGT"), 60))
+    score = baselines.fit("memory", train, split_of(twins[:10]), 2)([both, fresh])
+    assert score[0].argmax() == (0 if has else 1)
+    assert score[1] == pytest.approx(baselines.fit("kmers", train, split_of(twins[:10]), 2)([fresh])[0])
+
+
+def _rows(split):
+    return split.sequences, split.labels
+
+
+def test_memory_leaves_other_classes_to_kmers():
+    generator = np.random.default_rng(1)
+    train = split_of([("".join(generator.choice(list("ACGT"), 60)), n % 3) for n in range(30)])
+    dev = split_of([(mutated(one, 30, "C"), (label + 1) % 3) for one, label in zip(*_rows(train), strict=True)])
+    found = np.exp(baselines.fit("memory", train, dev, 3)(dev.sequences))
+    kmers = np.exp(baselines.fit("kmers", train, dev, 3)(dev.sequences))
+    for row, other, label in zip(found, kmers, train.labels, strict=True):
+        assert row[label] == pytest.approx(1 / 32) and row.sum() == pytest.approx(1)
+        a, b = {0, 1, 2} - {label}
+        assert row[a] / row[b] == pytest.approx(other[a] / other[b], rel=1e-6)
+
+
+def test_memory_needs_twins_on_dev():
+    train = split_of([("ACGTTGCAAC" * 5, 0), ("GGATCCATGA" * 5, 1)])
+    with pytest.raises(baselines.NotApplicable, match="no dev item has a twin"):
+        baselines.fit("memory", train, split_of([("TTGACCAGTA" * 5, 0)]), 2)
+
+
 def test_gc_content_alone(gue):
     assert score("gc", *gue("prom_core_all")).auroc == pytest.approx(0.725, abs=0.01)
 

@@ -11,6 +11,7 @@ _BASELINES = {
     "kmers": "k-mers",
     "onehot": "base at each place",
     "positional": "k-mers with place",
+    "memory": "memory of training",
     "bayes": "Bayes optimum",
 }
 

@@ -8,7 +8,7 @@ from dnatune.settings.sources import TaskSettings
 from dnatune.settings.tasks import Task
 
 Labels = Annotated[tuple[str, ...], AsTuple]
-Baseline = Literal["majority", "gc", "kmers", "onehot", "positional"]
+Baseline = Literal["majority", "gc", "kmers", "onehot", "positional", "memory"]
 
 
 class Evaluation(Settings):
@@ -21,11 +21,12 @@ class Evaluation(Settings):
     max_new_tokens: int = setting(8, ge=1, unit="tokens")
     """Largest number of tokens that are decoded in generate mode."""
     baselines: Annotated[tuple[Baseline, ...], AsTuple, AllDifferent] = setting(
-        ("majority", "gc", "kmers", "onehot", "positional"), unit="list of names"
+        ("majority", "gc", "kmers", "onehot", "positional", "memory"), unit="list of names"
     )
     """Classifiers without fine-tuning that the report compares with. majority: the class shares of training. Logistic
     regressions: gc on GC content; kmers on words of 1 to 6 bases, whatever their place; onehot on the base at each
-    place; positional on words of 4 bases in windows of 5, and on the base at each place."""
+    place; positional on words of 4 bases in windows of 5, and on the base at each place.
+    memory: by the label of the closest twin in training (dev says whether it has or has not that label), else kmers."""
 
 
 class EvaluateSettings(Settings):

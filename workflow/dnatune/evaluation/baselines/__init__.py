@@ -6,7 +6,7 @@ import numpy as np
 
 from dnatune.data.records import Split
 from dnatune.errors import ConfigurationError
-from dnatune.evaluation.baselines import composition, places
+from dnatune.evaluation.baselines import composition, memory, places
 from dnatune.evaluation.baselines.applicability import NotApplicable
 from dnatune.evaluation.baselines.linear import Probabilities
 from dnatune.settings.simulation import SimulationSettings
@@ -21,6 +21,7 @@ CLASSIFIERS: dict[str, Callable[[Split, Split], Probabilities]] = {
     "kmers": composition.kmers,
     "onehot": places.onehot,
     "positional": places.positional,
+    "memory": memory.memory,
 }
 
 
