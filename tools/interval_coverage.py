@@ -128,10 +128,15 @@ def simulate(cell: Cell, generator: np.random.Generator) -> tuple[np.ndarray, np
     return first, second, truth
 
 
+def difference_of(first: np.ndarray, second: np.ndarray, truth: np.ndarray, metric: str) -> inference.Difference:
+    """Return the difference of two methods; arguments as `inference.measure` takes them."""
+    return inference.subtract(inference.measure(first, truth, metric), inference.measure(second, truth, metric))
+
+
 def run_cell(cell: Cell, replications: int, generator: np.random.Generator) -> Outcome:
     """Simulate a cell and count how often each construction covers the truth."""
-    found = [inference.differences_and_covariance(*simulate(cell, generator), cell.metric) for _ in range(replications)]
-    kept = [(d, c) for d, c, _ in found if c is not None and np.ptp(d) > 0]
+    found = [difference_of(*simulate(cell, generator), cell.metric) for _ in range(replications)]
+    kept = [(one.values, inference.item_covariance(one)) for one in found if np.ptp(one.values) > 0]
     differences, covariance = np.stack([d for d, _ in kept]), np.stack([c for _, c in kept])
     limits = intervals(differences, covariance, cell.items, generator)
     low, high = limits[CONSTRUCTIONS[0]]

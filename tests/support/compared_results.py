@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dnatune.comparison import pairwise, summary
+from dnatune.comparison import controls, pairwise, summary
 from dnatune.comparison import results as finished
+from dnatune.comparison.verdict_rows import VerdictRow
 from synthetic_results import Results
 
 
@@ -19,9 +20,19 @@ def read(results: Results):
     return groups, summary.comparison_rows(groups, baselines, results.tasks, audits, 0.95)
 
 
-def pairs_of(results: Results) -> list[dict]:
+def verdict_rows(results: Results, reference: str | None = None) -> list[VerdictRow]:
     """Return the rows of tests.tsv of synthetic results, through the library."""
-    return pairwise.pair_rows(read(results)[0], results.tasks, results.settings.comparison)
+    groups, _ = read(results)
+    baselines = [finished.read_baseline(folder, results.tasks) for folder in results.baselines]
+    chosen = controls.chosen_controls(baselines, groups, results.tasks)
+    testing = results.settings.comparison.model_copy(update={"reference": reference})
+    return pairwise.pair_rows(groups, results.tasks, testing, chosen)
+
+
+def pairs_of(results: Results) -> list[VerdictRow]:
+    """Return the rows of pairs of optimizers on one task by the task's metric."""
+    rows = verdict_rows(results)
+    return [row for row in rows if row.headline and row.comparison == "optimizers" and len(row.tasks) == 1]
 
 
 def run_script(results: Results, out: Path):

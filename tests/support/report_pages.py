@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compared_results import pairs_of, read
+from compared_results import read, verdict_rows
 from dnatune.comparison import references, segments
 from dnatune.comparison import results as finished
 from dnatune.data import manifests
@@ -31,7 +31,7 @@ def evidence_of(
         groups, results.tasks, segments.read_segments(results.records, results.tasks, audits)
     )
     making = ({"scipy": "1.0"}, "snakemake --cores all --configfile configuration.yaml")
-    tests = pairs_of(results)
+    tests = verdict_rows(results)
     rows += references.control_rows(zero_shots, published, results.tasks)
     return report.Evidence(
         *(results.settings, results.tasks, groups, baselines, rows, tests, audits, scored, *making),

@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from sklearn.metrics import f1_score, matthews_corrcoef, roc_auc_score
+from sklearn.metrics import f1_score, log_loss, matthews_corrcoef, roc_auc_score
 
-from compared_results import change, pairs_of, read, run_script
+from compared_results import change, pairs_of, read, run_script, verdict_rows
 from dnatune import inference
-from dnatune.comparison import pairwise, pooled_predictions, segments, summary
+from dnatune.comparison import pooled_predictions, segments, summary
 from dnatune.comparison import results as finished
+from dnatune.comparison.verdict_rows import TEST_COLUMNS
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.evaluation import metrics
-from dnatune.inference.reasons import SAME_PREDICTION, too_few
+from dnatune.inference.reasons import too_few
 from synthetic_results import PROMOTERS, SPLICE, Results
 
 ROOT = Path(__file__).parents[3]
@@ -47,7 +48,7 @@ def documented_columns(file: str) -> list[str]:
     ("file", "columns"),
     [
         ("comparison.tsv", summary.COLUMNS),
-        ("tests.tsv", pairwise.TEST_COLUMNS),
+        ("tests.tsv", TEST_COLUMNS),
         ("segments.tsv", segments.SEGMENT_COLUMNS),
     ],
 )
@@ -99,9 +100,16 @@ def test_script_writes_a_row_for_each_pair(results, tmp_path):
         rows = list(csv.DictReader(stream, delimiter="\t"))
     assert list(rows[0]) == documented_columns("tests.tsv")
     pairs = [("adamw", "sgd", "0 1"), ("adamw", "rk4", "0"), ("sgd", "rk4", "0")]
-    assert [(row["first"], row["second"], row["seeds"]) for row in rows] == pairs
+    primary = [row for row in rows if (row["comparison"], row["role"]) == ("optimizers", "primary")]
+    assert [(row["first"], row["second"], row["seeds"]) for row in primary] == pairs
     assert not any(cell.lower() in ("nan", "none", "null", "inf") for row in rows for cell in row.values())
-    assert "rk4 has no run with seed 1" in rows[1]["sentence"]
+    assert "rk4 has no run with seed 1" in primary[1]["withheld"]
+    # kmers is the better of the two baselines on dev: every optimizer is compared with it, by three metrics.
+    against = [row for row in rows if row["comparison"] == "control"]
+    assert [(row["first"], row["second"]) for row in against[:3]] == [
+        (name, "kmers") for name in ("adamw", "sgd", "rk4")
+    ]
+    assert len(rows) == 3 * (3 + 3)
 
 
 def labels_of(results: Results, place: str) -> tuple[np.ndarray, np.ndarray]:
@@ -129,51 +137,72 @@ def test_a_pair_s_numbers_are_those_of_the_statistics_of_its_predictions(tmp_pat
         for name, skill in skills.items():
             made.add_run(name, seed, task=task["name"], skill=skill, generate=generate)
     rows = pairs_of(made)
+    secondary = {(row.first, row.second, row.metric): row for row in verdict_rows(made) if row.role == "secondary"}
     found = []
     for row in rows:
         runs = [
             [labels_of(made, f"tiny/{task['name']}/{name}/seed{seed}") for seed in range(4)]
-            for name in (row["first"], row["second"])
+            for name in (row.first, row.second)
         ]
         sides, truth = [np.stack([labels for labels, _ in side]) for side in runs], runs[0][0][1]
         found.append(inference.paired_difference(*sides, truth, task["metric"], 0.95))
         for column, number in NUMBERS.items():
-            assert row[column] == pytest.approx(number(found[-1]), abs=1e-9), column
+            assert getattr(row, column) == pytest.approx(number(found[-1]), abs=1e-9), column
         single = [inference.mcnemar_exact(a, b, truth).p_value for a, b in zip(*sides, strict=True)]
         # Written with six digits.
-        assert [float(p) for p in row["mcnemar_p"].split()] == pytest.approx(single, rel=1e-5)
+        assert list(row.mcnemar_p) == pytest.approx(single, rel=1e-5)
         values = [[score(side, truth, task["metric"]) for side in part] for part in sides]
-        assert row["improvement"] == inference.probability_of_improvement(*values).estimate
+        assert row.improvement == inference.probability_of_improvement(*values).estimate
         effect = inference.effect_size(*values)
-        assert row["effect_size"] == pytest.approx(effect.estimate, rel=1e-6)
-        assert row["effect_size_low"] == pytest.approx(effect.low, rel=1e-6)
-        assert (row["seeds_needed"], row["seeds_sentence"]) == (
+        assert row.effect_size == pytest.approx(effect.estimate, rel=1e-6)
+        assert row.effect_size_low == pytest.approx(effect.low, rel=1e-6)
+        assert (row.seeds_needed, row.seeds_sentence) == (
             (needed := inference.seeds_needed(found[-1], 0.01, comparisons=3)).seeds,
             needed.sentence,
         )
-        assert (row["seeds"], row["flags"]) == ("0 1 2 3", "")
+        assert (row.seeds, row.flags) == ((0, 1, 2, 3), ())
         tables = [
             [
                 pd.read_csv(made.root / f"evaluate/tiny/{task['name']}/{name}/seed{seed}/predictions.tsv", sep="\t")
                 for seed in range(4)
             ]
-            for name in (row["first"], row["second"])
+            for name in (row.first, row.second)
         ]
-        if len(task["labels"]) > 2 or generate:
-            assert row["auroc_difference"] is row["auroc_low"] is None
-            why = "decoded freely" if generate else "defined for two classes, and the task has 3"
-            assert re.fullmatch(f"AUROC: [^;]*{why}[^;]*", row["withheld"])
-        else:
-            assert row["withheld"] == ""
-            areas = [[roc_auc_score(table.label, table.logp_1 - table.logp_0) for table in side] for side in tables]
-            assert row["auroc_difference"] == pytest.approx(np.mean(np.subtract(*areas)), abs=1e-9)
-            assert row["auroc_low"] < row["auroc_difference"] < row["auroc_high"]
+        assert row.withheld == ""
+        for metric, oracle in (("auroc", area), ("log_loss", loss)):
+            other = secondary[row.first, row.second, metric]
+            if generate:
+                assert other.difference is other.low is None and other.verdict == "inconclusive"
+                assert "decoded freely" in other.withheld and "decoded freely" in other.sentence
+            else:
+                scores = [[oracle(table) for table in side] for side in tables]
+                assert other.difference == pytest.approx(np.mean(np.subtract(*scores)), abs=1e-9)
+                assert other.low < other.difference < other.high
+                assert other.first_values == pytest.approx(scores[0], abs=1e-9)
     adjusted = inference.holm([difference.p_value for difference in found])
     for row, difference, p in zip(rows, found, adjusted, strict=True):
-        verdict = inference.verdict(difference, 0.01, p, (row["first"], row["second"]))
-        assert row["adjusted_p"] == pytest.approx(p, abs=1e-9)
-        assert (row["verdict"], row["sentence"]) == (verdict.word, verdict.sentence)
-    assert rows[0]["verdict"] == "better"
+        verdict = inference.verdict(difference, 0.01, p, (row.first, row.second))
+        assert row.adjusted_p == pytest.approx(p, abs=1e-9)
+        assert (row.verdict, row.sentence) == (verdict.word, verdict.sentence)
+    assert rows[0].verdict == "better"
+
+
+def log_probabilities(table: pd.DataFrame) -> np.ndarray:
+    """Return those of the classes given that the answer is one of them [items, classes]."""
+    found = table[[column for column in table.columns if column.startswith("logp_")]].to_numpy()
+    return found - np.log(np.exp(found).sum(axis=1, keepdims=True))
+
+
+def area(table: pd.DataFrame) -> float:
+    """Return the AUROC; of more than two classes the mean of each against the rest."""
+    found = np.exp(log_probabilities(table))
+    classes = found.shape[1]
+    each = [roc_auc_score(table.label == one, found[:, one]) for one in range(classes)]
+    return each[1] if classes == 2 else float(np.mean(each))
+
+
+def loss(table: pd.DataFrame) -> float:
+    return log_loss(table.label, np.exp(log_probabilities(table)))
 
 
 def score(labels, truth, metric) -> float:
@@ -190,12 +219,12 @@ def test_pairs_are_of_one_model_and_adjusted_over_all_models(tmp_path):
             for name, skill in {"adamw": 1.2, "sgd": 1.0}.items():
                 made.add_run(name, seed, model=model, skill=skill)
     rows = pairs_of(made)
-    assert [(row["model"], row["first"], row["second"]) for row in rows] == [
+    assert [(row.model, row.first, row.second) for row in rows] == [
         ("small", "adamw", "sgd"),
         ("large", "adamw", "sgd"),
     ]
-    smallest = min(rows, key=lambda row: row["p_value"])
-    assert smallest["adjusted_p"] == min(1, 2 * smallest["p_value"])
+    smallest = min(rows, key=lambda row: row.p_value)
+    assert smallest.adjusted_p == min(1, 2 * smallest.p_value)
 
 
 def three_seeds(root: Path, **second) -> Results:
@@ -212,14 +241,18 @@ def test_one_seed_has_a_difference_and_no_verdict(tmp_path):
     made.add_run("adamw", skill=2.0)
     made.add_run("sgd", skill=0.7)
     (row,) = pairs_of(made)
-    assert row["verdict"] == "inconclusive"
-    assert row["difference"] == pytest.approx(read(made)[1][0]["mean"] - read(made)[1][1]["mean"], abs=1e-9)
+    assert row.verdict == "inconclusive"
+    assert row.difference == pytest.approx(read(made)[1][0]["mean"] - read(made)[1][1]["mean"], abs=1e-9)
     empty = ("low", "high", "p_value", "adjusted_p", "improvement", "effect_size", "seeds_needed", "power")
-    assert [row[column] for column in empty] == [None] * len(empty)
+    assert [getattr(row, column) for column in empty] == [None] * len(empty)
     reason = too_few(1)
-    assert row["sentence"] == f"Nothing can be said of adamw against sgd: {reason}."
-    assert row["withheld"] == f"verdict: {reason}; AUROC: {reason}; improvement: {reason}; effect size: {reason}"
-    assert float(row["mcnemar_p"]) < 1e-6  # the two models of the one seed are far apart
+    assert row.withheld == f"verdict: {reason}; improvement: {reason}; effect size: {reason}"
+    words = (
+        "One seed is too few for an interval. MCC is {:.3f} for adamw and {:.3f} for sgd (seed 0); adamw is ahead with"
+    )
+    assert row.sentence.startswith(words.format(row.first_mean, row.second_mean) + " it; AUROC 0.")
+    assert row.sentence.endswith("; McNemar's test of the trained models gives p < 0.001.")
+    assert max(row.mcnemar_p) < 1e-6  # the two models of the one seed are far apart
 
 
 def test_a_diverged_seed_is_named_and_the_others_are_compared(tmp_path):
@@ -227,9 +260,9 @@ def test_a_diverged_seed_is_named_and_the_others_are_compared(tmp_path):
     made.add_run("adamw", 3, skill=2.0)
     made.add_run("sgd", 3, skill=0.7)
     (row,) = pairs_of(made)
-    assert row["seeds"] == "0 2 3"
-    assert row["verdict"] == "better"
-    assert row["sentence"].endswith("This holds for runs that complete, seeds 0, 2, 3: sgd diverged with seed 1.")
+    assert row.seeds == (0, 2, 3)
+    assert row.verdict == "better"
+    assert row.sentence.endswith("This holds for runs that complete, seeds 0, 2, 3: sgd diverged with seed 1.")
 
 
 def test_an_optimizer_that_always_diverged_cannot_be_compared(tmp_path):
@@ -238,19 +271,11 @@ def test_an_optimizer_that_always_diverged_cannot_be_compared(tmp_path):
         made.add_run("adamw", seed)
         made.add_run("sgd", seed, diverged_at=5)
     (row,) = pairs_of(made)
-    assert (row["verdict"], row["seeds"], row["difference"], row["mcnemar_p"]) == ("inconclusive", "", None, "")
-    assert row["sentence"] == (
+    assert (row.verdict, row.seeds, row.difference, row.mcnemar_p) == ("inconclusive", (), None, ())
+    assert row.sentence == (
         "Nothing can be said of adamw against sgd: no seed was completed by both; sgd diverged with seeds 0, 1, 2."
     )
-    assert "; AUROC: no seed was completed by both;" in row["withheld"]
-
-
-def test_a_constant_prediction_is_named(tmp_path):
-    (row,) = pairs_of(three_seeds(tmp_path, constant=True))
-    assert row["verdict"] == "inconclusive"
-    assert row["low"] is row["p_value"] is None
-    assert f"sgd with seed 1 {SAME_PREDICTION}" in row["sentence"]
-    assert row["withheld"].startswith(f"verdict: sgd with seed 1 {SAME_PREDICTION}")
+    assert row.withheld.startswith("verdict: no seed was completed by both; sgd diverged")
 
 
 @pytest.mark.parametrize(
@@ -263,16 +288,16 @@ def test_a_constant_prediction_is_named(tmp_path):
 )
 def test_a_pair_not_at_equal_terms_says_what_differs(tmp_path, difference, flag, words):
     (row,) = pairs_of(three_seeds(tmp_path, **difference))
-    assert row["flags"] == flag
-    assert row["sentence"].startswith(f"Not on equal terms: {words}")
-    assert "adamw is better than sgd" in row["sentence"]
+    assert row.flags == (flag,)
+    assert row.sentence.startswith(f"Not on equal terms: {words}")
+    assert "adamw is better than sgd" in row.sentence
 
 
 def test_other_training_data_are_not_equal_terms(results):
     change(results.run_records[0], inputs={"model": "0123456789abcdef", "train": "other"})
     (row,) = pairs_of(results)
-    assert row["flags"] == "unequal_inputs"
-    assert row["sentence"].startswith("Not on equal terms: different base models or training data.")
+    assert row.flags == ("unequal_inputs",)
+    assert row.sentence.startswith("Not on equal terms: different base models or training data.")
 
 
 def test_runs_scored_on_different_items_are_not_paired(results):
@@ -281,10 +306,8 @@ def test_runs_scored_on_different_items_are_not_paired(results):
     number, label, *others = first.split("\t")
     path.write_text("\n".join([header, "\t".join([number, str(1 - int(label)), *others]), *rest]) + "\n")
     (row,) = pairs_of(results)
-    assert row["sentence"] == (
-        "Nothing can be said of adamw against sgd: the runs were scored on different test items."
-    )
-    assert row["difference"] is None
+    assert row.sentence == ("Nothing can be said of adamw against sgd: the runs were scored on different test items.")
+    assert row.difference is None
 
 
 def test_means_and_deviations_follow_from_the_predictions(results):

@@ -1,5 +1,6 @@
 """Intervals, tests and verdicts against independent implementations, and against truths that are known."""
 
+import dataclasses
 import itertools
 import math
 
@@ -11,13 +12,19 @@ from sklearn import metrics
 import interval_coverage
 from dnatune import inference
 from dnatune.errors import ConfigurationError
-from dnatune.inference.reasons import SAME_PREDICTION
+from dnatune.inference.probabilities import class_probabilities
+from dnatune.inference.reasons import ALL_CONSTANT
 
 SCORES = {
     "mcc": metrics.matthews_corrcoef,
     "f1_macro": lambda truth, guess, **options: metrics.f1_score(truth, guess, average="macro", **options),
     "auroc": metrics.roc_auc_score,
 }
+
+
+difference_of = interval_coverage.difference_of
+#: Those whose values scikit-learn knows by the names above.
+METRICS = tuple(SCORES)
 
 
 def labelled(classes=3, seeds=3, items=60, seed=0):
@@ -41,10 +48,8 @@ def scored(seeds=3, items=60, seed=0):
 def known(estimate, seed_variance, item_variance, seeds=5, items=5920, metric="mcc"):
     """Return a comparison with the given numbers instead of measured ones."""
     interval = inference.Interval(estimate, None, None, 0.95)
-    blank = inference.PairedDifference(metric, seeds, items, (), interval, 1.0, seed_variance, item_variance)
-    return inference.PairedDifference(
-        metric, seeds, items, (), blank.interval_at(0.95), 1.0, seed_variance, item_variance
-    )
+    blank = inference.PairedDifference(metric, seeds, items, items, (), interval, 1.0, seed_variance, item_variance)
+    return dataclasses.replace(blank, interval=blank.interval_at(0.95))
 
 
 def test_interval_over_seeds_is_student_s():
@@ -75,7 +80,7 @@ def test_interval_over_seeds_is_refused_with_a_reason(values, reason, estimate):
     assert got.estimate == (None if estimate is None else pytest.approx(estimate))
 
 
-@pytest.mark.parametrize("metric", inference.DIFFERENCE_METRICS)
+@pytest.mark.parametrize("metric", METRICS)
 def test_differences_are_those_of_scikit_learn(metric):
     first, second, truth = scored() if metric == "auroc" else labelled()
     got = inference.paired_difference(first, second, truth, metric)
@@ -111,23 +116,21 @@ def test_item_covariance_is_that_of_scikit_learn_s_derivatives(metric):
             up, down = (SCORES[metric](truth, labels, sample_weight=row) for row in weights)
             slopes.append((up - down) / (2 * step) * items)
         influence[seed, item] = slopes[0] - slopes[1]
-    _, got, reason = inference.differences_and_covariance(first, second, truth, metric)
+    got = inference.item_covariance(difference_of(first, second, truth, metric))
     # Central differences of step h err by h², here 1e-8.
-    assert reason is None and got == pytest.approx(np.cov(influence) / items, rel=1e-5)
+    assert got == pytest.approx(np.cov(influence) / items, rel=1e-5)
 
 
-@pytest.mark.parametrize("metric", inference.DIFFERENCE_METRICS)
+@pytest.mark.parametrize("metric", METRICS)
 def test_item_covariance_agrees_with_the_jackknife(metric):
     first, second, truth = scored(items=300) if metric == "auroc" else labelled(items=300)
     items = len(truth)
     left_out = np.empty((3, items))
     for item in range(items):
         kept = np.arange(items) != item
-        left_out[:, item] = inference.differences_and_covariance(first[:, kept], second[:, kept], truth[kept], metric)[
-            0
-        ]
+        left_out[:, item] = difference_of(first[:, kept], second[:, kept], truth[kept], metric).values
     jackknife = np.cov(left_out) * (items - 1) ** 2 / items
-    _, got, _ = inference.differences_and_covariance(first, second, truth, metric)
+    got = inference.item_covariance(difference_of(first, second, truth, metric))
     # The two differ by terms of the order 1/items of the variance.
     assert got == pytest.approx(jackknife, abs=3 / items * jackknife.max())
 
@@ -144,7 +147,7 @@ def test_auroc_covariance_is_delong_s_by_brute_force():
     ]
     positive, negative = (np.stack([gap[part] for gap in gaps]) for part in (0, 1))
     expected = np.cov(positive) / positive.shape[1] + np.cov(negative) / negative.shape[1]
-    _, got, _ = inference.differences_and_covariance(first, second, truth, "auroc")
+    got = inference.item_covariance(difference_of(first, second, truth, "auroc"))
     assert got == pytest.approx(expected, rel=1e-12)
 
 
@@ -152,7 +155,8 @@ def test_auroc_variance_is_that_of_another_implementation():
     index = np.arange(40)
     truth = (index * 7 % 10 < 4).astype(int)
     first, second = truth + index * 13 % 17 / 10, truth * 0.8 + index * 11 % 19 / 12
-    difference, covariance, _ = inference.differences_and_covariance(first[None], second[None], truth, "auroc")
+    found = difference_of(first[None], second[None], truth, "auroc")
+    difference, covariance = found.values, inference.item_covariance(found)
     # Delong_test of MLstatkit 0.1.91 on these scores: AUCs 0.96484375 and 0.83072917, |z| and variance as below.
     assert difference[0] == pytest.approx(0.96484375 - 0.8307291666666665, abs=1e-12)
     assert covariance[0, 0] == pytest.approx(0.003689874965403583, rel=1e-12)
@@ -210,10 +214,9 @@ def test_items_are_counted_once():
     """The variance of the mean difference over repeated experiments is the sum of the components."""
     cell = interval_coverage.Cell("mcc", 0.0, 613, "moderate", 3, 0.005)
     generator = np.random.default_rng(0)
-    found = [
-        inference.differences_and_covariance(*interval_coverage.simulate(cell, generator), "mcc") for _ in range(2_000)
-    ]
-    differences, covariance = np.stack([d for d, _, _ in found]), np.stack([c for _, c, _ in found])
+    found = [difference_of(*interval_coverage.simulate(cell, generator), "mcc") for _ in range(2_000)]
+    differences = np.stack([one.values for one in found])
+    covariance = np.stack([inference.item_covariance(one) for one in found])
     actual = differences.mean(axis=1).var()
     of_seeds, of_items = inference.variance_components(differences, covariance)
     # A variance from 2,000 draws has a relative standard error of √(2/2000) = 3.2 %; this is three of them.
@@ -328,8 +331,8 @@ def test_power_without_items_is_that_of_the_t_test():
 def degenerate():
     first, second, truth = labelled(classes=2, seeds=3, items=60)
     scores_a, scores_b, score_truth = scored()
-    constant, missing = first.copy(), scores_a.copy()
-    constant[1] = 1
+    once, missing = first.copy(), scores_a.copy()
+    once[1] = 1
     missing[0, 0] = math.nan
     return {
         "one seed": (first[:1], second[:1], truth, "mcc", "there is 1"),
@@ -338,14 +341,14 @@ def degenerate():
         "other seeds": (first, second[:2], truth, "mcc", "cannot be paired"),
         "other items": (first, second[:, :50], truth, "mcc", "do not fit"),
         "one row": (first[0], second[0], truth, "mcc", "are not [seeds, items]"),
-        "constant labels": (constant, second, truth, "mcc", f"run 2 of the first method {SAME_PREDICTION}"),
-        "constant labels, f1": (second, constant, truth, "f1_macro", "run 2 of the second method"),
-        "constant scores": (np.zeros((3, 60)), scores_b, score_truth, "auroc", "run 1 of the first method"),
+        "constant scores": (np.zeros((3, 60)), np.ones((3, 60)), score_truth, "auroc", "all 3 seeds give the same"),
+        "one answer in one run, twice": (once, once, truth, "mcc", "all 3 seeds give the same value"),
         "one class": (first, second, np.zeros(60), "mcc", "one class"),
         "one class, scores": (scores_a, scores_b, np.ones(60), "auroc", "one class"),
         "one positive": (scores_a, scores_b, np.arange(60) == 7, "auroc", "two test items"),
-        "three classes": (scores_a, scores_b, np.arange(60) % 3, "auroc", "two classes"),
-        "three scores": (np.zeros((3, 60, 3)), np.zeros((3, 60, 3)), truth, "auroc", "two classes, not 3"),
+        "three classes": (scores_a, scores_b, np.arange(60) % 3, "auroc", "classes from 0 to 1"),
+        "a class without items": (np.zeros((3, 60, 3)), np.zeros((3, 60, 3)), truth, "auroc", "two test items of each"),
+        "labels for log loss": (first, second, truth, "log_loss", "needs log-probabilities"),
         "NaN": (missing, scores_b, score_truth, "auroc", "not a number"),
         "infinite": (np.full((3, 60, 2), -math.inf), np.zeros((3, 60, 2)), truth, "auroc", "finite log-probability"),
         "one log-probability": (np.zeros((3, 60, 1)), np.zeros((3, 60, 1)), truth, "mcc", "only one class"),
@@ -373,13 +376,47 @@ def test_degenerate_input_gets_a_reason_and_no_verdict(case):
 
 
 def test_a_lost_run_still_counts_in_the_estimate():
-    first, second, truth, metric, _ = degenerate()["constant labels"]
-    got = inference.paired_difference(first, second, truth, metric)
+    first, second, truth = labelled(classes=2, seeds=4, items=200)
+    first[2] = 1
+    got = inference.paired_difference(first, second, truth, "mcc")
     expected = [
         metrics.matthews_corrcoef(truth, a) - metrics.matthews_corrcoef(truth, b)
         for a, b in zip(first, second, strict=True)
     ]
     assert got.interval.estimate == pytest.approx(np.mean(expected), abs=1e-12)
+    assert got.p_value is not None
+
+
+def test_one_answer_to_all_items_has_an_mcc_of_0_on_any_items():
+    first, _, truth = labelled(classes=2, seeds=3, items=200)
+    first[1] = 1
+    measured = inference.measure(first, truth, "mcc")
+    assert measured.constant.tolist() == [False, True, False] and measured.values[1] == 0
+    assert not measured.influence[1].any() and measured.influence[0].any()
+    # Macro F1 of one answer depends on the share of its class: its derivative by the weight of an item is not 0.
+    assert inference.measure(first, truth, "f1_macro").influence[1].any()
+
+
+def test_a_method_that_never_leaves_one_class_is_tested_against_one_that_does():
+    _, second, truth = labelled(classes=2, seeds=3, items=200)
+    never = np.ones_like(second)
+    # The second is a fixed classifier: the difference is the same for each seed, and varies with the items alone.
+    fixed = np.repeat(second[:1], 3, axis=0)
+    got = inference.paired_difference(never, fixed, truth, "mcc")
+    alone = inference.item_covariance(difference_of(never[:1], fixed[:1], truth, "mcc"))[0, 0]
+    assert got.seed_variance == 0 and got.item_variance == pytest.approx(alone, rel=1e-12)
+    assert inference.verdict(got, 0.01, got.p_value).word == "worse"
+
+
+def test_two_methods_that_never_leave_one_class_are_not_tested_by_their_answers():
+    _, second, truth = labelled(classes=2, seeds=3, items=200)
+    ones, zeros = np.ones_like(second), np.zeros_like(second)
+    for metric in inference.OF_LABELS:
+        got = inference.paired_difference(ones, zeros, truth, metric)
+        assert got.interval.reason == ALL_CONSTANT and got.all_constant
+        assert inference.verdict(got, 0.01, None, ("adamw", "sgd")) == inference.Verdict(
+            "withheld", False, "Neither adamw nor sgd leaves one class at its threshold."
+        )
 
 
 @pytest.mark.parametrize(
@@ -387,7 +424,7 @@ def test_a_lost_run_still_counts_in_the_estimate():
     [
         (lambda: inference.seed_interval([1, 2, 3], 95), "confidence level of 95"),
         (lambda: inference.effect_size([1, 2, 3], [1, 2, 4], 0.4), "confidence level of 0.4"),
-        (lambda: inference.paired_difference([[1]], [[1]], [1], "recall"), "mcc, f1_macro, auroc"),
+        (lambda: inference.paired_difference([[1]], [[1]], [1], "recall"), "mcc, f1_macro, auroc, log_loss"),
         (lambda: inference.verdict(known(0, 1, 1), 0, 1), "equivalence margin of 0"),
         (lambda: inference.seeds_needed(known(0, 1, 1), 0), "true difference of 0"),
         (lambda: inference.seeds_needed(known(0, 1, 1), 0.1, 80), "power of 80"),
@@ -397,3 +434,113 @@ def test_settings_that_cannot_be_meant_are_errors(call, words):
     with pytest.raises(ConfigurationError) as error:
         call()
     assert words in str(error.value)
+
+
+def clustered(size=4, groups=60, seed=0):
+    """Draw items in groups that hold copies: classes, two methods' labels [seeds, items], and the group of each."""
+    first, second, truth = labelled(classes=2, seeds=3, items=groups, seed=seed)
+    return np.repeat(first, size, 1), np.repeat(second, size, 1), np.repeat(truth, size), np.repeat(range(groups), size)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_copies_of_items_say_nothing_new(metric):
+    """Each item four times, in clusters of copies: every number is that of the items once."""
+    first, second, truth, groups = clustered()
+    once = [array[..., ::4] for array in (first, second, truth)]
+    got = inference.paired_difference(first, second, truth, metric, clusters=groups)
+    alone = inference.paired_difference(*once, metric)
+    assert (got.items, got.clusters) == (240, alone.clusters) == (240, 60)
+    assert (got.interval.low, got.p_value) == pytest.approx((alone.interval.low, alone.p_value), rel=1e-9)
+    expected = inference.item_covariance(difference_of(*once, metric))
+    copied = difference_of(first, second, truth, metric)
+    assert inference.item_covariance(copied, groups) == pytest.approx(expected, rel=1e-9)
+    # Without the clusters they would pass for four times as many items.
+    assert np.trace(inference.item_covariance(copied)) < 0.3 * np.trace(expected)
+
+
+def test_clusters_of_one_item_each_change_nothing():
+    first, second, truth = scored(items=90)
+    names = np.random.default_rng(0).permutation(90) + 7
+    got, plain = (inference.paired_difference(first, second, truth, "auroc", clusters=c) for c in (names, None))
+    assert got.item_variance == pytest.approx(plain.item_variance, rel=1e-12)
+    assert got.p_value == pytest.approx(plain.p_value, rel=1e-9)
+
+
+def test_clustered_auroc_is_obuchowski_s_by_brute_force():
+    """Obuchowski 1997, Biometrics 53:567, section 3: variance of an AUROC from sums of placements in clusters."""
+    scores, _, truth = scored(seeds=1, items=60)
+    groups = np.random.default_rng(1).integers(0, 20, 60)
+    measured = inference.measure(scores, truth, "auroc")
+    still = dataclasses.replace(measured, values=0 * measured.values, influence=0 * measured.influence)
+    got = inference.item_covariance(inference.subtract(measured, still), groups)[0, 0]
+    x, y = scores[0][truth == 1], scores[0][truth == 0]
+    wins = (x[:, None] > y[None]) + (x[:, None] == y[None]) / 2
+    area, m, n = wins.mean(), len(x), len(y)
+    sums_x = np.bincount(groups[truth == 1], wins.mean(axis=1) - area, 20)
+    sums_y = np.bincount(groups[truth == 0], wins.mean(axis=0) - area, 20)
+    of_x, of_y, both = (len(np.unique(part)) for part in (groups[truth == 1], groups[truth == 0], groups))
+    s10 = of_x / ((of_x - 1) * m) * (sums_x**2).sum()
+    s01 = of_y / ((of_y - 1) * n) * (sums_y**2).sum()
+    s11 = both / (both - 1) * (sums_x * sums_y).sum()
+    assert got == pytest.approx(s10 / m + s01 / n + 2 * s11 / (m * n), rel=1e-12)
+
+
+def test_a_class_in_one_cluster_has_no_interval():
+    first, second, truth = scored()
+    got = inference.paired_difference(first, second, truth, "auroc", clusters=truth)
+    assert "copies or near-copies of one another" in got.interval.reason and got.p_value is None
+
+
+def test_log_loss_is_the_mean_over_items_of_their_losses():
+    generator = np.random.default_rng(2)
+    first, second = generator.normal(size=(2, 3, 80, 3)) - 3
+    truth = np.arange(80) % 3
+    got = inference.paired_difference(first, second, truth, "log_loss")
+
+    def losses(raw):
+        return -np.log(np.take_along_axis(np.exp(raw) / np.exp(raw).sum(2, keepdims=True), truth[None, :, None], 2))[
+            ..., 0
+        ]
+
+    gaps = losses(first) - losses(second)
+    assert got.differences == pytest.approx(gaps.mean(axis=1), abs=1e-12)
+    covariance = np.cov(gaps) / 80
+    assert got.item_variance == pytest.approx(
+        max(0, (covariance.sum() - np.trace(covariance)) / 6), rel=1e-9, abs=1e-15
+    )
+
+
+def test_auroc_ranks_items_whose_probabilities_are_all_rounded_to_1():
+    truth = np.arange(40) % 2
+    ratios = 40 + np.arange(40) * 0.5 + 3 * truth
+    saturated = np.stack([-ratios, np.zeros(40)], axis=-1)[None]
+    assert len(np.unique(class_probabilities(saturated)[0, :, 1])) == 1
+    got = inference.measure(saturated, truth, "auroc").values[0]
+    assert got == pytest.approx(metrics.roc_auc_score(truth, ratios), abs=1e-12) and got > 0.6
+
+
+def test_the_mean_over_tasks_adds_what_they_share():
+    """Two tasks with the same items and predictions are one; two with other items have half of each variance."""
+    first, second, truth = labelled(classes=2, seeds=3, items=200)
+    other = labelled(classes=2, seeds=3, items=150, seed=5)
+    one, another = difference_of(first, second, truth, "mcc"), difference_of(*other, "mcc")
+    twice = inference.infer(inference.average([one, one]), np.tile(np.arange(200), 2))
+    alone = inference.infer(one)
+    assert twice.clusters == 200 and twice.item_variance == pytest.approx(alone.item_variance, rel=1e-12)
+    assert twice.p_value == pytest.approx(alone.p_value, rel=1e-12)
+    covariances = [inference.item_covariance(each) for each in (one, another)]
+    both = inference.item_covariance(inference.average([one, another]))
+    # The corrections for the number of items differ by 1/200.
+    assert both == pytest.approx(sum(covariances) / 4, rel=0.01, abs=1e-7)
+
+
+def test_what_could_have_been_found_is_found_with_the_wanted_power():
+    difference = known(0.01, 4e-4, 1e-4, seeds=5, items=613)
+    for comparisons in (1, 6):
+        size = inference.detectable_difference(difference, comparisons=comparisons)
+        level = 1 - 0.05 / comparisons
+        power = inference.power_of_difference(size, 4e-4, 1e-4, 5, 613, level)
+        assert power == pytest.approx(0.8, abs=1e-4)
+    assert inference.detectable_difference(difference, comparisons=6) > inference.detectable_difference(difference)
+    refused = inference.paired_difference([[1, 0]], [[0, 1]], [1, 0])
+    assert inference.detectable_difference(refused) is None

@@ -165,7 +165,9 @@ def test_seeds_needed_is_the_smallest_number_that_suffices():
 
 
 def test_seeds_needed_among_many_comparisons_are_those_at_a_share_of_the_level():
-    difference = inference.PairedDifference("mcc", 5, 5920, (), inference.Interval(0.0, -1, 1, 0.95), 0.5, 4e-4, 1e-6)
+    difference = inference.PairedDifference(
+        "mcc", 5, 5920, 5920, (), inference.Interval(0.0, -1, 1, 0.95), 0.5, 4e-4, 1e-6
+    )
     strict = dataclasses.replace(difference, interval=dataclasses.replace(difference.interval, level=1 - 0.05 / 15))
     one, many, alone = (
         inference.seeds_needed(difference, 0.03),

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from compared_results import pairs_of, read
-from dnatune.comparison import pairwise, pooled_predictions, segments, summary
+from compared_results import pairs_of, read, verdict_rows
+from dnatune.comparison import pooled_predictions, segments, summary
+from dnatune.comparison import verdict_rows as tested
 from dnatune.data import manifests
 from dnatune.report import page as report
 from dnatune.report.figures import style as palette
@@ -99,7 +100,7 @@ def test_the_tables_can_be_downloaded(mixed, mixed_page):
     _, rows = read(mixed)
     files = downloads(mixed_page)
     assert files["comparison.tsv"] == summary.comparison_text(rows)
-    assert files["tests.tsv"] == pairwise.tests_text(pairs_of(mixed))
+    assert files["tests.tsv"] == tested.tests_text(verdict_rows(mixed))
     assert files["segments.tsv"] == segments.segments_text(evidence_of(mixed).segments)
 
 
@@ -124,10 +125,14 @@ def test_the_page_begins_with_a_sentence_and_a_row_for_each_pair(mixed, mixed_pa
     pairs = pairs_of(mixed)
     assert len(pairs) == 6  # three pairs of each of two tasks
     shown = re.findall(r'<li class="\w+"><span class="word">\w+</span>\s*<p>(.*?)</p>', section, flags=re.DOTALL)
-    assert list(map(html.unescape, shown)) == [pair["sentence"] for pair in pairs]
+    rows = [row for row in verdict_rows(mixed) if row.headline]
+    # Each task begins with the optimizers against its control.
+    by_task = [[row for row in rows if row.tasks == (task,)] for task in mixed.tasks]
+    expected = [sorted(part, key=lambda row: row.comparison != "control") for part in by_task]
+    assert list(map(html.unescape, shown)) == [row.sentence for part in expected for row in part]
     numbers = mixed_page.split('id="differences"')[1].split("</section>")[0]
     named = re.findall(r'<th scope="row">(.*?)</th>', numbers, flags=re.DOTALL)
-    assert list(map(words, named)) == [f"{pair['first']} against {pair['second']}" for pair in pairs]
+    assert list(map(words, named)) == [f"{pair.first} against {pair.second}" for pair in pairs]
     assert "sgd diverged with seed 1" in text
 
 
@@ -146,10 +151,10 @@ def test_decided_pairs_come_first_with_their_numbers(decided_page):
     outline(page)
     verdicts = re.findall(r'<li class="(\w+)">', verdict_section(page))
     assert verdicts == ["better", "better", "inconclusive"]
-    assert [pair["verdict"] for pair in pairs] == ["inconclusive", "better", "better"]
+    assert [pair.verdict for pair in pairs] == ["inconclusive", "better", "better"]
     table = words(page.split('id="differences"')[1].split("<tbody>")[1].split("</tbody>")[0])
     apart = pairs[1]
-    numbers = f"better {apart['difference']:+.3f} {apart['low']:+.3f} to {apart['high']:+.3f} < 0.001 < 0.001"
+    numbers = f"better {apart.difference:+.3f} {apart.low:+.3f} to {apart.high:+.3f} < 0.001 < 0.001"
     assert f"rk4 against adamw not on equal terms {numbers}" in table
     assert table.count("not on equal terms") == 2
 
@@ -158,17 +163,17 @@ def test_estimates_over_seeds_stand_with_their_limits(decided_page):
     page, pairs = decided_page
     section = section_of(page, "differences")
     apart = pairs[1]
-    assert apart["improvement_low"] < 0.5 < apart["improvement"] == apart["improvement_high"] == 1
+    assert apart.improvement_low < 0.5 < apart.improvement == apart.improvement_high == 1
     assert "P(first higher) + ½ P(tie)" in section
-    assert f" 1.00 ({apart['improvement_low']:.2f} to 1.00) " in section
-    assert "{effect_size:+.2f} ({effect_size_low:+.2f} to {effect_size_high:+.2f})".format(**apart) in section
+    assert f" 1.00 ({apart.improvement_low:.2f} to 1.00) " in section
+    assert "{effect_size:+.2f} ({effect_size_low:+.2f} to {effect_size_high:+.2f})".format(**vars(apart)) in section
     # AUROC's difference comes with the interval of the verdict's method, the two others do not.
     assert "of Δ AUROC those of a new seed on new test items, of P(first higher) and the effect size those" in section
 
 
 def test_the_number_of_seeds_needed_is_told_where_it_is_known(decided_page, mixed_page):
     page, pairs = decided_page
-    open_pairs = [pair for pair in pairs if pair["verdict"] == "inconclusive"]
+    open_pairs = [pair for pair in pairs if pair.verdict == "inconclusive"]
     assert (
         words(verdict_section(page)).count("a difference of 0.01 in mcc among 3 comparisons with 80 % power")
         == len(open_pairs)

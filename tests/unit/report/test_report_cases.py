@@ -11,7 +11,6 @@ import pytest
 from compared_results import pairs_of, read
 from contamination_found import known_base
 from dnatune.comparison import learning_rates
-from dnatune.inference.reasons import SAME_PREDICTION
 from dnatune.report import formatting as in_words
 from dnatune.report import page as report
 from dnatune.report.figures import base, style
@@ -343,7 +342,7 @@ def test_one_seed_has_no_spread_no_interval_and_no_forest(tmp_path):
     outline(page)
     text = words(page)
     assert "1 seed, so the spread is unknown" in text
-    assert pairs_of(made)[0]["withheld"]
+    assert pairs_of(made)[0].withheld
     assert "No pair has an interval" in text
     assert "forest.tsv" not in downloads(page)
 
@@ -365,7 +364,8 @@ def test_a_pair_that_no_number_of_seeds_decides_is_not_said_to_need_none(tmp_pat
         made.add_run("adamw", seed)
         made.add_run("sgd", seed, skill=0.9)
     evidence = evidence_of(made)
-    tests = [{**evidence.tests[0], "seeds_needed": None, "power": 0.31}]
+    first, *others = evidence.tests
+    tests = [dataclasses.replace(first, seeds_needed=None, power=0.31), *others]
     section = section_of(report.page(dataclasses.replace(evidence, tests=tests)).html, "differences")
     assert "3 no number 31 %" in section
     assert "none" not in section.split("Only seeds that")[0].split("seeds needed power")[1]
@@ -387,14 +387,45 @@ def test_more_seeds_than_can_be_listed_are_given_as_a_range_in_every_row(tmp_pat
     assert "each seed" in section_of(render(few), "leaderboard")
 
 
-def test_constant_predictions_are_told_and_not_tested(tmp_path):
+def test_constant_predictions_get_a_verdict_and_a_badge(tmp_path):
+    made = Results(tmp_path)
+    for seed in range(5):
+        made.add_run("adamw", seed, skill=1.5)
+        made.add_run("sgd", seed, skill=1.5, constant=seed in (1, 3))
+        made.add_run("rk4", seed, skill=1.5, constant=True)
+    page = render(made)
+    text = words(verdict_section(page))
+    assert re.findall(r'<li class="(\w+)">', verdict_section(page)) == ["better", "inconclusive", "inconclusive"]
+    # The pairs with sgd have intervals; five seeds that differ so much leave them wide.
+    assert text.count("neither a difference nor equivalence within 0.01 is shown") == 2
+    assert "Nothing can be said" not in text and "withheld" not in text.split("Better and worse")[0]
+    said = section_of(page, "leaderboard")
+    assert [said.count(f"one class in {count} of 5 runs") for count in (2, 5)] == [1, 1]
+
+
+def test_two_methods_that_never_tell_classes_apart_are_named_with_what_is_known(tmp_path):
     made = Results(tmp_path)
     for seed in range(3):
-        made.add_run("adamw", seed, skill=1.5)
+        made.add_run("adamw", seed, constant=True)
         made.add_run("sgd", seed, constant=True)
     text = words(verdict_section(render(made)))
-    assert "inconclusive" in text
-    assert f"sgd with seeds 0, 1, 2 {SAME_PREDICTION}" in text
+    assert re.search(
+        r"withheld Neither adamw nor sgd leaves one class at its threshold; AUROC 0\.\d+ and 0\.\d+\.", text
+    )
+
+
+def test_byte_identical_predictions_are_identical(tmp_path):
+    made = Results(tmp_path)
+    for seed in range(3):
+        made.add_run("adamw", seed)
+        made.add_run("sgd", seed)
+        made.add_run("copy", seed)
+        source, target = made.evaluations[-2], made.evaluations[-1]
+        for name in ("predictions.tsv", "metrics.json"):
+            (target / name).write_bytes((source / name).read_bytes())
+    text = words(verdict_section(render(made)))
+    assert "identical sgd and copy are identical: every prediction of every seed is the same." in text
+    assert "1 is identical" not in text and text.split("Better and worse")[0].count("identical") == 2
 
 
 def test_diverged_runs_are_named_over_all_tasks_and_lower_the_profile(tmp_path):

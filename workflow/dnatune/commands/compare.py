@@ -105,7 +105,7 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
         DataError: a file is missing or breaks its contract.
     """
     from dnatune import provenance
-    from dnatune.comparison import learning_rates, pairwise, references, results, segments, summary
+    from dnatune.comparison import controls, learning_rates, pairwise, references, results, segments, summary
     from dnatune.data import manifests
     from dnatune.evaluation import contamination
     from dnatune.report.evidence import Evidence
@@ -144,7 +144,7 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
             groups, baselines, tasks, audits, testing.level, seen, learning_rates.flags(choices)
         )
         + references.control_rows(zero_shots, published, tasks),
-        tests=pairwise.pair_rows(groups, tasks, testing),
+        tests=pairwise.pair_rows(groups, tasks, testing, controls.chosen_controls(baselines, groups, tasks)),
         audits=audits,
         segments=segments.segment_rows(groups, tasks, segments.read_segments(options.test_records, tasks, audits)),
         packages=provenance.packages(),
@@ -161,7 +161,7 @@ def texts_of(options: argparse.Namespace, evidence: "Evidence") -> dict[Path, st
     """Return the content of every file but the crate."""
     import yaml
 
-    from dnatune.comparison import learning_rates, pairwise, segments, summary
+    from dnatune.comparison import learning_rates, segments, summary, verdict_rows
     from dnatune.data import manifests
     from dnatune.report import page as report
 
@@ -169,7 +169,7 @@ def texts_of(options: argparse.Namespace, evidence: "Evidence") -> dict[Path, st
     page = report.page(evidence)
     return {
         options.comparison: summary.comparison_text(evidence.rows),
-        options.tests: pairwise.tests_text(evidence.tests),
+        options.tests: verdict_rows.tests_text(evidence.tests),
         options.segments: segments.segments_text(evidence.segments),
         options.configuration_file: yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True),
         options.report: page.html,

@@ -63,6 +63,11 @@ FLAGS: Mapping[str, Flag] = UNEQUAL_TERMS | {
         "in the trials the chosen rate's dev loss was not below that of a model that knows only each class's share",
         "train longer, or search other learning rates",
     ),
+    "one_class": Flag(
+        "one class",
+        "runs give one answer to all test items, which is an MCC of 0 whatever their AUROC",
+        "train longer, or search for other learning rates",
+    ),
     "seen_before": Flag(
         "seen before; trained on the task",
         "the base model has probably seen the task's test items, or does as well as a trained classifier and has"

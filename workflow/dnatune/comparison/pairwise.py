@@ -1,253 +1,214 @@
-"""tests.tsv: what the runs say of each pair of optimizers, in numbers and in words."""
+"""What the runs say of each pair of optimizers, and of each optimizer against its control, in numbers and in words."""
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
 from dnatune import inference
 from dnatune.comparison import comparability
-from dnatune.comparison.results import FinishedRun, Group
-from dnatune.comparison.summary import table_text
-from dnatune.inference.reasons import SAME_PREDICTION
+from dnatune.comparison.contenders import Contender, Pair
+from dnatune.comparison.pair_sentences import sentence
+from dnatune.comparison.results import Baseline, Group
+from dnatune.comparison.verdict_rows import VerdictRow
 from dnatune.settings.scoring import Comparison
 from dnatune.settings.tasks import Task
 
-#: The columns of tests.tsv, in their order.
-TEST_COLUMNS = (
-    "model",
-    "task",
-    "first",
-    "second",
-    "verdict",
-    "within_margin",
-    "metric",
-    "seeds",
-    "difference",
-    "low",
-    "high",
-    "p_value",
-    "adjusted_p",
-    "auroc_difference",
-    "auroc_low",
-    "auroc_high",
-    "mcnemar_p",
-    "improvement",
-    "improvement_low",
-    "improvement_high",
-    "effect_size",
-    "effect_size_low",
-    "effect_size_high",
-    "seeds_needed",
-    "power",
-    "level",
-    "equivalence_margin",
-    "flags",
-    "withheld",
-    "sentence",
-    "seeds_sentence",
-)
+#: Metrics beside the task's own, in their order; each has a Holm family of its own and makes no headline.
+SECONDARY = ("auroc", "log_loss")
 
 
-def pair_rows(groups: Sequence[Group], tasks: Mapping[str, Task], testing: Comparison) -> list[dict[str, Any]]:
-    """Return the rows of tests.tsv: one a pair of optimizers of the same model and task; None is an empty cell.
+def metrics_of(task: Task) -> tuple[str, ...]:
+    """Return the task's metric and, after it, those that are secondary."""
+    return (task.metric, *(metric for metric in SECONDARY if metric != task.metric))
 
-    The p-values of all pairs of a task, whatever their models, are adjusted for their number together.
+
+@dataclasses.dataclass(frozen=True)
+class Tested:
+    """A pair by one metric, before its p-value is adjusted."""
+
+    model: str
+    pair: Pair
+    metric: str
+    role: Literal["primary", "secondary"]
+    comparison: Literal["optimizers", "control"]
+    found: inference.PairedDifference
+
+
+def pair_rows(
+    groups: Sequence[Group],
+    tasks: Mapping[str, Task],
+    testing: Comparison,
+    controls: Mapping[tuple[str, str], Baseline] | None = None,
+    clusters: Mapping[str, np.ndarray] | None = None,
+) -> list[VerdictRow]:
+    """Return the rows of tests.tsv: of each task, then over all tasks of one metric.
+
+    Every pair of optimizers of one model has a row per metric, and every optimizer another against its control. The
+    p-values of a task and metric, whatever their models, are adjusted for their number together: those of pairs of
+    optimizers, or with `testing.reference` those of the pairs with the reference, and by themselves those of controls.
+
+    Args:
+        groups: the runs.
+        tasks: the tasks by name.
+        testing: level, margin, reference.
+        controls: by (model, task), chosen before any test score was read; none where there is none.
+        clusters: by task, the cluster of each test item, which has one number in all tasks; None if items are
+            independent.
 
     Raises:
         ConfigurationError: the level or the margin is out of range.
     """
-    rows = []
+    known = {
+        (group.model, group.task, group.optimizer): Contender.of_group(group, tasks[group.task]) for group in groups
+    }
+    fixed = {key: Contender.of_baseline(one, tasks[one.task]) for key, one in (controls or {}).items()}
+    rows: list[VerdictRow] = []
+    by_metric: dict[str, list[str]] = {}
     for task in tasks.values():
-        members = [group for group in groups if group.task == task.name]
-        pairs = [_Pair(a, b, task, testing) for a, b in itertools.combinations(members, 2) if a.model == b.model]
-        differences = [pair.difference() for pair in pairs]
-        adjusted = inference.holm([difference.p_value for difference in differences])
-        made = sum(p is not None for p in adjusted)
-        rows += [pair.row(*tested, made) for pair, *tested in zip(pairs, differences, adjusted, strict=True)]
+        by_metric.setdefault(task.metric, []).append(task.name)
+    scopes = [[name] for name in tasks] + [names for names in by_metric.values() if len(names) > 1]
+    for names in scopes:
+        ids = None if clusters is None else np.concatenate([clusters[name] for name in names])
+        optimizers = _on_all(known, names)
+        pairs = [
+            (a[0], Pair(optimizers[a], optimizers[b], ids))
+            for a, b in itertools.combinations(optimizers, 2)
+            if a[0] == b[0]
+        ]
+        against = [
+            (model, Pair(one, tuple(fixed[model, name] for name in names), ids))
+            for (model, _), one in optimizers.items()
+            if all((model, name) in fixed for name in names)
+        ]
+        for metric in metrics_of(tasks[names[0]]):
+            rows += _family(pairs, metric, tasks[names[0]], testing, "optimizers")
+            rows += _family(against, metric, tasks[names[0]], testing, "control")
     return rows
 
 
-class _Pair:
-    """Two optimizers of one model and task, over the seeds that both completed.
-
-    Attributes:
-        names: of the two optimizers.
-        seeds: those that both completed, in the order of the first.
-        sides: their runs [two, seeds].
-    """
-
-    def __init__(self, first: Group, second: Group, task: Task, testing: Comparison):
-        self.first, self.second, self.task, self.testing = first, second, task, testing
-        self.names = (first.optimizer, second.optimizer)
-        self.metric = task.metric
-        completed = [{run.seed: run for run in group.completed} for group in (first, second)]
-        self.seeds = [seed for seed in completed[0] if seed in completed[1]]
-        self.sides = [[side[seed] for seed in self.seeds] for side in completed]
-
-    def difference(self) -> inference.PairedDifference:
-        """Return the metric of the first minus that of the second, or the reasons why it cannot be tested."""
-        level = self.testing.level
-        if refusal := self._refusal():
-            refused = inference.Interval(None, None, None, level, "; ".join([refusal, *self._lost()]))
-            return inference.PairedDifference(self.metric, len(self.seeds), 0, (), refused)
-        labels = [np.stack([self._labels(run) for run in side]) for side in self.sides]
-        found = inference.paired_difference(*labels, self._truth(), self.metric, level)
-        if found.interval.reason is None:
-            return found
-        own = [found.interval.reason] if self._one_class() else self._constant() or [found.interval.reason]
-        reason = "; ".join([*own, *self._lost()])
-        return dataclasses.replace(found, interval=dataclasses.replace(found.interval, reason=reason))
-
-    def row(self, difference: inference.PairedDifference, adjusted_p: float | None, comparisons: int) -> dict[str, Any]:
-        """Return the pair's row of tests.tsv; `comparisons` are all that were tested with it."""
-        level, margin = self.testing.level, self.testing.equivalence_margin
-        verdict = inference.verdict(difference, margin, adjusted_p, self.names)
-        needed = inference.seeds_needed(difference, margin, comparisons=max(1, comparisons))
-        improvement, effect = self._over_seeds()
-        tested, auroc = difference.interval, self._auroc_difference()
-        reasons = {
-            "verdict": tested.reason,
-            "AUROC": auroc.reason,
-            "improvement": improvement.reason,
-            "effect size": effect.reason,
-        }
-        flags = self._flags()
-        return {
-            "model": self.first.model,
-            "task": self.task.name,
-            "first": self.names[0],
-            "second": self.names[1],
-            "verdict": verdict.word,
-            "within_margin": "yes" if verdict.within_margin else "no",
-            "metric": self.metric,
-            "seeds": " ".join(map(str, self.seeds)),
-            "difference": tested.estimate,
-            "low": tested.low,
-            "high": tested.high,
-            "p_value": difference.p_value,
-            "adjusted_p": adjusted_p,
-            "auroc_difference": auroc.estimate,
-            "auroc_low": auroc.low,
-            "auroc_high": auroc.high,
-            "mcnemar_p": " ".join(f"{p:.6g}" for p in self._mcnemar()),
-            "improvement": improvement.estimate,
-            "improvement_low": improvement.low,
-            "improvement_high": improvement.high,
-            "effect_size": effect.estimate,
-            "effect_size_low": effect.low,
-            "effect_size_high": effect.high,
-            "seeds_needed": needed.seeds,
-            "power": needed.power_now,
-            "level": level,
-            "equivalence_margin": margin,
-            "flags": " ".join(flags),
-            "withheld": "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason),
-            "sentence": " ".join([*self._terms(flags), verdict.sentence, *self._left_out(tested.reason)]),
-            "seeds_sentence": needed.sentence,
-        }
-
-    def _over_seeds(self) -> tuple[inference.Interval, inference.Interval]:
-        """Return probability of improvement and effect size; none where no score tells classes apart."""
-        level = self.testing.level
-        if self._one_class():
-            refused = inference.Interval(None, None, None, level, "the test items are all of one class")
-            return refused, refused
-        values = [[run.metrics.score(self.metric) for run in side] for side in self.sides]
-        return inference.probability_of_improvement(*values, level), inference.effect_size(*values, level)
-
-    def _auroc_difference(self) -> inference.Interval:
-        """Return the AUROC of the first minus that of the second, without a verdict; tasks of two classes have it."""
-        level, columns = self.testing.level, ["logp_0", "logp_1"]
-        scored = all(set(columns) <= set(run.predictions.columns) for side in self.sides for run in side)
-        reason = self._refusal()
-        if reason is None and len(self.task.labels) != 2:
-            reason = f"its difference is defined for two classes, and the task has {len(self.task.labels)}"
-        elif reason is None and not scored:
-            reason = "the answers were decoded freely, so that there are no probabilities"
-        if reason:
-            return inference.Interval(None, None, None, level, reason)
-        scores = [np.stack([run.predictions[columns].to_numpy() for run in side]) for side in self.sides]
-        return inference.paired_difference(*scores, self._truth(), "auroc", level).interval
-
-    def _lost(self) -> list[str]:
-        """Return, in words, the seeds that one of the two did not complete."""
-        words = []
-        for group, other in ((self.first, self.second), (self.second, self.first)):
-            own = {run.seed for run in group.runs}
-            diverged = [run.seed for run in group.runs if run.diverged]
-            missing = [run.seed for run in other.runs if run.seed not in own]
-            words += [f"{group.optimizer} diverged with {_seeds(diverged)}"] if diverged else []
-            words += [f"{group.optimizer} has no run with {_seeds(missing)}"] if missing else []
-        return words
-
-    def _refusal(self) -> str | None:
-        if not self.seeds:
-            return "no seed was completed by both"
-        truth = self._truth()
-        if any(not np.array_equal(run.predictions["label"], truth) for side in self.sides for run in side):
-            return "the runs were scored on different test items"
-        return None
-
-    def _one_class(self) -> bool:
-        return bool(self.seeds) and len(np.unique(self._truth())) == 1
-
-    def _constant(self) -> list[str]:
-        return [
-            f"{name} with {_seeds(seeds)} {SAME_PREDICTION}"
-            for name, side in zip(self.names, self.sides, strict=True)
-            if (seeds := [run.seed for run in side if len(np.unique(self._labels(run))) == 1])
-        ]
-
-    def _mcnemar(self) -> list[float]:
-        if self._refusal():
-            return []
-        truth = self._truth()
-        tests = (inference.mcnemar_exact(*map(self._labels, runs), truth) for runs in zip(*self.sides, strict=True))
-        return [test.p_value for test in tests if test.p_value is not None]
-
-    def _truth(self) -> np.ndarray:
-        return self.sides[0][0].predictions["label"].to_numpy(int)
-
-    def _labels(self, run: FinishedRun) -> np.ndarray:
-        # An answer that names no class is a class of its own that no item has.
-        return run.predictions["predicted"].fillna(len(self.task.labels)).to_numpy(int)
-
-    def _flags(self) -> list[str]:
-        runs = [run.record for side in self.sides for run in side]
-        return comparability.unequal(runs, runs)
-
-    def _terms(self, flags: Sequence[str]) -> list[str]:
-        """Return, in words, what was not equal."""
-
-        def counts(key: str) -> str:
-            each = (
-                ", ".join(str(n) for n in sorted({getattr(run.record, key) for run in side})) for side in self.sides
-            )
-            return " and ".join(f"{number} of {name}" for name, number in zip(self.names, each, strict=True))
-
-        words = {
-            "unequal_budget": lambda: f"different budgets ({counts('gradient_evaluations')} gradient evaluations)",
-            "unequal_batch": lambda: f"different batches and so another order of data ({counts('global_batch_size')})",
-            "unequal_training": lambda: "different schedules, clipping, precision, limits of the loss or dev examples",
-            "unequal_inputs": lambda: "different base models or training data",
-            "mixed_code": lambda: "different versions of dnatune's code",
-        }
-        return [f"Not on equal terms: {'; '.join(words[flag]() for flag in flags)}."] if flags else []
-
-    def _left_out(self, reason: str | None) -> list[str]:
-        lost = self._lost()
-        if reason or not lost:
-            return []
-        return [f"This holds for runs that complete, {_seeds(self.seeds)}: {'; '.join(lost)}."]
+def _on_all(
+    known: Mapping[tuple[str, str, str], Contender], names: Sequence[str]
+) -> dict[tuple[str, str], tuple[Contender, ...]]:
+    """Return, by model and optimizer, those that ran on all of some tasks."""
+    places = dict.fromkeys((model, optimizer) for model, task, optimizer in known if task == names[0])
+    return {
+        (model, optimizer): tuple(known[model, name, optimizer] for name in names)
+        for model, optimizer in places
+        if all((model, name, optimizer) in known for name in names)
+    }
 
 
-def _seeds(seeds: Sequence[int]) -> str:
-    return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
+def _family(
+    pairs: Sequence[tuple[str, Pair]],
+    metric: str,
+    task: Task,
+    testing: Comparison,
+    comparison: Literal["optimizers", "control"],
+) -> list[VerdictRow]:
+    """Test pairs by one metric, adjust their p-values together and return their rows."""
+    role: Literal["primary", "secondary"] = "primary" if metric == task.metric else "secondary"
+    tested = [
+        Tested(model, pair, metric, role, comparison, _tested(pair, metric, testing.level)) for model, pair in pairs
+    ]
+    adjusted = inference.holm([one.found.p_value for one in tested])
+    size = sum(p is not None for p in adjusted)
+    if comparison == "control":
+        return [_row(one, p, "control", size, testing) for one, p in zip(tested, adjusted, strict=True)]
+    if testing.reference is None:
+        return [_row(one, p, "all", size, testing) for one, p in zip(tested, adjusted, strict=True)]
+    chosen = [testing.reference in one.pair.names for one in tested]
+    own = inference.holm([one.found.p_value if is_own else None for one, is_own in zip(tested, chosen, strict=True)])
+    own_size = sum(p is not None for p in own)
+    return [
+        _row(one, p, "reference", own_size, testing) if is_own else _row(one, p_of_all, "rest", size, testing)
+        for one, p, p_of_all, is_own in zip(tested, own, adjusted, chosen, strict=True)
+    ]
 
 
-def tests_text(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return the rows as the text of tests.tsv."""
-    return table_text(TEST_COLUMNS, rows)
+def _tested(pair: Pair, metric: str, level: float) -> inference.PairedDifference:
+    """Return the difference of a pair; where it cannot be tested, its reason names the lost seeds too."""
+    found = inference.infer(pair.difference(metric), pair.clusters, level)
+    if found.interval.reason is None:
+        return found
+    reason = "; ".join([found.interval.reason, *pair.lost])
+    return dataclasses.replace(found, interval=dataclasses.replace(found.interval, reason=reason))
+
+
+def _row(
+    tested: Tested,
+    adjusted_p: float | None,
+    family: Literal["all", "reference", "rest", "control"],
+    size: int,
+    testing: Comparison,
+) -> VerdictRow:
+    """Return a row; `size` is the number of tests that were adjusted together."""
+    pair, found, metric = tested.pair, tested.found, tested.metric
+    margin = testing.equivalence_margin if tested.role == "primary" else None
+    verdict = (
+        inference.identical(pair.names) if pair.identical else inference.verdict(found, margin, adjusted_p, pair.names)
+    )
+    needed = None if margin is None else inference.seeds_needed(found, margin, comparisons=max(1, size))
+    values = pair.values(metric)
+    improvement, effect = _over_seeds(pair, metric, values, testing.level)
+    reason = None if pair.identical else found.interval.reason
+    reasons = {"verdict": reason, "improvement": improvement.reason, "effect size": effect.reason}
+    mine, theirs = pair.runs()
+    flags = comparability.unequal([*mine, *theirs], [*mine, *theirs]) if tested.comparison == "optimizers" else []
+    means = [float(np.mean(side)) if side else None for side in values]
+    return VerdictRow(
+        model=tested.model,
+        tasks=pair.tasks,
+        first=pair.names[0],
+        second=pair.names[1],
+        comparison=tested.comparison,
+        metric=metric,
+        role=tested.role,
+        verdict=verdict.word,
+        within_margin=verdict.within_margin,
+        family=family,
+        family_size=size,
+        seeds=pair.seeds,
+        first_mean=means[0],
+        second_mean=means[1],
+        first_values=values[0],
+        second_values=values[1],
+        difference=found.interval.estimate,
+        low=found.interval.low,
+        high=found.interval.high,
+        p_value=found.p_value,
+        adjusted_p=adjusted_p,
+        detectable=inference.detectable_difference(found, comparisons=max(1, size)),
+        items=found.items,
+        clusters=found.clusters,
+        mcnemar_p=pair.mcnemar(),
+        improvement=improvement.estimate,
+        improvement_low=improvement.low,
+        improvement_high=improvement.high,
+        effect_size=effect.estimate,
+        effect_size_low=effect.low,
+        effect_size_high=effect.high,
+        seeds_needed=needed.seeds if needed else None,
+        power=needed.power_now if needed else None,
+        level=testing.level,
+        equivalence_margin=margin,
+        flags=tuple(flags),
+        withheld="; ".join(f"{name}: {words}" for name, words in reasons.items() if words),
+        sentence=sentence(pair, metric, verdict, reason, flags),
+        seeds_sentence=needed.sentence if needed else "",
+    )
+
+
+def _over_seeds(
+    pair: Pair, metric: str, values: tuple[tuple[float, ...], tuple[float, ...]], level: float
+) -> tuple[inference.Interval, inference.Interval]:
+    """Return probability of improvement and effect size; a positive one speaks for the first."""
+    if not values[0]:
+        reason = pair.difference(metric).reason
+        refused = inference.Interval(None, None, None, level, reason)
+        return refused, refused
+    sign = -1 if metric in inference.LOWER_IS_BETTER else 1
+    sides = [[sign * value for value in side] for side in values]
+    return inference.probability_of_improvement(*sides, level), inference.effect_size(*sides, level)

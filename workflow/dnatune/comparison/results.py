@@ -124,6 +124,11 @@ class Group:
         """Return the runs whose cost stands in the table; diverged ones, cut short, only if there are no others."""
         return self.completed or self.runs
 
+    @property
+    def one_class(self) -> int:
+        """Return how many of the completed runs give one answer to all test items."""
+        return sum(run.predictions["predicted"].nunique(dropna=False) == 1 for run in self.completed)
+
     def values(self, metric: str) -> list[float]:
         """Return a metric of the completed runs; empty where any of them lacks it."""
         values = [run.metrics.score(metric) for run in self.completed]

@@ -23,6 +23,7 @@ COLUMNS = (
     "optimizer",
     "status",
     "seeds",
+    "one_class",
     "metric",
     "mean",
     "standard_deviation",
@@ -89,6 +90,7 @@ def _row(group: Group, task: Task, leaked: Sequence[int], level: float, flags: l
         "optimizer": group.optimizer,
         "status": f"diverged {diverged} of {len(group.runs)}" if diverged else "completed",
         "seeds": len(group.runs),
+        "one_class": group.one_class,
         "metric": metric,
         "mean": _mean(values),
         "standard_deviation": stdev(values) if len(values) > 1 else None,
@@ -150,7 +152,8 @@ def _flags(groups: Sequence[Group]) -> list[list[str]]:
         found = comparability.unequal(runs, [record for record in runs if record.diverged is None])
         if len(codes) > 1 and "mixed_code" not in found:
             found.append("mixed_code")
-        flags.append([*found, *(["diverged"] if len(group.completed) < len(group.runs) else [])])
+        lost = ["diverged"] if len(group.completed) < len(group.runs) else []
+        flags.append([*found, *lost, *(["one_class"] if group.one_class else [])])
     return flags
 
 

@@ -1,4 +1,4 @@
-"""Statistical inference from a few seeds and one test set: better, worse, equivalent or inconclusive.
+"""Statistical inference from a few seeds and one test set: who is better, and how sure that is.
 
 A difference between two methods varies for two reasons: another seed gives other models, and another sample of test
 items gives other scores. More seeds reduce the first variance but not the second, because all seeds are scored on the
@@ -8,35 +8,53 @@ Data that allow no statement do not raise an error; the result then holds the re
 """
 
 from dnatune.inference.intervals import Interval, PairedDifference, half_width
-from dnatune.inference.paired_difference import (
+from dnatune.inference.measured import (
     DIFFERENCE_METRICS,
-    differences_and_covariance,
-    paired_difference,
-    variance_components,
+    LOWER_IS_BETTER,
+    OF_LABELS,
+    Difference,
+    Measured,
+    average,
+    item_covariance,
+    measure,
+    subtract,
 )
+from dnatune.inference.paired_difference import infer, paired_difference, variance_components
+from dnatune.inference.power import SeedsNeeded, detectable_difference, power_of_difference, seeds_needed
 from dnatune.inference.reasons import FEWEST_SEEDS
 from dnatune.inference.seeds import effect_size, probability_of_improvement, seed_interval
 from dnatune.inference.tests import McNemar, holm, mcnemar_exact
-from dnatune.inference.verdicts import SeedsNeeded, Verdict, power_of_difference, seeds_needed, verdict
+from dnatune.inference.verdicts import Verdict, Word, identical, verdict
 
 __all__ = [
     "DIFFERENCE_METRICS",
     "FEWEST_SEEDS",
+    "LOWER_IS_BETTER",
+    "OF_LABELS",
+    "Difference",
     "Interval",
     "McNemar",
+    "Measured",
     "PairedDifference",
     "SeedsNeeded",
     "Verdict",
-    "differences_and_covariance",
+    "Word",
+    "average",
+    "detectable_difference",
     "effect_size",
     "half_width",
     "holm",
+    "identical",
+    "infer",
+    "item_covariance",
     "mcnemar_exact",
+    "measure",
     "paired_difference",
     "power_of_difference",
     "probability_of_improvement",
     "seed_interval",
     "seeds_needed",
+    "subtract",
     "variance_components",
     "verdict",
 ]

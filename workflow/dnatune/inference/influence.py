@@ -1,11 +1,17 @@
-"""Metrics and the influence of each test item on them: the derivative of a metric by the weight of an item."""
+"""Metrics and the influence of each test item on them: the derivative of a metric by the weight of an item.
+
+The influence of the items of a run sums to 0, and its square, summed over items and divided by their number squared, is
+the variance of the metric over samples of items.
+"""
 
 import numpy as np
 from scipy import stats
 
 
-def mcc(labels: np.ndarray, truth: np.ndarray, classes: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+def mcc(labels: np.ndarray, truth: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return R_K [seeds] (Gorodkin 2004, Comput Biol Chem 28:367) and its influence [seeds, items].
+
+    A run that gives one answer to all items has the value 0 on any items, so its influence is 0.
 
     Args:
         labels: predicted classes, from 0 [seeds, items].
@@ -19,7 +25,6 @@ def mcc(labels: np.ndarray, truth: np.ndarray, classes: int) -> tuple[np.ndarray
     square_predicted, square_true = (predicted**2).sum(axis=1), (true**2).sum(axis=1)
     rest_predicted, rest_true = 1 - square_predicted, 1 - square_true
     scale = np.sqrt(rest_predicted * rest_true)
-    # A constant prediction has no correlation; scikit-learn returns 0, and differences_and_covariance gives a reason.
     defined = scale > 0
     scale, rest_predicted = np.where(defined, scale, 1), np.where(defined, rest_predicted, 1)
     values = np.where(defined, (right - chance) / scale, 0)
@@ -32,10 +37,10 @@ def mcc(labels: np.ndarray, truth: np.ndarray, classes: int) -> tuple[np.ndarray
     of_predicted = (predicted - square_predicted[:, None])[:, :, None] / spread(rest_predicted)
     of_true = (true - square_true[:, None])[:, None, :] / spread(rest_true)
     table = (agreement - expected) / spread(scale) + spread(values) * (of_predicted + of_true)
-    return values, (_look_up(table, cells),)
+    return values, _look_up(table * spread(defined), cells)
 
 
-def f1_macro(labels: np.ndarray, truth: np.ndarray, classes: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+def f1_macro(labels: np.ndarray, truth: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean F1 of the classes that occur in the truth [seeds] and its influence; arguments as `mcc`."""
     joint, cells = _joint(labels, truth, classes)
     occur = np.flatnonzero(joint[0].sum(axis=0) > 0)
@@ -44,7 +49,7 @@ def f1_macro(labels: np.ndarray, truth: np.ndarray, classes: int) -> tuple[np.nd
     scores = 2 * right / either
     is_predicted, is_true = np.eye(classes)[:, None, occur], np.eye(classes)[None, :, occur]
     slope = (2 * is_predicted * is_true - scores[:, None, None] * (is_predicted + is_true)) / either[:, None, None]
-    return scores.mean(axis=1), (_look_up(slope.mean(axis=3), cells),)
+    return scores.mean(axis=1), _look_up(slope.mean(axis=3), cells)
 
 
 def _joint(labels: np.ndarray, truth: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -59,10 +64,10 @@ def _look_up(table: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return np.take_along_axis(table.reshape(len(table), -1), cells, axis=1)
 
 
-def auroc(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Return the AUROC [seeds] and the placements of positive and negative items [seeds, items of the class].
+def auroc(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the AUROC [seeds] and its influence [seeds, items], from the placements of DeLong et al. 1988.
 
-    Computed from ranks as in Sun & Xu 2014, IEEE Signal Process Lett 21:1389.
+    Placements come from ranks as in Sun & Xu 2014, IEEE Signal Process Lett 21:1389.
 
     Args:
         scores: [seeds, items].
@@ -70,6 +75,21 @@ def auroc(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, tuple[n
     """
     above, below = scores[:, positive], scores[:, ~positive]
     ranks = stats.rankdata(scores, axis=1)
-    of_positive = (ranks[:, positive] - stats.rankdata(above, axis=1)) / below.shape[1]
-    of_negative = 1 - (ranks[:, ~positive] - stats.rankdata(below, axis=1)) / above.shape[1]
-    return of_positive.mean(axis=1), (of_positive, of_negative)
+    placements = np.empty(scores.shape)
+    placements[:, positive] = (ranks[:, positive] - stats.rankdata(above, axis=1)) / below.shape[1]
+    placements[:, ~positive] = 1 - (ranks[:, ~positive] - stats.rankdata(below, axis=1)) / above.shape[1]
+    values = placements[:, positive].mean(axis=1)
+    share = np.where(positive, positive.mean(), 1 - positive.mean())
+    return values, (placements - values[:, None]) / share
+
+
+def log_loss(log_probabilities: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean -log p of the true classes [seeds], given that the answer is a class, and its influence.
+
+    Args:
+        log_probabilities: natural logarithms [seeds, items, classes], which sum to one.
+        truth: true classes, from 0 [items].
+    """
+    losses = -np.take_along_axis(log_probabilities, truth[None, :, None], axis=2)[:, :, 0]
+    values = losses.mean(axis=1)
+    return values, losses - values[:, None]

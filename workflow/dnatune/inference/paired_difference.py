@@ -6,108 +6,95 @@ import math
 import numpy as np
 from scipy import optimize
 
-from dnatune.errors import ConfigurationError
-from dnatune.inference.influence import auroc, f1_macro, mcc
 from dnatune.inference.intervals import Interval, PairedDifference, half_width, refused
-from dnatune.inference.probabilities import class_probabilities
-from dnatune.inference.reasons import SAME_PREDICTION, check_level, refuse_arrays, refuse_classes, refuse_values
+from dnatune.inference.measured import OF_LABELS, Difference, item_covariance, measure, subtract
+from dnatune.inference.reasons import ALL_CONSTANT, check_level, refuse_number, refuse_values, same_value
 
-#: Metrics that `paired_difference` knows; higher is better for each of them.
-DIFFERENCE_METRICS = ("mcc", "f1_macro", "auroc")
 _LEAST_LOG_P = -300.0
 
 
 def paired_difference(
-    predictions_a: np.ndarray, predictions_b: np.ndarray, truth: np.ndarray, metric: str = "mcc", level: float = 0.95
+    predictions_a: np.ndarray,
+    predictions_b: np.ndarray,
+    truth: np.ndarray,
+    metric: str = "mcc",
+    level: float = 0.95,
+    clusters: np.ndarray | None = None,
 ) -> PairedDifference:
-    """Return how much better method A is than method B, for new seeds and new test items.
-
-    With S seeds, n items, s² the variance of the difference between seeds, and C the covariance that the items cause
-    between the differences of two seeds, the half width is √(t²(S-1) s²/S + t²(n-1) C), where t(k) is the quantile of
-    Student's t with k degrees of freedom. The variances are those of Obuchowski & Rockette 1995, Commun Stat Simul
-    Comput 24:285. The quantiles follow Banerjee 1960, Sankhyā 22:357, whose bound never covers less than its level for
-    normal data.
+    """Return how much higher the metric of method A is than that of method B, for new seeds and new test items.
 
     Args:
-        predictions_a: [seeds, items], class labels (mcc, f1_macro) or scores of class 1 (auroc); or log-probabilities
-            [seeds, items, classes]. A prediction that is no class gets a label that no item has.
+        predictions_a: as `measure` takes them.
         predictions_b: the same of the other method, with the same seeds and items in the same order.
         truth: class labels [items].
-        metric: one of `DIFFERENCE_METRICS`; auroc is for two classes, 0 and 1.
+        metric: one of `DIFFERENCE_METRICS`.
         level: confidence level.
+        clusters: the cluster of each item [items]; None if the items are independent.
 
     Raises:
         ConfigurationError: the level is not between 0.5 and 1, or the metric is unknown.
     """
+    first, second = (measure(predictions, truth, metric) for predictions in (predictions_a, predictions_b))
+    return infer(subtract(first, second), clusters, level)
+
+
+def infer(difference: Difference, clusters: np.ndarray | None = None, level: float = 0.95) -> PairedDifference:
+    """Return the difference that is expected of new seeds and new test items, with its interval.
+
+    With S seeds, G clusters of items, s² the variance of the difference between seeds, and C the covariance that the
+    items cause between the differences of two seeds, the half width is √(t²(S-1) s²/S + t²(G-1) C), where t(k) is the
+    quantile of Student's t with k degrees of freedom. The variances are those of Obuchowski & Rockette 1995, Commun
+    Stat Simul Comput 24:285. The quantiles follow Banerjee 1960, Sankhyā 22:357, whose bound never covers less than its
+    level for normal data.
+
+    Args:
+        difference: of each seed, on one task or averaged over several.
+        clusters: the cluster of each item [items]; None if each is its own.
+        level: confidence level.
+
+    Raises:
+        ConfigurationError: the level is not between 0.5 and 1.
+    """
     check_level(level)
-    differences, covariance, reason = differences_and_covariance(predictions_a, predictions_b, truth, metric)
-    seeds, items = len(differences), np.size(truth)
-    if reason is None:
-        reason = refuse_values(differences)
-    if reason or covariance is None:
-        nothing = refused(differences, level, reason or "the items give no variance")
-        return PairedDifference(metric, seeds, items, tuple(differences.tolist()), nothing)
-    seed_variance, item_variance = (float(part) for part in variance_components(differences, covariance))
-    mean = float(differences.mean())
+    values, items = difference.values, difference.influence.shape[1]
+    number = items if clusters is None else len(np.unique(clusters))
+    reason = difference.reason or _refuse(difference, clusters, number)
     found = PairedDifference(
-        metric,
-        seeds,
+        difference.metric,
+        len(values),
         items,
-        tuple(differences.tolist()),
-        Interval(mean, None, None, level),
-        _p_value(mean, seed_variance, item_variance, seeds, items),
-        seed_variance,
-        item_variance,
+        number,
+        tuple(values.tolist()),
+        refused(values, level, reason or ""),
+        all_constant=difference.all_constant and difference.metric in OF_LABELS,
+    )
+    if reason:
+        return found
+    seed_variance, item_variance = (
+        float(part) for part in variance_components(values, item_covariance(difference, clusters))
+    )
+    if seed_variance == item_variance == 0:
+        return dataclasses.replace(found, interval=refused(values, level, same_value(len(values))))
+    mean = float(values.mean())
+    found = dataclasses.replace(
+        found,
+        interval=Interval(mean, None, None, level),
+        p_value=_p_value(mean, seed_variance, item_variance, len(values), number),
+        seed_variance=seed_variance,
+        item_variance=item_variance,
     )
     return dataclasses.replace(found, interval=found.interval_at(level))
 
 
-def differences_and_covariance(
-    predictions_a: np.ndarray, predictions_b: np.ndarray, truth: np.ndarray, metric: str
-) -> tuple[np.ndarray, np.ndarray | None, str | None]:
-    """Return the difference of each seed [seeds], their covariance over samples of items [seeds, seeds], and a reason.
-
-    The covariance is that of the items' influence on the metric (infinitesimal jackknife); for auroc that is DeLong's,
-    DeLong, DeLong & Clarke-Pearson 1988, Biometrics 44:837. The arguments are those of `paired_difference`. If
-    there is a reason why no statement is possible, the covariance is None; the differences may still be known.
-
-    Raises:
-        ConfigurationError: the metric is unknown.
-    """
-    if metric not in DIFFERENCE_METRICS:
-        raise ConfigurationError(
-            f"no paired comparison by the metric {metric!r}",
-            where="metric",
-            fix=f"choose one of {', '.join(DIFFERENCE_METRICS)}",
-        )
-    a, b, labels = np.asarray(predictions_a), np.asarray(predictions_b), np.asarray(truth)
-    nothing = np.empty(0)
-    reason = refuse_arrays(a, b, labels, metric)
-    if reason:
-        return nothing, None, reason
-    a, b = (_two_dimensional(array, metric) for array in (a, b))
-    if metric == "auroc":
-        reason = refuse_classes(labels)
-        if reason:
-            return nothing, None, reason
-        (values_a, strata_a), (values_b, strata_b) = auroc(a, labels == 1), auroc(b, labels == 1)
-    else:
-        # The list of classes is shared, because the label for 'no class' may occur in one method only.
-        classes, codes = np.unique(np.concatenate([labels, a.ravel(), b.ravel()]), return_inverse=True)
-        true, first, second = np.split(codes, [len(labels), len(labels) + a.size])
-        of = mcc if metric == "mcc" else f1_macro
-        values_a, strata_a = of(first.reshape(a.shape), true, len(classes))
-        values_b, strata_b = of(second.reshape(b.shape), true, len(classes))
-    differences = values_a - values_b
-    for method, array in (("first", a), ("second", b)):
-        constant = np.flatnonzero((array == array[:, :1]).all(axis=1))
-        if len(constant):
-            return differences, None, f"run {constant[0] + 1} of the {method} method {SAME_PREDICTION}"
-    covariance = sum(
-        np.atleast_2d(np.cov(part_a - part_b)) / part_a.shape[1]
-        for part_a, part_b in zip(strata_a, strata_b, strict=True)
-    )
-    return differences, np.asarray(covariance), None
+def _refuse(difference: Difference, clusters: np.ndarray | None, number: int) -> str | None:
+    if difference.all_constant and difference.metric in OF_LABELS:
+        return ALL_CONSTANT
+    if clusters is not None:
+        strata = np.unique(difference.strata)
+        if min(len(np.unique(clusters[difference.strata == stratum])) for stratum in strata) < 2:
+            return f"the {difference.influence.shape[1]} test items of a class are copies or near-copies of one another"
+    # A method that gives one answer to all items with every seed has one value; other methods have not.
+    return refuse_number(difference.values) if difference.some_constant else refuse_values(difference.values)
 
 
 def variance_components(differences: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -119,7 +106,7 @@ def variance_components(differences: np.ndarray, covariance: np.ndarray) -> tupl
 
     Args:
         differences: [..., seeds].
-        covariance: [..., seeds, seeds], as `differences_and_covariance` returns it.
+        covariance: [..., seeds, seeds], as `item_covariance` returns it.
     """
     seeds = differences.shape[-1]
     own = np.trace(covariance, axis1=-2, axis2=-1)
@@ -127,18 +114,11 @@ def variance_components(differences: np.ndarray, covariance: np.ndarray) -> tupl
     return differences.var(axis=-1, ddof=1), np.maximum(shared, 0)
 
 
-def _two_dimensional(array: np.ndarray, metric: str) -> np.ndarray:
-    """Return labels or scores [seeds, items] from log-probabilities [seeds, items, classes]; other arrays unchanged."""
-    if array.ndim == 2:
-        return array
-    return class_probabilities(array)[:, :, 1] if metric == "auroc" else array.argmax(axis=2)
-
-
-def _p_value(mean: float, seed_variance: float, item_variance: float, seeds: int, items: int) -> float:
+def _p_value(mean: float, seed_variance: float, item_variance: float, seeds: int, clusters: int) -> float:
     """Return the α at which a limit of the 1 - α interval is 0."""
 
     def excess(log_alpha: float) -> float:
-        return float(half_width(seed_variance, item_variance, seeds, items, math.exp(log_alpha))) - abs(mean)
+        return float(half_width(seed_variance, item_variance, seeds, clusters, math.exp(log_alpha))) - abs(mean)
 
     if mean == 0:
         return 1.0

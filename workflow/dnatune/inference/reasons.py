@@ -8,8 +8,8 @@ from dnatune.errors import ConfigurationError
 FEWEST_SEEDS = 3
 
 
-#: What is said of a run that gives every test item the same prediction.
-SAME_PREDICTION = "gives the same prediction for every item, so its variance over items cannot be estimated"
+#: What is said of two methods of which no run tells items apart.
+ALL_CONSTANT = "every run of both gives one answer to all items"
 
 
 def too_few(seeds: int) -> str:
@@ -40,40 +40,56 @@ def refuse_values(values: np.ndarray) -> str | None:
     reason = refuse_number(values)
     # Equal values can differ in their last bits if they were summed in another order.
     if reason is None and np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())):
-        reason = f"all {len(values)} seeds give the same value, so their spread cannot be estimated"
+        reason = same_value(len(values))
     return reason
 
 
-def refuse_arrays(a: np.ndarray, b: np.ndarray, truth: np.ndarray, metric: str) -> str | None:
-    """Return why predictions cannot be compared, judged by shapes, types and classes."""
-    if a.ndim not in (2, 3) or b.ndim != a.ndim or truth.ndim != 1:
-        return f"predictions of shape {a.shape} and {b.shape} are not [seeds, items] or [seeds, items, classes]"
-    if len(a) != len(b):
-        return _unpaired(len(a), len(b))
-    if not len(a):
+def same_value(seeds: int) -> str:
+    """Return the reason why equal values have no interval."""
+    return f"all {seeds} seeds give the same value, so their spread cannot be estimated"
+
+
+def refuse_predictions(predictions: np.ndarray, truth: np.ndarray, metric: str, of_labels: bool) -> str | None:
+    """Return why predictions of some runs cannot be scored, judged by shapes, types and classes.
+
+    Args:
+        predictions, truth, metric: as `measure` takes them.
+        of_labels: whether the metric looks at the predicted class only.
+    """
+    if predictions.ndim not in (2, 3) or truth.ndim != 1:
+        return f"predictions of shape {predictions.shape} are not [seeds, items] or [seeds, items, classes]"
+    if not len(predictions):
         return "there are no runs"
-    if not a.shape[1] == b.shape[1] == len(truth) or a.shape != b.shape:
-        return f"predictions of shape {a.shape} and {b.shape} do not fit {len(truth)} test items"
-    if any(array.dtype.kind not in "biuf" or has_nan(array) for array in (a, b, truth)):
+    if predictions.shape[1] != len(truth):
+        return f"predictions of shape {predictions.shape} do not fit {len(truth)} test items"
+    if any(array.dtype.kind not in "biuf" or has_nan(array) for array in (predictions, truth)):
         return "a prediction or a label is not a number"
-    if a.ndim == 3 and (a.shape[2] < 2 or not all(np.isfinite(x.max(axis=2)).all() for x in (a, b))):
+    if predictions.ndim == 3 and (predictions.shape[2] < 2 or not np.isfinite(predictions.max(axis=2)).all()):
         return "an item has no class with a finite log-probability, or only one class"
     if len(np.unique(truth)) < 2:
         return "the test items are all of one class"
-    if metric == "auroc" and a.ndim == 3 and a.shape[2] != 2:
-        return f"auroc needs two classes, not {a.shape[2]}"
-    if metric != "auroc" and a.ndim == 2 and any((array % 1 != 0).any() for array in (a, b)):
-        return f"{metric} needs class labels, not scores"
-    return None
+    if of_labels:
+        whole = predictions.ndim == 3 or not (predictions % 1 != 0).any()
+        return None if whole else f"{metric} needs class labels, not scores"
+    if predictions.ndim == 2 and metric != "auroc":
+        return f"{metric} needs log-probabilities"
+    return _refuse_classes(truth, metric, predictions.shape[2] if predictions.ndim == 3 else 2)
 
 
-def refuse_classes(truth: np.ndarray) -> str | None:
-    """Return why AUROC is not defined for items of these classes."""
-    if not np.isin(truth, (0, 1)).all():
-        return "auroc needs two classes, 0 and 1"
-    if min((truth == 0).sum(), (truth == 1).sum()) < 2:
+def _refuse_classes(truth: np.ndarray, metric: str, classes: int) -> str | None:
+    """Return why AUROC or log loss is not defined for items of these classes."""
+    if not np.isin(truth, range(classes)).all():
+        return f"{metric} needs classes from 0 to {classes - 1}"
+    if metric == "auroc" and np.bincount(truth.astype(int), minlength=classes).min() < 2:
         return "auroc needs at least two test items of each class"
     return None
+
+
+def refuse_shapes(first: tuple[int, ...], second: tuple[int, ...]) -> str | None:
+    """Return why two methods cannot be paired, from their numbers of runs and items."""
+    if first[0] != second[0]:
+        return _unpaired(first[0], second[0])
+    return None if first == second else f"predictions of shape {first} and {second} are not of the same items"
 
 
 def has_nan(array: np.ndarray) -> bool:

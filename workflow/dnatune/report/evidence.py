@@ -6,6 +6,7 @@ from typing import Any
 
 from dnatune.comparison.references import Published, ZeroShot
 from dnatune.comparison.results import Baseline, Group
+from dnatune.comparison.verdict_rows import VerdictRow
 from dnatune.data.leakage import Audit
 from dnatune.data.manifests import Origins
 from dnatune.evaluation.contamination import Contamination
@@ -42,7 +43,7 @@ class Evidence:
     groups: Sequence[Group]
     baselines: Sequence[Baseline]
     rows: Sequence[Mapping[str, Any]]
-    tests: Sequence[Mapping[str, Any]]
+    tests: Sequence[VerdictRow]
     audits: Mapping[str, Audit]
     segments: Sequence[Mapping[str, Any]]
     packages: Mapping[str, str]
@@ -80,6 +81,18 @@ class Evidence:
     def of_panel(rows: Sequence[Mapping[str, Any]], members: Sequence[Group]) -> list[Mapping[str, Any]]:
         """Return the rows of a table that are of the model and task of a panel's groups."""
         return [row for row in rows if (row["model"], row["task"]) == base.place_of(members[0])]
+
+    def pairs(self, members: Sequence[Group], metric: str, comparison: str = "optimizers") -> list[VerdictRow]:
+        """Return the rows of tests.tsv of a panel's groups by one metric: of pairs of optimizers, or against controls.
+
+        Args:
+            members: groups of one model and task.
+            metric: of the rows.
+            comparison: `optimizers` or `control`.
+        """
+        model, task = base.place_of(members[0])
+        wanted = (model, (task,), metric, comparison)
+        return [row for row in self.tests if (row.model, row.tasks, row.metric, row.comparison) == wanted]
 
     def only_class(self, task: Task, split: str) -> str | None:
         """Return the class that all items of a split are of; None where there are several."""

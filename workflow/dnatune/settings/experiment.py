@@ -334,6 +334,8 @@ def resolve(config: Mapping[str, Any]) -> Configuration:
     if experiment.tuning:
         rate_grid.check(experiment.tuning, experiment.optimizers, experiment.seeds)
     entries = {name: optimizer_entry(name, entry, experiment) for name, entry in experiment.optimizers.items()}
+    if experiment.comparison.reference is not None:
+        _known(experiment.comparison.reference, entries, "comparison.reference")
     return Configuration(experiment, {task.name: task for task in tasks}, entries)
 
 

@@ -117,6 +117,9 @@ class Contamination(Settings):
 class Comparison(Settings):
     """How pairs of optimizers are tested."""
 
+    reference: Text | None = setting(None, unit="name of an optimizer")
+    """Optimizer with which all others are compared. Only the pairs with it are then corrected for their number
+    together, which finds smaller differences. Without one every pair counts."""
     equivalence_margin: Number = setting(0.01, gt=0, unit="of the task's metric")
     """Largest difference that does not matter: two optimizers shown to differ by less are called equivalent. The
     number of seeds needed is that which finds a difference of this size with 80 % power."""

@@ -1,14 +1,14 @@
 """Charts of what the runs reached: scores, differences, calibration, ROC, cost, many tasks."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import altair as alt
 import pandas as pd
 
 from dnatune.comparison.pooled_predictions import reliability_of, roc_of
 from dnatune.comparison.results import Group
+from dnatune.comparison.verdict_rows import VerdictRow
 from dnatune.report.figures.base import (
     Drawing,
     Palette,
@@ -118,7 +118,7 @@ def roc_chart(groups: Sequence[Group], looks: Palette) -> Drawing | None:
     return Drawing(chart, pd.DataFrame(rows))
 
 
-def forest_chart(pairs: Sequence[Mapping[str, Any]], margin: float, title: str) -> Drawing | None:
+def forest_chart(pairs: Sequence[VerdictRow], margin: float, title: str) -> Drawing | None:
     """Return the difference of each pair with its interval; None where no pair has one.
 
     Args:
@@ -127,11 +127,14 @@ def forest_chart(pairs: Sequence[Mapping[str, Any]], margin: float, title: str) 
         title: the metric's name.
     """
     named = [
-        {"pair": f"{pair['first']} − {pair['second']}", **{key: pair[key] for key in ("difference", "low", "high")}}
+        {
+            "pair": f"{pair.first} − {pair.second}",
+            **{key: getattr(pair, key) for key in ("difference", "low", "high")},
+        }
         for pair in pairs
     ]
     rows = [
-        {**row, "decided": pair["verdict"] in ("better", "worse")}
+        {**row, "decided": pair.decided}
         for row, pair in zip(named, pairs, strict=True)
         if row["difference"] is not None and row["low"] is not None
     ]

@@ -5,12 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from dnatune.comparison.pairwise import tests_text
 from dnatune.comparison.results import Group
+from dnatune.comparison.verdict_rows import VerdictRow, tests_text
 from dnatune.report import formatting, panels
 from dnatune.report.evidence import Evidence
 from dnatune.report.figures import base, scores
 from dnatune.settings.tasks import Task
+
+#: Verdicts that leave open who is better.
+UNDECIDED = ("inconclusive", "withheld")
 
 
 def content(evidence: Evidence) -> Mapping[str, Any] | None:
@@ -20,7 +23,7 @@ def content(evidence: Evidence) -> Mapping[str, Any] | None:
     margin = evidence.settings.comparison.equivalence_margin
 
     def chart(task: Task, members: list[Group]) -> base.Drawing | None:
-        rows = evidence.of_panel(evidence.tests, members)
+        rows = evidence.pairs(members, task.metric)
         return scores.forest_chart(rows, margin, formatting.metric_name(task.metric))
 
     return {
@@ -32,19 +35,25 @@ def content(evidence: Evidence) -> Mapping[str, Any] | None:
 
 
 def boards(evidence: Evidence) -> list[dict[str, Any]]:
-    """Return the pairs of each model and task, those that are decided first."""
+    """Return the pairs of each model and task, those that are decided first, and each optimizer against its control."""
     return [
         {
             "title": title,
             "metric": formatting.metric_name(task.metric),
-            "pairs": sorted(
-                (
-                    {**row, "mcnemar": float(np.median(single)) if single else None}
-                    for row in evidence.of_panel(evidence.tests, members)
-                    for single in [[float(p) for p in row["mcnemar_p"].split()]]
-                ),
-                key=lambda pair: pair["verdict"] == "inconclusive",
-            ),
+            "pairs": sorted(_with_auroc(evidence, task, members), key=lambda pair: pair["verdict"] in UNDECIDED),
+            "controls": evidence.pairs(members, task.metric, "control"),
         }
         for title, task, members in evidence.panels()
     ]
+
+
+def _with_auroc(evidence: Evidence, task: Task, members: list[Group]) -> list[dict[str, Any]]:
+    """Return the pairs by the task's metric, each with its difference of AUROC and the median of McNemar's p."""
+    secondary = {(row.first, row.second): row for row in evidence.pairs(members, "auroc")}
+
+    def shown(row: VerdictRow) -> dict[str, Any]:
+        single = row.mcnemar_p
+        median = float(np.median(single)) if single else None
+        return {**vars(row), "mcnemar": median, "auroc": secondary[row.first, row.second]}
+
+    return [shown(row) for row in evidence.pairs(members, task.metric)]

@@ -10,7 +10,8 @@ from dnatune.report.sections import differences
 
 def content(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of the pairs of each model and task in words, those that are decided first."""
-    return {"boards": [{**board, "count": _count_of(board["pairs"])} for board in differences.boards(evidence)]}
+    boards = [{**board, "count": _count_of(board["pairs"])} for board in differences.boards(evidence)]
+    return {"boards": boards, "undecided": differences.UNDECIDED}
 
 
 def _count_of(pairs: Sequence[Mapping[str, Any]]) -> str:
@@ -22,7 +23,9 @@ def _count_of(pairs: Sequence[Mapping[str, Any]]) -> str:
     counts = {
         "show a difference": decided,
         "are equivalent": found.count("equivalent"),
+        "are identical": found.count("identical"),
         "are inconclusive": found.count("inconclusive"),
+        "are withheld": found.count("withheld"),
     }
     said = [f"{number} {word if number > 1 else _singular(word)}" for word, number in counts.items() if number]
     return f"Of {len(pairs)} pairs, {formatting.listed(said)}."

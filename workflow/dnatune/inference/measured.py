@@ -1,0 +1,196 @@
+"""A metric of the runs of a method, differences between two methods, and what the test items contribute to each."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+from scipy import sparse, special
+
+from dnatune.errors import ConfigurationError
+from dnatune.inference import influence, reasons
+from dnatune.inference.probabilities import log_ratios
+
+#: Metrics that are known here.
+DIFFERENCE_METRICS = ("mcc", "f1_macro", "auroc", "log_loss")
+#: Those that are better if they are lower.
+LOWER_IS_BETTER = ("log_loss",)
+#: Those that look at the predicted class only.
+OF_LABELS = ("mcc", "f1_macro")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """A metric of each run of a method.
+
+    Attributes:
+        metric: one of `DIFFERENCE_METRICS`.
+        values: of each run [runs].
+        influence: of each test item on them [runs, items].
+        strata: the sample that an item belongs to [items]; items are drawn from each by itself. One for all items,
+            except for the AUROC of two classes.
+        constant: whether a run gives one answer to all items [runs].
+        reason: why there are no values; None if there are.
+    """
+
+    metric: str
+    values: np.ndarray
+    influence: np.ndarray
+    strata: np.ndarray
+    constant: np.ndarray
+    reason: str | None = None
+
+    def of(self, runs: Sequence[int]) -> Self:
+        """Return some of the runs, by place; the runs of a fixed classifier, of which there is one, may be repeated."""
+        if self.reason:
+            return self
+        chosen = {name: getattr(self, name)[list(runs)] for name in ("values", "influence", "constant")}
+        return dataclasses.replace(self, **chosen)
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A metric of one method minus that of another for each common seed, on one task or averaged over several.
+
+    Attributes:
+        metric: one of `DIFFERENCE_METRICS`.
+        values: of each seed [seeds].
+        influence: of each test item on them [seeds, items].
+        strata: as in `Measured`.
+        some_constant: whether a run of either gives one answer to all items.
+        all_constant: whether every run of both does.
+        reason: why nothing can be said; None if something can. There may be values nevertheless.
+    """
+
+    metric: str
+    values: np.ndarray
+    influence: np.ndarray
+    strata: np.ndarray
+    some_constant: bool = False
+    all_constant: bool = False
+    reason: str | None = None
+
+
+def measure(predictions: np.ndarray, truth: np.ndarray, metric: str) -> Measured:
+    """Return a metric of each run and the influence of each item.
+
+    AUROC is that of the log-ratios of two classes; of more, the mean over the classes, each against the rest.
+
+    Args:
+        predictions: [runs, items], class labels (mcc, f1_macro) or scores of class 1 (auroc); or log-probabilities
+            [runs, items, classes]. A prediction that is no class gets a label that no item has.
+        truth: class labels [items]; from 0 where predictions are log-probabilities.
+        metric: one of `DIFFERENCE_METRICS`.
+
+    Raises:
+        ConfigurationError: the metric is unknown.
+    """
+    if metric not in DIFFERENCE_METRICS:
+        raise ConfigurationError(
+            f"no paired comparison by the metric {metric!r}",
+            where="metric",
+            fix=f"choose one of {', '.join(DIFFERENCE_METRICS)}",
+        )
+    given, labels = np.asarray(predictions), np.asarray(truth)
+    reason = reasons.refuse_predictions(given, labels, metric, metric in OF_LABELS)
+    if reason:
+        empty = np.empty(0)
+        return Measured(metric, empty, np.empty((0, 0)), empty, np.empty(0, bool), reason)
+    strata = np.zeros(len(labels), int)
+    if metric in OF_LABELS:
+        found = given if given.ndim == 2 else given.argmax(axis=2)
+        classes, codes = np.unique(np.concatenate([labels, found.ravel()]), return_inverse=True)
+        true, codes = codes[: len(labels)], codes[len(labels) :].reshape(found.shape)
+        of = influence.mcc if metric == "mcc" else influence.f1_macro
+        values, contributions = of(codes, true, len(classes))
+        return Measured(metric, values, contributions, strata, (codes == codes[:, :1]).all(axis=1))
+    if metric == "auroc":
+        values, contributions = _auroc(given, labels)
+        strata = (labels == 1).astype(int) if given.ndim == 2 or given.shape[2] == 2 else strata
+    else:
+        values, contributions = influence.log_loss(special.log_softmax(given, axis=2), labels.astype(int))
+    return Measured(metric, values, contributions, strata, np.zeros(len(values), bool))
+
+
+def _auroc(given: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if given.ndim == 2:
+        return influence.auroc(given, truth == 1)
+    ratios = log_ratios(given)
+    if ratios.shape[2] == 2:
+        return influence.auroc(ratios[:, :, 1], truth == 1)
+    each = [influence.auroc(ratios[:, :, one], truth == one) for one in range(ratios.shape[2])]
+    return np.mean([values for values, _ in each], axis=0), np.mean([part for _, part in each], axis=0)
+
+
+def subtract(first: Measured, second: Measured) -> Difference:
+    """Return the first minus the second; both have the same seeds and test items in the same order."""
+    nothing = np.empty(0)
+    reason = first.reason or second.reason or reasons.refuse_shapes(first.influence.shape, second.influence.shape)
+    if reason:
+        return Difference(first.metric, nothing, np.empty((0, 0)), nothing, reason=reason)
+    return Difference(
+        first.metric,
+        first.values - second.values,
+        first.influence - second.influence,
+        first.strata,
+        bool((first.constant | second.constant).any()),
+        bool((first.constant & second.constant).all()),
+    )
+
+
+def average(differences: Sequence[Difference]) -> Difference:
+    """Return the mean over tasks of the difference of each seed. The items of all tasks follow one another.
+
+    Args:
+        differences: one or more, of the same seeds in the same order.
+    """
+    if reason := next((one.reason for one in differences if one.reason), None):
+        nothing = np.empty(0)
+        return Difference(differences[0].metric, nothing, np.empty((0, 0)), nothing, reason=reason)
+    items = sum(one.influence.shape[1] for one in differences)
+    # The variance is that of the sum of influences over the number of items; here over that of all tasks together.
+    parts = [one.influence * (items / (len(differences) * one.influence.shape[1])) for one in differences]
+    firsts = np.cumsum([0, *(one.strata.max() + 1 for one in differences)])
+    return Difference(
+        differences[0].metric,
+        np.mean([one.values for one in differences], axis=0),
+        np.concatenate(parts, axis=1),
+        np.concatenate([one.strata + first for one, first in zip(differences, firsts, strict=False)]),
+        any(one.some_constant for one in differences),
+        all(one.all_constant for one in differences),
+    )
+
+
+def item_covariance(difference: Difference, clusters: np.ndarray | None = None) -> np.ndarray:
+    """Return the covariance of the seeds' differences over samples of test items [seeds, seeds].
+
+    It is that of the items' influence (infinitesimal jackknife), summed within clusters, because the items of a cluster
+    are drawn together. Of the AUROC of two classes it is DeLong's (DeLong, DeLong & Clarke-Pearson 1988, Biometrics
+    44:837), in clusters that of Obuchowski 1997, Biometrics 53:567.
+
+    Args:
+        difference: without a reason.
+        clusters: the cluster of each item [items]; None if each is its own.
+    """
+    items = difference.influence.shape[1]
+    numbers = np.arange(items) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    covariance = _scatter(difference.influence, numbers) * _correction(numbers)
+    strata = np.unique(difference.strata)
+    for stratum in strata if len(strata) > 1 else ():
+        own = difference.strata == stratum
+        correction = _correction(numbers[own]) - _correction(numbers)
+        covariance += correction * _scatter(difference.influence[:, own], numbers[own])
+    return covariance / items**2
+
+
+def _scatter(contributions: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Return Σ over clusters of the products of their sums [seeds, seeds]; clusters are numbers from 0 [items]."""
+    items = len(clusters)
+    member = sparse.csr_array((np.ones(items), (np.arange(items), clusters)), shape=(items, clusters.max() + 1))
+    sums = (member.T @ contributions.T).T
+    return sums @ sums.T
+
+
+def _correction(clusters: np.ndarray) -> float:
+    number = len(np.unique(clusters))
+    return number / (number - 1)
