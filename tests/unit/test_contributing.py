@@ -5,6 +5,7 @@ import typing
 
 import pytest
 
+from dnatune.comparison.results import FROZEN
 from dnatune.evaluation import baselines
 from dnatune.optimizers.specifications import METHODS
 from dnatune.report.formatting import baseline_name
@@ -37,8 +38,8 @@ def test_every_make_target_that_it_names_is_there():
 
 
 def test_a_baseline_can_be_configured_and_has_a_name_for_readers():
-    assert set(baselines.CLASSIFIERS) == set(typing.get_args(scoring.Baseline))
-    assert [name for name in (*baselines.CLASSIFIERS, "bayes") if baseline_name(name) == name] == []
+    assert {*baselines.CLASSIFIERS, FROZEN} == set(typing.get_args(scoring.Baseline))
+    assert [name for name in (*baselines.CLASSIFIERS, FROZEN, "bayes") if baseline_name(name) == name] == []
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -18,6 +18,7 @@ STAGES = {
     "merge": "merge an adapter into its base model",
     "evaluate": "score a model on a task's test split",
     "evaluate_baseline": "score the baselines without a language model",
+    "evaluate_frozen": "score a logistic regression on a frozen base model's hidden states",
     "probe": "look for signs that a base model has seen a test split",
     "compare": "compare finished runs: tables, figures and the report",
     "benchmark": "time the original recipe, common practice and dnatune's own",

@@ -13,6 +13,7 @@ CHOICES = list(dict.fromkeys(CHOICE.format(**vars(run)) for run in RUNS)) if CON
 ZERO_SHOTS = [
     f"{RESULTS}/evaluate/zero-shot/{model}/{task}" for model in CONFIG.settings["models"] for task in CONFIG.tasks
 ]
+FROZEN_FOLDERS = [f"{RESULTS}/evaluate/frozen/{model}/{task}" for model, task in CONFIG.frozen]
 BASELINES = [f"{RESULTS}/evaluate/baselines/{task}/{name}" for task in CONFIG.tasks for name in CONFIG.baselines]
 
 
@@ -22,6 +23,7 @@ rule compare:
         data=expand("{results}/download/data/{task}/manifest.json", results=RESULTS, task=list(CONFIG.tasks)),
         runs=expand("{folder}/{file}", folder=EVALUATIONS, file=["metrics.json", "predictions.tsv", "merge.json"]),
         baselines=expand("{folder}/{file}", folder=BASELINES, file=["dev.json", "metrics.json", "predictions.tsv"]),
+        frozen=expand("{folder}/{file}", folder=FROZEN_FOLDERS, file=["dev.json", "metrics.json", "predictions.tsv"]),
         zero_shots=expand("{folder}/{file}", folder=ZERO_SHOTS, file=["metrics.json", "contamination.json"]),
         audits=expand("{results}/prepare/{task}/audit.json", results=RESULTS, task=list(CONFIG.tasks)),
         test_records=expand("{results}/prepare/{task}/test.jsonl", results=RESULTS, task=list(CONFIG.tasks)),

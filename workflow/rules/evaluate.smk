@@ -15,6 +15,7 @@ Site:    rules.evaluate.ranks_per_node: number of GPUs of a job that share one t
 
 EVALUATED = f"{RESULTS}/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}"
 ZERO_SHOT = f"{RESULTS}/evaluate/zero-shot/{{model}}/{{task}}"
+FROZEN = f"{RESULTS}/evaluate/frozen/{{model}}/{{task}}"
 BASELINE = f"{RESULTS}/evaluate/baselines/{{task}}"
 
 
@@ -166,3 +167,56 @@ if CONFIG.baselines:
             "python -m dnatune --log {log:q} evaluate_baseline --experiment {params.experiment:q}"
             " --task {wildcards.task:q} --train {input.train:q} --dev {input.dev:q} --test {input.test:q}"
             " --folder {params.folder:q}"
+
+
+rule evaluate_frozen_dev:
+    input:
+        model=f"{RESULTS}/download/models/{{model}}",
+        train=f"{RESULTS}/prepare/{{task}}/train.jsonl",
+        dev=f"{RESULTS}/prepare/{{task}}/dev.jsonl",
+    output:
+        probe=f"{FROZEN}/probe.npz",
+        dev=f"{FROZEN}/dev.json",
+    log:
+        f"{LOGS}/evaluate/frozen/{{model}}/{{task}}_dev.log",
+    benchmark:
+        f"{LOGS}/benchmarks/evaluate/frozen/{{model}}/{{task}}_dev.tsv"
+    conda:
+        ENVIRONMENT
+    threads: SITE.scoring_cores
+    resources:
+        **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
+    params:
+        experiment=EXPERIMENT,
+        compared=lambda wildcards: compared(CONFIG.probe_settings(wildcards.model, wildcards.task)),
+        folder=FROZEN,
+    shell:
+        "python -m dnatune --log {log:q} evaluate_frozen --experiment {params.experiment:q} --task {wildcards.task:q}"
+        " --name {wildcards.model:q} --model {input.model:q} --train {input.train:q} --dev {input.dev:q}"
+        " --folder {params.folder:q}"
+
+
+rule evaluate_frozen:
+    input:
+        model=f"{RESULTS}/download/models/{{model}}",
+        test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
+        fitted=rules.evaluate_frozen_dev.output,
+    output:
+        predictions=f"{FROZEN}/predictions.tsv",
+        metrics=f"{FROZEN}/metrics.json",
+    log:
+        f"{LOGS}/evaluate/frozen/{{model}}/{{task}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/evaluate/frozen/{{model}}/{{task}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: SITE.scoring_cores
+    resources:
+        **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
+    params:
+        experiment=EXPERIMENT,
+        compared=lambda wildcards: compared(CONFIG.probe_settings(wildcards.model, wildcards.task)),
+        folder=FROZEN,
+    shell:
+        "python -m dnatune --log {log:q} evaluate_frozen --experiment {params.experiment:q} --task {wildcards.task:q}"
+        " --name {wildcards.model:q} --model {input.model:q} --test {input.test:q} --folder {params.folder:q}"

@@ -29,6 +29,7 @@ _INPUTS = {
     "zero-shots": "folders …/zero-shot/<model>/<task>",
     "choices": "choice.json files of the learning-rate trials, one an optimizer",
     "baselines": "folders …/<task>/<baseline>",
+    "frozen": "folders …/frozen/<model>/<task>",
 }
 #: Files that are written, with their place below the results.
 _OUTPUTS = {
@@ -80,6 +81,7 @@ def by_contract(configuration: experiment.Configuration, results: Path) -> dict[
         "zero_shots": [results / "evaluate/zero-shot" / model / task for model in models for task in tasks],
         "choices": [results.joinpath("tuning", *search, "choice.json") for search in searches],
         "baselines": [results / "evaluate/baselines" / task / name for task, name in baselines],
+        "frozen": [results / "evaluate/frozen" / model / task for model, task in configuration.frozen],
         **{name.replace("-", "_"): results / place for name, (place, _) in _OUTPUTS.items()},
     }
 
@@ -129,6 +131,7 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
             fix="name the folder of every run's base model",
         )
     baselines = [results.read_baseline(folder, tasks) for folder in options.baselines]
+    baselines += [results.read_frozen(folder, tasks) for folder in options.frozen]
     audits = results.read_audits(options.audits, tasks)
     zero_shots = [references.read_zero_shot(folder, tasks) for folder in options.zero_shots]
     contaminations = [contamination.Contamination.read(folder / "contamination.json") for folder in options.zero_shots]

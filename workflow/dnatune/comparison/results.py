@@ -17,6 +17,8 @@ from dnatune.files import read_json_lines
 from dnatune.settings.tasks import Task
 from dnatune.training.record import Run
 
+#: The name of the baseline that reads a base model.
+FROZEN = "frozen"
 #: Metrics that stand in the table.
 AVERAGED = ("accuracy", "mcc", "f1_macro", "auroc", "brier", "ece")
 _AGAIN = "delete its folder; the workflow makes it again"
@@ -182,7 +184,7 @@ def read_frozen(folder: Path, tasks: Mapping[str, Task]) -> Baseline:
     Raises:
         DataError: as `read_baseline` says.
     """
-    return _baseline(folder, task_of(tasks, folder.name, folder), "frozen", folder.parent.name)
+    return _baseline(folder, task_of(tasks, folder.name, folder), FROZEN, folder.parent.name)
 
 
 def _baseline(folder: Path, task: Task, name: str, model: str | None = None) -> Baseline:

@@ -120,7 +120,7 @@ def _values_without(group: Group, leaked: Sequence[int], task: Task) -> list[flo
 def _baseline_row(baseline: Baseline, metric: str) -> dict[str, Any]:
     return {
         **dict.fromkeys(COLUMNS),
-        "model": "baseline",
+        "model": baseline.model or "baseline",
         "task": baseline.task,
         "optimizer": baseline.name,
         "status": baseline.metrics.status if baseline.applies else f"not applicable: {baseline.metrics.reason}",

@@ -12,6 +12,7 @@ _BASELINES = {
     "onehot": "base at each place",
     "positional": "k-mers with place",
     "memory": "memory of training",
+    "frozen": "frozen base model",
     "bayes": "Bayes optimum",
 }
 

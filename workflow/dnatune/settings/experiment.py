@@ -163,7 +163,7 @@ class Configuration:
     def probe_settings(self, model: str, task: str) -> ProbeSettings:
         """Return what decides the search for signs that a base model knows a task's test split."""
         return ProbeSettings(
-            model=model,
+            model=_known(model, self.experiment.models, "models"),
             **self._labels(task),
             items=self.experiment.contamination.items,
             batch_size=self.experiment.evaluation.batch_size,
@@ -174,7 +174,13 @@ class Configuration:
     def baselines(self) -> list[str]:
         """Return the baselines without a language model; simulated data have the Bayes-optimal classifier too."""
         bayes = ["bayes"] if self.experiment.data.source == "simulated" else []
-        return [*self.experiment.evaluation.baselines, *bayes]
+        return [*(name for name in self.experiment.evaluation.baselines if name != "frozen"), *bayes]
+
+    @property
+    def frozen(self) -> list[tuple[str, str]]:
+        """Return (model, task) of each baseline `frozen`."""
+        asked = "frozen" in self.experiment.evaluation.baselines
+        return list(itertools.product(self.experiment.models, self.tasks)) if asked else []
 
     def baseline_settings(self, task: str, names: Sequence[str] | None = None) -> BaselineSettings:
         """Return what decides the named baselines of a task, or all of them."""

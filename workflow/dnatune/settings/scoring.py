@@ -8,7 +8,7 @@ from dnatune.settings.sources import TaskSettings
 from dnatune.settings.tasks import Task
 
 Labels = Annotated[tuple[str, ...], AsTuple]
-Baseline = Literal["majority", "gc", "kmers", "onehot", "positional", "memory"]
+Baseline = Literal["majority", "gc", "kmers", "onehot", "positional", "memory", "frozen"]
 
 
 class Evaluation(Settings):
@@ -26,7 +26,9 @@ class Evaluation(Settings):
     """Classifiers without fine-tuning that the report compares with. majority: the class shares of training. Logistic
     regressions: gc on GC content; kmers on words of 1 to 6 bases, whatever their place; onehot on the base at each
     place; positional on words of 4 bases in windows of 5, and on the base at each place.
-    memory: by the label of the closest twin in training (dev says whether it has or has not that label), else kmers."""
+    memory: by the label of the closest twin in training (dev says whether it has or has not that label), else kmers.
+    frozen: logistic regression on each base model's mean last hidden state, which asks the model for all training
+    rows."""
 
 
 class EvaluateSettings(Settings):

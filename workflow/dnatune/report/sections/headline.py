@@ -144,7 +144,7 @@ def related_items(evidence: Evidence) -> list[str]:
     shares = [(name, evidence.audits[name].related_share) for name in evidence.tasks]
     return [
         f"Memory: {formatting.percent(share)} of the test items of {name} have a twin in training or share a word of"
-        " 30 bp with it, so that a score there may be memory: the baseline memory of training, and the scores by segment,"
+        " 30 bp with it, so that a score there may be memory: the baseline memory of training and the scores by segment"
         " tell."
         for name, share in shares
         if share > _MOST_RELATED

@@ -32,7 +32,9 @@ def _scores(evidence: Evidence) -> panels.Figure:
         if task.metric == "mcc" and evidence.only_class(task, "test"):
             return None
         controls = [
-            (formatting.baseline_name(b.name), b.metrics.score(task.metric)) for b in evidence.baselines_of(task)
+            (formatting.baseline_name(b.name), b.metrics.score(task.metric))
+            for b in evidence.baselines_of(task)
+            if b.model in (None, members[0].model)
         ]
         controls += reference_lines(evidence, task, members[0].model)
         rivals = [group for group in evidence.groups if group.task == task.name]
