@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
 from workflow_runs import PYTHON, Finished, Workplace, files_below, run, small
 
@@ -182,11 +183,15 @@ def test_an_example_that_leaves_no_room_for_its_label(copied_chain):
 
 def test_model_folders_that_cannot_be_used(chain, tmp_path):
     good = chain.results / "download" / "models" / "tiny"
-    for name in ("speechless", "pickled"):
+    for name in TOLD:
         shutil.copytree(good, tmp_path / name)
     for file in (tmp_path / "speechless").glob("tokenizer*"):
         file.unlink()
     (tmp_path / "pickled" / "model.safetensors").rename(tmp_path / "pickled" / "pytorch_model.bin")
+
+    weights = load_file(good / "model.safetensors")
+    headless = {name: value for name, value in weights.items() if name != "lm_head.weight"}
+    save_file(headless, tmp_path / "headless" / "model.safetensors")
 
     workplace = Workplace(tmp_path / "run")
     models = {name: {"source": "directory", "directory": {"path": str(tmp_path / name)}} for name in TOLD}
@@ -203,6 +208,7 @@ def test_model_folders_that_cannot_be_used(chain, tmp_path):
 
 TOLD = {
     "speechless": ["no tokenizer", "tokenizer.json"],
+    "headless": ["do not fit the model's architecture", "missing: lm_head.weight", "get a whole copy"],
     "pickled": ["no safetensors weights", "never loads a pickle", "save_pretrained"],
 }
 

@@ -141,9 +141,18 @@ def test_whether_merged_models_are_kept_changes_no_result(chain):
     assert chain.plan(small(keep_merged=False)).counts == {}
 
 
+def test_another_format_of_merged_models_reruns_no_training(chain):
+    assert chain.plan(small(merge={"dtype": "bf16"})).counts == {"merge": 2, "evaluate": 2, "compare": 1}
+
+
 def test_merged_models_not_kept_are_gone_and_not_missed(sites_chain, sites_configuration):
-    merged = sites_chain.results / "merge" / "tiny" / "sites" / "adamw" / "seed3"
+    place = "tiny/sites/adamw/seed3"
+    merged = sites_chain.results / "merge" / place
     assert not merged.exists()
+    # It was made, checked and compared before.
+    found = json.loads((sites_chain.results / "evaluate" / place / "merge.json").read_text("utf-8"))
+    assert found["storage"]["update_kept"] == 1 and found["storage"]["checked_tokens"] > 0
+    assert found["items"] == 45 and found["labels_changed"] == 0
     assert sites_chain.plan(sites_configuration).counts == {}
 
 

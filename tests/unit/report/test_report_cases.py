@@ -49,6 +49,20 @@ def test_a_baseline_that_does_not_apply_says_why_in_the_table(tmp_path):
     assert "base at each place" not in section_of(page, "headline")
 
 
+def test_merged_models_that_are_not_what_was_trained_are_told(tmp_path):
+    made = Results(tmp_path, items=100)
+    made.add_run("adamw", 0)
+    made.add_run("adamw", 1, update_kept=0.75)
+    assert (
+        "Merged models: rounding to bf16 changed what was trained in 1 merged model, the most in"
+        " tiny/prom_core_all/adamw/seed1, which keeps 0.750 of the update with an error of 0.100 and gives 25 of 100"
+        " items another label."
+    ) in words(render(made))
+    whole = Results(tmp_path / "whole", items=100)
+    whole.add_run("adamw", 0)
+    assert "Merged models:" not in words(render(whole))
+
+
 @pytest.mark.parametrize(("level", "text"), [(0.999, "99.9 %"), (0.975, "97.5 %"), (0.9, "90 %")])
 def test_a_level_is_not_rounded_away(tmp_path, level, text):
     made = Results(tmp_path, (PROMOTERS, SPLICE), items=200)

@@ -9,6 +9,7 @@ By hand:  python -m dnatune evaluate --experiment config/demo.yaml --task prom_c
 
 import argparse
 import dataclasses
+import gc
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,11 +100,10 @@ def evaluate(options: argparse.Namespace, settings: EvaluateSettings, run: recor
     else:
         adapter = record.adapter_of(options.record)
         folders = [adapter, options.merged]
-        # One after the other, because two models at once may be more than the memory holds.
-        own = [
-            ask(*base_models.load_adapter(options.model, adapter, dtype), test, options.test, settings, rank),
-            ask(*base_models.load_whole(options.merged, dtype), test, options.test, settings, rank),
-        ]
+        own = [ask(*base_models.load_adapter(options.model, adapter, dtype), test, options.test, settings, rank)]
+        # Two models at once may be more than the memory holds, and circles of references keep the first one alive.
+        gc.collect()
+        own.append(ask(*base_models.load_whole(options.merged, dtype), test, options.test, settings, rank))
     indices = process_group.own_indices(len(test), settings.batch_size, rank)
     gathered = process_group.gather(indices, list(zip(*(results for results, _ in own), strict=True)), rank)
     if gathered is None:

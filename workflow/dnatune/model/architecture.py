@@ -18,11 +18,14 @@ from transformers.core_model_loading import (
     rename_source_key,
 )
 from transformers.modeling_utils import LoadStateDictConfig
+from transformers.utils import logging
 from transformers.utils.loading_report import LoadStateDictInfo
 
 from dnatune.errors import ModelError
 from dnatune.model.weight_files import stored_tensors, weight_files
 
+# Progress bars for loading a file are useless in a log file.
+logging.disable_progress_bar()
 #: Most tensors that a message names.
 _NAMED = 3
 
