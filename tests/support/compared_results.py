@@ -5,19 +5,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dnatune.comparison import controls, pairwise, summary
+from dnatune.comparison import controls, learning_rates, pairwise, summary
 from dnatune.comparison import results as finished
 from dnatune.comparison.verdict_rows import VerdictRow
 from synthetic_results import Results
 
 
-def read(results: Results):
-    """Return (groups, rows) of synthetic results, through the library."""
+def read(results: Results, choices=()):
+    """Return (groups, rows) of synthetic results and of searches for their rates, through the library."""
     places = zip(results.evaluations, results.run_records, results.logs, strict=True)
     groups = finished.group_runs(finished.read_run(*place, results.tasks) for place in places)
     baselines = [finished.read_baseline(folder, results.tasks) for folder in results.baselines]
     audits = finished.read_audits(results.audits, results.tasks)
-    return groups, summary.comparison_rows(groups, baselines, results.tasks, audits, 0.95)
+    searches = learning_rates.flags(choices)
+    return groups, summary.comparison_rows(groups, baselines, results.tasks, audits, 0.95, searches=searches)
 
 
 def verdict_rows(results: Results, reference: str | None = None) -> list[VerdictRow]:

@@ -24,7 +24,7 @@ def evidence_of(
     zero_shots: Sequence[references.ZeroShot] = (),
     published: Sequence[references.Published] = (),
 ) -> report.Evidence:
-    groups, rows = read(results)
+    groups, rows = read(results, choices)
     baselines = [finished.read_baseline(folder, results.tasks) for folder in results.baselines]
     audits = finished.read_audits(results.audits, results.tasks)
     scored = segments.segment_rows(

@@ -25,7 +25,11 @@ TUNED = small(
 @pytest.fixture(scope="module")
 def results(chain, tmp_path_factory):
     workplace = copied(chain.folder, tmp_path_factory.mktemp("tuned") / "copy")
-    workplace.complete(TUNED)
+    done = workplace.complete(TUNED)
+    # Of each optimizer once, before anything runs; and a run says it in its log.
+    assert done.output.count("a run of 12 steps says little") == 2
+    assert "a run of 12 steps says little" in workplace.log("small/finetune/tiny/prom_core_all/adamw/seed3")
+    assert "a run of 8 steps says little" in workplace.log("small/tuning/tiny/prom_core_all/adamw/rate0.02")
     assert workplace.plan(TUNED).counts == {}
     return workplace.results
 

@@ -18,7 +18,7 @@ from dnatune.report.figures import training as curves
 from dnatune.report.sections import contamination as of_contamination
 from dnatune.settings.scoring import Comparison
 from report_pages import downloads, evidence_of, outline, render, section_of, verdict_section, words
-from searches import searched
+from searches import FLOOR, chosen, searched, trial
 from synthetic_results import PROMOTERS, SPLICE, Results
 
 
@@ -227,6 +227,38 @@ def test_every_reason_ends_with_what_else_could_raise_it(sign, otherwise):
     (reason,) = of_contamination.reasons(known_base(signs=[sign]))
     assert reason.endswith(otherwise)
     assert "it has seen the former" not in reason
+
+
+def test_a_rate_that_knows_only_the_class_shares_is_said_on_the_page_and_in_the_table(tmp_path):
+    made = Results(tmp_path, items=200)
+    for name in ("adamw", "rk4"):
+        made.add_run(name)
+    choices = [searched("adamw", [0.6, 0.4, 0.5]), searched("rk4", [FLOOR + 1, FLOOR, None], stages=4)]
+    evidence = evidence_of(made, choices=choices)
+    flags = {row["optimizer"]: row["flags"].split() for row in evidence.rows if row["flags"] is not None}
+    assert "class_shares_only" in flags["rk4"] and "class_shares_only" not in flags["adamw"]
+    page = report.page(evidence).html
+    leaderboard, trials = (
+        page.split(f'id="{name}"')[1].split("</section>")[0] for name in ("leaderboard", "learning_rates")
+    )
+    assert leaderboard.count("knows nothing beyond class shares") == 1
+    assert trials.count("knows nothing beyond class shares") == 1
+    assert f"has a dev loss of {FLOOR:g}" in trials
+
+
+def test_the_second_step_of_a_search_is_shown_with_its_means(tmp_path):
+    made = Results(tmp_path, items=200)
+    made.add_run("sgd")
+    place = ("tiny", "prom_core_all")
+    found = [trial(0.1, 0.5, place=place), trial(1.0, 0.4, place=place), trial(10.0, 0.6, place=place)]
+    found += [trial(rate, loss, seed=seed, place=place) for rate, loss, seed in ((1.0, 0.3, 1), (1.0, 0.4, 2))]
+    found += [trial(rate, loss, seed=seed, place=place) for rate, loss, seed in ((2.0, 0.3, 1), (2.0, None, 2))]
+    made_page = report.page(evidence_of(made, choices=[chosen(*found, place=place)]))
+    section = words(made_page.html.split('id="learning_rates"')[1].split("</section>")[0])
+    assert "3 trials and 4 more about the best rate, with two other seeds" in section
+    assert "1 (0.350), 2 (diverged)" in section
+    shown = pd.read_csv(io.StringIO(downloads(made_page.html)["trials.tsv"]), sep="\t")
+    assert shown["search"].value_counts().to_dict() == {"coarse": 3, "fine": 4}
 
 
 def test_the_trials_are_figures_with_a_caption_and_their_data(tmp_path):

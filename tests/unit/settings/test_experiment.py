@@ -94,6 +94,7 @@ def test_defaults_are_the_original_procedure():
 def test_the_real_run_searches_all_rates_alike_with_the_original_s_among_them():
     found = experiment.resolve(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
     assert len(found.experiment.seeds) == 5
+    assert found.experiment.comparison.reference == "adamw"
     places = {name: found.trials.places(name) + found.trials.fine_places(name) for name in found.optimizers}
     assert {len(place) for place in places.values()} == {7 + 3 * 2}
     assert 1e-4 in found.trials.rates("adamw")
