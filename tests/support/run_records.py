@@ -42,6 +42,7 @@ def run_record(optimizer="adamw", learning_rate=1e-3, **changes) -> Run:
         "class_share_loss": 0.5,
         "inputs": {"model": "0123456789abcdef", "train": "0" * 64},
         "software": software(),
+        "outputs": {"files": {}, "large": {}},
     }
     return Run(**values | changes)
 

@@ -100,7 +100,7 @@ class Results:
         record.write(self.run_records[-1])
         if diverged_at:
             write_predictions(evaluation / "predictions.tsv", [], [], len(self.tasks[task].labels))
-            metrics.diverged().write(evaluation / "metrics.json")
+            metrics.diverged().write_beside(evaluation / "predictions.tsv", evaluation / "metrics.json")
             agreement.diverged().write(evaluation / "merge.json")
         else:
             self._score(evaluation, task, rng, skill, generate, constant)
@@ -134,9 +134,9 @@ class Results:
         """Write the manifest of a base model or a task's data; `kind` is `models` or `data`."""
         path = self.root / "download" / kind / name / "manifest.json"
         files = {"config.json" if kind == "models" else "train.csv": f"{zlib.crc32(name.encode()):064x}"}
-        Manifest(source=source, origin=origin, requested=requested, revision=revision, settings={}, files=files).write(
-            path
-        )
+        Manifest(
+            source=source, origin=origin, requested=requested, revision=revision, settings={}, files=files, large={}
+        ).write(path)
         return path
 
     def configuration(self):
@@ -192,7 +192,7 @@ class Results:
         else:
             write_predictions(folder / "predictions.tsv", truth.tolist(), scores, classes)
             result = metrics.from_log_probabilities(truth.tolist(), scores, seconds=1.5)
-        result.write(folder / "metrics.json")
+        result.write_beside(folder / "predictions.tsv", folder / "metrics.json")
 
     def _records(self, task):
         """Write the test split of a task: sequences of 40 bp whose GC content varies."""

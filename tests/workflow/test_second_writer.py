@@ -59,7 +59,9 @@ def test_a_whole_run_of_the_same_code_is_made(is_made):
     assert not tell(code="another")
 
 
-@pytest.mark.parametrize("lost", ["adapter/adapter_config.json", "training.jsonl", "run.json"])
+@pytest.mark.parametrize(
+    "lost", ["adapter/adapter_config.json", "adapter/adapter_model.safetensors", "training.jsonl", "run.json"]
+)
 def test_a_run_that_has_lost_a_file_is_not(is_made, lost):
     tell, folder = is_made
     (folder / lost).unlink()
@@ -68,7 +70,10 @@ def test_a_run_that_has_lost_a_file_is_not(is_made, lost):
 
 def test_a_trial_keeps_no_weights(is_made):
     tell, folder = is_made
-    (folder / "adapter/adapter_config.json").unlink()
+    record = Run.read(folder / "run.json")
+    kept = record.outputs.restricted("training.jsonl")
+    record.model_copy(update={"outputs": kept}).write(folder / "run.json")
+    shutil.rmtree(folder / "adapter")
     assert tell(trial=True)
 
 
@@ -79,5 +84,5 @@ def test_a_trial_keeps_no_weights(is_made):
 def test_another_run_in_its_place_is_not(is_made, change):
     tell, folder = is_made
     record = folder / "run.json"
-    record.write_text(json.dumps({**read_json(record), **change}))
+    record.write_text(json.dumps({**read_json(record), "digest": None, **change}))
     assert not tell()

@@ -4,14 +4,17 @@ docs/make_tables.py makes the tables of docs/contracts.md from the models' field
 """
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 import pydantic
 
 from dnatune.errors import DataError
-from dnatune.files import write_json
+from dnatune.files import digest, write_json
 
+#: Key of the digest of all other keys. A file without it, which somebody has edited, is taken as it is.
+_DIGEST = "digest"
 #: Most wrong keys that a message names, and most characters of a wrong value.
 _MOST_PROBLEMS, _LONGEST = 3, 60
 
@@ -49,7 +52,8 @@ class Record(pydantic.BaseModel):
             DataError: the file is missing, is not JSON or breaks the contract; the message names the keys.
         """
         try:
-            return cls.model_validate_json(path.read_bytes(), extra="ignore")
+            text = path.read_bytes()
+            read = cls.model_validate_json(text, extra="ignore")
         except FileNotFoundError:
             raise DataError("file not found", where=str(path), fix="run the stage that makes it first") from None
         except OSError as error:
@@ -58,10 +62,15 @@ class Record(pydantic.BaseModel):
             ) from None
         except pydantic.ValidationError as error:
             raise DataError(_problems(error), where=str(path), fix=cls.remedy) from None
+        content = json.loads(text)
+        if content.pop(_DIGEST, None) not in (None, digest(content)):
+            raise DataError("the file has changed since it was written", where=str(path), fix=cls.remedy)
+        return read
 
     def write(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
-        write_json(path, self.model_dump(mode="json"))
+        """Write the file, whole or not at all, with a digest of its content, which `read` checks."""
+        content = self.model_dump(mode="json")
+        write_json(path, {**content, _DIGEST: digest(content)})
 
 
 def _problems(error: pydantic.ValidationError) -> str:

@@ -19,6 +19,8 @@ _MAKE_FIRST, _MAKE_AGAIN = "run the stage that makes it first", "delete the file
 #: Linux' renameat2, which can exchange two names (linux/fs.h); paths are taken from the current folder (linux/fcntl.h).
 _RENAMEAT2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
 _RENAME_EXCHANGE, _HERE = 2, -100
+#: Environment variable that is `1` where large files too are to be read whole before they are used; the site sets it.
+VERIFY = "DNATUNE_VERIFY"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
 
 

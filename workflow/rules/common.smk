@@ -50,7 +50,7 @@ if IN_SLURM_JOB:
 job_environment.prepare(
     LIBRARY,
     SITE.slurm.modules if IN_SLURM_JOB else [],
-    SITE.exports(offline=workflow.remote_exec) if IN_SLURM_JOB else {},
+    SITE.exports(IN_SLURM_JOB, offline=workflow.remote_exec),
 )
 if workflow.is_main_process:
     for caution in CONFIG.cautions():

@@ -1,7 +1,7 @@
 """prepare: converts CSV files to instruction records, checks every row, and audits the splits for copies.
 
 Inputs:  download/data/{task}/{train,dev,test}.csv
-Outputs: prepare/{task}/{train,dev,test}.jsonl, audit.json
+Outputs: prepare/{task}/{train,dev,test}.jsonl, audit.json, manifest.json
 Config:  tasks (labels, instruction), audit
 """
 
@@ -12,6 +12,7 @@ rule prepare:
     output:
         expand("{results}/prepare/{{task}}/{split}.jsonl", results=RESULTS, split=SPLITS),
         audit=f"{RESULTS}/prepare/{{task}}/audit.json",
+        manifest=f"{RESULTS}/prepare/{{task}}/manifest.json",
     log:
         f"{LOGS}/prepare/{{task}}.log",
     benchmark:

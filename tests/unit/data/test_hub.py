@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import constants
 
 from dnatune.errors import DataError, DownloadError, ModelError
-from dnatune.files import folder_hashes
+from dnatune.files import digest, folder_hashes
 from hub_fixtures import (
     DATA,
     FIRST,
@@ -36,10 +36,13 @@ def test_a_model_is_fetched_whole_and_nothing_else(server, tmp_path):
     folder = tmp_path / "models" / "tiny"
     wanted = {**SMALL_FILES, "model.safetensors": content(1, 300_000)}
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "manifest.json"} == wanted
+    written = json.loads((folder / "manifest.json").read_text())
+    assert written.pop("digest") == digest(written)
     assert (
         manifest.model_dump()
-        == json.loads((folder / "manifest.json").read_text())
+        == written
         == {
+            "large": {},
             "source": "hub",
             "origin": MODEL,
             "requested": "v1",

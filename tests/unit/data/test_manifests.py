@@ -119,5 +119,5 @@ def test_a_manifest_for_every_task_with_all_its_keys(made):
     with pytest.raises(ConfigurationError, match="1 manifests of 2 tasks"):
         manifests.read(made.models, made.data[:1], list(made.tasks))
     made.data[0].write_text('{"source": "hub"}', "utf-8")
-    with pytest.raises(DataError, match="missing: origin, requested, revision, settings, files"):
+    with pytest.raises(DataError, match="missing: files, large, origin, requested, revision, settings"):
         read(made)

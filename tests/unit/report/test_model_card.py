@@ -11,8 +11,8 @@ from dnatune.training.record import Run
 from merge_records import merge_record
 from synthetic_results import Results
 
-HUB = Manifest(source="hub", origin="owner/base", requested="main", revision="a" * 40, settings={}, files={})
-TINY = Manifest(source="tiny", origin="a tiny Llama", requested=None, revision=None, settings={}, files={})
+HUB = Manifest(source="hub", origin="owner/base", requested="main", revision="a" * 40, settings={}, files={}, large={})
+TINY = Manifest(source="tiny", origin="a tiny Llama", requested=None, revision=None, settings={}, files={}, large={})
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Sites: which file is taken, what a job asks for there, and what is refused before anything is submitted."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -102,7 +103,8 @@ def test_no_job_asks_for_more_time_than_the_site_gives(tmp_path):
 def test_without_slurm_nothing_of_slurm_is_asked(tmp_path):
     site = load(tmp_path, {"CUDA_VISIBLE_DEVICES": "0,1"})
     assert finetune(site) == {"mem_mb": 16000, "runtime": "12h", "nodes": 1, "ranks": 2}
-    assert site.exports(offline=True) == {}
+    assert site.exports(True, offline=True) == {}
+    assert dataclasses.replace(site, verify=True).exports(False, offline=True) == {"DNATUNE_VERIFY": "1"}
 
 
 def test_a_site_without_slurm_is_no_place_to_submit_from(tmp_path):
@@ -114,8 +116,8 @@ def test_a_site_without_slurm_is_no_place_to_submit_from(tmp_path):
 def test_jobs_stay_off_the_hub_and_take_the_interface(tmp_path):
     site = load(tmp_path, slurm={"network_interface": "ib0", "scratch": str(tmp_path)})
     always = {"NCCL_SOCKET_IFNAME": "ib0", "GLOO_SOCKET_IFNAME": "ib0", "TMPDIR": str(tmp_path)}
-    assert site.exports(offline=True) == {"HF_HUB_OFFLINE": "1", **always}
-    assert site.exports(offline=False) == always
+    assert site.exports(True, offline=True) == {"HF_HUB_OFFLINE": "1", **always}
+    assert site.exports(True, offline=False) == always
 
 
 @pytest.mark.parametrize(

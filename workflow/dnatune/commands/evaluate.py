@@ -62,7 +62,7 @@ def main() -> None:
         evaluate(options, settings, run)
     elif first:
         write_predictions(options.predictions, [], [], len(settings.labels))
-        metrics.diverged().write(options.metrics)
+        metrics.diverged().write_beside(options.predictions, options.metrics)
         agreement.diverged().write(options.agreement)
     if first and options.card:
         write_card(options, run)
@@ -95,6 +95,8 @@ def evaluate(options: argparse.Namespace, settings: EvaluateSettings, run: recor
     precision = engine.scoring_precision(run.precision if run else settings.precision, rank.device)
     dtype = engine.dtype_of(precision)
     folders = [options.model]
+    if rank.first:
+        check_inputs(options, run)
     if run is None:
         own = [ask(*base_models.load_whole(options.model, dtype), test, options.test, settings, rank)]
     else:
@@ -120,6 +122,20 @@ def evaluate(options: argparse.Namespace, settings: EvaluateSettings, run: recor
         found = agreement.compare(precision, storage, options.merged, *answers, scores, merged.metrics)
         found.write(options.agreement)
     scored[0].write(options, test)
+
+
+def check_inputs(options: argparse.Namespace, run: record.Run | None) -> None:
+    """Check that the models to score are those that were made.
+
+    Raises:
+        DataError: a file is missing or has changed.
+    """
+    from dnatune.data.integrity import check_model
+
+    check_model(options.model)
+    if run is not None:
+        run.check_outputs(options.record)
+        check_model(options.merged)
 
 
 def ask(
@@ -214,4 +230,4 @@ class Answers:
             write_predictions(options.predictions, test.labels, self.scores, self.scores.shape[1])
         else:
             write_generated(options.predictions, test.labels, self.predicted, self.texts)
-        self.metrics.write(options.metrics)
+        self.metrics.write_beside(options.predictions, options.metrics)

@@ -45,4 +45,4 @@ def main() -> None:
         applies = found.status == "completed"
         predicted = (scored.labels, scores) if applies else ([], [])
         write_predictions(folder / "predictions.tsv", *predicted, len(labels))
-        found.write(folder / "metrics.json")
+        found.write_beside(folder / "predictions.tsv", folder / "metrics.json")

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from dnatune.commands import stage_parser
+from dnatune.data.integrity import Contents, check_model, contents_of
 from dnatune.errors import ConfigurationError, DataError
-from dnatune.files import digest, folder_hashes, publish_file, publish_folder, sha256_of_file
+from dnatune.files import publish_file, publish_folder, sha256_of_file
 from dnatune.provenance import cpu_model, software
 from dnatune.settings import experiment
 from dnatune.settings.rate_choice import Choice
@@ -94,6 +95,7 @@ def conditions_of(options: argparse.Namespace, settings: FinetuneSettings, rank:
         ConfigurationError: the precision, the method and the ZeRO stage do not go together.
     """
     from dnatune import optimizers
+    from dnatune.launch.process_group import first_says
     from dnatune.training import engine as engines
 
     training, optimizer = settings.training, settings.optimizer
@@ -102,7 +104,9 @@ def conditions_of(options: argparse.Namespace, settings: FinetuneSettings, rank:
     engines.check_pair(optimizer.method, stages, precision, training.zero_stage)
     return record.Conditions(
         settings=settings.plain(),
-        inputs=record.Inputs(model=digest(folder_hashes(options.model)), train=sha256_of_file(options.train)),
+        inputs=record.Inputs(
+            model=first_says(rank.first and check_model(options.model), rank), train=sha256_of_file(options.train)
+        ),
         ranks=rank.world,
         precision=precision,
         software=record.Software(**software(Path(__file__).resolve())),
@@ -113,12 +117,11 @@ def is_complete(options: argparse.Namespace, conditions: record.Conditions) -> b
     """Tell whether the outputs are there already, of a run under the same conditions and by the same code."""
     try:
         run = record.Run.read(options.record)
-        same = run.software.code == conditions.software.code and run.identity == conditions.identity
+        run.check_outputs(options.record)
+        return run.software.code == conditions.software.code and run.identity == conditions.identity
     except (DataError, ConfigurationError):
-        # It is not there, or other code wrote it.
+        # It is not there or not whole, or other code wrote it.
         return False
-    whole = options.trial or run.diverged or (record.adapter_of(options.record) / "adapter_config.json").is_file()
-    return bool(same and whole and options.training_log.is_file())
 
 
 def train(options: argparse.Namespace, conditions: record.Conditions, checkpoints: Any, rank: Any) -> None:
@@ -254,6 +257,7 @@ def record_of(
         gpu_seconds=progress.seconds * rank.world if on_gpu else 0.0,
         final_loss=outcome.final_loss,
         class_share_loss=metrics.class_share_loss(trainer.dev) if trainer.dev else None,
+        outputs=Contents(files={}, large={}),
     )
 
 
@@ -261,17 +265,21 @@ def record_of(
 def publication(options: argparse.Namespace, run: record.Run, log: Path) -> Iterator[Path | None]:
     """Yield the folder to write the adapter into, None if none is kept; then publish the run.
 
-    run.json goes first and comes last: where it stands, the run is complete and all files are its own.
+    run.json goes first and comes last, with the hashes of all other files: where it stands, the run is complete and all
+    files are its own.
     """
-    adapter = record.adapter_of(options.record)
+    adapter, made = record.adapter_of(options.record), Contents(files={}, large={})
     with contextlib.ExitStack() as stack:
         folder = None
         if not (run.diverged or options.trial):
             folder = stack.enter_context(publish_folder(adapter))
         yield folder
+        if folder:
+            made = contents_of(folder).below(adapter.name)
         options.record.unlink(missing_ok=True)
         if folder is None:
             shutil.rmtree(adapter, ignore_errors=True)
         with publish_file(options.training_log) as scratch:
             shutil.copyfile(log, scratch)
-    run.write(options.record)
+    files = {options.training_log.name: sha256_of_file(options.training_log), **made.files}
+    run.model_copy(update={"outputs": made.model_copy(update={"files": files})}).write(options.record)

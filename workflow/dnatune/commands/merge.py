@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from dnatune.commands import stage_parser
-from dnatune.errors import DataError
+from dnatune.data.integrity import MANIFEST, check_model, contents_of
 from dnatune.files import publish_folder
 from dnatune.settings import experiment
 from dnatune.training import record
@@ -29,12 +29,8 @@ def main() -> None:
     run, adapter = record.Run.read(options.record), record.adapter_of(options.record)
     with publish_folder(options.folder) as folder:
         if run.status == "completed":
-            if not (adapter / "adapter_config.json").is_file():
-                raise DataError(
-                    "the run completed, and its adapter is gone",
-                    where=str(adapter),
-                    fix=f"delete {options.record}; the workflow trains again",
-                )
+            run.check_outputs(options.record)
+            check_model(options.model)
 
             from dnatune.model.merging import merge
 
@@ -44,6 +40,7 @@ def main() -> None:
             if storage.lossy:
                 logging.warning(storage.warning)
         shutil.copyfile(options.record, folder / "run.json")
+        contents_of(folder).write(folder / MANIFEST)
 
 
 def prompts_of(run: record.Run) -> list[str]:

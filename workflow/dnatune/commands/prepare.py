@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dnatune.commands import stage_parser
 from dnatune.data import leakage
+from dnatune.data.integrity import write_manifest
 from dnatune.data.records import read_csv, write_split
 from dnatune.settings import experiment
 from dnatune.settings.tasks import SPLITS
@@ -28,3 +29,4 @@ def main() -> None:
     audit.write(options.folder / "audit.json")
     for name, split in kept.items():
         write_split(options.folder / f"{name}.jsonl", split, task.labels)
+    write_manifest(options.folder, ["audit.json", *(f"{name}.jsonl" for name in kept)])

@@ -51,12 +51,14 @@ def main() -> None:
 
 def base_scorer(folder: Path, settings: ProbeSettings) -> Callable[["Split"], "np.ndarray"]:
     """Return a function that computes the log-probability of each label for a split [examples, labels]."""
+    from dnatune.data.integrity import check_model
     from dnatune.data.prompts import encode_examples
     from dnatune.launch.process_group import sees_gpu
     from dnatune.model import base_models, scoring
     from dnatune.model.shared_prefix import exactness
     from dnatune.training import engine
 
+    check_model(folder)
     device = "cuda:0" if sees_gpu() else "cpu"
     tokenizer = base_models.load_tokenizer(folder)
     dtype = engine.dtype_of(engine.resolve_precision("auto", device))

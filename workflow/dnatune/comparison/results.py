@@ -13,7 +13,7 @@ from dnatune.data.leakage import Audit
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.evaluation.agreement import Merge
 from dnatune.evaluation.metrics import Metrics
-from dnatune.files import read_json_lines
+from dnatune.files import read_json_lines, sha256_of_file
 from dnatune.settings.tasks import Task
 from dnatune.training.record import Run
 
@@ -165,7 +165,8 @@ def read_run(evaluation: Path, record: Path, log: Path, tasks: Mapping[str, Task
             where=str(files[2]),
             fix=_AGAIN,
         )
-    predictions, merge = _read_predictions(files[3], metrics.n), Merge.read(files[4])
+    run.check_outputs(record, only=log.name)
+    predictions, merge = _read_predictions(files[3], metrics), Merge.read(files[4])
     return FinishedRun(run, metrics, predictions, _read_log(log), merge, files)
 
 
@@ -195,7 +196,7 @@ def _baseline(folder: Path, task: Task, name: str, model: str | None = None) -> 
     if metrics.status != dev.status:
         problem = f"the status is '{metrics.status}', and that in dev.json '{dev.status}'"
         raise DataError(problem, where=str(path), fix=_AGAIN)
-    predictions = _read_predictions(folder / "predictions.tsv", metrics.n)
+    predictions = _read_predictions(folder / "predictions.tsv", metrics)
     return Baseline(task.name, name, metrics, dev, predictions, model)
 
 
@@ -246,7 +247,7 @@ def read_metrics(path: Path, task: Task) -> Metrics:
     return metrics
 
 
-def _read_predictions(path: Path, items: int) -> pd.DataFrame:
+def _read_predictions(path: Path, metrics: Metrics) -> pd.DataFrame:
     try:
         table = pd.read_csv(
             path,
@@ -263,8 +264,10 @@ def _read_predictions(path: Path, items: int) -> pd.DataFrame:
     missing = [column for column in ("id", "label", "predicted") if column not in table.columns]
     if missing:
         raise DataError(f"missing columns: {', '.join(missing)}", where=str(path), fix=_AGAIN)
-    if len(table) != items:
-        raise DataError(f"{len(table)} rows, and metrics.json counts {items} items", where=str(path), fix=_AGAIN)
+    if len(table) != metrics.n:
+        raise DataError(f"{len(table)} rows, and metrics.json counts {metrics.n} items", where=str(path), fix=_AGAIN)
+    if metrics.predictions not in (None, sha256_of_file(path)):
+        raise DataError("the file has changed since it was scored", where=str(path), fix=_AGAIN)
     return table
 
 

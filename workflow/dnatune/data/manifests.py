@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from dnatune.contracts import Record
+from dnatune.data.integrity import Contents, contents_of
 from dnatune.errors import ConfigurationError, DataError
-from dnatune.files import digest, folder_hashes
+from dnatune.files import digest
 from dnatune.settings.sources import Download
 
 
-class Manifest(Record):
+class Manifest(Contents):
     """manifest.json: where a base model or the data of a task came from."""
 
     remedy: ClassVar[str] = "delete its folder and download again"
@@ -28,8 +28,6 @@ class Manifest(Record):
     settings: dict[str, Any]
     """What made it if the source is `simulated` or `tiny`; `folder`, where the CSV files were, for a task's data from a
     `directory`; empty otherwise."""
-    files: dict[str, str]
-    """SHA-256 of every file beside the manifest, by relative path."""
 
     @property
     def digest(self) -> str:
@@ -148,5 +146,5 @@ def write_manifest(folder: Path, source: str, origin: str, settings: dict[str, A
         requested=None,
         revision=None,
         settings=settings,
-        files=folder_hashes(folder),
+        **dict(contents_of(folder)),
     ).write(folder / "manifest.json")

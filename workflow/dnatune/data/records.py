@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from dnatune.data.integrity import check_file
 from dnatune.errors import DataError
 from dnatune.files import is_lfs_pointer, read_json_lines, write_json_lines
 from dnatune.settings.tasks import Task
@@ -58,10 +59,12 @@ def read_csv(path: Path, task: Task) -> Split:
         task: its labels decide which class indices there are.
 
     Raises:
-        DataError: what is wrong, with file and line; the header is line 1.
+        DataError: what is wrong, with file and line; the header is line 1. Or the file is not the one that its manifest
+            names.
     """
     if not path.is_file():
         raise DataError("file not found", where=str(path), fix="each task needs train.csv, dev.csv and test.csv")
+    check_file(path, "delete its folder; the workflow takes it from its source again, which is what to edit")
     own = _original_of(path)
     if is_lfs_pointer(path):
         raise DataError(
@@ -187,9 +190,10 @@ def read_split(path: Path, labels: Sequence[str]) -> Split:
         labels: the task's label words.
 
     Raises:
-        DataError: the file has no record; or a record lacks a field, asks something else than the first, or has an
-            answer that is no label of the task.
+        DataError: the file is not the one that its manifest names, or has no record; or a record lacks a field, asks
+            something else than the first, or has an answer that is no label of the task.
     """
+    check_file(path, "delete its folder; the workflow prepares the split again")
     classes = {label: index for index, label in enumerate(labels)}
     records = read_json_lines(path)
     if not records:
@@ -207,6 +211,8 @@ def read_split(path: Path, labels: Sequence[str]) -> Split:
 
 def _problem(record: Mapping[str, str], first: Mapping[str, str], classes: Mapping[str, int]) -> tuple[str, str] | None:
     """Return what is wrong with a record and what it should be; None if it is right."""
+    if not isinstance(record, dict):
+        return f"{str(record)[:60]} stands where a record is due", "a record has instruction, input and output"
     if record.keys() != _FIELDS:
         return f"record has the fields {', '.join(sorted(record))}", "a record has instruction, input and output"
     if record["instruction"] != first["instruction"]:

@@ -1,6 +1,7 @@
 """Metrics of a classifier from its predictions and probabilities; most are computed by scikit-learn."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn import metrics
 
 from dnatune.contracts import Record, Seconds
 from dnatune.data.prompts import EncodedExamples
+from dnatune.files import sha256_of_file
 from dnatune.inference.probabilities import class_probabilities
 
 _BINS = 15
@@ -51,6 +53,8 @@ class Metrics(Record):
     """Generated texts that are no label; 0 if no text was generated."""
     seconds: Seconds
     """Wall time of the scoring."""
+    predictions: str | None = None
+    """SHA-256 of `predictions.tsv` beside it; `null` if predictions are not kept."""
 
     @pydantic.model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -61,6 +65,10 @@ class Metrics(Record):
         if (self.status == "not_applicable") != (self.reason is not None):
             raise ValueError("'reason' goes with the status 'not_applicable' and with no other")
         return self
+
+    def write_beside(self, predictions: Path, path: Path) -> None:
+        """Write the file with the hash of its predictions, by which `compare` finds a change of them."""
+        self.model_copy(update={"predictions": sha256_of_file(predictions)}).write(path)
 
     def score(self, name: str) -> Any:
         """Return a metric by its name."""

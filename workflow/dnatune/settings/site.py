@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dnatune.errors import ConfigurationError
+from dnatune.files import VERIFY
 from dnatune.provenance import usable_cores, visible_gpus
 from dnatune.settings.site_file import Override, SiteFile, Slurm, find, read_site
 
@@ -39,6 +40,7 @@ class Site:
         cpus_per_rank: cores of a rank.
         mem_mb: memory of a job with a model in it, MB a node.
         runtime: longest a job may take.
+        verify: whether large files too are read whole before they are used.
         slurm: what jobs ask Slurm for; None where there is no Slurm.
         rules, optimizers: overrides by rule and by optimizer.
         path: the site file.
@@ -50,6 +52,7 @@ class Site:
     cpus_per_rank: int
     mem_mb: int
     runtime: str
+    verify: bool
     slurm: Slurm | None
     rules: Mapping[str, Override]
     optimizers: Mapping[str, Override]
@@ -183,15 +186,17 @@ class Site:
         words = {**self.slurm.plain(), **({"partition": own.partition} if own.partition else {})}
         return asked | {names[key]: words[key] for key in names if key in words}
 
-    def exports(self, offline: bool) -> dict[str, str]:
-        """Return the environment variables of a job inside Slurm.
+    def exports(self, in_slurm_job: bool, offline: bool) -> dict[str, str]:
+        """Return the environment variables of a job.
 
         Args:
+            in_slurm_job: whether it is one of Slurm's, for which the site says more.
             offline: whether the hub is not to be asked, as on compute nodes.
         """
-        if self.slurm is None:
-            return {}
-        found = {"HF_HUB_OFFLINE": "1"} if offline else {}
+        found = {VERIFY: "1"} if self.verify else {}
+        if self.slurm is None or not in_slurm_job:
+            return found
+        found |= {"HF_HUB_OFFLINE": "1"} if offline else {}
         if self.slurm.network_interface:
             found |= dict.fromkeys(("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"), self.slurm.network_interface)
         if self.slurm.scratch:
@@ -266,6 +271,7 @@ def _resolved(settings: SiteFile, path: Path, environment: Mapping[str, str]) ->
         cpus_per_rank=settings.cpus_per_rank if settings.cpus_per_rank != "auto" else max(1, cores // ranks),
         mem_mb=settings.mem_mb,
         runtime=settings.runtime,
+        verify=settings.verify,
         slurm=settings.slurm,
         rules=settings.rules,
         optimizers=settings.optimizers,

@@ -86,6 +86,9 @@ class SiteFile(Settings):
     runtime: Duration = _setting("12h", unit=_DURATION)
     """Longest time that a job may take. Finetune jobs ask for all of it, others for less. It is at least five minutes
     more than slurm.signal_seconds."""
+    verify: bool = _setting(False, unit="yes or no")
+    """Read every file whole before it is used and compare it with its SHA-256. Otherwise a file of more than 64 MiB is
+    read only if its size or date is not the recorded one, because 16 GB take a minute."""
     slurm: Slurm | None = _setting(None, unit="map")
     """What jobs ask Slurm for. Only `--profile slurm`, and runs on several nodes, use it."""
     rules: dict[str, Override] = _setting(default_factory=dict, unit="map by rule")

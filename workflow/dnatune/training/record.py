@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 
 from dnatune.contracts import NatsPerToken, Record, Seconds, Unit
+from dnatune.data.integrity import Contents, check
 from dnatune.files import digest
 from dnatune.settings.training import FinetuneSettings
 
@@ -143,12 +144,27 @@ class Run(Conditions):
     class_share_loss: NatsPerToken | None
     """Loss on the dev examples of a model that knows only the share of each class among them; `null` if there are none
     or all are of one class."""
+    outputs: Contents
+    """What else the run made: `training.jsonl` and, if it has one, the files of `adapter/`."""
 
     @pydantic.model_validator(mode="after")
     def _status_agrees(self) -> Self:
         if (self.status == "diverged") != (self.diverged is not None):
             raise ValueError("'status' and 'diverged' contradict each other")
         return self
+
+    def check_outputs(self, path: Path, only: str | None = None) -> None:
+        """Check that adapter and step log are those of this run.
+
+        Args:
+            path: run.json, beside which they are.
+            only: name of one of them, if only that is used.
+
+        Raises:
+            DataError: a file is missing or has changed.
+        """
+        outputs = self.outputs.restricted(only) if only else self.outputs
+        check(path.parent, outputs, f"delete {path}; the workflow trains again")
 
     @property
     def place(self) -> str:

@@ -21,6 +21,7 @@ from huggingface_hub.utils import WeakFileLock, build_hf_headers
 from huggingface_hub.utils.sha import git_hash
 
 from dnatune.data.hub.repository import CONTENT_HASH, File, Snapshot, not_cached, with_retries
+from dnatune.data.integrity import stamps
 from dnatune.data.manifests import Manifest
 from dnatune.errors import DownloadError, ModelError
 from dnatune.files import is_lfs_pointer, publish_file, publish_folder, sha256_of_file
@@ -209,14 +210,7 @@ def publish(
     """
     if not snapshot.offline:
         _complete_cache(snapshot, fetched)
-    manifest = Manifest(
-        source="hub",
-        origin=snapshot.repository.name,
-        requested=requested or snapshot.repository.revision,
-        revision=snapshot.commit,
-        settings={},
-        files={Path(name).name: sha256 for name, (_, sha256) in sorted(fetched.items())},
-    )
+    hashes = {Path(name).name: sha256 for name, (_, sha256) in sorted(fetched.items())}
     with publish_folder(destination) as folder:
         for name, (path, _) in fetched.items():
             _place(path, folder / Path(name).name)
@@ -225,6 +219,15 @@ def publish(
         except ModelError as error:
             error.where = str(snapshot.repository)
             raise
+        manifest = Manifest(
+            source="hub",
+            origin=snapshot.repository.name,
+            requested=requested or snapshot.repository.revision,
+            revision=snapshot.commit,
+            settings={},
+            files=hashes,
+            large=stamps(folder, hashes),
+        )
         manifest.write(folder / "manifest.json")
     return manifest
 
