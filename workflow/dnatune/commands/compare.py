@@ -107,7 +107,16 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
         DataError: a file is missing or breaks its contract.
     """
     from dnatune import provenance
-    from dnatune.comparison import controls, learning_rates, pairwise, references, results, segments, summary
+    from dnatune.comparison import (
+        controls,
+        item_clusters,
+        learning_rates,
+        pairwise,
+        references,
+        results,
+        segments,
+        summary,
+    )
     from dnatune.data import manifests
     from dnatune.evaluation import contamination
     from dnatune.report.evidence import Evidence
@@ -147,7 +156,13 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
             groups, baselines, tasks, audits, testing.level, seen, learning_rates.flags(choices)
         )
         + references.control_rows(zero_shots, published, tasks),
-        tests=pairwise.pair_rows(groups, tasks, testing, controls.chosen_controls(baselines, groups, tasks)),
+        tests=pairwise.pair_rows(
+            groups,
+            tasks,
+            testing,
+            controls.chosen_controls(baselines, groups, tasks),
+            item_clusters.read_clusters(options.test_records, tasks, audits),
+        ),
         audits=audits,
         segments=segments.segment_rows(groups, tasks, segments.read_segments(options.test_records, tasks, audits)),
         packages=provenance.packages(),
