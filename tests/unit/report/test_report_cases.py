@@ -114,7 +114,7 @@ def test_headline_says_which_baselines_the_mean_is_above_and_that_this_is_no_tes
     made.add_baseline("kmers", 1.0)
     text = words(render(made))
     assert phrase in text
-    assert re.search(r"k-mers \(\S+\), which is not tested\.", text)
+    assert re.search(r"k-mers \(\S+\); Verdict tests it against the control alone\.", text)
     assert "adamw reached a mean MCC of" in text
     assert "1 seed, so the spread is unknown" in text
 

@@ -87,7 +87,7 @@ def _sentences(task: Task, groups: Sequence[Group], evidence: Evidence) -> Itera
         if part
     ]
     if places:
-        yield f"The mean of {called(winner)} is {', but '.join(places)}, which is not tested."
+        yield f"The mean of {called(winner)} is {', but '.join(places)}; Verdict tests it against the control alone."
     ceiling = next((b.metrics.score(task.metric) for b in baselines if b.name == "bayes"), None)
     if ceiling is not None and ceiling > 0:
         yield (
