@@ -136,6 +136,6 @@ def test_better_than_chance_is_said_and_no_flag(results):
     page = page_of(results, known_base(mcc=0.2, signs=[], in_manifest=[]))
     assert "better than chance without training (MCC 0.200)" in page
     assert "has probably seen" not in page
-    page = page_of(results, known_base(mcc=0.02, mcc_p=0.4, signs=[], manifest_items=None))
+    page = page_of(results, known_base(mcc=0.02, mcc_within_gc_p=0.4, signs=[], manifest_items=None))
     assert "There is no sign that tiny has seen test items" in page
     assert "No manifest" in page

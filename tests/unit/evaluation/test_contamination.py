@@ -1,15 +1,12 @@
 """A base model that was trained on the test set is flagged; one that was not trained on it is not."""
 
 import hashlib
-import itertools
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from scipy import stats
-from sklearn import metrics as reference
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from contamination_found import known_base
@@ -17,8 +14,8 @@ from dnatune.data.prompts import render
 from dnatune.data.records import write_split
 from dnatune.data.simulation import SimulationSettings, simulate
 from dnatune.errors import DataError
-from dnatune.evaluation import contamination, earlier_training
-from dnatune.evaluation.contamination import Predictions
+from dnatune.evaluation import contamination, contrasts, earlier_training, questions
+from dnatune.evaluation.contrasts import Predictions
 from samples import ROOT, TASK, make_tiny_model, rows_of, split_of
 
 MOST_EPOCHS = 40
@@ -91,8 +88,9 @@ def test_a_base_trained_on_the_test_set_is_flagged(contaminated, splits, tmp_pat
     digests = [hashlib.sha256(splits[1]["test"][row][0].encode()).hexdigest() for row in (3, 7)]
     manifest.write_text("\n".join(["# earlier training data", *digests, "", "0" * 64]) + "\n")
     found = probe(contaminated, splits[0], tmp_path / "found.json", "--manifest", manifest)
-    assert set(found.signs) >= {"as_good_as_trained", "better_than_on_dev", "in_manifest"}
+    assert set(found.signs) >= {"knows_the_labels", "as_good_as_trained", "better_than_on_dev", "in_manifest"}
     assert found.mcc > 0.8 > found.control_mcc
+    assert found.hard_accuracy > 0.8
     # With two words, the other order makes every correct prediction wrong.
     assert found.permuted_words_mcc == pytest.approx(-found.mcc)
     assert (found.in_manifest, found.manifest_items) == ([3, 7], 3)
@@ -128,58 +126,6 @@ def predictions(seed, items=200, classes=2, right=0.6):
     return Predictions(truth, np.where(generator.random(items) < right, truth, other))
 
 
-@pytest.mark.parametrize("right", [0.0, 0.1, 0.2])
-def test_the_chance_of_an_mcc_is_that_of_fisher_s_exact_test(right):
-    found = predictions(5, right=right)
-    table = reference.confusion_matrix(found.truth, found.predicted)
-    expected = stats.fisher_exact(table, alternative="greater").pvalue
-    # 9,999 permutations: standard error 0.005 at the most.
-    assert contamination.permutation_p(found) == pytest.approx(expected, abs=0.02)
-
-
-def test_constant_answers_are_chance():
-    assert contamination.permutation_p(Predictions(np.array([0, 1] * 50), np.zeros(100, int))) == 1
-
-
-def test_other_orders_of_the_words_are_tried_all():
-    found = predictions(1, classes=3)
-    others = [
-        reference.matthews_corrcoef(found.truth, np.array(order)[found.predicted])
-        for order in itertools.permutations(range(3))
-        if order != (0, 1, 2)
-    ]
-    assert contamination.permuted_words_mcc(found, 3) == pytest.approx(max(others))
-    # Of nine words only some orders are tried.
-    many = predictions(1, classes=9)
-    assert -1 <= contamination.permuted_words_mcc(many, 9) < many.mcc
-
-
-@pytest.mark.parametrize("right", [0.0, 0.1, 0.2])
-def test_the_chance_of_an_inverted_mcc_is_that_of_the_other_tail(right):
-    found = predictions(5, right=right)
-    inverted = Predictions(found.truth, 1 - found.predicted)
-    # The same predictions seen from the other tail: 9,999 permutations, standard error 0.005 at the most.
-    assert contamination.permuted_words_p(inverted, 2) == pytest.approx(contamination.permutation_p(found), abs=0.02)
-
-
-def test_the_best_of_several_orders_is_compared_with_the_best_of_as_many(monkeypatch):
-    monkeypatch.setattr(contamination, "_PERMUTATIONS", 199)
-    found = predictions(4, items=60, classes=3, right=0.1)
-    generator, labels, reached = np.random.default_rng(0), found.truth.copy(), 0
-    observed = contamination.permuted_words_mcc(found, 3)
-    for _ in range(199):
-        generator.shuffle(labels)
-        # Equal tables may differ in their last bits.
-        reached += contamination.permuted_words_mcc(Predictions(labels, found.predicted), 3) >= observed - 1e-12
-    assert 0.05 < contamination.permuted_words_p(found, 3) == (reached + 1) / 200 < 0.95
-    turned = Predictions(found.truth, (found.truth + 1) % 3)
-    assert contamination.permuted_words_p(turned, 3) == 1 / 200
-
-
-def test_constant_answers_are_chance_in_any_order():
-    assert contamination.permuted_words_p(Predictions(np.array([0, 1, 2] * 30), np.zeros(90, int)), 3) == 1
-
-
 def test_a_preference_for_a_word_is_taken_out():
     scores = np.array([[-1.0, -9.0], [-1.0, -8.0], [-1.0, -9.5], [-1.0, -7.0]])
     assert scores.argmax(axis=1).tolist() == [0, 0, 0, 0]
@@ -189,7 +135,7 @@ def test_a_preference_for_a_word_is_taken_out():
 def test_a_changed_item_differs_in_one_base_of_twenty():
     generator = np.random.default_rng(0)
     for sequence in ("ACGTN" * 20, "A" * 5, "ACGT" * 17 + "AC"):
-        other = contamination.changed(sequence, generator)
+        other = questions.changed(sequence, generator)
         different = sum(a != b for a, b in zip(sequence, other, strict=True))
         assert different == max(1, round(0.05 * len(sequence)))
         assert set(other) <= set("ACGTN")
@@ -197,32 +143,33 @@ def test_a_changed_item_differs_in_one_base_of_twenty():
 
 def test_losing_as_much_as_the_control_is_no_sign():
     before, after = predictions(1, right=0.8), predictions(2, right=0.3)
-    same = contamination.excess_loss((before, after), (before, after))
+    same = contrasts.excess_loss((before, after), (before, after))
     assert same == (0.0, 1.0)
     truth = before.truth
     control = Predictions(truth, predictions(3).predicted), Predictions(truth, predictions(3).predicted)
-    more = contamination.excess_loss((Predictions(truth, truth), Predictions(truth, 1 - truth)), control)
+    more = contrasts.excess_loss((Predictions(truth, truth), Predictions(truth, 1 - truth)), control)
     assert more == (1.0, 0.0)
 
 
 def test_a_handful_of_dev_items_is_no_sign():
     test, few = predictions(0, items=500, right=0.9), predictions(1, items=3, right=0.0)
-    assert contamination.dev_gap((test, few), (predictions(2, items=500), predictions(3, items=3, right=1.0)))[1] == 1
+    assert contrasts.dev_gap((test, few), (predictions(2, items=500), predictions(3, items=3, right=1.0)))[1] == 1
 
 
 def test_a_harder_split_is_no_sign():
     truth = np.array([0, 1] * 100)
     test, dev = Predictions(truth, truth), Predictions(truth, np.where(np.arange(200) < 80, 1 - truth, truth))
-    assert contamination.dev_gap((test, dev), (test, dev)) == (0.0, 1.0)
-    gap, p = contamination.dev_gap((test, dev), (dev, dev))
+    assert contrasts.dev_gap((test, dev), (test, dev)) == (0.0, 1.0)
+    gap, p = contrasts.dev_gap((test, dev), (dev, dev))
     # Gained on the control: 80 of 200 items on test, none on dev.
     assert gap == pytest.approx(0.4)
     assert p < 1e-10
 
 
 BASE = known_base(
-    mcc=0.1, mcc_p=0.5, control_mcc=0.5, excess_loss=0.0, excess_loss_p=0.5, dev_gap=0.0, dev_gap_p=0.5, in_manifest=[],
-    permuted_words_mcc=-0.1, permuted_words_p=0.9, signs=[],
+    mcc=0.1, mcc_within_gc_p=0.5, control_mcc=0.5, excess_loss=0.0, excess_loss_p=0.5, dev_gap=0.0, dev_gap_p=0.5,
+    in_manifest=[], permuted_words_mcc=-0.1, permuted_words_within_gc_p=0.9, labels_p=0.5, labels_with_dev_p=0.5,
+    other_strand_p=0.5, signs=[],
 )  # fmt: skip
 
 
@@ -230,21 +177,31 @@ BASE = known_base(
     ("changes", "signs"),
     [
         ({}, []),
-        ({"mcc_p": 0.001}, []),
-        ({"mcc_p": 0.001, "mcc": 0.5}, ["as_good_as_trained"]),
-        ({"mcc_p": 0.02, "mcc": 0.5}, []),
-        ({"mcc_p": 0.001, "excess_loss": 0.06, "excess_loss_p": 0.001}, ["knows_the_items"]),
-        ({"mcc_p": 0.001, "excess_loss": 0.04, "excess_loss_p": 0.001}, []),
-        ({"mcc_p": 0.001, "dev_gap": 0.06, "dev_gap_p": 0.001}, ["better_than_on_dev"]),
-        ({"mcc_p": 0.5, "dev_gap": 0.06, "dev_gap_p": 0.001}, []),
-        ({"permuted_words_p": 0.001, "permuted_words_mcc": 0.5}, ["as_good_in_another_order"]),
-        ({"permuted_words_p": 0.001, "permuted_words_mcc": 0.4}, []),
-        ({"permuted_words_p": 0.02, "permuted_words_mcc": 0.5}, []),
+        ({"labels_p": 0.002}, ["knows_the_labels"]),
+        ({"labels_with_dev_p": 0.002}, ["knows_the_labels"]),
+        ({"other_strand_p": 0.002}, ["knows_the_other_strand"]),
+        # Five tests share a level of .01.
+        ({"labels_p": 0.0021, "labels_with_dev_p": 0.0021, "other_strand_p": 0.0021}, []),
+        ({"mcc_within_gc_p": 0.001}, []),
+        ({"mcc_within_gc_p": 0.001, "mcc": 0.5}, ["as_good_as_trained"]),
+        ({"mcc_within_gc_p": 0.005, "mcc": 0.5}, []),
+        ({"mcc_within_gc_p": 0.001, "excess_loss": 0.06, "excess_loss_p": 0.001}, ["knows_the_items"]),
+        ({"mcc_within_gc_p": 0.001, "excess_loss": 0.04, "excess_loss_p": 0.001}, []),
+        ({"mcc_within_gc_p": 0.001, "dev_gap": 0.06, "dev_gap_p": 0.001}, ["better_than_on_dev"]),
+        ({"mcc_within_gc_p": 0.5, "dev_gap": 0.06, "dev_gap_p": 0.001}, []),
+        ({"permuted_words_within_gc_p": 0.001, "permuted_words_mcc": 0.5}, ["as_good_in_another_order"]),
+        ({"permuted_words_within_gc_p": 0.001, "permuted_words_mcc": 0.4}, []),
+        ({"permuted_words_within_gc_p": 0.005, "permuted_words_mcc": 0.5}, []),
         ({"in_manifest": [1]}, ["in_manifest"]),
     ],
 )
 def test_a_sign_needs_size_and_certainty(changes, signs):
     assert contamination.contamination_signs(BASE.model_copy(update=changes)) == signs
+
+
+def measured(train, dev, test, classes, items, score):
+    asked = questions.prepare(train, dev, test, classes, items)
+    return contamination.measure(asked, contamination.Answers.to(asked, score))
 
 
 @pytest.mark.parametrize("where", ["train", "dev", "test"])
@@ -258,10 +215,11 @@ def test_a_split_of_one_class_is_examined_like_any_other(where):
     def score(found):
         return generator.normal(size=(len(found), 2))
 
-    found = contamination.measure(split("train"), split("dev"), split("test"), 2, 30, score)
+    found = measured(split("train"), split("dev"), split("test"), 2, 30, score)
     assert (found.items, found.dev_items) == (30, 30)
     # Without a manifest there is no number of its items.
-    undefined = [key for key, value in found if value is None and key != "manifest_items"]
+    never = {"manifest_items", "hard_accuracy", "other_strand_hard_accuracy"}
+    undefined = [key for key, value in found if value is None and key not in never]
     assert undefined == (["mcc", "control_mcc", "permuted_words_mcc"] if where == "test" else [])
     assert all(np.isfinite(value) for _, value in found if isinstance(value, float))
     assert found.signs == []
@@ -277,13 +235,22 @@ def test_a_base_that_names_each_class_by_the_other_s_word_is_flagged():
     def score(found):
         return np.array([known.get(sequence, np.zeros(2)) for sequence in found.sequences])
 
-    found = contamination.measure(train, dev, test, 2, 100, score)
+    found = measured(train, dev, test, 2, 100, score)
     assert (found.mcc, found.permuted_words_mcc) == (-1.0, 1.0)
     assert found.signs == ["as_good_in_another_order"]
 
 
 def test_answers_that_do_not_depend_on_the_sequence_are_no_sign():
-    rows = split_of([("ACGTACGTAC", 0), ("TTGACCATGG", 1)] * 30)
-    found = contamination.measure(rows, rows, rows, 2, 100, lambda part: np.zeros((len(part), 2)))
-    assert (found.mcc, found.mcc_p) == (0.0, 1.0)
+    generator = np.random.default_rng(0)
+    rows = split_of([("".join(generator.choice(list("ACGT"), 30)), n % 2) for n in range(60)])
+    found = measured(rows, rows, rows, 2, 100, lambda part: np.tile([-1.3, -4.7], (len(part), 1)))
+    assert (found.mcc, found.mcc_within_gc_p) == (0.0, 1.0)
+    assert (found.labels_p, found.labels_with_dev_p, found.other_strand_p) == (1.0, 1.0, 1.0)
     assert found.signs == []
+
+
+def test_copies_of_an_item_count_once():
+    generator = np.random.default_rng(0)
+    rows = split_of([("".join(generator.choice(list("ACGT"), 30)), n % 2) for n in range(40)] * 3)
+    asked = questions.prepare(rows, rows, rows, 2, 100)
+    assert asked.test.sequences == asked.dev.sequences == rows.sequences[:40]

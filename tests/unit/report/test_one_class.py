@@ -90,7 +90,8 @@ def test_controls_of_one_class_have_no_score_and_no_line(tmp_path, monkeypatch):
     made = Results(tmp_path)
     made.add_run("adamw")
     figure = references.Published("prom_core_all", "CNN", {"mcc": 0.6}, "somewhere")
-    undefined = {"mcc": None, "mcc_p": 1.0, "control_mcc": None, "permuted_words_mcc": None, "permuted_words_p": 1.0}
+    undefined = {"mcc": None, "mcc_within_gc_p": 1.0, "control_mcc": None, "permuted_words_mcc": None}
+    undefined |= {"permuted_words_within_gc_p": 1.0}
     found = known_base(**undefined, signs=[], in_manifest=[])
     page = render(made, found, zero_shots=[base_of(made)], published=[figure])
     outline(page)

@@ -189,19 +189,20 @@ def test_the_sign_that_the_training_split_raises_alone_does_not_accuse_of_test_i
     made = Results(tmp_path, items=200)
     made.add_run("adamw")
     page = render(made, known_base(signs=["as_good_as_trained"], in_manifest=[]))
-    assert "+0.300 0.001 60 0 " in section_of(page, "contamination")  # gap, its p, items, items in the manifest
+    # MCC, that of composition, and the share that is right where k-mers err, on both strands.
+    assert "prom_core_all 0.950 0.500 90 % 55 % " in section_of(page, "contamination")
     for name in ("headline", "contamination"):
         text = section_of(page, name)
         assert "tiny has probably been trained on prom_core_all, its test items perhaps among it." in text
         assert "has probably seen" not in text
     assert '<span class="badge">trained on the task</span>' in page
     assert '<span class="badge">seen before</span>' not in page
-    inverted = {"mcc": -0.95, "mcc_p": 1.0, "permuted_words_mcc": 0.95, "permuted_words_p": 0.0001}
+    inverted = {"mcc": -0.95, "mcc_within_gc_p": 1.0, "permuted_words_mcc": 0.95, "permuted_words_within_gc_p": 0.0001}
     turned = render(made, known_base(**inverted, signs=["as_good_in_another_order"], in_manifest=[]))
     text = section_of(turned, "headline")
     assert "tiny has probably been trained on prom_core_all" in text
     assert "With the label words in another order its answers reach an MCC of 0.950" in text
-    assert "\N{MINUS SIGN}0.950 1.000 0.950 < 0.001 0.500" in section_of(turned, "contamination")
+    assert "\N{MINUS SIGN}0.950 0.500 90 %" in section_of(turned, "contamination")
     other = render(made, known_base(signs=["as_good_as_trained", "knows_the_items"]))
     assert '<span class="badge">seen before</span>' in other
     assert "tiny has probably seen test items of prom_core_all before." in section_of(other, "headline")
@@ -218,6 +219,8 @@ def test_the_sign_that_the_training_split_raises_alone_does_not_accuse_of_test_i
             "as_good_in_another_order",
             "on the task's training split, or on the same sequences from another source, can.",
         ),
+        ("knows_the_labels", "and one that knows a feature of the classes that k-mers do not see."),
+        ("knows_the_other_strand", "and one that knows a feature of the classes that k-mers do not see."),
         ("knows_the_items", "a trained model that depends on single bases far more than k-mers do would lose as much."),
         ("better_than_on_dev", "splits that differ in a way that k-mers do not see would show the same."),
         ("in_manifest", "nothing else could put them there."),
@@ -259,6 +262,15 @@ def test_the_second_step_of_a_search_is_shown_with_its_means(tmp_path):
     assert "1 (0.350), 2 (diverged)" in section
     shown = pd.read_csv(io.StringIO(downloads(made_page.html)["trials.tsv"]), sep="\t")
     assert shown["search"].value_counts().to_dict() == {"coarse": 3, "fine": 4}
+
+
+def test_knowledge_that_composition_does_not_explain_is_put_in_numbers():
+    forward, reverse = of_contamination.reasons(known_base(signs=["knows_the_labels", "knows_the_other_strand"]))
+    assert "(p < 0.001 over test items, < 0.001 with dev items)" in forward
+    assert ": of the 15 test items that k-mers get wrong it names 90 % right, by chance 50 %." in forward
+    assert "(p 0.500)" in reverse and "it names 55 % right, by chance 50 %." in reverse
+    never_wrong = known_base(signs=["knows_the_labels"], hard_items=0, hard_accuracy=None)
+    assert "with dev items). A model that learnt" in of_contamination.reasons(never_wrong)[0]
 
 
 def test_the_trials_are_figures_with_a_caption_and_their_data(tmp_path):

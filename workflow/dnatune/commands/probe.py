@@ -34,17 +34,19 @@ def main() -> None:
     settings = experiment.read(options.experiment).probe_settings(options.name, options.task)
 
     from dnatune.data.records import read_split
-    from dnatune.evaluation import contamination, earlier_training
+    from dnatune.evaluation import contamination, earlier_training, questions
 
     labels = settings.labels
+    train, dev, test = (read_split(path, labels) for path in (options.train, options.dev, options.test))
+    manifest = earlier_training.read_manifest(options.manifest) if options.manifest else None
+    asked = questions.prepare(train, dev, test, len(labels), settings.items)
     found = contamination.measure(
-        *(read_split(path, labels) for path in (options.train, options.dev, options.test)),
-        len(labels),
-        settings.items,
-        base_scorer(options.model, settings),
+        asked,
+        contamination.Answers.to(asked, base_scorer(options.model, settings)),
         model=settings.model,
         task=settings.task,
-        manifest=earlier_training.read_manifest(options.manifest) if options.manifest else None,
+        manifest_items=None if manifest is None else len(manifest),
+        in_manifest=[] if manifest is None else earlier_training.in_manifest(test.sequences, manifest),
     )
     found.write(options.result)
 
