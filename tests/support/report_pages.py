@@ -32,7 +32,7 @@ def evidence_of(
     )
     making = ({"scipy": "1.0"}, "snakemake --cores all --configfile configuration.yaml")
     tests = verdict_rows(results)
-    rows += references.control_rows(zero_shots, published, results.tasks)
+    rows += references.control_rows(zero_shots, published, results.tasks, contaminations if zero_shots else ())
     return report.Evidence(
         *(results.settings, results.tasks, groups, baselines, rows, tests, audits, scored, *making),
         *(choices, zero_shots, published, contaminations),

@@ -56,6 +56,13 @@ def results(tmp_path):
     return made
 
 
+def test_the_centred_answer_of_a_base_stands_beside_the_raw_one(results):
+    (row,) = references.control_rows([], [], results.tasks, [known_base(mcc=0.31, accuracy=0.66)])
+    assert (row["model"], row["optimizer"], row["mean"]) == ("tiny", "zero-shot-centred", 0.31)
+    assert (row["accuracy"], row["auroc"]) == (0.66, None)
+    assert row.keys() == set(summary.COLUMNS)
+
+
 def test_base_and_published_rows_stand_behind_the_baselines(results):
     base = references.ZeroShot(
         "tiny", "prom_core_all", finished.read_baseline(results.baselines[1], results.tasks).metrics

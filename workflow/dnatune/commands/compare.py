@@ -155,7 +155,7 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
         rows=summary.comparison_rows(
             groups, baselines, tasks, audits, testing.level, seen, learning_rates.flags(choices)
         )
-        + references.control_rows(zero_shots, published, tasks),
+        + references.control_rows(zero_shots, published, tasks, contaminations),
         tests=pairwise.pair_rows(
             groups,
             tasks,

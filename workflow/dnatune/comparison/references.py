@@ -11,11 +11,14 @@ from dnatune.comparison.results import AVERAGED, read_metrics, task_of
 from dnatune.comparison.summary import COLUMNS
 from dnatune.data.leakage import Audit
 from dnatune.errors import DataError
+from dnatune.evaluation.contamination import Contamination
 from dnatune.evaluation.metrics import Metrics
 from dnatune.settings.tasks import GUE, Task
 
 #: The name of the control in paths and tables.
 ZERO_SHOT = "zero-shot"
+#: The same for its answers less what it says on average.
+CENTRED = "zero-shot-centred"
 _PUBLISHED = Path(__file__).with_name("published.tsv")
 
 
@@ -92,7 +95,10 @@ def published_of(tasks: Iterable[str], audits: Mapping[str, Audit], simulated: b
 
 
 def control_rows(
-    zero_shots: Sequence[ZeroShot], published: Sequence[Published], tasks: Mapping[str, Task]
+    zero_shots: Sequence[ZeroShot],
+    published: Sequence[Published],
+    tasks: Mapping[str, Task],
+    probed: Sequence[Contamination] = (),
 ) -> list[dict[str, Any]]:
     """Return the rows of comparison.tsv behind those of the baselines; None is an empty cell.
 
@@ -100,11 +106,14 @@ def control_rows(
         zero_shots: base models.
         published: figures of others. A metric that they do not give stays empty.
         tasks: the tasks by name.
+        probed: base models asked for the label that gains most over its mean over the items. That answer says what a
+            base model knows; the most probable label mostly says which label word it prefers.
     """
     rows = [
         _row(one.model, one.task, ZERO_SHOT, tasks, {key: one.metrics.score(key) for key in AVERAGED})
         for one in zero_shots
     ]
+    rows += [_row(one.model, one.task, CENTRED, tasks, {"accuracy": one.accuracy, "mcc": one.mcc}) for one in probed]
     return [*rows, *(_row("published", one.task, one.model, tasks, one.scores) for one in published)]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dnatune.comparison.comparability import FLAGS
-from dnatune.comparison.references import ZERO_SHOT
+from dnatune.comparison.references import CENTRED, ZERO_SHOT
 from dnatune.comparison.results import FROZEN, Group
 from dnatune.comparison.summary import comparison_text
 from dnatune.report import formatting
@@ -75,6 +75,9 @@ def _controls(task: Task, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, A
     """
     own = [row for row in rows if row["task"] == task.name]
     base = [{**row, "title": row["model"]} for row in own if row["optimizer"] == ZERO_SHOT]
+    base += [
+        {**row, "title": f"{row['model']}, each label less its mean"} for row in own if row["optimizer"] == CENTRED
+    ]
     base += [
         {**row, "title": f"{row['model']}, logistic regression on its hidden states"}
         for row in own
