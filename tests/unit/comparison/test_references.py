@@ -11,6 +11,7 @@ from contamination_found import known_base
 from dnatune.comparison import pairwise, references, summary
 from dnatune.comparison import results as finished
 from dnatune.data.leakage import Audit
+from dnatune.data.resplit import Resplit
 from dnatune.errors import DataError
 from dnatune.report import page as report
 from dnatune.report.sections import seeds
@@ -35,13 +36,16 @@ def test_every_figure_is_of_a_task_of_gue_and_has_a_source():
     assert bert.scores == {"mcc": 0.633, "accuracy": 0.816}
 
 
-def of(task, size, simulated=False):
-    return references.published_of([task], {task: Audit.model_construct(rows={"test": size})}, simulated)
+def of(task, size, simulated=False, resplit=None):
+    audit = Audit.model_construct(rows={"test": size}, resplit=resplit)
+    return references.published_of([task], {task: audit}, simulated)
 
 
 def test_only_gue_s_own_test_split_has_published_figures():
     assert len(of("prom_core_tata", 613)) == 9
     assert of("prom_core_tata", 612) == []
+    again = Resplit(clusters=6000, largest=19, rows={"test": 613}, moved={"test": 500})
+    assert of("prom_core_tata", 613, resplit=again) == []
     assert of("prom_core_tata", 613, simulated=True) == []
     assert of("mine", 613) == []
     assert of("emp_H3", 613) == []
