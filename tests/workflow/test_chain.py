@@ -42,6 +42,8 @@ assert torch.isfinite(logits).all()
 assert logits.std() > 0
 print("loaded", type(model).__name__)
 """
+#: The baselines of simulated data, in the order of the table.
+BASELINES = ("majority", "gc", "kmers", "onehot", "positional", "memory", "bayes")
 
 
 def contract(section: str) -> dict[str, str]:
@@ -203,7 +205,7 @@ def test_predictions_have_the_documented_columns_and_the_rows_of_the_test_split(
     folders = [
         COMPLETED,
         "zero-shot/tiny/prom_core_all",
-        *(f"baselines/prom_core_all/{name}" for name in ("majority", "gc", "kmers", "bayes")),
+        *(f"baselines/prom_core_all/{name}" for name in ("majority", "gc", "kmers", "onehot", "positional", "bayes")),
     ]
     for folder in folders:
         path = chain.results / "evaluate" / folder / "predictions.tsv"
@@ -251,8 +253,9 @@ def test_the_comparison_has_a_row_a_group_and_a_row_a_baseline(chain):
     assert [(row["model"], row["optimizer"]) for row in rows] == [
         ("tiny", "adamw"),
         ("tiny", "wild"),
-        *(("baseline", name) for name in ("majority", "gc", "kmers", "bayes")),
+        *(("baseline", name) for name in BASELINES),
         ("tiny", "zero-shot"),
+        ("tiny", "zero-shot-centred"),
     ]
     metrics = json_of(chain.results / "evaluate" / COMPLETED / "metrics.json")
     assert rows[0]["status"] == "completed"
@@ -379,8 +382,9 @@ def test_a_task_of_three_classes_from_a_folder(sites_chain, sites_task):
     assert [sum(row) for row in metrics["confusion"]] == [15, 15, 15]
     assert 0 <= metrics["auroc"] <= 1
     rows = {row["optimizer"]: row for row in table(results / "compare/comparison.tsv") if row["task"] == "sites"}
+    assert rows.keys() == {"adamw", *BASELINES, "zero-shot", "zero-shot-centred"}
     # The Bayes-optimal classifier is known for simulated data alone.
-    assert rows.keys() == {"adamw", "majority", "gc", "kmers", "zero-shot"}
+    assert rows["bayes"]["status"].startswith("not applicable: the task's data are not simulated")
     assert rows["adamw"]["metric"] == "f1_macro"
     assert float(rows["adamw"]["mean"]) == pytest.approx(metrics["f1_macro"])
     assert json_of(results / "download/data/sites/manifest.json")["source"] == "directory"
@@ -419,7 +423,7 @@ def test_a_task_of_gue_by_one_line(task, shared, tmp_path):
     assert json_of(results / f"finetune/tiny/{task}/adamw/seed0/run.json")["steps"] == 3
     rows = table(results / "compare/comparison.tsv")
     own = {row["optimizer"] for row in rows if row["model"] != "published"}
-    assert own == {"adamw", "majority", "gc", "zero-shot"}
+    assert own == {"adamw", "majority", "gc", "zero-shot", "zero-shot-centred"}
     assert {row["optimizer"] for row in rows} - own >= {"DNABERT-2", "HyenaDNA"}
 
 
