@@ -26,8 +26,8 @@ _OUTCOME = "outcome.json"
 _FIRST_PORT, _PORTS = 12000, 18000
 #: Name of the loopback interface.
 _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
-#: How often the launcher looks after its ranks, and how long they may take to end when they are told to.
-_POLL_SECONDS, _END_SECONDS = 0.1, 10
+#: How often the launcher looks after its ranks, how long they may take to save when it is told to end, and to end.
+_POLL_SECONDS, _SAVE_SECONDS, _END_SECONDS = 0.1, 40, 10
 #: glibc gives large blocks back to the system when they are freed, and takes them again, zeroed page by page, for the
 #: next step's logits and gradients. A rank keeps what it has had.
 _MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**26)}
@@ -150,12 +150,16 @@ def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, nod
                     own = {"RANK": first + local, "LOCAL_RANK": local, outcomes.OUTCOME_FILE: told[local]}
                     processes.append(_start(command, {**shared, **{key: str(value) for key, value in own.items()}}))
                 _wait(processes, received)
+                if received:
+                    _let_save(processes)
             finally:
                 codes = [process.poll() for process in processes]
                 _end(processes)
         if received:
+            saved = next((each[0].step for each in map(outcomes.read, told) if each and _interrupted(each[0])), None)
             raise RunError(
-                f"told to end by signal {received[0]}, and its ranks with it",
+                f"told to end by signal {received[0]}, and its ranks with it"
+                + (f"; the run is saved at step {saved}" if saved is not None else ""),
                 fix="nothing is lost that a checkpoint holds: start it again",
             )
         _raise_first([(first + local, codes[local], outcomes.read(told[local])) for local in range(ranks)])
@@ -210,17 +214,29 @@ def _wait(processes: Sequence[subprocess.Popen], received: Sequence[int]) -> Non
         time.sleep(_POLL_SECONDS)
 
 
+def _let_save(processes: Sequence[subprocess.Popen]) -> None:
+    """Tell ranks to end; those that train save a checkpoint after their step, and others end at once."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + _SAVE_SECONDS
+    while None in [process.poll() for process in processes] and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+
+
 def _end(processes: Sequence[subprocess.Popen]) -> None:
-    """End processes and whatever they have started, by force where they do not end by themselves."""
-    for number, seconds in ((signal.SIGTERM, _END_SECONDS), (signal.SIGKILL, _END_SECONDS)):
-        for process in processes:
-            if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, number)
-        deadline = time.monotonic() + seconds
-        for process in processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
+    """End processes and whatever they have started; those that have lost another wait for it and cannot save."""
+    for process in processes:
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + _END_SECONDS
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline - time.monotonic()))
+
+
+def _interrupted(failure: DnatuneError) -> bool:
+    return isinstance(failure, Interrupted)
 
 
 def _raise_first(ended: Sequence[tuple[int, int | None, tuple[DnatuneError, float] | None]]) -> None:

@@ -275,11 +275,15 @@ def _summed(numbers: list[int], device: torch.device) -> list[float]:
 
 
 class StopSignal:
-    """Notes SIGUSR1, which a scheduler sends before it ends the job; the loop acts on it after the current step."""
+    """Notes SIGUSR1, which a scheduler sends before it ends the job, and SIGTERM, which the launcher passes on.
+
+    The loop acts on it after the current step.
+    """
 
     def __init__(self) -> None:
         self.received = False
-        signal.signal(signal.SIGUSR1, self._note)
+        for number in (signal.SIGUSR1, signal.SIGTERM):
+            signal.signal(number, self._note)
 
     def _note(self, *_: Any) -> None:
         self.received = True
