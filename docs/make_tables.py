@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
 from dnatune.comparison.comparability import FLAGS  # noqa: E402
+from dnatune.comparison.plan import Plan  # noqa: E402
 from dnatune.contracts import Record, Unit  # noqa: E402
 from dnatune.data.leakage import Audit  # noqa: E402
 from dnatune.data.manifests import Manifest  # noqa: E402
@@ -36,6 +37,7 @@ RECORDS = {
     "merge.json": Merge,
     "contamination.json": Contamination,
     "choice.json": Choice,
+    "plan.json": Plan,
 }
 _WORDS = {str: "text", int: "integer", float: "number", bool: "boolean", Any: "value"}
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dnatune.comparison import controls, learning_rates, pairwise, summary
+from dnatune.comparison import controls, learning_rates, pairwise, plan, summary
 from dnatune.comparison import results as finished
 from dnatune.comparison.verdict_rows import VerdictRow
 from synthetic_results import Results
@@ -25,7 +25,8 @@ def verdict_rows(results: Results, reference: str | None = None) -> list[Verdict
     """Return the rows of tests.tsv of synthetic results, through the library."""
     groups, _ = read(results)
     baselines = [finished.read_baseline(folder, results.tasks) for folder in results.baselines]
-    chosen = controls.chosen_controls(baselines, groups, results.tasks)
+    plans = map(plan.Plan.read, results.plans(reference))
+    chosen = controls.chosen_controls({(one.model, one.task): one.content.control for one in plans}, baselines)
     testing = results.settings.comparison.model_copy(update={"reference": reference})
     return pairwise.pair_rows(groups, results.tasks, testing, chosen)
 

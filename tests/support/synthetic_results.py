@@ -1,10 +1,13 @@
 """A results folder as the stages before `compare` leave it, made from random numbers in place of models."""
 
+import itertools
 import zlib
 from pathlib import Path
 
 import numpy as np
 
+from dnatune.comparison import plan
+from dnatune.comparison.controls import choose_control
 from dnatune.data.leakage import Audit, Relatives
 from dnatune.data.manifests import Manifest
 from dnatune.evaluation import agreement, metrics
@@ -212,6 +215,28 @@ class Results:
         classes = len(self.tasks[task].labels)
         return np.random.default_rng(zlib.crc32(task.encode())).integers(classes, size=self.items)
 
+    def plans(self, reference: str | None = None) -> list[Path]:
+        """Write the plan of every model and task, as of a time when no test score existed; return the files."""
+        files = []
+        for model, task in itertools.product((folder.name for folder in self.models), self.tasks.values()):
+            own = [folder for folder in self.baselines if folder.parent.name == task.name and folder.name != "bayes"]
+            scores = {folder.name: metrics.Metrics.read(folder / "dev.json").score(task.metric) for folder in own}
+            content = plan.Content(
+                metric=task.metric,
+                reference=reference,
+                level=0.95,
+                equivalence_margin=0.01,
+                seeds=[0],
+                optimizers={},
+                lora={},
+                tuning=None,
+                dev_scores=scores,
+                control=choose_control(scores, task.metric),
+            )
+            files.append(self.root / "plan" / model / task.name / "plan.json")
+            plan.revise(files[-1], model, task.name, content, 0)
+        return files
+
     def arguments(self, out: Path) -> list[str]:
         """Return the script's command line, outputs in `out`."""
         write_json(self.root / "experiment.json", self.configuration())
@@ -227,6 +252,7 @@ class Results:
             *("--models", *map(str, self.models)),
             *("--data", *map(str, self.data)),
             *("--baselines", *map(str, self.baselines)),
+            *("--plans", *map(str, self.plans())),
             *("--comparison", str(out / "compare" / "comparison.tsv")),
             *("--tests", str(out / "compare" / "tests.tsv")),
             *("--segments", str(out / "compare" / "segments.tsv")),

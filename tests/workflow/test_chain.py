@@ -19,6 +19,8 @@ CONTRACTS = (ROOT / "docs" / "contracts.md").read_text("utf-8")
 COMPLETED = "tiny/prom_core_all/adamw/seed3"
 DIVERGED = "tiny/prom_core_all/wild/seed3"
 STEPS = 40
+#: Of every task; the Bayes-optimal classifier is known for simulated data alone.
+BASELINES = ("majority", "gc", "kmers", "onehot", "positional", "memory", "bayes")
 
 LOADS_WITHOUT_PEFT = """
 import sys
@@ -139,6 +141,16 @@ def test_no_other_file_is_there(chain):
     assert others == []
 
 
+def test_the_plan_was_there_before_any_test_score(chain):
+    plan = chain.results / "plan/tiny/prom_core_all/plan.json"
+    (version,) = json_of(plan)["versions"]
+    assert version["test_scores"] == 0
+    assert version["content"]["control"] in version["content"]["dev_scores"]
+    scores = list((chain.results / "evaluate").rglob("metrics.json"))
+    assert scores
+    assert all(plan.stat().st_mtime < score.stat().st_mtime for score in scores)
+
+
 def test_manifests_have_the_documented_keys(chain):
     for folder, source in (("data/prom_core_all", "simulated"), ("models/tiny", "tiny")):
         manifest = json_of(chain.results / "download" / folder / "manifest.json")
@@ -205,7 +217,7 @@ def test_predictions_have_the_documented_columns_and_the_rows_of_the_test_split(
     folders = [
         COMPLETED,
         "zero-shot/tiny/prom_core_all",
-        *(f"baselines/prom_core_all/{name}" for name in ("majority", "gc", "kmers", "onehot", "positional", "bayes")),
+        *(f"baselines/prom_core_all/{name}" for name in BASELINES),
     ]
     for folder in folders:
         path = chain.results / "evaluate" / folder / "predictions.tsv"

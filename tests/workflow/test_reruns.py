@@ -16,7 +16,7 @@ TASK = "prom_core_all"
 INSTRUCTION = "Is this a core promoter? Answer Non-promoter or promoter."
 #: Jobs of two optimizers on one task, from its downloaded files on.
 WHOLE_TASK = {"prepare": 1, "finetune": 2, "merge": 2, "evaluate": 2, "evaluate_base": 1, "probe": 1}
-WHOLE_TASK |= {"evaluate_baseline_dev": 1, "evaluate_baseline": 1, "compare": 1}
+WHOLE_TASK |= {"evaluate_baseline_dev": 1, "plan": 1, "evaluate_baseline": 1, "compare": 1}
 
 
 def assert_only(outputs, *parts):
@@ -77,6 +77,14 @@ def test_the_metric_reruns_the_comparison(chain):
     assert plan.counts == {"compare": 1}
 
 
+def test_a_margin_chosen_after_the_scores_is_on_the_page(copied_chain):
+    copied_chain.complete(small(comparison={"equivalence_margin": 0.07}))
+    plan = json.loads((copied_chain.results / f"plan/tiny/{TASK}/plan.json").read_text("utf-8"))
+    assert [one["changes"] for one in plan["versions"]] == [[], ["equivalence_margin: 0.01 → 0.07"]]
+    page = (copied_chain.results / "report.html").read_text("utf-8")
+    assert "the plan was changed: equivalence_margin: 0.01 → 0.07." in page
+
+
 def test_what_cannot_change_a_result_reruns_nothing(chain):
     changes = {
         "training": {"logging_steps": 3, "save_steps": 7, "save_total_limit": 1, "ddp_timeout": 60},
@@ -109,9 +117,11 @@ def test_another_evaluation_reruns_evaluation_and_comparison(chain):
     assert plan.counts == {"evaluate": 2, "evaluate_base": 1, "compare": 1}
 
 
-def test_a_baseline_left_out_reruns_the_job_of_all_and_the_comparison(chain):
+def test_other_baselines_score_the_test_split_anew_after_the_plan(chain):
+    """The control is chosen among them, which must be done before any test score exists."""
     plan = chain.plan(small(evaluation={"baselines": ["majority", "gc"]}))
-    assert plan.counts == {"evaluate_baseline_dev": 1, "evaluate_baseline": 1, "compare": 1}
+    scoring = {"evaluate": 2, "evaluate_base": 1, "evaluate_baseline": 1}
+    assert plan.counts == {"evaluate_baseline_dev": 1, "plan": 1, **scoring, "compare": 1}
 
 
 def test_a_seed_added_runs_only_that_seed(chain):
@@ -181,6 +191,7 @@ def test_a_row_added_to_ones_own_data_reruns_that_task(sites_chain, sites_config
         "evaluate_base": 1,
         "probe": 1,
         "evaluate_baseline_dev": 1,
+        "plan": 1,
         "evaluate_baseline": 1,
         "compare": 1,
     }

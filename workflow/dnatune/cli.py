@@ -15,6 +15,7 @@ STAGES = {
     "launch": "start a stage or a script on several ranks",
     "finetune": "fine-tune one (model, task, optimizer, seed); runs on every rank",
     "choose": "choose an optimizer's learning rate among its trials",
+    "plan": "write down what a comparison will test",
     "merge": "merge an adapter into its base model",
     "evaluate": "score a model on a task's test split",
     "evaluate_baseline": "score the baselines without a language model",

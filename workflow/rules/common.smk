@@ -62,7 +62,8 @@ if not workflow.is_main_process:
 
 
 onstart:
-    CONFIG.write(Path(EXPERIMENT))
+    if CONFIG.write(Path(EXPERIMENT)):
+        shell(f"python -m dnatune plan --experiment {shlex.quote(EXPERIMENT)} --results {shlex.quote(RESULTS)}")
     if workflow.executor_plugin.name == "slurm":
         report_errors(SITE.require_slurm)
         persistence = workflow.persistence

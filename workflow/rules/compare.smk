@@ -1,7 +1,8 @@
 """compare: makes tables, figures and one page from all runs and baselines.
 
-Inputs:  manifest.json of every base model and task; metrics.json and predictions.tsv of every run and baseline;
-         merge.json, run.json and training.jsonl of every run; metrics.json and contamination.json of every base model; audit.json and
+Inputs:  plan of every model and task; manifest.json of every base model and task; metrics.json and predictions.tsv of every
+         run and baseline; merge.json, run.json and training.jsonl of every run; metrics.json and contamination.json of
+         every base model; audit.json and
          test.jsonl of every task; with `tuning` every choice.json
 Outputs: compare/comparison.tsv, compare/tests.tsv, compare/segments.tsv, compare/configuration.yaml, compare/figures/,
          ro-crate-metadata.json, report.html; with `tuning` compare/tuning.tsv
@@ -30,6 +31,7 @@ rule compare:
         records=[f"{RESULTS}/finetune/{run.path}/run.json" for run in RUNS],
         logs=[f"{RESULTS}/finetune/{run.path}/training.jsonl" for run in RUNS],
         choices=CHOICES,
+        plans=expand(PLANNED, model=list(CONFIG.settings["models"]), task=list(CONFIG.tasks)),
     output:
         tuning=(
             report(f"{RESULTS}/compare/tuning.tsv", caption="../report/tuning.rst", category="tuning")

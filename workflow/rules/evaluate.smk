@@ -25,6 +25,8 @@ rule evaluate:
         record=rules.finetune.output.record,
         merged=rules.merge.output,
         test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
+        # It has to exist before any test score does.
+        plan=PLANNED,
     output:
         predictions=f"{EVALUATED}/predictions.tsv",
         metrics=f"{EVALUATED}/metrics.json",
@@ -56,6 +58,7 @@ rule evaluate_base:
     input:
         model=f"{RESULTS}/download/models/{{model}}",
         test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
+        plan=PLANNED,
     output:
         predictions=f"{ZERO_SHOT}/predictions.tsv",
         metrics=f"{ZERO_SHOT}/metrics.json",
@@ -140,8 +143,7 @@ if CONFIG.baselines:
             train=f"{RESULTS}/prepare/{{task}}/train.jsonl",
             dev=f"{RESULTS}/prepare/{{task}}/dev.jsonl",
             test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
-            # Nothing is known of the test split before every baseline has its score on dev.
-            scored=rules.evaluate_baseline_dev.output,
+            plans=expand(PLANNED, model=list(CONFIG.settings["models"]), allow_missing=True),
         output:
             expand(
                 "{folder}/{baseline}/{file}",
@@ -201,6 +203,7 @@ rule evaluate_frozen:
         model=f"{RESULTS}/download/models/{{model}}",
         test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
         fitted=rules.evaluate_frozen_dev.output,
+        plan=PLANNED,
     output:
         predictions=f"{FROZEN}/predictions.tsv",
         metrics=f"{FROZEN}/metrics.json",

@@ -28,6 +28,7 @@ _INPUTS = {
     "data": "manifest.json of each task's data, in the order of the tasks",
     "zero-shots": "folders …/zero-shot/<model>/<task>",
     "choices": "choice.json files of the learning-rate trials, one an optimizer",
+    "plans": "plan.json files, one per base model and task",
     "baselines": "folders …/<task>/<baseline>",
     "frozen": "folders …/frozen/<model>/<task>",
 }
@@ -71,6 +72,7 @@ def by_contract(configuration: experiment.Configuration, results: Path) -> dict[
     searches = dict.fromkeys((run.model, run.task, run.optimizer) for run in grid) if configuration.tuned else {}
     baselines = [(task, name) for task in tasks for name in configuration.baselines]
     return {
+        "plans": [results / "plan" / model / task / "plan.json" for model in models for task in tasks],
         "runs": [results / "evaluate" / run.path for run in grid],
         "records": [results / "finetune" / run.path / "run.json" for run in grid],
         "logs": [results / "finetune" / run.path / "training.jsonl" for run in grid],
@@ -92,7 +94,7 @@ def compare(options: argparse.Namespace) -> None:
 
     evidence = evidence_of(options)
     texts = texts_of(options, evidence)
-    data = [*options.audits, *options.test_records, *options.choices]
+    data = [*options.plans, *options.audits, *options.test_records, *options.choices]
     texts[options.crate] = ro_crate.crate_text(options.crate.parent, evidence, texts, data)
     for path, text in texts.items():
         with publish_file(path) as scratch:
@@ -117,6 +119,7 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
         segments,
         summary,
     )
+    from dnatune.comparison.plan import Plan
     from dnatune.data import manifests
     from dnatune.evaluation import contamination
     from dnatune.report.evidence import Evidence
@@ -146,6 +149,8 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
     contaminations = [contamination.Contamination.read(folder / "contamination.json") for folder in options.zero_shots]
     published = references.published_of(tasks, audits, settings.simulated)
     seen = contamination.flagged(contaminations)
+    plans = [Plan.read(path) for path in options.plans]
+    chosen = controls.chosen_controls({(plan.model, plan.task): plan.content.control for plan in plans}, baselines)
     choices = [rate_choice.Choice.read(path) for path in options.choices]
     return Evidence(
         settings=settings,
@@ -160,7 +165,7 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
             groups,
             tasks,
             testing,
-            controls.chosen_controls(baselines, groups, tasks),
+            chosen,
             item_clusters.read_clusters(options.test_records, tasks, audits),
         ),
         audits=audits,
@@ -172,6 +177,7 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
         published=published,
         contaminations=contaminations,
         origins=origins,
+        plans=plans,
     )
 
 

@@ -1,13 +1,10 @@
 """The control of each model and task: the classifier without fine-tuning that is best on dev."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from dnatune import inference
-from dnatune.comparison.results import Baseline, Group
-from dnatune.settings.tasks import Task
-
-#: What a classifier could reach that knew how simulated data were made: a ceiling and no control.
-_CEILING = "bayes"
+from dnatune.comparison.results import Baseline
+from dnatune.errors import DataError
 
 
 def choose_control(dev_scores: Mapping[str, float | None], metric: str) -> str | None:
@@ -26,24 +23,28 @@ def choose_control(dev_scores: Mapping[str, float | None], metric: str) -> str |
 
 
 def chosen_controls(
-    baselines: Iterable[Baseline], groups: Sequence[Group], tasks: Mapping[str, Task]
+    names: Mapping[tuple[str, str], str | None], baselines: Iterable[Baseline]
 ) -> dict[tuple[str, str], Baseline]:
     """Return the control of each (model, task) that has one.
 
     Args:
-        baselines: of all tasks; those of another base model do not count.
-        groups: the runs, for their models.
-        tasks: the tasks by name.
+        names: of the control of each (model, task), from its plan; None if it has none.
+        baselines: of all tasks and models.
+
+    Raises:
+        DataError: a control was not scored.
     """
-    everything, found = list(baselines), {}
-    for model, task in dict.fromkeys((group.model, group.task) for group in groups):
-        candidates = {
-            one.name: one
-            for one in everything
-            if one.task == task and one.model in (None, model) and one.name != _CEILING and one.applies
-        }
-        metric = tasks[task].metric
-        name = choose_control({name: one.dev.score(metric) for name, one in candidates.items()}, metric)
-        if name is not None:
-            found[model, task] = candidates[name]
+    scored = {(one.model, one.task, one.name): one for one in baselines}
+    found = {}
+    for (model, task), name in names.items():
+        if name is None:
+            continue
+        control = scored.get((None, task, name)) or scored.get((model, task, name))
+        if control is None:
+            raise DataError(
+                f"the control '{name}' of {model} on {task} is not among the baselines that were scored",
+                where="plan.json",
+                fix="run the workflow again, which scores it",
+            )
+        found[model, task] = control
     return found

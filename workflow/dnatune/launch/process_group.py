@@ -276,10 +276,9 @@ def own_indices(count: int, batch_size: int, rank: Rank) -> list[int]:
 def gather(indices: Sequence[int], results: Sequence[Any], rank: Rank) -> list[Any] | None:
     """Return all ranks' results in the order of their indices on the first rank, None on the others.
 
-    Results are JSON-like values or arrays. All ranks call this together, and part then.
+    Results are JSON-like values, arrays, or tuples of these. All ranks call this together, and part then.
     """
-    plain = [result.tolist() if hasattr(result, "tolist") else result for result in results]
-    parts = exchange(list(zip(indices, plain, strict=True)), rank)
+    parts = exchange(list(zip(indices, map(_without_arrays, results), strict=True)), rank)
     if rank.world > 1:
         from torch import distributed
 
@@ -288,6 +287,12 @@ def gather(indices: Sequence[int], results: Sequence[Any], rank: Rank) -> list[A
     if not rank.first:
         return None
     return [result for _, result in sorted((pair for part in parts for pair in part), key=lambda pair: pair[0])]
+
+
+def _without_arrays(result: Any) -> Any:
+    if isinstance(result, tuple):
+        return [_without_arrays(part) for part in result]
+    return result.tolist() if hasattr(result, "tolist") else result
 
 
 def sees_gpu() -> bool:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dnatune.comparison.plan import Plan
 from dnatune.comparison.references import Published, ZeroShot
 from dnatune.comparison.results import Baseline, Group
 from dnatune.comparison.verdict_rows import VerdictRow
@@ -36,6 +37,7 @@ class Evidence:
         published: figures of others for the tasks.
         contaminations: contamination.json of every base model and task.
         origins: where the base models and the tasks' data came from.
+        plans: plan.json of every base model and task.
     """
 
     settings: CompareSettings
@@ -53,6 +55,7 @@ class Evidence:
     published: Sequence[Published] = ()
     contaminations: Sequence[Contamination] = ()
     origins: Origins = dataclasses.field(default_factory=Origins)
+    plans: Sequence[Plan] = ()
 
     @property
     def several_models(self) -> bool:

@@ -26,6 +26,7 @@ from dnatune.report.sections import (
     how_it_was_made,
     leaderboard,
     learning_rates,
+    plan,
     seeds,
     segments,
     training,
@@ -53,6 +54,7 @@ SECTIONS = {
     "Audit": audit,
     "Contamination": contamination,
     "Learning rates": learning_rates,
+    "Plan": plan,
     "How it was made": how_it_was_made,
 }
 

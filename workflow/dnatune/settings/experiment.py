@@ -19,6 +19,7 @@ from dnatune.settings.base import Settings
 from dnatune.settings.benchmark import BenchmarkSettings, TimedScoring
 from dnatune.settings.experiment_file import Experiment, optimizer_entry
 from dnatune.settings.grid import Run
+from dnatune.settings.plan import PlannedOptimizer, PlanSettings
 from dnatune.settings.scoring import (
     BaselineSettings,
     ComparedTask,
@@ -82,10 +83,17 @@ class Configuration:
         """
         return self.tasks[_known(name, self.tasks, "tasks")]
 
-    def write(self, path: Path) -> None:
-        """Write the configuration with its defaults, for the commands of the stages; `read` takes it."""
-        if not path.is_file() or read_json(path) != self.settings:
-            write_json(path, self.settings)
+    def write(self, path: Path) -> bool:
+        """Write the configuration with its defaults, for the commands of the stages; `read` takes it.
+
+        Returns:
+            Whether another configuration stood there.
+        """
+        known = path.is_file()
+        if known and read_json(path) == self.settings:
+            return False
+        write_json(path, self.settings)
+        return known
 
     def refuse_change(self, path: Path) -> None:
         """Check, inside a job, that the configuration is the one with which the job was submitted.
@@ -182,6 +190,14 @@ class Configuration:
         asked = "frozen" in self.experiment.evaluation.baselines
         return list(itertools.product(self.experiment.models, self.tasks)) if asked else []
 
+    def controls(self, model: str, task: str) -> dict[str, str]:
+        """Return the folder below evaluate/ of each control of a model and task, by name.
+
+        A control is a classifier without fine-tuning that knows no more than the runs; the Bayes optimum knows more.
+        """
+        folders = {name: f"baselines/{task}/{name}" for name in self.baselines if name != "bayes"}
+        return folders | ({"frozen": f"frozen/{model}/{task}"} if (model, task) in self.frozen else {})
+
     def baseline_settings(self, task: str, names: Sequence[str] | None = None) -> BaselineSettings:
         """Return what decides the named baselines of a task, or all of them."""
         chosen = [_known(name, self.baselines, "evaluation.baselines") for name in names or self.baselines]
@@ -202,6 +218,22 @@ class Configuration:
             ),
             simulated=self.experiment.data.source == "simulated",
             comparison=self.experiment.comparison,
+        )
+
+    def plan_settings(self, model: str, task: str) -> PlanSettings:
+        """Return what decides the plan of a model and task."""
+        return PlanSettings(
+            model=_known(model, self.experiment.models, "models"),
+            task=task,
+            metric=self.task(task).metric,
+            optimizers={
+                name: PlannedOptimizer(**{key: getattr(entry, key) for key in PlannedOptimizer.model_fields})
+                for name, entry in self.optimizers.items()
+            },
+            seeds=self.experiment.seeds,
+            lora=self.experiment.lora,
+            comparison=self.experiment.comparison,
+            tuning=self.experiment.tuning,
         )
 
     def result_settings(self) -> dict[str, Any]:
@@ -339,6 +371,8 @@ def resolve(config: Mapping[str, Any]) -> Configuration:
         _check_classes(tasks)
     if experiment.tuning:
         rate_grid.check(experiment.tuning, experiment.optimizers, experiment.seeds)
+    if experiment.comparison.reference:
+        _known(experiment.comparison.reference, experiment.optimizers, "comparison.reference")
     entries = {name: optimizer_entry(name, entry, experiment) for name, entry in experiment.optimizers.items()}
     if experiment.comparison.reference is not None:
         _known(experiment.comparison.reference, entries, "comparison.reference")

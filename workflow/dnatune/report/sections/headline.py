@@ -10,7 +10,7 @@ from dnatune.comparison.comparability import UNEQUAL_TERMS
 from dnatune.comparison.results import FinishedRun, Group
 from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
-from dnatune.report.sections import contamination
+from dnatune.report.sections import contamination, plan
 from dnatune.settings.tasks import Task
 
 #: What each split is called, and what follows where all its items are of one class.
@@ -25,7 +25,8 @@ _MOST_RELATED = 0.05
 
 def content(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of what was found in each task, and of what to read with care."""
-    return {"findings": _findings(evidence), "cautions": [*contamination.cautions(evidence), *_cautions(evidence)]}
+    cautions = [*contamination.cautions(evidence), *plan.cautions(evidence), *_cautions(evidence)]
+    return {"findings": _findings(evidence), "cautions": cautions}
 
 
 def _findings(evidence: Evidence) -> list[dict[str, Any]]:
