@@ -191,7 +191,7 @@ rule evaluate_frozen_dev:
     params:
         experiment=EXPERIMENT,
         compared=lambda wildcards: compared(CONFIG.probe_settings(wildcards.model, wildcards.task)),
-        folder=FROZEN,
+        folder=subpath(output.dev, parent=True),
     shell:
         "python -m dnatune --log {log:q} evaluate_frozen --experiment {params.experiment:q} --task {wildcards.task:q}"
         " --name {wildcards.model:q} --model {input.model:q} --train {input.train:q} --dev {input.dev:q}"
@@ -219,7 +219,7 @@ rule evaluate_frozen:
     params:
         experiment=EXPERIMENT,
         compared=lambda wildcards: compared(CONFIG.probe_settings(wildcards.model, wildcards.task)),
-        folder=FROZEN,
+        folder=subpath(output.metrics, parent=True),
     shell:
         "python -m dnatune --log {log:q} evaluate_frozen --experiment {params.experiment:q} --task {wildcards.task:q}"
         " --name {wildcards.model:q} --model {input.model:q} --test {input.test:q} --folder {params.folder:q}"

@@ -35,7 +35,7 @@ rule plan:
         **resources_of("plan", mem_mb=2000, runtime="10m"),
     params:
         experiment=EXPERIMENT,
-        results=RESULTS,
+        results=subpath(output[0], ancestor=4),
     shell:
         "python -m dnatune --log {log:q} plan --experiment {params.experiment:q} --results {params.results:q}"
         " --model {wildcards.model:q} --task {wildcards.task:q}"
