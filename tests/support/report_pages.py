@@ -99,8 +99,9 @@ def downloads(page: str) -> dict[str, str]:
     return {name: base64.b64decode(payload).decode() for name, payload in found}
 
 
-def verdict_section(page: str) -> str:
-    return page.split('id="verdict"')[1].split("</section>")[0]
+def pair_sentences(page: str) -> str:
+    """Return the part of the page that has a sentence for every pair."""
+    return page.split('id="differences"')[1].split("</section>")[0]
 
 
 def section_of(page: str, name: str) -> str:

@@ -17,6 +17,9 @@ _BASELINES = {
 }
 
 
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
 def score(value: float | None) -> str:
     """Return a score with three digits."""
     return "" if value is None else f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
@@ -47,6 +50,13 @@ def two(value: float | None, sign: str = "-") -> str:
 def span(low: float | None, high: float | None, sign: str = "-") -> str:
     """Return the limits of such an estimate."""
     return "" if low is None or high is None else f"{two(low, sign)} to {two(high, sign)}"
+
+
+def amount(value: float, low: float | None = None, high: float | None = None) -> str:
+    """Return the size of a difference, with its limits if it has any: two digits, or three if it is below 0.1."""
+    digits = 2 if abs(value) >= 0.1 else 3
+    shown = [f"{one:.{digits}f}".replace("-", "\N{MINUS SIGN}") for one in (value, low, high) if one is not None]
+    return shown[0] if len(shown) < 3 else f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
 def level(value: float) -> str:
@@ -97,6 +107,11 @@ def plural(number: int, noun: str) -> str:
 def some(names: Sequence[Any], noun: str) -> str:
     """Return a number, its noun and the names of them all."""
     return f"{plural(len(names), noun)} ({', '.join(map(str, names))})"
+
+
+def in_word(number: int) -> str:
+    """Return a small whole number as a word, a greater one in digits."""
+    return _NUMBERS[number] if number < len(_NUMBERS) else count(number)
 
 
 def listed(words: Iterable[str]) -> str:

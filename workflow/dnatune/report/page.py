@@ -16,13 +16,13 @@ from dnatune.report.evidence import Evidence
 from dnatune.report.figures.style import dark_rules
 from dnatune.report.sections import (
     all_tasks,
+    answer,
     audit,
     calibration,
     confusion,
     contamination,
     cost,
     differences,
-    headline,
     how_it_was_made,
     leaderboard,
     learning_rates,
@@ -30,7 +30,6 @@ from dnatune.report.sections import (
     seeds,
     segments,
     training,
-    verdict,
 )
 
 _AXES = ("optimizer", "task", "model")
@@ -40,8 +39,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 #: The sections in their order, by their title in the navigation. A module's `content` returns the variables of the
 #: template of the module's name, or None if there is nothing to say and the section is left out.
 SECTIONS = {
-    "Verdict": verdict,
-    "Headline": headline,
+    "Answer": answer,
     "Leaderboard": leaderboard,
     "Differences": differences,
     "All tasks": all_tasks,

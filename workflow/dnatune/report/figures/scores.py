@@ -1,7 +1,8 @@
 """Charts of what the runs reached: scores, differences, calibration, ROC, cost, many tasks."""
 
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import altair as alt
 import pandas as pd
@@ -30,8 +31,9 @@ def score_chart(
     metric: str,
     title: str,
     looks: Palette,
+    limits: Mapping[str, tuple[float, float]] | None = None,
 ) -> Drawing:
-    """Return one dot a seed by optimizer, with reference lines.
+    """Return one dot a seed by optimizer, the highest mean first, with reference lines.
 
     Args:
         groups: optimizers of one model and task.
@@ -40,33 +42,44 @@ def score_chart(
         metric: key in metrics.json.
         title: the metric's name.
         looks: colour and shape of each optimizer.
+        limits: of the interval of an optimizer's mean, where there is one and it is to be drawn.
     """
-    labels = [_label(group) for group in groups]
-    reached = [(label, group, group.values(metric)) for label, group in zip(labels, groups, strict=True)]
+    values_of = {group.optimizer: group.values(metric) for group in groups}
+    means = {name: sum(values) / len(values) for name, values in values_of.items() if values}
+    ordered = sorted(groups, key=lambda group: -means.get(group.optimizer, -math.inf))
+    labels = {group.optimizer: _label(group) for group in ordered}
     dots = [
-        {"row": label, "optimizer": group.optimizer, "value": value}
-        for label, group, values in reached
-        for value in values
+        {"row": label, "optimizer": name, "value": one} for name, label in labels.items() for one in values_of[name]
     ]
-    means = [{"row": label, "value": sum(values) / len(values)} for label, _, values in reached if values]
+    bars = [{"row": labels[name], "value": mean} for name, mean in means.items()]
+    ranges = [
+        {"row": labels[name], "optimizer": name, "low": low, "high": high}
+        for name, (low, high) in (limits or {}).items()
+    ]
     lines = [{"row": name, "value": value} for name, value in sorted(controls, key=lambda item: -item[1])]
-    labels += [line["row"] for line in lines]
-    y = _row_names(labels, [line["row"] for line in lines])
+    rows = [*labels.values(), *(line["row"] for line in lines)]
+    y = _row_names(rows, [line["row"] for line in lines])
     all_values = [0, *(value for group in rivals for value in group.values(metric)), *(line["value"] for line in lines)]
-    x = alt.X(
-        "value:Q",
-        title=f"{title} on the test split",
-        scale=alt.Scale(domain=[min(all_values), max(0.1, *all_values)], nice=True),
-        axis=alt.Axis(labelFlush=False, tickCount=6),
-    )
+    all_values += [one[end] for one in ranges for end in ("low", "high")]
+    scale = alt.Scale(domain=[min(all_values), max(0.1, *all_values)], nice=True)
+    x = alt.X("value:Q", title=f"{title} on the test split", scale=scale, axis=alt.Axis(labelFlush=False, tickCount=6))
     looks_here = looks_of(names_of(dots), looks, "color", "shape", legend=None)
     ends = {"color": MUTED, "shape": "diamond", "filled": True, "size": 70, "opacity": 1}
+    # Without rows there is nothing that could give the layer a scale of colours.
+    spans = [
+        marks(ranges)
+        .mark_rule(strokeWidth=7, opacity=0.3)
+        .encode(x=alt.X("low:Q", scale=scale), x2="high:Q", y=y, color=looks_here["color"])
+    ] * bool(ranges)
     chart = alt.layer(
         marks(lines).mark_rule(color=MUTED, strokeDash=[3, 3], strokeWidth=1).encode(x=x),
         marks(lines).mark_point(**ends).encode(x=x, y=y),
-        marks(means).mark_tick(color=INK, thickness=2, size=20).encode(x=x, y=y),
-        marks(dots).mark_point(filled=True, size=75, opacity=0.8).encode(x=x, y=y, **looks_here),
-    ).properties(height=70 + 27 * len(labels))
+        *spans,
+        marks(bars).mark_tick(color=INK, thickness=2, size=20).encode(x=x, y=y),
+        marks(dots)
+        .mark_point(filled=True, size=75 if limits is None else 50, opacity=0.8)
+        .encode(x=x, y=y, **looks_here),
+    ).properties(height=(70 + 27 * len(rows)) if limits is None else 40 + 21 * len(rows))
     shown = [{"optimizer": dot["optimizer"], metric: dot["value"]} for dot in dots]
     shown += [{"optimizer": line["row"], metric: line["value"]} for line in lines]
     return Drawing(chart, pd.DataFrame(shown, columns=["optimizer", metric]))

@@ -9,6 +9,9 @@ from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
 from dnatune.settings.tasks import Task
 
+#: Share of test items with relatives in training above which a caution says so.
+_MOST_RELATED = 0.05
+
 
 def content(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of what the splits of each task share."""
@@ -41,6 +44,17 @@ def _audit(task: Task, audit: Audit, groups: Sequence[Group], rows: Sequence[Map
         "leaked_items": len(audit.leaked["test"]),
         "scores": [row for row in scores if row["mean"] is not None and row["mean_without_leaked"] is not None],
     }
+
+
+def cautions(evidence: Evidence) -> list[str]:
+    """Return a caution for each task in which training has relatives of more than 5 % of the test items."""
+    shares = [(name, evidence.audits[name].related_share) for name in evidence.tasks]
+    return [
+        f"Memory: {formatting.percent(share)} of the test items of {name} have a twin in training or share a word of"
+        " 30 bp with it. A score there may be memory: the baseline memory of training, and the scores by segment, tell."
+        for name, share in shares
+        if share > _MOST_RELATED
+    ]
 
 
 def _number(rows: Sequence[int] | None) -> int | None:

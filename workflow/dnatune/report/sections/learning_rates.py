@@ -58,6 +58,36 @@ def content(evidence: Evidence) -> Mapping[str, Any]:
     }
 
 
+def cautions(evidence: Evidence) -> list[str]:
+    """Return what is to be read with care because of how the learning rates were found."""
+    if not evidence.choices:
+        return [
+            "Learning rates were given, not searched for. An optimizer whose rate suits it less looks worse than it is."
+        ]
+    found = learning_rates.panels(evidence.choices)
+    said = []
+    for (model, task), members in found.items():
+        place = f" on {evidence.title(model, task)}" if len(found) > 1 else ""
+        lost = [choice.optimizer for choice in members if "all_diverged" in choice.warnings]
+        edge = [choice.optimizer for choice in members if {"lowest_rate", "highest_rate"} & set(choice.warnings)]
+        if lost:
+            said.append(f"Every trial of {in_words.listed(lost)} diverged{place}. Lower rates were not tried.")
+        unlearnt = [choice.optimizer for choice in members if "class_shares_only" in choice.warnings]
+        if unlearnt:
+            names = in_words.listed(unlearnt)
+            said.append(
+                f"No trial of {names} learnt more than the class shares{place}. Train longer or try other rates."
+            )
+        if edge:
+            said.append(
+                f"The best rate of {in_words.listed(edge)} is the last tried{place}. A better one may lie beyond."
+            )
+        said += [sentence for sentence in unequal_cost(members) + _of_the_data(members[0]) if sentence]
+    numbers = {len(choice.trials) for choice in evidence.choices}
+    alike = f"Learning rates were searched for alike, in {in_words.in_word(min(numbers))} trials each."
+    return said + ([alike] if len(numbers) == 1 else [])
+
+
 def unequal_cost(choices: Sequence[Choice]) -> list[str]:
     """Return that completed trials of different optimizers took different numbers of gradient evaluations, if so.
 

@@ -9,6 +9,9 @@ from dnatune.report.evidence import Evidence
 from dnatune.report.figures import base, scores
 from dnatune.settings.tasks import Task
 
+#: Fewer are said to be few.
+_ENOUGH_SEEDS = 5
+
 
 def content(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of every run."""
@@ -18,6 +21,19 @@ def content(evidence: Evidence) -> Mapping[str, Any]:
         "metric_of": {task.name: task.metric for task in evidence.tasks.values()},
         "runs": [(run, _run_score(run, evidence.tasks[run.task])) for run in runs],
     }
+
+
+def cautions(evidence: Evidence) -> list[str]:
+    """Return what is to be read with care because of how few seeds there are."""
+    number = min(len(group.runs) for group in evidence.groups)
+    if number >= _ENOUGH_SEEDS:
+        return []
+    said = {
+        1: "One seed shows no spread. Another may give another order.",
+        2: "Two seeds give no intervals. Three give wide ones, and five are better.",
+    }
+    many = formatting.in_word(number).capitalize()
+    return [said.get(number, f"{many} seeds give wide intervals. Five are better.")]
 
 
 def _run_score(run: FinishedRun, task: Task) -> str:
