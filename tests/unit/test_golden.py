@@ -26,7 +26,8 @@ import torch
 from dnatune.data.records import write_split
 from dnatune.data.simulation import SimulationSettings, simulate
 from dnatune.files import read_json, read_json_lines, write_json
-from dnatune.settings.experiment import Configuration, Run, resolve
+from dnatune.settings.experiment import Configuration, resolve
+from dnatune.settings.grid import Run
 from samples import LORA, ROOT, TASK, make_tiny_model, split_of
 
 GOLDEN = Path(__file__).with_name("golden")

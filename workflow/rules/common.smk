@@ -10,8 +10,7 @@ import shlex
 import sys
 from pathlib import Path
 
-import snakemake
-from snakemake import jobs as snakemake_jobs
+import snakemake.jobs
 from snakemake.logging import logger as snakemake_logger
 
 LIBRARY = Path(workflow.current_basedir).parent
@@ -20,7 +19,7 @@ sys.path.insert(0, str(LIBRARY))
 from dnatune.data import manifests, sources
 from dnatune.errors import DnatuneError
 from dnatune.launch import job_environment, resubmission, screen
-from dnatune.settings import command_line, experiment, site
+from dnatune.settings import command_line, experiment, grid, site
 from dnatune.settings.tasks import SPLITS
 
 
@@ -56,7 +55,7 @@ if workflow.is_main_process:
     for caution in CONFIG.cautions():
         snakemake_logger.warning(f"dnatune: {caution}")
 FAILURES = screen.watch(snakemake_logger)
-report_errors(resubmission.Resubmission(workflow.is_main_process).install, snakemake.__version__, snakemake_jobs)
+report_errors(resubmission.Resubmission(workflow.is_main_process).install, snakemake.__version__, snakemake.jobs)
 if not workflow.is_main_process:
     report_errors(CONFIG.refuse_change, Path(EXPERIMENT))
 
@@ -126,10 +125,7 @@ def tokenizer_data(wildcards):
 
 
 def at_download(settings, manifest):
-    """Return the settings of a download with the revision by the name under which it was downloaded.
-
-    A branch of the hub and the commit that it meant are then the same text, and rerun nothing.
-    """
+    """Return a download's settings with the revision as first named, so that a branch and its commit are one text."""
     return manifests.name_at_download(settings, Path(manifest))
 
 
@@ -147,7 +143,8 @@ def evaluate_command(wildcards, resources, threads):
 def trials_of(wildcards, file, fine):
     """Return a file of each of an optimizer's learning-rate trials, with or without those of the second step."""
     folder = f"{RESULTS}/tuning/{wildcards.model}/{wildcards.task}/{wildcards.optimizer}"
-    places = CONFIG.trials.places(wildcards.optimizer)
-    if fine:
-        places += CONFIG.trials.fine_places(wildcards.optimizer)
+    places = [
+        *CONFIG.trials.places(wildcards.optimizer),
+        *(CONFIG.trials.fine_places(wildcards.optimizer) if fine else []),
+    ]
     return [f"{folder}/{place}/{file}" for place in places]

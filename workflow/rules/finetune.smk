@@ -32,7 +32,7 @@ rule finetune:
         **resources_of("finetune", mem_mb=SITE.mem_mb, runtime=SITE.runtime),
     params:
         experiment=EXPERIMENT,
-        compared=lambda wildcards: compared(CONFIG.finetune_settings(experiment.Run.of(wildcards))),
+        compared=lambda wildcards: compared(CONFIG.finetune_settings(grid.Run.of(wildcards))),
         kind="--run",
         place="{model}/{task}/{optimizer}/seed{seed}",
         choice=lambda wildcards, input: f"--choice {shlex.quote(input.choice)}" if CONFIG.tuned else "",

@@ -11,6 +11,7 @@ from dnatune.report.figures import learning_rates as tuning_figures
 from dnatune.report.figures.base import looks_for
 from dnatune.report.sections import learning_rates as section
 from dnatune.settings import experiment, rate_grid
+from dnatune.settings.grid import Run
 from dnatune.settings.rate_choice import Choice, TriedRate
 from dnatune.settings.training import Budget
 from dnatune.settings.tuning import RateGrid
@@ -36,7 +37,7 @@ def test_a_grid_is_even_on_a_logarithmic_scale_and_a_list_is_itself():
 def test_a_trial_is_a_run_but_for_rate_seed_budget_and_dev_items():
     found = experiment.resolve(tuned(seed=7, budget={"steps": 9}, dev_examples=11))
     assert found.trials.rates("rk4") == [1e-3, 1e-2, 1e-1]
-    run = found.finetune_settings(experiment.Run("tiny", "prom_core_all", "rk4", 7))
+    run = found.finetune_settings(Run("tiny", "prom_core_all", "rk4", 7))
     trial = found.trials.settings("tiny", "prom_core_all", "rk4", 0.01)
     assert found.trials.settings_at("tiny/prom_core_all/rk4/rate0.01", None) == trial
     assert "learning_rate" not in run.optimizer.hyperparameters

@@ -8,9 +8,10 @@ from configurations import changed
 from dnatune.errors import ConfigurationError
 from dnatune.settings import experiment
 from dnatune.settings.base import Settings
+from dnatune.settings.grid import Run
 from dnatune.settings.training import Budget, FinetuneSettings, Lora, Training
 
-RUN = experiment.Run("tiny", "prom_core_all", "adamw", 0)
+RUN = Run("tiny", "prom_core_all", "adamw", 0)
 #: What can change no result, each with another value.
 OPERATIONAL = {
     "training.logging_steps": 3,

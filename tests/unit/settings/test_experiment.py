@@ -7,6 +7,7 @@ from configurations import DEMO, changed
 from dnatune.errors import ConfigurationError
 from dnatune.settings import command_line, experiment, json_schema, tables
 from dnatune.settings.experiment_file import Experiment
+from dnatune.settings.grid import Run
 from dnatune.settings.site_file import SiteFile
 from dnatune.settings.training import Budget
 from samples import ROOT
@@ -114,9 +115,7 @@ def test_an_optimizer_overrides_training_and_budget_for_itself_alone():
     config = changed("optimizers.long", {"method": "adamw", "learning_rate": 0.1, "warmup_ratio": 0.5})
     config["optimizers"]["long"]["budget"] = {"steps": 7}
     resolved = experiment.resolve(config)
-    one, other = (
-        resolved.finetune_settings(experiment.Run("tiny", "prom_core_all", name, 0)) for name in ("adamw", "long")
-    )
+    one, other = (resolved.finetune_settings(Run("tiny", "prom_core_all", name, 0)) for name in ("adamw", "long"))
     assert (one.training.warmup_ratio, other.training.warmup_ratio) == (0.03, 0.5)
     assert (one.budget, other.budget) == (Budget(epochs=1), Budget(steps=7))
     assert "warmup_ratio" not in other.optimizer.hyperparameters

@@ -14,7 +14,15 @@ from dnatune.files import publish_file
 from dnatune.settings import experiment
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dnatune.comparison.plan import Plan
+    from dnatune.comparison.results import Baseline, Group
+    from dnatune.comparison.verdict_rows import VerdictRow
+    from dnatune.data.leakage import Audit
     from dnatune.report.evidence import Evidence
+    from dnatune.settings.scoring import CompareSettings
+    from dnatune.settings.tasks import Task
 
 
 #: Lists of files and folders that are read.
@@ -105,20 +113,11 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
     """Return all that the files named on the command line say.
 
     Raises:
-        ConfigurationError: lists of unequal length, or a run whose base model is not named.
+        ConfigurationError: a run's base model is not named; see `read_groups`.
         DataError: a file is missing or breaks its contract.
     """
     from dnatune import provenance
-    from dnatune.comparison import (
-        controls,
-        item_clusters,
-        learning_rates,
-        pairwise,
-        references,
-        results,
-        segments,
-        summary,
-    )
+    from dnatune.comparison import learning_rates, references, results, segments, summary
     from dnatune.comparison.plan import Plan
     from dnatune.data import manifests
     from dnatune.evaluation import contamination
@@ -126,15 +125,8 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
     from dnatune.settings import rate_choice
 
     settings = experiment.read(options.experiment).compare_settings()
-    if not len(options.runs) == len(options.records) == len(options.logs):
-        raise ConfigurationError(
-            f"{len(options.runs)} runs, {len(options.records)} records and {len(options.logs)} logs",
-            where="command line, --runs, --records and --logs",
-            fix="name one of each for every run, in the same order",
-        )
     tasks, testing = settings.tasks_by_name, settings.comparison
-    folders = zip(options.runs, options.records, options.logs, strict=True)
-    groups = results.group_runs(results.read_run(*folder, tasks) for folder in folders)
+    groups = read_groups(options, tasks)
     origins = manifests.read(options.models, options.data, list(tasks))
     if unknown := {group.model for group in groups} - origins.models.keys():
         raise ConfigurationError(
@@ -150,7 +142,6 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
     published = references.published_of(tasks, audits, settings.simulated)
     seen = contamination.flagged(contaminations)
     plans = [Plan.read(path) for path in options.plans]
-    chosen = controls.chosen_controls({(plan.model, plan.task): plan.content.control for plan in plans}, baselines)
     choices = [rate_choice.Choice.read(path) for path in options.choices]
     return Evidence(
         settings=settings,
@@ -161,13 +152,7 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
             groups, baselines, tasks, audits, testing.level, seen, learning_rates.flags(choices)
         )
         + references.control_rows(zero_shots, published, tasks, contaminations),
-        tests=pairwise.pair_rows(
-            groups,
-            tasks,
-            testing,
-            chosen,
-            item_clusters.read_clusters(options.test_records, tasks, audits),
-        ),
+        tests=verdicts(options, settings, groups, baselines, plans, audits),
         audits=audits,
         segments=segments.segment_rows(groups, tasks, segments.read_segments(options.test_records, tasks, audits)),
         packages=provenance.packages(),
@@ -179,6 +164,42 @@ def evidence_of(options: argparse.Namespace) -> "Evidence":
         origins=origins,
         plans=plans,
     )
+
+
+def verdicts(
+    options: argparse.Namespace,
+    settings: "CompareSettings",
+    groups: "Sequence[Group]",
+    baselines: "Sequence[Baseline]",
+    plans: "Sequence[Plan]",
+    audits: "Mapping[str, Audit]",
+) -> "list[VerdictRow]":
+    """Return the rows of tests.tsv; the control of each model and task is that of its plan."""
+    from dnatune.comparison import controls, item_clusters, pairwise
+
+    tasks = settings.tasks_by_name
+    chosen = controls.chosen_controls({(plan.model, plan.task): plan.content.control for plan in plans}, baselines)
+    clusters = item_clusters.read_clusters(options.test_records, tasks, audits)
+    return pairwise.pair_rows(groups, tasks, settings.comparison, chosen, clusters)
+
+
+def read_groups(options: argparse.Namespace, tasks: "Mapping[str, Task]") -> "list[Group]":
+    """Return the runs, grouped by model, task and optimizer.
+
+    Raises:
+        ConfigurationError: lists of unequal length.
+        DataError: a file is missing or breaks its contract.
+    """
+    from dnatune.comparison import results
+
+    if not len(options.runs) == len(options.records) == len(options.logs):
+        raise ConfigurationError(
+            f"{len(options.runs)} runs, {len(options.records)} records and {len(options.logs)} logs",
+            where="command line, --runs, --records and --logs",
+            fix="name one of each for every run, in the same order",
+        )
+    folders = zip(options.runs, options.records, options.logs, strict=True)
+    return results.group_runs(results.read_run(*folder, tasks) for folder in folders)
 
 
 def texts_of(options: argparse.Namespace, evidence: "Evidence") -> dict[Path, str]:

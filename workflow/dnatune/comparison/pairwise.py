@@ -146,23 +146,21 @@ def _row(
 ) -> VerdictRow:
     """Return a row; `size` is the number of tests that were adjusted together."""
     pair, found, metric = tested.pair, tested.found, tested.metric
-    margin = testing.equivalence_margin if tested.role == "primary" else None
-    verdict = (
-        inference.identical(pair.names) if pair.identical else inference.verdict(found, margin, adjusted_p, pair.names)
-    )
+    names, same, margin = pair.names, pair.identical, testing.equivalence_margin if tested.role == "primary" else None
+    verdict = inference.identical(names) if same else inference.verdict(found, margin, adjusted_p, names)
     needed = None if margin is None else inference.seeds_needed(found, margin, comparisons=max(1, size))
     values = pair.values(metric)
     improvement, effect = _over_seeds(pair, metric, values, testing.level)
-    reason = None if pair.identical else found.interval.reason
+    reason = None if same else found.interval.reason
     reasons = {"verdict": reason, "improvement": improvement.reason, "effect size": effect.reason}
-    mine, theirs = pair.runs()
-    flags = comparability.unequal([*mine, *theirs], [*mine, *theirs]) if tested.comparison == "optimizers" else []
+    runs = [run for side in pair.runs() for run in side]
+    flags = comparability.unequal(runs, runs) if tested.comparison == "optimizers" else []
     means = [float(np.mean(side)) if side else None for side in values]
     return VerdictRow(
         model=tested.model,
         tasks=pair.tasks,
-        first=pair.names[0],
-        second=pair.names[1],
+        first=names[0],
+        second=names[1],
         comparison=tested.comparison,
         metric=metric,
         role=tested.role,
