@@ -228,7 +228,8 @@ CONFIGURATION = {
     "tasks": ["prom_core_all", "prom_core_tata"],
     "seeds": [0],
     "optimizers": {"AdamW": {"method": "adamw"}, "RK4": {"method": "rk4_single_gradient"}},
-    "tuning": {"trials": 2, "seed": 1, "rates": {"AdamW": [1.0e-4, 1.0e-3], "RK4": [1.0e-3, 1.0e-2]}},
+    "evaluation": {"baselines": ["majority", "frozen"]},
+    "tuning": {"trials": 2, "fine": 3, "seed": 1, "rates": {"AdamW": [1.0e-4, 1.0e-3], "RK4": [1.0e-3, 1.0e-2]}},
 }
 
 
