@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compared_results import read, verdict_rows
-from dnatune.comparison import references, segments
+from dnatune.comparison import plan, references, segments
 from dnatune.comparison import results as finished
 from dnatune.data import manifests
 from dnatune.report import page as report
@@ -37,6 +37,7 @@ def evidence_of(
         *(results.settings, results.tasks, groups, baselines, rows, tests, audits, scored, *making),
         *(choices, zero_shots, published, contaminations),
         manifests.read(results.models, results.data, list(results.tasks)),
+        [plan.Plan.read(path) for path in results.plans()],
     )
 
 
