@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from dnatune.data.integrity import contents_of
 from dnatune.data.prompts import encode_examples
 from dnatune.data.records import read_split, write_split
 from dnatune.evaluation.agreement import Merge
@@ -18,7 +19,7 @@ from dnatune.files import read_json, read_json_lines
 from dnatune.model import base_models
 from dnatune.model.weight_files import stored_tensors, weight_files
 from dnatune.settings.experiment import resolve
-from dnatune.training.record import adapter_of
+from dnatune.training.record import Run, adapter_of
 from samples import LORA, TASK, make_tiny_model, split_of
 
 STEPS, BATCH = 4, 8
@@ -133,7 +134,7 @@ def test_evaluate_gives_the_scores_of_the_engine_after_its_last_step(base, preci
 
 
 def scale_updates(record: Path, size: float) -> None:
-    """Make every low-rank matrix B of an adapter random, of a size."""
+    """Make every low-rank matrix B of a run's adapter random, of a size, as if the run had made it so."""
     from safetensors.torch import load_file, save_file
 
     file = adapter_of(record) / "adapter_model.safetensors"
@@ -146,6 +147,9 @@ def scale_updates(record: Path, size: float) -> None:
     save_file(weights, file)
     config = json.loads((file.parent / "adapter_config.json").read_text())
     (file.parent / "adapter_config.json").write_text(json.dumps({**config, "modules_to_save": None}))
+    run, made = Run.read(record), contents_of(file.parent).below(file.parent.name)
+    files = {**run.outputs.files, **made.files}
+    run.model_copy(update={"outputs": made.model_copy(update={"files": files})}).write(record)
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +205,8 @@ def test_a_merged_model_in_fp32_that_answers_otherwise_is_an_error(small_update,
     for place in range(len(content) - 4000, len(content), 4):
         content[place + 2] ^= 0x40
     file.write_bytes(content)
+    # A merge that went wrong would have written down its own hashes.
+    contents_of(file.parent).write(file.parent / "manifest.json")
     done = evaluated(inputs, tmp_path, options)
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert "does not answer as base + adapter" in done.stderr and str(tmp_path / "merged") in done.stderr

@@ -82,7 +82,7 @@ def test_prepare_refuses_a_bad_split(case, split, tmp_path):
 def test_prepare_leaves_earlier_records_as_they_were(tmp_path):
     assert prepare(write_splits(tmp_path / "good"), tmp_path / "prepared").code == 0
     before = {file: (tmp_path / "prepared" / file).read_bytes() for file in files_below(tmp_path / "prepared")}
-    assert before.keys() == {"audit.json", *(f"{split}.jsonl" for split in SPLITS)}
+    assert before.keys() == {"audit.json", "manifest.json", *(f"{split}.jsonl" for split in SPLITS)}
     source = write_splits(tmp_path / "bad", train=b"sequence,label\nCCCC,1\n", test=b"")
     assert prepare(source, tmp_path / "prepared").code == 3
     after = {file: (tmp_path / "prepared" / file).read_bytes() for file in files_below(tmp_path / "prepared")}

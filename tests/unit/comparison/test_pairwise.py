@@ -7,6 +7,8 @@ from compared_results import change, pairs_of, read, verdict_rows
 from dnatune import inference
 from dnatune.comparison import pairwise
 from dnatune.errors import ConfigurationError
+from dnatune.evaluation.metrics import Metrics
+from dnatune.files import sha256_of_file
 from dnatune.settings import experiment
 from synthetic_results import PROMOTERS, SPLICE, Results
 
@@ -33,7 +35,8 @@ def test_copies_are_identical_by_every_metric(tmp_path):
         made.add_run("adamw", seed, skill=2.0)
         made.add_run("copy", seed, skill=2.0)
         source, target = made.evaluations[-2], made.evaluations[-1]
-        (target / "predictions.tsv").write_bytes((source / "predictions.tsv").read_bytes())
+        for file in ("predictions.tsv", "metrics.json"):
+            (target / file).write_bytes((source / file).read_bytes())
     rows = verdict_rows(made)
     assert [(row.metric, row.verdict) for row in rows] == [
         ("mcc", "identical"),
@@ -45,6 +48,8 @@ def test_copies_are_identical_by_every_metric(tmp_path):
     path = made.evaluations[0] / "predictions.tsv"
     head, first, *rest = path.read_text().splitlines()
     path.write_text("\n".join([head, f"{first}1", *rest]) + "\n")
+    metrics = Metrics.read(path.with_name("metrics.json"))
+    metrics.model_copy(update={"predictions": sha256_of_file(path)}).write(path.with_name("metrics.json"))
     (row,) = pairs_of(made)
     assert row.verdict == "inconclusive" and "all 3 seeds give the same value" in row.sentence
 

@@ -12,6 +12,7 @@ from dnatune.settings.sources import DataSettings, Folder, HubData, HubModel, Mo
 from hub_fixtures import DATA, FIRST, MODEL, SECOND, fetch
 from hub_fixtures import environment as environment
 from hub_fixtures import server as server
+from samples import make_tiny_model
 from synthetic_results import PROMOTERS, SPLICE, Results
 
 FETCHED = ModelSettings(source="hub", hub=HubModel(repo=MODEL))
@@ -49,6 +50,8 @@ def test_what_the_hub_sent_is_read_from_its_manifest(server, tmp_path):
 
 def test_a_revision_keeps_the_name_that_it_was_first_asked_for_by(server, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+    model = make_tiny_model(tmp_path / "tiny", [("ACGT", 0), ("TTTT", 1)])
+    server.repositories["model", MODEL].commits[FIRST] = {file.name: file.read_bytes() for file in model.iterdir()}
     download_model(FETCHED.at_revision(FIRST).asked_as("main"), None, tmp_path / "m")
     found = manifests.read([tmp_path / "m"], [], []).models["m"].manifest
     assert (found.requested, found.revision) == ("main", FIRST)

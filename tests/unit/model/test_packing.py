@@ -17,6 +17,7 @@ from dnatune.model.shared_prefix import attention
 from dnatune.model.shared_prefix.packing import Rows, chunks, pack_scoring, pack_training, side_by_side, tree_mask
 from dnatune.settings.training import Training
 from dnatune.training.loop import Trainer
+from dnatune.training.plan import Plan
 from samples import LORA, TASK, make_tiny_model, split_of
 
 COUNT = 24
@@ -119,9 +120,8 @@ def test_the_ranks_shares_add_up_to_ordinary_training(folder, gue_rows, ranks):
     weights = []
     for index in range(ranks):
         settings = Training(global_batch_size=len(batch))
-        trainer = Trainer(
-            None, None, Rank(index, ranks, "cpu"), examples, None, None, [], settings, 0, Rows(True, 2), None
-        )
+        rank, one_step = Rank(index, ranks, "cpu"), Plan(steps=1, stages=1, steps_per_epoch=1)
+        trainer = Trainer(None, None, rank, examples, None, one_step, [], settings, 0, Rows(True, 2), None)
         for piece, weight in trainer._micro_batches(batch):
             (-weight * likelihood(piece).sum()).backward()
             weights.append(weight)
