@@ -259,6 +259,7 @@ def test_another_revision_reruns_what_comes_from_the_hub(hub_chain):
     assert "download_model" not in counts
 
 
+@pytest.mark.slow
 def test_the_configuration_among_the_results_fetches_the_same_commits_again(hub_chain, tmp_path):
     written = hub_chain.results / "compare/configuration.yaml"
     elsewhere = Workplace(tmp_path / "elsewhere")

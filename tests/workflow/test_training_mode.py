@@ -6,6 +6,7 @@ from dnatune.files import read_json_lines
 from workflow_runs import said
 
 
+@pytest.mark.slow
 def test_scoring_the_dev_split_changes_no_step_and_dropout_acts_from_the_first(start_training, tmp_path):
     def losses(name, dropout, evaluation_steps):
         changes = {"lora": {"dropout": dropout}, "training": {"evaluation_steps": evaluation_steps}}

@@ -95,6 +95,7 @@ def test_the_test_split_is_met_once_after_the_choice(results):
     assert json.loads(metrics.read_text())["n"] == 60
 
 
+@pytest.mark.slow
 def test_a_second_step_runs_about_the_best_rate_with_two_more_seeds(results, tmp_path):
     """It reruns no trial of the first step; another number of rates reruns no more than the trials of other rates."""
     workplace = copied(results.parents[1], tmp_path / "copy")
