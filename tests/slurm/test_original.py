@@ -108,6 +108,6 @@ def test_a_small_copy_of_the_original_runs_through(tmp_path, taiwania):
     run = "DNA-LLaMA3_prom_core_all"
     scored = [f"rule_evaluate_{run}_{optimizer}_0_evaluate_merge" for optimizer in ("AdamW", "RK4")]
     asked = [f"rule_{rule}_wildcards_{run}" for rule in ("evaluate_base", "probe")]
-    baselines = ["rule_prepare_evaluate_baseline_dev_prepare", "rule_evaluate_baseline_baselines"]
+    baselines = ["rule_prepare_evaluate_baseline_dev_prepare", "rule_baselines_evaluate_baseline"]
     groups = [*baselines, *asked, *scored, "rule_compare"]
     assert sorted(row["Comment"] for row in jobs) == sorted([*rows, *groups])
