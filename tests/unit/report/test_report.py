@@ -30,8 +30,8 @@ from report_pages import (
 from searches import searched
 from synthetic_results import PROMOTERS, SPLICE, Results
 
-#: Without base models that were asked and without a plan, there is nothing to say of them.
-SECTIONS = [name for name in map(report.name_of, report.SECTIONS.values()) if name not in ("contamination", "plan")]
+#: Without base models that were asked, there is nothing to say of contamination.
+SECTIONS = [name for name in map(report.name_of, report.SECTIONS.values()) if name != "contamination"]
 
 
 def facts_of(page: str) -> dict[str, str]:
