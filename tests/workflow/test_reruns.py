@@ -85,6 +85,17 @@ def test_a_margin_chosen_after_the_scores_is_on_the_page(copied_chain):
     assert "the plan was changed: equivalence_margin: 0.01 → 0.07." in page
 
 
+def test_a_change_is_not_lost_where_the_plan_could_not_be_revised(copied_chain):
+    changed, plan = small(comparison={"equivalence_margin": 0.07}), copied_chain.results / f"plan/tiny/{TASK}/plan.json"
+    plan.write_text("[]", "utf-8")
+    done = copied_chain.snakemake(changed)
+    assert done.code != 0 and "Traceback" not in done.output and f"plan/tiny/{TASK}/plan.json" in done.output
+    plan.unlink()
+    copied_chain.complete(changed)
+    (version,) = json.loads(plan.read_text("utf-8"))["versions"]
+    assert version["content"]["equivalence_margin"] == 0.07 and version["test_scores"] > 0
+
+
 def test_what_cannot_change_a_result_reruns_nothing(chain):
     changes = {
         "training": {"logging_steps": 3, "save_steps": 7, "save_total_limit": 1, "ddp_timeout": 60},

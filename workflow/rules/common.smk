@@ -39,7 +39,6 @@ RESULTS = f"results/{CONFIG.name}"
 LOGS = f"logs/{CONFIG.name}"
 RUNS = CONFIG.runs()
 ENVIRONMENT = "../../envs/dnatune.yaml"
-# The whole configuration with its defaults, from which each stage's command takes its part.
 EXPERIMENT = f"{RESULTS}/experiment.json"
 
 IN_SLURM_JOB = "SLURM_JOB_ID" in os.environ and SITE.slurm is not None
@@ -62,7 +61,8 @@ if not workflow.is_main_process:
 
 onstart:
     if CONFIG.write(Path(EXPERIMENT)):
-        shell(f"python -m dnatune plan --experiment {shlex.quote(EXPERIMENT)} --results {shlex.quote(RESULTS)}")
+        # If the plans cannot be revised, the next start tries again.
+        shell("python -m dnatune plan --experiment {EXPERIMENT:q} --results {RESULTS:q} || ! rm {EXPERIMENT:q}")
     if workflow.executor_plugin.name == "slurm":
         report_errors(SITE.require_slurm)
         persistence = workflow.persistence

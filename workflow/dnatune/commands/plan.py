@@ -29,7 +29,8 @@ def main() -> None:
         for task in configuration.tasks:
             # A control that has no dev score yet is scored first, and the plan is revised then.
             scored = all(path.exists() for path in dev_files(options.results, configuration, model, task).values())
-            if scored and place(options.results, model, task).exists():
+            plan_file = place(options.results, model, task)
+            if scored and (plan_file.exists() or plan_file.with_name("written").exists()):
                 revise(options.results, configuration, model, task)
 
 

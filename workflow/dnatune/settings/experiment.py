@@ -53,13 +53,12 @@ class Configuration(StageSettings):
         """Write the configuration with its defaults, for the commands of the stages; `read` takes it.
 
         Returns:
-            Whether another configuration stood there.
+            Whether it did not stand there already.
         """
-        known = path.is_file()
-        if known and read_json(path) == self.settings:
+        if path.is_file() and read_json(path) == self.settings:
             return False
         write_json(path, self.settings)
-        return known
+        return True
 
     def refuse_change(self, path: Path) -> None:
         """Check, inside a job, that the configuration is the one with which the job was submitted.
