@@ -60,7 +60,7 @@ if not workflow.is_main_process:
 
 
 onstart:
-    if CONFIG.write(Path(EXPERIMENT)):
+    if CONFIG.write(Path(EXPERIMENT)) and Path(RESULTS, "plan").is_dir():
         # If the plans cannot be revised, the next start tries again.
         shell("python -m dnatune plan --experiment {EXPERIMENT:q} --results {RESULTS:q} || ! rm {EXPERIMENT:q}")
     if workflow.executor_plugin.name == "slurm":
