@@ -147,6 +147,16 @@ def _umask() -> int:
     return mask
 
 
+def leads_out(file: Path, folder: Path) -> bool:
+    """Return whether a file that is named below a folder lies elsewhere, because a symbolic link leads there.
+
+    The folder itself may be a link. What a folder of the hub's cache links to lies in the cache.
+    """
+    real = folder.resolve()
+    allowed = [real, real.parents[1] / "blobs"] if real.parent.name == "snapshots" else [real]
+    return not any(file.resolve().is_relative_to(place) for place in allowed)
+
+
 def is_lfs_pointer(path: Path) -> bool:
     """Return whether a file is a git-lfs pointer, in place of a large file that git-lfs has not fetched."""
     with path.open("rb") as stream:

@@ -185,3 +185,24 @@ def test_the_merged_folder_says_the_same_to_older_readers(tmp_path, simulated_ro
     assert again("ACGTACGTTTAGC").input_ids == ids[0].tolist()
     with torch.no_grad():
         assert torch.allclose(plain(ids).logits, AutoModelForCausalLM.from_pretrained(base)(ids).logits, atol=1e-5)
+
+
+def test_a_link_out_of_a_model_folder_is_refused(folder, tmp_path):
+    secret = tmp_path / "id_rsa"
+    secret.write_text("secret", "utf-8")
+    (folder / "README.md").symlink_to(secret)
+    with pytest.raises(ModelError, match=r"lead out of the model folder: README\.md"):
+        sources.download_model(of_directory(folder), None, tmp_path / "download")
+    assert not (tmp_path / "download").exists()
+
+
+def test_the_links_of_the_hubs_cache_and_a_linked_folder_serve(folder, tmp_path):
+    snapshot = tmp_path / "models--a--b/snapshots/0123"
+    snapshot.mkdir(parents=True)
+    (blobs := tmp_path / "models--a--b/blobs").mkdir()
+    for number, file in enumerate(sorted(folder.iterdir())):
+        file.rename(blobs / str(number))
+        (snapshot / file.name).symlink_to(f"../../blobs/{number}")
+    (link := tmp_path / "link").symlink_to(snapshot)
+    sources.download_model(of_directory(link), None, tmp_path / "download")
+    assert (tmp_path / "download/model.safetensors").is_file()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dnatune.data.manifests import write_manifest
 from dnatune.errors import DataError, ModelError
-from dnatune.files import is_lfs_pointer, publish_folder
+from dnatune.files import is_lfs_pointer, leads_out, publish_folder
 from dnatune.settings.benchmark import Benchmark
 from dnatune.settings.sources import ModelSettings, TaskSettings, TinyModel
 
@@ -185,9 +185,17 @@ def copy_folder(source: Path, folder: Path) -> None:
     from dnatune.data.hub.selection import INDEX, model_files, shards_of
 
     check_folder(source)
-    check_weights(source)
     available = [file.name for file in source.iterdir() if file.is_file()]
     names = model_files(available)
     shards = shards_of(source / INDEX, available) if INDEX in names else []
+    outside = [name for name in [*names, *shards] if leads_out(source / name, source)]
+    if outside:
+        raise ModelError(
+            f"symbolic links lead out of the model folder: {', '.join(outside)}",
+            where=str(source),
+            fix="put the files themselves there; a model may not bring in other files of yours, which merged models "
+            "would then hold",
+        )
+    check_weights(source)
     for name in [*names, *shards]:
         shutil.copyfile(source / name, folder / name)

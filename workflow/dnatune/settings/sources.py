@@ -123,7 +123,8 @@ class DataEntry(_Chosen):
     hub: HubData = setting(default_factory=HubData, unit="map")
     """A data set of the Hugging Face hub in GUE's layout."""
     directory: Folder | None = setting(None, unit="map")
-    """A folder with GUE/<task>/{train,dev,test}.csv or <task>/{train,dev,test}.csv."""
+    """A folder with GUE/<task>/{train,dev,test}.csv or <task>/{train,dev,test}.csv. Instead of the task's name, the
+    folder may have that of GUE as its authors released it, such as EMP/H3 or tf/0."""
 
 
 class TaskEntry(Settings):

@@ -79,6 +79,21 @@ def _gue() -> dict[str, Task]:
 
 #: All 28 tasks of GUE by name.
 GUE: dict[str, Task] = _gue()
+#: Beginnings of the tasks' names, and what stands in their place in the archive that GUE's authors released.
+_RELEASED = {
+    "prom_": "prom/prom_",
+    "emp_": "EMP/",
+    "human_tf_": "tf/",
+    "mouse_": "mouse/",
+    "splice_": "splice/",
+    "virus_": "virus/",
+}
+
+
+def folder_names(task: str) -> list[str]:
+    """Return the folders that a task may have: its own name, as on the hub, then that of GUE as it was released."""
+    released = [new + task.removeprefix(old) for old, new in _RELEASED.items() if task in GUE and task.startswith(old)]
+    return [task, *released]
 
 
 def resolve_task(entry: TaskEntry) -> Task:
