@@ -107,6 +107,18 @@ def test_what_cannot_change_a_result_reruns_nothing(chain):
     assert chain.plan(small(optimizers={"adamw": {"save_steps": 7}})).counts == {}
 
 
+def test_a_deepspeed_file_reruns_by_its_content(chain, tmp_path):
+    file = tmp_path / "keys.json"
+    file.write_text("{}", "utf-8")
+    configuration = small(training={"deepspeed": str(file)})
+    assert chain.plan(configuration).counts == {}
+    file.write_text('{"zero_optimization": {"reduce_bucket_size": 1000}}', "utf-8")
+    assert chain.plan(configuration).counts["finetune"] == 2
+    file.write_text('{"optimizer": {"type": "Adam"}}', "utf-8")
+    refused = chain.snakemake(configuration, "-n")
+    assert refused.code and "training.deepspeed.optimizer" in refused.output and "Traceback" not in refused.output
+
+
 def test_a_run_that_was_cut_short_continues_after_a_change_that_cannot_change_its_result(start_training, tmp_path):
     first = start_training(tmp_path, budget={"steps": 200}, training={"save_steps": 5})
     ends = time.monotonic() + 120

@@ -29,7 +29,7 @@ class Settings(BaseModel):
         Raises:
             ConfigurationError: the first key that is wrong and what it may be; of a misspelling the nearest key.
         """
-        pruned = _without_nulls(value, noun, prefix)
+        pruned = without_nulls(value, noun, prefix)
         try:
             return cls.model_validate(pruned)
         except ValidationError as error:
@@ -75,7 +75,7 @@ def refused(key: str, what: str, fix: str) -> PydanticCustomError:
     """Return what a validator of a model raises where values do not fit each other.
 
     Args:
-        key: field to name, below the model.
+        key: field to name, below the model or field that is validated; empty for that itself.
         what: what is wrong.
         fix: what to do.
     """
@@ -115,13 +115,13 @@ Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Text = Annotated[str, Field(min_length=1)]
 
 
-def _without_nulls(value: Any, noun: str, path: str) -> Any:
+def without_nulls(value: Any, noun: str, path: str) -> Any:
     """Return a copy without null entries; NaN and infinity are refused wherever they stand."""
     if isinstance(value, Mapping):
         below = f"{path}." if path else ""
-        return {key: _without_nulls(item, noun, f"{below}{key}") for key, item in value.items() if item is not None}
+        return {key: without_nulls(item, noun, f"{below}{key}") for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return [_without_nulls(item, noun, f"{path}.{index}") for index, item in enumerate(value)]
+        return [without_nulls(item, noun, f"{path}.{index}") for index, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigurationError(
             f"{value!r} is not allowed: it must be a finite number", where=f"{noun} key '{path}'", fix="give a number"

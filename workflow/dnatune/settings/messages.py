@@ -62,7 +62,8 @@ def explain(error: ValidationError, model: type[Settings], noun: str, prefix: st
             return ConfigurationError(f"'{path[-1]}' is missing", where=where(), fix="add it")
         case "refused":
             context = first["ctx"]
-            return ConfigurationError(context["what"], where=where(context["key"]), fix=context["fix"])
+            below = [context["key"]] if context["key"] else []
+            return ConfigurationError(context["what"], where=where(*below), fix=context["fix"])
         case "wrong_count":
             return _wrong_count(first["ctx"]["what"], where())
         case "too_short" if first["ctx"]["field_type"] == "Dictionary":

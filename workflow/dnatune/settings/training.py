@@ -3,9 +3,10 @@
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from dnatune.settings.base import AsTuple, Number, Settings, exactly_one, setting
+from dnatune.settings.deepspeed_keys import read_keys
 from dnatune.settings.sources import TaskSettings
 
 #: A run of fewer steps is warned of. A step of AdamW moves a weight by about the learning rate, and 20 steps at 1e-3
@@ -76,8 +77,11 @@ class Training(Settings):
     otherwise so few examples fit that repeating the prefix for them costs more; never on a CPU."""
     zero_stage: int = setting(2, ge=0, le=3, unit="ZeRO stage")
     """What DeepSpeed shards over the ranks: 1 the optimizer state, 2 also the gradients, 3 also the parameters."""
-    deepspeed: dict[str, Any] | str = setting(default_factory=dict, unit="map, or path of a JSON file")
-    """Keys laid over the DeepSpeed configuration that dnatune writes. Keys that dnatune owns are refused."""
+    deepspeed: Annotated[dict[str, Any] | str, AfterValidator(read_keys)] = setting(
+        default_factory=dict, unit="map, or path of a JSON file"
+    )
+    """Keys laid over the DeepSpeed configuration that dnatune writes. Keys that dnatune owns are refused. A file counts
+    by its content: another content reruns, another path does not."""
     logging_steps: int = setting(10, ge=1, unit="steps", reruns=False)
     """Number of steps between two lines of the log. training.jsonl has every step."""
     evaluation_steps: int = setting(20, ge=1, unit="steps")

@@ -1,11 +1,9 @@
 """The DeepSpeed engine: configuration, start, and weights in full precision."""
 
 import contextlib
-import json
 import logging
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,24 +11,10 @@ from torch import distributed, nn
 
 from dnatune import optimizers
 from dnatune.errors import ConfigurationError
-from dnatune.files import read_json
 from dnatune.settings.training import Training
 
 _LOG = logging.getLogger(__name__)
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-#: Keys of a DeepSpeed configuration that dnatune derives from its own settings.
-OWNED = (
-    "train_batch_size",
-    "train_micro_batch_size_per_gpu",
-    "gradient_accumulation_steps",
-    "managed_gradient_accumulation",
-    "gradient_clipping",
-    "optimizer",
-    "scheduler",
-    "fp16.enabled",
-    "bf16.enabled",
-    "zero_optimization.stage",
-)
 
 
 def resolve_precision(precision: str, device: str) -> str:
@@ -74,9 +58,6 @@ def deepspeed_configuration(training: Training, precision: str, world: int, clip
 
     The loop decides when a gradient is complete, so the number of micro-batches may differ between steps. Clipping is
     written even if it is 0, because DeepSpeed's default is 1.
-
-    Raises:
-        ConfigurationError: the user's part sets a key that dnatune owns.
     """
     own = {
         "train_micro_batch_size_per_gpu": 1,
@@ -85,28 +66,14 @@ def deepspeed_configuration(training: Training, precision: str, world: int, clip
         "managed_gradient_accumulation": False,
         "gradient_clipping": clipping,
         # Otherwise ZeRO 3 would step in portions, but a staged optimizer needs all parameters in one call.
-        "zero_optimization": {"stage": training.zero_stage, "sub_group_size": 10**12},
+        "zero_optimization": {"stage": training.zero_stage, "sub_group_size": 10**12, "elastic_checkpoint": False},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 1_000_000_000,
         "fp16": {"enabled": precision == "fp16"},
         "bf16": {"enabled": precision == "bf16"},
     }
-    overlay = training.deepspeed
-    where = "config key 'training.deepspeed'"
-    if isinstance(overlay, str):
-        where, overlay = f"{overlay}, from {where}", read_json(Path(overlay))
-    for key in OWNED:
-        part: Any = overlay
-        for word in key.split("."):
-            part = part.get(word) if isinstance(part, dict) else None
-        if part is not None and part != "auto":
-            raise ConfigurationError(
-                f"'{key}' = {json.dumps(part)[:60]} cannot be set here, because dnatune sets it",
-                where=where,
-                fix="set it under 'training'",
-            )
-    return _overlaid(own, overlay)
+    return _overlaid(own, training.deepspeed)
 
 
 def _overlaid(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
