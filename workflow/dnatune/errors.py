@@ -92,6 +92,16 @@ class Interrupted(DnatuneError):  # noqa: N818, for it is none
         self.step = step
 
 
+#: Characters of a wrong value that a message shows.
+_MOST_SHOWN = 80
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, cut after 80 characters."""
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+
+
 #: Errors that would occur again, because the configuration, the data or the model is wrong. A failed download or a
 #: failed run may succeed the next time.
 REPEATING = (ConfigurationError, DataError, ModelError)

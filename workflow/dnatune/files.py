@@ -200,7 +200,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise DataError("file not found", where=str(path), fix=_MAKE_FIRST) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"not valid JSON: {error}", where=str(path), fix=_MAKE_AGAIN) from None
 
 
@@ -224,7 +224,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
                 rows.append(json.loads(line))
     except FileNotFoundError:
         raise DataError("file not found", where=str(path), fix=_MAKE_FIRST) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         where = f"{path}, line {len(rows) + 1}"
         raise DataError(f"not valid JSON: {error}", where=where, fix=_MAKE_AGAIN) from None
     return rows

@@ -19,7 +19,7 @@ sys.path.insert(0, str(LIBRARY))
 from dnatune.data import manifests, sources
 from dnatune.errors import DnatuneError
 from dnatune.launch import job_environment, resubmission, screen
-from dnatune.settings import command_line, experiment, grid, site
+from dnatune.settings import command_line, experiment, grid, settings_file, site
 from dnatune.settings.tasks import SPLITS
 
 
@@ -31,6 +31,9 @@ def report_errors(function, *arguments):
         raise WorkflowError(f"{type(error).__name__}: {error}") from None
 
 
+if workflow.is_main_process:
+    for path in workflow.configfiles:
+        report_errors(settings_file.read, Path(path))
 CONFIG = report_errors(experiment.resolve, command_line.read_scalars(config, workflow.config_settings.config))
 SITE = report_errors(site.load, LIBRARY.parent, os.environ)
 report_errors(site.refuse_overrides, workflow.resource_settings.overwrite_resources)

@@ -34,6 +34,7 @@ from optimizer_flow import build, parameter
         ("rk4", {"learning_rate": 1, "max_norm": 1}, ["'max_norm'", "'max_grad_norm', a key of 'training'"]),
         ("rkc", {"learning_rate": 1, "stages": 17}, ["'stages' is 17, not a whole number ≥ 2 and ≤ 16"]),
         ("rkc", {"learning_rate": 1, "stages": 4.5}, ["'stages' is 4.5, not a whole number"]),
+        ("rkc", {"learning_rate": 1, "stages": 6.0}, ["'stages' is 6.0, not a whole number"]),
         ("rkc", {"learning_rate": 1, "order": 3}, ["'order' is 3, not one of 1, 2"]),
         ("rkc", {"learning_rate": 1, "damping": -1}, ["'damping' is -1"]),
         ("adamw", {"learning_rate": 1, "betas": [0.9, 1.0]}, ["'betas' is 1.0", "two numbers ≥ 0 and < 1"]),
@@ -63,7 +64,7 @@ def test_defaults_are_filled_in_and_types_settled():
         "betas": (0.8, 0.9),
         "epsilon": 1e-8,
     }
-    rkc = optimizers.validate("rkc", {"learning_rate": 1e-3, "stages": 6.0})
+    rkc = optimizers.validate("rkc", {"learning_rate": 1e-3, "stages": 6})
     assert rkc["stages"] == 6 and isinstance(rkc["stages"], int)
     assert optimizers.stages("rkc", rkc) == 6
     assert optimizers.validate("rkc", rkc) == rkc

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dnatune.data.integrity import check_file
-from dnatune.errors import DataError
+from dnatune.errors import DataError, shown
 from dnatune.files import is_lfs_pointer, read_json_lines, write_json_lines
 from dnatune.settings.tasks import Task
 
@@ -157,7 +157,7 @@ def _example(row: list[str], where: str, classes: Mapping[str, int]) -> tuple[st
         )
     if label not in classes:
         raise DataError(
-            f"unknown label {label!r}",
+            f"unknown label {shown(label)}",
             where=f"{where}, column label",
             fix=f"a label is a class index from 0 to {len(classes) - 1}, without leading zeros",
         )
@@ -218,5 +218,5 @@ def _problem(record: Mapping[str, str], first: Mapping[str, str], classes: Mappi
     if record["instruction"] != first["instruction"]:
         return "the instruction differs from that of the first record", "a task has one instruction"
     if record["output"] not in classes:
-        return f"the answer {record['output']!r} is no label of the task", f"labels are: {', '.join(classes)}"
+        return f"the answer {shown(record['output'])} is no label of the task", f"labels are: {', '.join(classes)}"
     return None

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dnatune.errors import ConfigurationError
-from dnatune.optimizers.specifications import LEARNING_RATE, METHODS, MethodSpecification
+from dnatune.errors import ConfigurationError, shown
+from dnatune.optimizers.specifications import LEARNING_RATE, METHODS, MethodSpecification, is_number
 
 _OWN_CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 #: Names from other libraries, and the corresponding names here.
@@ -113,6 +113,9 @@ def validate(method: str, settings: Mapping[str, Any], where: str | None = None,
     for key in settings:
         if names is not None and key not in names:
             raise _unknown_key(spec, key, names, where)
+        if outside and (is_number(settings[key]) or (names and isinstance(settings[key], Mapping))):
+            fix = "give a number, a truth value, a word or a list; YAML reads 1e-4 as text: write 1.0e-4"
+            raise _error(f"'{key}' is {shown(settings[key])}", where, key, fix)
     chosen: dict[str, Any] = dict(settings) if outside else {}
     for key, parameter in spec.hyperparameters.items():
         if tuned and key == "learning_rate":

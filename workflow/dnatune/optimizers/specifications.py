@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from dnatune.errors import shown
 from dnatune.optimizers.chebyshev import chebyshev
 from dnatune.optimizers.tableaux import HEUN, RK4, RK4_38, Tableau
 
@@ -58,27 +59,27 @@ class Hyperparameter:
         """
         if self.kind == "betas":
             if not isinstance(value, list | tuple) or len(value) != 2:
-                raise ValueError(f"is {value!r}, not {self.allowed}")
+                raise ValueError(f"is {shown(value)}, not {self.allowed}")
             return tuple(self._number(entry) for entry in value)
         if self.kind is bool:
             if not isinstance(value, bool):
-                raise ValueError(f"is {value!r}, not {self.allowed}")
+                raise ValueError(f"is {shown(value)}, not {self.allowed}")
             return value
         return self._number(value)
 
     def _number(self, value: Any) -> float:
-        if isinstance(value, str) and _is_number(value):
-            raise ValueError(f"is the text '{value}', not a number: YAML reads 1e-4 as text; write 1.0e-4")
+        if is_number(value):
+            raise ValueError(f"is the text {value!r}, not a number: YAML reads 1e-4 as text; write 1.0e-4")
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"is {value!r}, not {self.allowed}")
-        if self.kind is int and value != int(value):
-            raise ValueError(f"is {value!r}, not {self.allowed}")
+            raise ValueError(f"is {shown(value)}, not {self.allowed}")
+        if self.kind is int and not isinstance(value, int):
+            raise ValueError(f"is {shown(value)}, not {self.allowed}")
         low, high = self.minimum, self.maximum
         below = low is not None and (value <= low if self.open_below else value < low)
         above = high is not None and (value >= high if self.open_above else value > high)
         if below or above or (self.choices and value not in self.choices):
-            raise ValueError(f"is {value!r}, not {self.allowed}")
-        return int(value) if self.kind is int else float(value)
+            raise ValueError(f"is {shown(value)}, not {self.allowed}")
+        return value if self.kind is int else float(value)
 
 
 Hyperparameters = Mapping[str, Any]
@@ -210,8 +211,9 @@ METHODS: dict[str, MethodSpecification] = {
 }
 
 
-def _is_number(text: str) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value is a text that reads as a number, which YAML makes of 1e-4."""
     try:
-        return math.isfinite(float(text))
+        return isinstance(value, str) and math.isfinite(float(value))
     except ValueError:
         return False

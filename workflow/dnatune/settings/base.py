@@ -1,13 +1,12 @@
 """What all models of settings share: frozen, strictly typed, no unknown keys; each field has a unit and a meaning."""
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError, PydanticUndefined
 
-from dnatune.errors import ConfigurationError
+from dnatune.settings.plain_values import unprintable, without_nulls
 
 
 class Settings(BaseModel):
@@ -100,6 +99,18 @@ def _all_different(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _printed(text: str) -> str:
+    if letter := unprintable(text):
+        raise PydanticCustomError("unprintable", "it holds the character {letter}", {"letter": repr(letter)})
+    return _not_blank(text)
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "it is blank")
+    return text
+
+
 def _as_given(value: Any, check: Any) -> Any:
     checked = check(value)
     return value if isinstance(value, int) else checked
@@ -110,23 +121,12 @@ Number = Annotated[float, WrapValidator(_as_given)]
 #: Lists are read as tuples, which nothing changes later.
 AsTuple = Field(strict=False)
 AllDifferent = AfterValidator(_all_different)
-#: A word that is part of a path.
-Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-Text = Annotated[str, Field(min_length=1)]
-
-
-def without_nulls(value: Any, noun: str, path: str) -> Any:
-    """Return a copy without null entries; NaN and infinity are refused wherever they stand."""
-    if isinstance(value, Mapping):
-        below = f"{path}." if path else ""
-        return {key: without_nulls(item, noun, f"{below}{key}") for key, item in value.items() if item is not None}
-    if isinstance(value, list | tuple):
-        return [without_nulls(item, noun, f"{path}.{index}") for index, item in enumerate(value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigurationError(
-            f"{value!r} is not allowed: it must be a finite number", where=f"{noun} key '{path}'", fix="give a number"
-        )
-    return value
+#: A word that is part of a path. File systems allow 255 bytes, and suffixes come behind it.
+Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+#: A path, or something else on one line.
+Text = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_printed)]
+#: A text of several lines.
+Prose = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
 
 
 def _plain(value: Any, operational: bool) -> Any:

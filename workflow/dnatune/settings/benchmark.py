@@ -12,29 +12,29 @@ from dnatune.settings.training import Lora, Training
 class Benchmark(Settings):
     """The speed comparison."""
 
-    hidden_size: int = setting(512, ge=8, unit="features")
+    hidden_size: int = setting(512, ge=8, le=100_000, unit="features")
     """Width of the model."""
-    layers: int = setting(8, ge=1, unit="layers")
+    layers: int = setting(8, ge=1, le=1000, unit="layers")
     """Number of layers."""
-    heads: int = setting(8, ge=1, unit="heads")
+    heads: int = setting(8, ge=1, le=10_000, unit="heads")
     """Number of attention heads."""
-    key_value_heads: int = setting(8, ge=1, unit="heads")
+    key_value_heads: int = setting(8, ge=1, le=10_000, unit="heads")
     """Number of key and value heads. With fewer than `heads`, attention is grouped-query attention."""
-    intermediate_size: int = setting(1408, ge=8, unit="features")
+    intermediate_size: int = setting(1408, ge=8, le=1_000_000, unit="features")
     """Width of the feed-forward layers."""
     tokenizer: Text | None = setting(None, unit="folder")
     """Tokenizer, which decides the vocabulary. If absent, it is that of the first model. A relative path counts from
     the folder in which snakemake is started."""
-    examples: int = setting(128, ge=1, unit="examples")
+    examples: int = setting(128, ge=1, le=1_000_000, unit="examples")
     """Global batch of the timed steps, from the start of the first task's training split."""
-    slow_examples: int = setting(32, ge=16, multiple_of=16, unit="examples")
+    slow_examples: int = setting(32, ge=16, le=1_000_000, multiple_of=16, unit="examples")
     """Part of the global batch that the slower recipes are timed on after the first round, if that round shows that an
     example costs the same in the part as in the whole."""
-    scoring_examples: int = setting(64, ge=1, unit="examples")
+    scoring_examples: int = setting(64, ge=1, le=1_000_000, unit="examples")
     """Number of examples of the timed scoring, from the start of the first task's test split."""
-    repeats: int = setting(5, ge=2, unit="rounds")
+    repeats: int = setting(5, ge=2, le=1000, unit="rounds")
     """Number of timings of each recipe."""
-    patience: Number = setting(0, ge=0, unit="seconds", reruns=False)
+    patience: Number = setting(0, ge=0, le=1_000_000, unit="seconds", reruns=False)
     """Total time to wait until other processes leave the cores idle, and to repeat timings that they disturbed. What
     they used is recorded in any case."""
 

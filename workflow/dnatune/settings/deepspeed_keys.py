@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dnatune.errors import DataError
+from dnatune.errors import DataError, shown
 from dnatune.files import read_json
-from dnatune.settings.base import refused, without_nulls
+from dnatune.settings.base import refused
+from dnatune.settings.plain_values import without_nulls
 
 #: Keys that dnatune derives from its own settings.
 OWNED = (
@@ -41,9 +42,10 @@ def read_keys(given: dict[str, Any] | str) -> dict[str, Any]:
         try:
             keys = read_json(Path(given))
         except (DataError, OSError) as error:
-            raise refused("", f"{given}: {error}", "give the path of a JSON file, or its keys") from None
+            said = error.what if isinstance(error, DataError) else error.strerror
+            raise refused("", f"{shown(given)}: {said}", "give the path of a JSON file, or its keys") from None
         if not isinstance(keys, dict):
-            raise refused("", f"{given} does not hold a map", "give a file of DeepSpeed's keys")
+            raise refused("", f"{shown(given)} does not hold a map", "give a file of DeepSpeed's keys")
         # experiment.json holds the content, and is read without nulls.
         keys = without_nulls(keys, given, "")
     for key in OWNED:

@@ -2,17 +2,14 @@
 
 import dataclasses
 import functools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dnatune import optimizers
 from dnatune.errors import ConfigurationError
 from dnatune.files import read_json, write_json
-from dnatune.settings import rate_grid
+from dnatune.settings import rate_grid, settings_file
 from dnatune.settings.base import Settings
 from dnatune.settings.experiment_file import Experiment, optimizer_entry
 from dnatune.settings.stage_settings import StageSettings, known_name
@@ -114,14 +111,7 @@ def read(path: Path) -> Configuration:
     Raises:
         ConfigurationError: the file is missing or no configuration; see `resolve`.
     """
-    try:
-        text = path.read_text("utf-8")
-        # YAML takes JSON's 1e-08 for text.
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigurationError(
-            f"cannot be read: {error}", where=str(path), fix="give a configuration, or experiment.json of the results"
-        ) from None
+    content = settings_file.read(path)
     if not isinstance(content, dict):
         raise ConfigurationError("it is not a map", where=str(path), fix="give a configuration")
     return resolve(content)

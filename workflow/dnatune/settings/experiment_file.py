@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from dnatune import optimizers
-from dnatune.errors import ConfigurationError
+from dnatune.errors import ConfigurationError, shown
 from dnatune.settings.base import AllDifferent, AsTuple, Name, Settings, setting
 from dnatune.settings.benchmark import Benchmark
 from dnatune.settings.scoring import Audit, Comparison, Contamination, Evaluation, Merge
@@ -16,6 +16,7 @@ from dnatune.settings.training import Budget, Lora, OptimizerEntry, Training
 from dnatune.settings.tuning import Tuning
 
 Seed = Annotated[int, Field(ge=0)]
+_LONGEST_METHOD = 200
 
 
 class Experiment(Settings):
@@ -29,7 +30,9 @@ class Experiment(Settings):
     """Where the tasks' CSV files come from. One word chooses the source; the maps of the other sources are not used."""
     tasks: Annotated[tuple[NameOrTask, ...], AsTuple] = setting(min_length=1, unit="list of names or maps")
     """GUE's tasks by name, or tasks of your own."""
-    seeds: Annotated[tuple[Seed, ...], AsTuple, AllDifferent] = setting((0,), min_length=1, unit="list of seeds")
+    seeds: Annotated[tuple[Seed, ...], AsTuple, AllDifferent] = setting(
+        (0,), min_length=1, max_length=1000, unit="list of seeds"
+    )
     """Each seed is one run: data order, adapter initialisation and dropout follow from it."""
     budget: Budget = setting(Budget(epochs=1), unit="map with one key")
     """Length of training of every run, unless an optimizer overrides it."""
@@ -69,9 +72,9 @@ def optimizer_entry(name: str, given: Mapping[str, Any], experiment: Experiment)
     where = f"optimizers.{name}"
     entry = dict(given)
     method = entry.pop("method", name)
-    if not isinstance(method, str):
+    if not isinstance(method, str) or len(method) > _LONGEST_METHOD:
         raise ConfigurationError(
-            f"{method!r} is not a method", where=f"config key '{where}.method'", fix="give the method's name"
+            f"{shown(method)} is not a method", where=f"config key '{where}.method'", fix="give the method's name"
         )
     budget = Budget.read(entry.pop("budget"), prefix=f"{where}.budget") if "budget" in entry else experiment.budget
     own = {key: entry.pop(key) for key in Training.model_fields if key in entry}

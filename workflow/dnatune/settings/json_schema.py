@@ -1,5 +1,6 @@
 """The JSON schema of a model of settings: what an editor completes and checks, and what tables and messages read."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +11,12 @@ from dnatune.settings.base import Settings
 Schema = dict[str, Any]
 
 
+@functools.cache
 def schema_of(model: type[Settings]) -> Schema:
-    """Return a model's JSON schema (draft 2020-12); each key has `unit`, `description` and `reruns`."""
+    """Return a model's JSON schema (draft 2020-12); each key has `unit`, `description` and `reruns`.
+
+    All callers share it: nothing in it may be changed.
+    """
     return _without_titles(model.model_json_schema())
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dnatune.errors import ConfigurationError
+from dnatune.errors import ConfigurationError, shown
 from dnatune.settings.base import Settings
 from dnatune.settings.json_schema import Schema, alternatives, schema_of, values_of
 
@@ -70,7 +70,7 @@ def explain(error: ValidationError, model: type[Settings], noun: str, prefix: st
             return _wrong_count("nothing given; at least one is needed", where())
     # One error for each alternative of a union.
     expected = " or ".join(dict.fromkeys(_expectation(one) for place, _, one in found if place == path))
-    return ConfigurationError(f"{first['input']!r} is not allowed: {expected}", where=where(), fix=_meaning(parts))
+    return ConfigurationError(f"{shown(first['input'])} is not allowed: {expected}", where=where(), fix=_meaning(parts))
 
 
 def _follows(error: Mapping[str, Any]) -> bool:
@@ -122,6 +122,8 @@ def _expectation(error: Mapping[str, Any]) -> str:
             return f"it must be {'one of ' if ', ' in choices else ''}{choices}"
         case "string_pattern_mismatch":
             return f"it must match {context['pattern']}"
+        case "too_long" | "string_too_long":
+            return f"it must have at most {context['max_length']} {'letters' if kind == 'string_too_long' else 'items'}"
         case "too_short" | "string_too_short":
             return "it is empty or too short"
         case _:

@@ -16,9 +16,9 @@ class Evaluation(Settings):
 
     mode: Literal["labels", "generate"] = setting("labels", unit="one of two words")
     """labels: log-probability of each whole label. generate: free decoding, as in the original, to compare with it."""
-    batch_size: int = setting(64, ge=1, unit="examples", reruns=False)
+    batch_size: int = setting(64, ge=1, le=1_000_000, unit="examples", reruns=False)
     """Largest number of examples in one forward pass. It is halved if a GPU runs out of memory."""
-    max_new_tokens: int = setting(8, ge=1, unit="tokens")
+    max_new_tokens: int = setting(8, ge=1, le=100_000, unit="tokens")
     """Largest number of tokens that are decoded in generate mode."""
     baselines: Annotated[tuple[Baseline, ...], AsTuple, AllDifferent] = setting(
         ("majority", "gc", "kmers", "onehot", "positional", "memory"), unit="list of names"

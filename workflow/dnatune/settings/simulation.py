@@ -33,17 +33,17 @@ class SimulationSettings(Settings):
     The default frequencies of the elements are far above those of a genome, on purpose: see `docs/simulated-data.md`.
     """
 
-    train_size: int = setting(20000, ge=1, unit="examples")
+    train_size: int = setting(20000, ge=1, le=100_000_000, unit="examples")
     """Size of the training split."""
-    dev_size: int = setting(2000, ge=1, unit="examples")
+    dev_size: int = setting(2000, ge=1, le=100_000_000, unit="examples")
     """Size of the dev split."""
-    test_size: int = setting(4000, ge=1, unit="examples")
+    test_size: int = setting(4000, ge=1, le=100_000_000, unit="examples")
     """Size of the test split."""
     seed: int = setting(0, ge=0, unit="seed")
     """Seed of the sequences. Splits and seeds are independent streams of random numbers."""
-    length: int = setting(70, ge=1, unit="bp")
+    length: int = setting(70, ge=1, le=1_000_000, unit="bp")
     """Length of every sequence."""
-    tss_column: int = setting(33, ge=0, unit="column, counted from 0")
+    tss_column: int = setting(33, ge=0, le=1_000_000, unit="column, counted from 0")
     """Column of the transcription start site."""
     promoter_fraction: Number = setting(0.5, gt=0, lt=1, unit="share")
     """Share of promoters among the sequences."""

@@ -4,10 +4,10 @@ import functools
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field
 
 from dnatune.errors import ConfigurationError
+from dnatune.settings import settings_file
 from dnatune.settings.base import AsTuple, Settings, setting
 from dnatune.settings.training import AutoOrCount
 
@@ -124,8 +124,4 @@ def read_site(path: Path) -> SiteFile:
     Raises:
         ConfigurationError: it is no YAML, or a key of it is wrong.
     """
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"not valid YAML: {error}", where=str(path), fix="correct the file") from None
-    return SiteFile.read(content or {}, noun=f"{path}:")
+    return SiteFile.read(settings_file.read(path) or {}, noun=f"{path}:")

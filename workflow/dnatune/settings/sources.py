@@ -2,11 +2,20 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from dnatune.settings.base import AsTuple, Name, Settings, Text, refused, setting
+from dnatune.settings.base import AsTuple, Name, Prose, Settings, Text, refused, setting
 from dnatune.settings.simulation import SimulationSettings
 
+
+def _stripped(text: str) -> str:
+    if text != text.strip():
+        raise PydanticCustomError("outer_space", "it begins or ends with white space, and the prompt ends with a space")
+    return text
+
+
+Label = Annotated[Text, Field(max_length=200), AfterValidator(_stripped)]
 Repository = Annotated[str, Field(pattern="^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")]
 
 
@@ -22,7 +31,7 @@ class HubModel(Settings):
 
     repo: Repository = setting(unit="owner/name")
     """Repository of the model."""
-    revision: str = setting("main", unit="branch, tag or commit")
+    revision: Text = setting("main", unit="branch, tag or commit")
     """Revision. It is resolved once to a commit, which is recorded; give a commit to pin it."""
 
 
@@ -31,7 +40,7 @@ class HubData(Settings):
 
     repo: Repository = setting("leannmlindsey/GUE", unit="owner/name")
     """Repository of the data set."""
-    revision: str = setting("main", unit="branch, tag or commit")
+    revision: Text = setting("main", unit="branch, tag or commit")
     """Revision. It is resolved once to a commit, which is recorded; give a commit to pin it."""
 
 
@@ -58,17 +67,17 @@ def check_heads(shape: Any) -> None:
 class TinyModel(Settings):
     """A small Llama with random weights."""
 
-    hidden_size: int = setting(128, ge=8, unit="features")
+    hidden_size: int = setting(128, ge=8, le=100_000, unit="features")
     """Width of the model."""
-    layers: int = setting(2, ge=1, unit="layers")
+    layers: int = setting(2, ge=1, le=1000, unit="layers")
     """Number of layers."""
-    heads: int = setting(4, ge=1, unit="heads")
+    heads: int = setting(4, ge=1, le=10_000, unit="heads")
     """Number of attention heads."""
-    key_value_heads: int = setting(4, ge=1, unit="heads")
+    key_value_heads: int = setting(4, ge=1, le=10_000, unit="heads")
     """Number of key and value heads. With fewer than `heads`, attention is grouped-query attention."""
-    intermediate_size: int = setting(384, ge=8, unit="features")
+    intermediate_size: int = setting(384, ge=8, le=1_000_000, unit="features")
     """Width of the feed-forward layers."""
-    vocabulary: int = setting(1536, ge=400, unit="pieces")
+    vocabulary: int = setting(1536, ge=400, le=1_000_000, unit="pieces")
     """Size of the byte-level BPE vocabulary."""
     tied_embeddings: bool = setting(False, unit="yes or no")
     """Use one matrix for the input and output embeddings."""
@@ -134,9 +143,9 @@ class TaskEntry(Settings):
     """Name of the task."""
     path: Text | None = setting(None, unit="folder")
     """Folder with train.csv, dev.csv and test.csv, which is used instead of `data.source`."""
-    labels: Annotated[tuple[Text, ...], AsTuple] | None = setting(None, min_length=2, unit="list of words")
+    labels: Annotated[tuple[Label, ...], AsTuple] | None = setting(None, min_length=2, unit="list of words")
     """Answer of each class, in the order of the class indices."""
-    instruction: Text | None = setting(None, unit="text")
+    instruction: Prose | None = setting(None, unit="text")
     """Question that the model is asked."""
     metric: Literal["mcc", "f1_macro"] | None = setting(None, unit="metric")
     """Metric that comparisons use."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dnatune.settings.base import AsTuple, Number, Settings, exactly_one, setting
+from dnatune.settings.base import AllDifferent, AsTuple, Number, Settings, Text, exactly_one, setting
 from dnatune.settings.deepspeed_keys import read_keys
 from dnatune.settings.sources import TaskSettings
 
@@ -19,11 +19,13 @@ AutoOrCount = Literal["auto"] | Annotated[int, Field(ge=1)]
 class Budget(Settings):
     """How long a run trains: one of three measures."""
 
-    epochs: Number | None = setting(None, gt=0, unit="passes over the training split")
+    epochs: Number | None = setting(None, gt=0, le=1_000_000, unit="passes over the training split")
     """Length of training in epochs. The gradient evaluations of one step all see the same data, which count once."""
-    steps: int | None = setting(None, ge=1, unit="optimizer steps")
+    steps: int | None = setting(None, ge=1, le=1_000_000_000, unit="optimizer steps")
     """Length of training in steps of the optimizer."""
-    gradient_evaluations: int | None = setting(None, ge=1, unit="forward-backward passes over a global batch")
+    gradient_evaluations: int | None = setting(
+        None, ge=1, le=1_000_000_000, unit="forward-backward passes over a global batch"
+    )
     """Length of training at equal cost. A method with s stages takes floor(n/s) steps."""
 
     @model_validator(mode="before")
@@ -48,14 +50,14 @@ class Budget(Settings):
 class Training(Settings):
     """How a run is trained."""
 
-    global_batch_size: int = setting(128, ge=1, unit="examples")
+    global_batch_size: int = setting(128, ge=1, le=10_000_000, unit="examples")
     """Number of examples behind one gradient, over all ranks. Micro-batches and accumulation follow from it."""
     micro_batch_size: AutoOrCount = setting("auto", unit="examples")
     """Largest number of examples in one forward pass of a rank. With auto, a GPU gets the largest of the global
     batch's share, its half, its quarter, … that fits, which is tried when a run starts; a CPU gets what 4,096 tokens
     behind the prefix hold. It changes speed and memory; the result only by rounding and, if lora.dropout is not 0, by
     other random draws."""
-    max_seq_length: int = setting(512, ge=8, unit="tokens")
+    max_seq_length: int = setting(512, ge=8, le=10_000_000, unit="tokens")
     """Largest number of tokens of a prompt with its longest label. A longer example is an error; none is cut."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", unit="number format")
     """Number format of the forward and backward pass. auto: on a GPU bf16 if supported, otherwise fp16; on a CPU
@@ -77,7 +79,7 @@ class Training(Settings):
     otherwise so few examples fit that repeating the prefix for them costs more; never on a CPU."""
     zero_stage: int = setting(2, ge=0, le=3, unit="ZeRO stage")
     """What DeepSpeed shards over the ranks: 1 the optimizer state, 2 also the gradients, 3 also the parameters."""
-    deepspeed: Annotated[dict[str, Any] | str, AfterValidator(read_keys)] = setting(
+    deepspeed: Annotated[dict[str, Any] | Text, AfterValidator(read_keys)] = setting(
         default_factory=dict, unit="map, or path of a JSON file"
     )
     """Keys laid over the DeepSpeed configuration that dnatune writes. Keys that dnatune owns are refused. A file counts
@@ -95,7 +97,7 @@ class Training(Settings):
     """Number of checkpoints that are kept, the newest. All are deleted after the run is complete."""
     divergence_loss: Number = setting(100.0, gt=0, unit="nats per label token")
     """A loss above this, or one that is not finite, ends the run with status diverged."""
-    ddp_timeout: int = setting(30000, ge=1, unit="seconds", reruns=False)
+    ddp_timeout: int = setting(30000, ge=1, le=10_000_000, unit="seconds", reruns=False)
     """How long a rank waits for the others in a collective operation."""
 
 
@@ -105,15 +107,17 @@ _MODULES = ("q_proj", "v_proj", "k_proj", "o_proj", "gate_proj", "down_proj", "u
 class Lora(Settings):
     """The adapter."""
 
-    rank: int = setting(8, ge=1, unit="rank")
+    rank: int = setting(8, ge=1, le=100_000, unit="rank")
     """Rank of the update matrices."""
     alpha: Number = setting(32, gt=0, unit="factor × rank")
     """The update is scaled by alpha ÷ rank."""
     dropout: Number = setting(0.06, ge=0, lt=1, unit="probability")
     """Dropout before the update."""
-    target_modules: Annotated[tuple[str, ...], AsTuple] = setting(_MODULES, min_length=1, unit="list of module names")
+    target_modules: Annotated[tuple[Text, ...], AsTuple, AllDifferent] = setting(
+        _MODULES, min_length=1, unit="list of module names"
+    )
     """Linear layers that get an update."""
-    modules_to_save: Annotated[tuple[str, ...], AsTuple] = setting(
+    modules_to_save: Annotated[tuple[Text, ...], AsTuple, AllDifferent] = setting(
         ("embed_tokens", "lm_head"), unit="list of module names"
     )
     """Modules that are trained in full and saved with the adapter."""

@@ -35,9 +35,9 @@ Rates = Annotated[
 class Tuning(Settings):
     """Learning-rate trials."""
 
-    trials: int = setting(5, ge=2, unit="trials per optimizer")
+    trials: int = setting(5, ge=2, le=1000, unit="trials per optimizer")
     """Number of learning rates that are tried for each optimizer."""
-    fine: int = setting(0, ge=0, unit="rates per optimizer")
+    fine: int = setting(0, ge=0, le=999, unit="rates per optimizer")
     """Number of rates of a second step, an odd one. They lie about the best rate of the first, evenly on a logarithmic
     scale and closer than its neighbours, and are tried with the two seeds after `seed`; the best mean over these
     decides. 0: there is no second step."""
