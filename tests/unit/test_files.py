@@ -157,3 +157,6 @@ def test_damaged_json_is_named(tmp_path):
     with pytest.raises(DataError) as caught:
         files.read_json_lines(tmp_path / "x.jsonl")
     assert "line 2" in caught.value.where
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="not valid JSON"):
+        files.read_json(tmp_path / "deep.json")
