@@ -18,7 +18,7 @@ sys.path.insert(0, str(LIBRARY))
 
 from dnatune.data import manifests, sources
 from dnatune.errors import DnatuneError
-from dnatune.launch import job_environment, resubmission, screen
+from dnatune.launch import end_signals, job_environment, resubmission, screen, snakemake_lock
 from dnatune.settings import command_line, experiment, grid, settings_file, site
 from dnatune.settings.tasks import SPLITS
 
@@ -54,7 +54,8 @@ job_environment.prepare(
     SITE.exports(IN_SLURM_JOB, offline=workflow.remote_exec),
 )
 if workflow.is_main_process:
-    for caution in CONFIG.cautions():
+    snakemake_lock.mark_jobs()
+    for caution in [*CONFIG.cautions(), *snakemake_lock.remove_dead()]:
         snakemake_logger.warning(f"dnatune: {caution}")
 FAILURES = screen.watch(snakemake_logger)
 report_errors(resubmission.Resubmission(workflow.is_main_process).install, snakemake.__version__, snakemake.jobs)
@@ -63,6 +64,9 @@ if not workflow.is_main_process:
 
 
 onstart:
+    snakemake_lock.leave_record(workflow.persistence)
+    if workflow.local_exec:
+        end_signals.end_jobs_too()
     if CONFIG.write(Path(EXPERIMENT)) and Path(RESULTS, "plan").is_dir():
         # If the plans cannot be revised, the next start tries again.
         shell("python -m dnatune plan --experiment {EXPERIMENT:q} --results {RESULTS:q} || ! rm {EXPERIMENT:q}")

@@ -1,6 +1,7 @@
 """Ranks start, meet and fail with the message of the first to fail."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dnatune import errors
+from dnatune import errors, outcomes
 from dnatune.errors import ModelError, RunError
 from dnatune.launch import launcher as launching
 from dnatune.launch import process_group
@@ -130,6 +131,53 @@ def test_srun_ends_with_a_launcher_that_is_killed(tmp_path, monkeypatch):
     launcher.kill()
     launcher.wait()
     assert_ends(process)
+
+
+#: An srun that hands USR1 on to the ranks, as Slurm's does: they save, and leave word of it. A shell could not act on a
+#: signal that it was started without.
+_SRUN = f"""exec {sys.executable} -c '
+import os, shutil, signal, sys
+def save(*_):
+    shutil.copy("{{folder}}/saved.json", "{{folder}}/state/outcome.json")
+    sys.exit(0)
+signal.signal(signal.SIGUSR1, save)
+open("{{folder}}/pid", "w").write(f"{{{{os.getpid()}}}}.")
+signal.pause()
+'"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_launcher_of_several_nodes_that_is_told_to_end_saves_and_takes_all_along(tmp_path, monkeypatch, number):
+    program(tmp_path, monkeypatch, "srun", _SRUN.format(folder=tmp_path))
+    program(tmp_path, monkeypatch, "scontrol", f"touch {tmp_path}/requeued")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    outcomes.write(tmp_path / "saved.json", errors.Interrupted("saved", step=12))
+    command = [sys.executable, "-m", "dnatune", "launch", "--nodes", "2", "--ranks", "1"]
+    command += ["--state", tmp_path / "state", "finetune"]
+    launcher = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = number_in(tmp_path / "pid")
+    launcher.send_signal(number)
+    said = launcher.communicate(timeout=60)[1]
+    assert launcher.returncode == RunError.exit_status and ended(process)
+    assert f"told to end by signal {int(number)}" in said and "the run is saved at step 12" in said
+    # Whoever ended it does not want it back, and the next one finds no lock.
+    assert not (tmp_path / "requeued").exists() and not (tmp_path / "state").exists()
+
+
+def test_nodes_that_do_not_end_by_themselves_are_ended(tmp_path, monkeypatch):
+    program(
+        tmp_path, monkeypatch, "srun", f"trap '' USR1; printf '%s.' $$ > {tmp_path}/pid; while :; do sleep 0.1; done"
+    )
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    code = (
+        "from pathlib import Path; from dnatune.launch import launcher; launcher._SAVE_SECONDS = 0.5;"
+        f"launcher.start_nodes([], 2, 1, Path({str(tmp_path)!r}))"
+    )
+    launcher = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    process = number_in(tmp_path / "pid")
+    launcher.terminate()
+    assert "RunError: told to end by signal 15" in launcher.communicate(timeout=60)[1]
+    assert ended(process)
 
 
 def test_an_exit_status_is_passed_on(tmp_path):

@@ -16,7 +16,7 @@ from dnatune.launch import run_lock
 def lock(folder, **holder):
     folder.mkdir(exist_ok=True)
     path = folder / "run.lock"
-    path.write_text(json.dumps({**run_lock._self(), "job": None, "started": None, **holder}))
+    path.write_text(json.dumps({**run_lock.this_process(), "job": None, "started": None, **holder}))
     return path
 
 

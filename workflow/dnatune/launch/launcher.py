@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dnatune import outcomes
@@ -65,7 +65,8 @@ def start_nodes(arguments: Sequence[str], nodes: int, cpus: int, state: Path) ->
         state: folder that all nodes see; each node's launcher leaves its outcome there.
 
     Raises:
-        RunError: not inside an allocation, or a launcher failed; its exit status is that of the launcher.
+        RunError: not inside an allocation, or told to end, or a launcher failed; its exit status is that of the
+            launcher.
         Interrupted: the ranks wrote a checkpoint and ended because the job was about to.
     """
     if "SLURM_JOB_ID" not in os.environ:
@@ -77,9 +78,21 @@ def start_nodes(arguments: Sequence[str], nodes: int, cpus: int, state: Path) ->
     outcome.unlink(missing_ok=True)
     # Slurm hands the environment to the nodes, and shows it to nobody else.
     os.environ[MEETING_SECRET] = secrets.token_hex()
-    status = slurm.run_on_each_node(arguments, nodes, cpus)
+    with _signals() as received:
+        srun = slurm.start_on_each_node(arguments, nodes, cpus)
+        try:
+            _wait([srun], received)
+            if received:
+                _let_save([srun], signal.SIGUSR1)
+        finally:
+            status = srun.poll()
+            srun.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                srun.wait(_END_SECONDS)
     told = outcomes.read(outcome)
     outcome.unlink(missing_ok=True)
+    if received:
+        raise _told_to_end(received[0], [told])
     if told and (status or isinstance(told[0], Interrupted)):
         raise told[0]
     if status:
@@ -156,12 +169,7 @@ def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, nod
                 codes = [process.poll() for process in processes]
                 _end(processes)
         if received:
-            saved = next((each[0].step for each in map(outcomes.read, told) if each and _interrupted(each[0])), None)
-            raise RunError(
-                f"told to end by signal {received[0]}, and its ranks with it"
-                + (f"; the run is saved at step {saved}" if saved is not None else ""),
-                fix="nothing is lost that a checkpoint holds: start it again",
-            )
+            raise _told_to_end(received[0], map(outcomes.read, told))
         _raise_first([(first + local, codes[local], outcomes.read(told[local])) for local in range(ranks)])
 
 
@@ -214,10 +222,10 @@ def _wait(processes: Sequence[subprocess.Popen], received: Sequence[int]) -> Non
         time.sleep(_POLL_SECONDS)
 
 
-def _let_save(processes: Sequence[subprocess.Popen]) -> None:
+def _let_save(processes: Sequence[subprocess.Popen], number: int = signal.SIGTERM) -> None:
     """Tell ranks to end; those that train save a checkpoint after their step, and others end at once."""
     for process in processes:
-        process.terminate()
+        process.send_signal(number)
     deadline = time.monotonic() + _SAVE_SECONDS
     while None in [process.poll() for process in processes] and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
@@ -235,8 +243,14 @@ def _end(processes: Sequence[subprocess.Popen]) -> None:
             process.wait(max(0.0, deadline - time.monotonic()))
 
 
-def _interrupted(failure: DnatuneError) -> bool:
-    return isinstance(failure, Interrupted)
+def _told_to_end(number: int, told: Iterable[tuple[DnatuneError, float] | None]) -> RunError:
+    """Return the error of ranks that were told to end; their outcomes say at which step they have saved."""
+    saved = next((each[0].step for each in told if each and isinstance(each[0], Interrupted)), None)
+    return RunError(
+        f"told to end by signal {number}, and its ranks with it"
+        + (f"; the run is saved at step {saved}" if saved is not None else ""),
+        fix="nothing is lost that a checkpoint holds: start it again",
+    )
 
 
 def _raise_first(ended: Sequence[tuple[int, int | None, tuple[DnatuneError, float] | None]]) -> None:

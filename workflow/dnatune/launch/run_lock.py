@@ -38,7 +38,7 @@ def held(folder: Path, patience: float) -> Iterator[None]:
     """
     path = folder / _NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    own = _self()
+    own = this_process()
     _acquire(path, own, patience)
     ended = threading.Event()
     beat = threading.Thread(target=_beat, args=(path, own, ended), daemon=True)
@@ -103,10 +103,19 @@ def _take_away(path: Path, holder: dict[str, Any]) -> bool:
     return found == holder
 
 
-def _self() -> dict[str, Any]:
+def this_process() -> dict[str, Any]:
+    """Return this process as the holder of a lock."""
     process = os.getpid()
     job, host = os.environ.get("SLURM_JOB_ID"), socket.gethostname()
-    return {"job": job, "host": host, "process": process, "started": _started(process)}
+    return {"job": job, "host": host, "process": process, "started": _started(process), "processes": _processes()}
+
+
+def _processes() -> int | None:
+    """Return the number of the set of processes that this one sees; containers of one host have sets of their own."""
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return None
 
 
 def _started(process: int) -> str | None:
@@ -136,14 +145,27 @@ def describe(holder: dict[str, Any]) -> str:
     return f"{job}process {holder['process']} on {holder['host']}"
 
 
+def is_local(holder: dict[str, Any]) -> bool:
+    """Return whether this process would see the holder if it lived."""
+    own = this_process()
+    # Earlier versions wrote no `processes`.
+    seen = holder["host"] == own["host"] and holder.get("processes", own["processes"]) == own["processes"]
+    return seen and own["started"] is not None
+
+
+def has_ended(holder: dict[str, Any]) -> bool:
+    """Return whether a holder on this host has ended; the number of its process may have been given to another."""
+    started = _started(holder["process"])
+    return started is None or holder["started"] not in (None, started)
+
+
 def alive(holder: dict[str, Any], path: Path) -> bool:
     """Return whether the holder of a lock can still write."""
-    own = _self()
+    own = this_process()
     if holder["host"] is None:
         return False
-    if holder["host"] == own["host"] and Path("/proc").is_dir():
-        # The process number may have been reused by another process.
-        if _started(holder["process"]) is None or holder["started"] not in (None, _started(holder["process"])):
+    if is_local(holder):
+        if has_ended(holder):
             return False
         if holder["job"] in (None, own["job"]):
             return True

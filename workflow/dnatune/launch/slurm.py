@@ -78,10 +78,11 @@ def _scontrol(*arguments: str) -> str:
     return done.stdout
 
 
-def run_on_each_node(arguments: Sequence[str], nodes: int, cpus: int) -> int:
-    """Run Python once on each node of this job and return srun's exit status.
+def start_on_each_node(arguments: Sequence[str], nodes: int, cpus: int) -> subprocess.Popen:
+    """Start Python once on each node of this job and return srun.
 
-    A process that fails ends those of the other nodes. srun ends with this process.
+    A process that fails ends those of the other nodes. srun ends with this process. It hands USR1 on to all processes
+    on all nodes; to SIGTERM it answers by killing them (both seen with Slurm 22.05).
 
     Args:
         arguments: what follows the interpreter on the command line.
@@ -100,7 +101,8 @@ def run_on_each_node(arguments: Sequence[str], nodes: int, cpus: int) -> int:
         *arguments,
     ]
     parent = os.getpid()
-    return subprocess.run(command, check=False, preexec_fn=lambda: die_with_parent(parent, signal.SIGTERM)).returncode
+    # In a session of its own, so that a signal to this process's group reaches it only from here.
+    return subprocess.Popen(command, start_new_session=True, preexec_fn=lambda: die_with_parent(parent, signal.SIGTERM))
 
 
 def requeue() -> str | None:

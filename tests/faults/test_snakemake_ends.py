@@ -1,0 +1,74 @@
+"""Snakemake that is told to end saves its training and ends; after one that was killed the same command goes on."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from workflow_runs import RUN, Workplace, small
+
+TARGET = f"results/small/{RUN}/training.jsonl"
+LONG = small(budget={"steps": 150}, optimizers={"wild": None}, training={"save_steps": 10, "evaluation_steps": 150})
+
+
+@pytest.fixture
+def workplace(tmp_path):
+    return Workplace(tmp_path)
+
+
+def start(workplace):
+    """Start Snakemake as `make` does, until its training has saved something; return it."""
+    command = workplace.command(LONG, "--rerun-incomplete", TARGET)
+    environment = {**os.environ, "DNATUNE_SITE": str(workplace.site), "PYTHONPATH": ""}
+    said = (workplace.folder / "said.txt").open("w")
+    process = subprocess.Popen(
+        [str(word) for word in command], cwd=workplace.folder, env=environment, stdout=said, stderr=subprocess.STDOUT
+    )
+    ends = time.monotonic() + 240
+    while not [*workplace.results.glob("finetune/**/checkpoints/*/step-*[0-9]")]:
+        assert process.poll() is None and time.monotonic() < ends, said_by(workplace)
+        time.sleep(0.05)
+    return process
+
+
+def said_by(workplace):
+    return (workplace.folder / "said.txt").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGHUP))]
+)
+def test_snakemake_that_is_told_to_end_saves_within_a_minute(workplace, number):
+    process = start(workplace)
+    began = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(60) != 0
+    assert time.monotonic() - began < 60
+    assert "the run is saved at step" in said_by(workplace) and "Traceback" not in said_by(workplace)
+    log = workplace.folder / "logs/small" / f"{RUN}.log"
+    step = log.read_text("utf-8").split("the run is saved at step ")[1].split()[0]
+    # It has unlocked its folder and tidied up: the very same command goes on.
+    workplace.complete(LONG, TARGET)
+    assert f"continuing from checkpoint step-{int(step):08d}" in log.read_text("utf-8")
+    assert not [*workplace.folder.glob(".snakemake/dnatune/*")]
+
+
+def test_after_a_snakemake_that_was_killed_the_same_command_goes_on(workplace):
+    process = start(workplace)
+    process.kill()
+    process.wait()
+    assert [*workplace.folder.glob(".snakemake/locks/*")]
+    # Its training lives on, and nobody may write beside it.
+    refused = workplace.snakemake(LONG, "--rerun-incomplete", TARGET)
+    assert refused.code != 0
+    left = refused.output.split("its processes ")[1].split(" are still at work")[0].split(", ")
+    assert f"(kill {' '.join(left)})" in refused.output and "Traceback" not in refused.output
+    for each in left:
+        os.kill(int(each), signal.SIGKILL)
+    time.sleep(0.5)
+    done = workplace.complete(LONG, "--rerun-incomplete", TARGET)
+    assert f"removed the lock of process {process.pid} on " in done.output
+    log = workplace.folder / "logs/small" / f"{RUN}.log"
+    assert "continuing from checkpoint step-" in log.read_text("utf-8")
