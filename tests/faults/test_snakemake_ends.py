@@ -1,12 +1,15 @@
 """Snakemake that is told to end saves its training and ends; after one that was killed the same command goes on."""
 
+import json
 import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
+from dnatune.launch import snakemake_lock
 from workflow_runs import RUN, Workplace, small
 
 TARGET = f"results/small/{RUN}/training.jsonl"
@@ -60,14 +63,18 @@ def test_after_a_snakemake_that_was_killed_the_same_command_goes_on(workplace):
     process.kill()
     process.wait()
     assert [*workplace.folder.glob(".snakemake/locks/*")]
-    # Its training lives on, and nobody may write beside it.
-    refused = workplace.snakemake(LONG, "--rerun-incomplete", TARGET)
-    assert refused.code != 0
-    left = refused.output.split("its processes ")[1].split(" are still at work")[0].split(", ")
-    assert f"(kill {' '.join(left)})" in refused.output and "Traceback" not in refused.output
+    # Its training lives on, and nobody may write beside it; it stands still so that it does not end by itself.
+    (record,) = workplace.folder.glob(".snakemake/dnatune/*")
+    left = snakemake_lock._jobs_of(json.loads(record.read_text("utf-8")))
     for each in left:
-        os.kill(int(each), signal.SIGKILL)
-    time.sleep(0.5)
+        os.kill(each, signal.SIGSTOP)
+    refused = workplace.snakemake(LONG, "--rerun-incomplete", TARGET)
+    assert refused.code != 0 and "Traceback" not in refused.output
+    assert f"(kill {' '.join(map(str, left))})" in refused.output
+    for each in left:
+        os.kill(each, signal.SIGKILL)
+    while any(Path(f"/proc/{each}").exists() for each in left):
+        time.sleep(0.1)
     done = workplace.complete(LONG, "--rerun-incomplete", TARGET)
     assert f"removed the lock of process {process.pid} on " in done.output
     log = workplace.folder / "logs/small" / f"{RUN}.log"

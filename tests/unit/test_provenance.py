@@ -1,6 +1,7 @@
 """The digest of a stage's code: what belongs to it, and what does not."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -249,3 +250,46 @@ def test_an_nvidia_smi_that_hangs_is_told_and_not_waited_for(tmp_path, monkeypat
     with pytest.raises(ConfigurationError, match="nvidia-smi") as caught:
         provenance.visible_gpus({})
     assert "gpus_per_node" in caught.value.fix
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout of one commit, from whose library this process seems to run, and nobody's settings of git."""
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, os.devnull)
+    library = tmp_path / "checkout/workflow/dnatune"
+    library.mkdir(parents=True)
+    (library / "one.py").write_text("one = 1\n", "utf-8")
+    monkeypatch.setattr(provenance, "_LIBRARY", library)
+
+    def git(*words):
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path / "checkout"), *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message=one")
+    return git
+
+
+def test_the_commit_of_a_checkout_that_belongs_to_another_user_is_recorded(checkout, monkeypatch):
+    head = checkout("rev-parse", "HEAD")
+    # git's own tests say so that the owner is another.
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(subprocess.CalledProcessError):
+        checkout("status")
+    assert provenance.git_commit() == head
+    (provenance._LIBRARY / "one.py").write_text("one = 2\n", "utf-8")
+    assert provenance.git_commit() == f"{head}+"
+
+
+def test_a_commit_that_git_cannot_tell_is_unknown(checkout, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance.git_commit() == "unknown"
+
+
+def test_the_repository_around_a_folder_of_packages_is_not_dnatunes(checkout, monkeypatch):
+    packages = provenance._LIBRARY.parents[1] / "venv/lib/site-packages/dnatune"
+    packages.mkdir(parents=True)
+    monkeypatch.setattr(provenance, "_LIBRARY", packages)
+    assert provenance.git_commit() is None

@@ -27,6 +27,8 @@ _UNSEEN = (tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER)
 
 #: Line from 1 and column from 0, in characters, as tokenize counts them.
 _Position = tuple[int, int]
+#: What stands for a commit that git cannot tell.
+UNKNOWN = "unknown"
 _PACKAGES = ("torch", "transformers", "peft", "deepspeed", "tokenizers", "snakemake")
 
 
@@ -82,21 +84,26 @@ def visible_gpus(environment: Mapping[str, str]) -> int:
 
 
 def git_commit() -> str | None:
-    """Return the checkout's commit, with `+` where tracked files differ from it; None outside a checkout."""
+    """Return the checkout's commit, with `+` where tracked files differ from it.
+
+    None outside a checkout: the repository around a folder of packages says nothing of dnatune. `unknown` where git
+    cannot tell.
+    """
+    checkout = _LIBRARY.parents[1]
+    if not (checkout / ".git").exists():
+        return None
+    command = [
+        "git",
+        # git refuses a checkout of another user, whose settings could name programs to run. This one's own code is
+        # running already.
+        *("-c", f"safe.directory={checkout}"),
+        *("-C", str(checkout)),
+        *("describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"),
+    ]
     try:
-        command = [
-            "git",
-            "-C",
-            str(_LIBRARY),
-            "describe",
-            "--always",
-            "--abbrev=40",
-            "--exclude=*",
-            "--dirty=+",
-        ]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return None
+        return UNKNOWN
 
 
 def code_digest(script: Path) -> str:

@@ -3,6 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from dnatune.data.prompts import common_prefix_length, encode_examples, encode_labels, render
 from dnatune.data.records import read_csv
@@ -89,3 +91,32 @@ def test_labels_of_equal_tokens_are_refused(tokenizer):
 def test_label_that_begins_another_is_told_apart_by_its_end(tokenizer):
     short, long = encode_labels(tokenizer, ["promoter", "promoter promoter"])
     assert long[: len(short) - 1] == short[:-1] and long != short and short[-1] == tokenizer.eos_token_id
+
+
+@pytest.fixture(scope="module")
+def dna_alone():
+    """A tokenizer with the words of DNA and no others, which splits at white space."""
+    words = ["[UNK]", "[SEP]", *"ACGTN", "site"]
+    bpe = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))  # noqa: S106
+    bpe.pre_tokenizer = pre_tokenizers.Whitespace()
+    # tokenizer_config.json need not say what is unknown; the file of the tokenizer does.
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="[SEP]")  # noqa: S106
+
+
+def test_a_label_that_the_tokenizer_does_not_know_is_refused(dna_alone):
+    with pytest.raises(ModelError, match="does not know the label 'promoter', 'no site'"):
+        encode_labels(dna_alone, ["site", "promoter", "no site"])
+    with pytest.raises(ModelError, match="does not know the label ' '"):
+        encode_labels(dna_alone, ["site", " "])
+    assert encode_labels(dna_alone, ["A", "site"]) == [[2, 1], [7, 1]]
+
+
+def test_the_share_of_unknown_tokens_in_prompts_is_counted(dna_alone, tokenizer, simulated_rows, caplog):
+    rows = [("A", 0), ("ACGT", 1)]
+    examples = encode_examples(dna_alone, split_of(rows), ["A", "site"], 512, "train.jsonl")
+    prompts = [dna_alone(render(TASK.instruction, sequence)).input_ids for sequence, _ in rows]
+    share = sum(ids.count(0) for ids in prompts) / sum(map(len, prompts))
+    assert 0.9 < share < 1 and examples.unknown_share == pytest.approx(share, abs=1e-12)
+    assert f"the tokenizer does not know {100 * share:.3g} % of the tokens of the prompts in train.jsonl" in caplog.text
+    known = encode_examples(tokenizer, split_of(simulated_rows[:5]), TASK.labels, 512, "rows")
+    assert known.unknown_share == 0

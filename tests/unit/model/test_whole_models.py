@@ -10,15 +10,17 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     GPT2Config,
+    GPTJConfig,
     GPTNeoXConfig,
     LlamaConfig,
     LlamaForCausalLM,
     MixtralConfig,
+    OPTConfig,
     Phi3Config,
     Qwen3Config,
 )
 
-from dnatune.data.prompts import encode_examples
+from dnatune.data.prompts import EncodedExamples, encode_examples
 from dnatune.errors import ModelError
 from dnatune.model import base_models, merging, sources
 from dnatune.model.architecture import Architecture, weights_on_demand
@@ -150,12 +152,12 @@ def test_new_tokens_of_the_data_need_embeddings_that_are_trained(folder, simulat
     examples = encode_examples(tokenizer, split_of([(f"GG{word}GG", 0), *simulated_rows[:5]]), TASK.labels, 512, "rows")
     untrained = LORA.model_copy(update={"modules_to_save": ("lm_head",)})
     with pytest.raises(ModelError, match=rf"'{word}'\), and embed_tokens, where they get"):
-        base_models.refuse_untrained_tokens(folder, tokenizer, [examples], untrained)
+        base_models.refuse_uncovered(folder, tokenizer, [examples], untrained)
     for trained in ({"modules_to_save": ("embed_tokens",)}, {"target_modules": ("q_proj", "embed_tokens")}):
         lora = untrained.model_copy(update=trained)
-        base_models.refuse_untrained_tokens(folder, tokenizer, [examples], lora)
+        base_models.refuse_uncovered(folder, tokenizer, [examples], lora)
     others = encode_examples(tokenizer, split_of([("GGGG", 0)]), TASK.labels, 512, "rows")
-    base_models.refuse_untrained_tokens(folder, tokenizer, [others], untrained)
+    base_models.refuse_uncovered(folder, tokenizer, [others], untrained)
 
 
 def test_the_merged_folder_says_the_same_to_older_readers(tmp_path, simulated_rows):
@@ -206,3 +208,33 @@ def test_the_links_of_the_hubs_cache_and_a_linked_folder_serve(folder, tmp_path)
     (link := tmp_path / "link").symlink_to(snapshot)
     sources.download_model(of_directory(link), None, tmp_path / "download")
     assert (tmp_path / "download/model.safetensors").is_file()
+
+
+POSITIONS = {
+    "GPT-2": GPT2Config(n_embd=32, n_layer=1, n_head=4, n_positions=64),
+    "OPT": OPTConfig(**SMALL, ffn_dim=48, word_embed_proj_dim=32, max_position_embeddings=64),
+    "GPT-J": GPTJConfig(n_embd=32, n_layer=1, n_head=4, rotary_dim=4, n_positions=64),
+}
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+def test_more_tokens_than_positions_are_refused_before_training(name):
+    model = AutoModelForCausalLM.from_config(POSITIONS[name])
+    examples = EncodedExamples([5] * 50, [[6] * 10, [6] * 11], [0, 1], [[7, 8, 2], [7, 2]])
+    base_models.refuse_beyond_positions(model, [examples])
+    model(torch.ones((1, 64), dtype=torch.long))
+    longer = EncodedExamples([5] * 51, *list(vars(examples).values())[1:])
+    with pytest.raises(ModelError, match="64 positions, and the longest example with its answer has 65 tokens"):
+        base_models.refuse_beyond_positions(model, [examples, longer])
+    # This is what it would end in.
+    with pytest.raises((IndexError, RuntimeError)):
+        model(torch.ones((1, 65), dtype=torch.long))
+    with pytest.raises(ModelError, match="has 69 tokens"):
+        base_models.refuse_beyond_positions(model, [examples], answer=8)
+
+
+def test_rotary_positions_have_no_end(folder):
+    config = AutoConfig.from_pretrained(folder)
+    config.max_position_embeddings = 16
+    examples = EncodedExamples([5] * 50, [[6] * 10], [0], [[7, 2]])
+    base_models.refuse_beyond_positions(AutoModelForCausalLM.from_config(config), [examples])

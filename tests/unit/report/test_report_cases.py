@@ -17,6 +17,7 @@ from dnatune.report.figures import base, style
 from dnatune.report.figures import training as curves
 from dnatune.report.sections import contamination as of_contamination
 from dnatune.settings.scoring import Comparison
+from dnatune.training.record import Run
 from report_pages import downloads, evidence_of, outline, pair_sentences, render, section_of, words
 from searches import FLOOR, chosen, searched, trial
 from synthetic_results import PROMOTERS, SPLICE, Results
@@ -61,6 +62,17 @@ def test_merged_models_that_are_not_what_was_trained_are_told(tmp_path):
     whole = Results(tmp_path / "whole", items=100)
     whole.add_run("adamw", 0)
     assert "Rounding to" not in words(render(whole))
+
+
+def test_a_tokenizer_that_does_not_know_the_prompts_is_told(tmp_path):
+    made = Results(tmp_path, items=100)
+    made.add_run("adamw", 0)
+    assert "Unknown tokens" not in words(render(made))
+    record = made.run_records[-1]
+    Run.read(record).model_copy(update={"unknown_tokens": 134 / 150}).write(record)
+    assert (
+        "Unknown tokens: 89.3 % of the tokens in the prompts of prom_core_all are unknown to the tokenizer of tiny."
+    ) in words(render(made))
 
 
 @pytest.mark.parametrize(("level", "text"), [(0.999, "99.9 %"), (0.975, "97.5 %"), (0.9, "90 %")])

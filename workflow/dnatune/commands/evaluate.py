@@ -157,6 +157,8 @@ def ask(
     from dnatune.model.shared_prefix import exactness
 
     examples = encode_examples(tokenizer, test, settings.labels, settings.max_seq_length, str(source), rank)
+    generated = settings.max_new_tokens if settings.mode == "generate" else None
+    base_models.refuse_beyond_positions(model, [examples], generated)
     own = process_group.own_indices(len(test), settings.batch_size, rank)
     model = model.to(rank.device).eval()
     started = time.perf_counter()

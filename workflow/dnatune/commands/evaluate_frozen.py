@@ -73,6 +73,7 @@ def reader(folder: Path, settings: ProbeSettings) -> Callable[["Split", Path], "
 
     def states(split: "Split", source: Path) -> "np.ndarray":
         examples = encode_examples(tokenizer, split, settings.labels, settings.max_seq_length, str(source))
+        base_models.refuse_beyond_positions(model, [examples])
         with scoring.progress(len(examples)) as bar:
             return mean_hidden_states(model, examples, settings.batch_size, bar.update)
 

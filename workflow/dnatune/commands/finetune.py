@@ -144,7 +144,7 @@ def train(options: argparse.Namespace, conditions: record.Conditions, checkpoint
         logging.warning(warning)
 
     splits = [examples, dev] if dev else [examples]
-    base_models.refuse_untrained_tokens(options.model, tokenizer, splits, settings.lora)
+    base_models.refuse_uncovered(options.model, tokenizer, splits, settings.lora)
     base = base_models.load_model(options.model, tokenizer, engines.dtype_of(conditions.precision))
     model = base_models.add_lora(base, settings.lora, settings.seed).to(rank.device)
     # One answer for all ranks, for their devices may round differently.
@@ -257,6 +257,7 @@ def record_of(
         gpu_seconds=progress.seconds * rank.world if on_gpu else 0.0,
         final_loss=outcome.final_loss,
         class_share_loss=metrics.class_share_loss(trainer.dev) if trainer.dev else None,
+        unknown_tokens=trainer.train.unknown_share,
         outputs=Contents(files={}, large={}),
     )
 

@@ -68,6 +68,7 @@ def base_scorer(folder: Path, settings: ProbeSettings) -> Callable[["Split"], "n
 
     def score(split: "Split") -> "np.ndarray":
         examples = encode_examples(tokenizer, split, settings.labels, settings.max_seq_length, "a probe")
+        base_models.refuse_beyond_positions(model, [examples])
         with scoring.progress(len(examples)) as bar:
             return scoring.label_log_probabilities(
                 base_models.LabelLikelihood(model),

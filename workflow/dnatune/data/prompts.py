@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from dnatune.launch.process_group import Rank
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_LOG = logging.getLogger(__name__)
 #: The template the original was trained with. The answer follows the final space.
 TEMPLATE = (
     "Below is an instruction that describes a task. "
@@ -32,16 +34,23 @@ class EncodedExamples:
         examples: the rest of each prompt, at least one token each.
         answers: index into `labels` of each example's answer.
         labels: token ids of each possible answer, end-of-sequence included.
+        unknown_share: share of the prompts' tokens that the tokenizer does not know.
     """
 
     prefix: list[int]
     examples: Sequence[list[int]]
     answers: list[int]
     labels: list[list[int]]
+    unknown_share: float = 0.0
 
     def __len__(self) -> int:
         """Return the number of examples."""
         return len(self.examples)
+
+    @property
+    def longest_prompt(self) -> int:
+        """Return the number of tokens of the longest prompt."""
+        return len(self.prefix) + max(map(len, self.examples))
 
     def prompt(self, index: int) -> list[int]:
         """Return the whole prompt of one example."""
@@ -66,7 +75,7 @@ def encode_labels(tokenizer: "PreTrainedTokenizerBase", labels: Sequence[str]) -
     """Return the token ids of each label as an answer, end-of-sequence included.
 
     Raises:
-        ModelError: the tokenizer has no end-of-sequence token, or gives two labels the same ids.
+        ModelError: the tokenizer has no end-of-sequence token, does not know a label, or gives two the same ids.
     """
     end = tokenizer.eos_token_id
     if end is None:
@@ -76,6 +85,15 @@ def encode_labels(tokenizer: "PreTrainedTokenizerBase", labels: Sequence[str]) -
             fix="set eos_token in its tokenizer_config.json",
         )
     encoded = [[*tokenizer(label, add_special_tokens=False).input_ids, end] for label in labels]
+    unknown = unknown_tokens(tokenizer)
+    lost = [label for label, ids in zip(labels, encoded, strict=True) if len(ids) == 1 or not unknown.isdisjoint(ids)]
+    if lost:
+        raise ModelError(
+            f"the tokenizer does not know the label {', '.join(map(repr, lost))}: "
+            "it has no token, or an unknown one, for a part of it",
+            where=str(tokenizer.name_or_path),
+            fix="give the task 'labels' of words that are in the tokenizer's vocabulary, or choose another model",
+        )
     for (first, left), (second, right) in itertools.combinations(zip(labels, encoded, strict=True), 2):
         if left == right:
             raise ModelError(
@@ -84,6 +102,28 @@ def encode_labels(tokenizer: "PreTrainedTokenizerBase", labels: Sequence[str]) -
                 fix="choose label words that this tokenizer tells apart",
             )
     return encoded
+
+
+def unknown_tokens(tokenizer: "PreTrainedTokenizerBase") -> set[int]:
+    """Return the token ids that stand for whatever the tokenizer does not know; none of a tokenizer that knows all."""
+    found = {tokenizer.unk_token_id}
+    if tokenizer.is_fast:
+        backend = tokenizer.backend_tokenizer
+        # Its own file may name one that tokenizer_config.json does not.
+        own = getattr(backend.model, "unk_token", None)
+        found.add(backend.token_to_id(own) if own else None)
+    return found - {None}
+
+
+def _unknown_share(tokenizer: "PreTrainedTokenizerBase", prefix: list[int], examples: Sequence[list[int]]) -> float:
+    """Return which share of the tokens of all prompts the tokenizer does not know."""
+    unknown = unknown_tokens(tokenizer)
+    if not unknown:
+        return 0.0
+    found = total = 0
+    for row in itertools.chain([prefix] * len(examples), examples):
+        found, total = found + sum(map(row.count, unknown)), total + len(row)
+    return found / total
 
 
 def encode_examples(
@@ -126,7 +166,10 @@ def encode_examples(
                 where=f"{source}, line {line}",
                 fix="raise 'training.max_seq_length' or leave the sequence out; nothing is ever truncated",
             )
-    return EncodedExamples(prefix, examples, list(split.labels), label_ids)
+    unknown = _unknown_share(tokenizer, prefix, examples)
+    if unknown and (rank is None or rank.first):
+        _LOG.warning("the tokenizer does not know %.3g %% of the tokens of the prompts in %s", 100 * unknown, source)
+    return EncodedExamples(prefix, examples, list(split.labels), label_ids, unknown)
 
 
 def _tokenize(tokenizer: "PreTrainedTokenizerBase", split: Split) -> tuple[list[int], list[list[int]]]:

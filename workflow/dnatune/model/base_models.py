@@ -1,6 +1,6 @@
 """Base models and adapters: load one, add LoRA, merge, save."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +85,10 @@ def add_rows(model: PreTrainedModel, tokens: int) -> None:
         model.get_parameter(name).data = with_new_rows(weight, tokens)
 
 
-def refuse_untrained_tokens(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, splits: Iterable[EncodedExamples], lora: Lora
+def refuse_uncovered(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, splits: Sequence[EncodedExamples], lora: Lora
 ) -> None:
-    """Check that training reaches every token of the data to which the base model has no row of embeddings.
+    """Check that a base model has embeddings for the data's positions, and that training reaches those of new tokens.
 
     Args:
         folder: of the base model.
@@ -97,9 +97,11 @@ def refuse_untrained_tokens(
         lora: what is trained.
 
     Raises:
-        ModelError: a split has such a token, and the embeddings, or of a label the output layer, are not trained.
+        ModelError: an example has more positions; or a split has a token without a row, and the embeddings, or of a
+            label the output layer, are not trained.
     """
     network = Architecture(folder).network
+    refuse_beyond_positions(network, splits)
     rows = network.get_input_embeddings().num_embeddings
     if len(tokenizer) <= rows:
         return
@@ -119,6 +121,35 @@ def refuse_untrained_tokens(
                     where=str(folder),
                     fix=f"add {module} to 'lora.modules_to_save', or use the tokenizer that the model was trained with",
                 )
+
+
+def refuse_beyond_positions(
+    model: PreTrainedModel | PeftModel, splits: Iterable[EncodedExamples], answer: int | None = None
+) -> None:
+    """Check that a model that has an embedding for each position has enough of them.
+
+    Args:
+        model: the model.
+        splits: the encoded splits.
+        answer: tokens that follow a prompt; default: those of the longest label.
+
+    Raises:
+        ModelError: an example has more tokens.
+    """
+    causal = causal_model(model)
+    most = getattr(causal.config.get_text_config(), "max_position_embeddings", None)
+    known = (causal.get_input_embeddings(), causal.get_output_embeddings())
+    tables = [module.weight for module in causal.modules() if isinstance(module, nn.Embedding) and module not in known]
+    # GPT-J keeps computed positions as a buffer; OPT begins at the third row.
+    sizes = {len(table) for table in [*tables, *causal.buffers()] if table.dim() == 2}
+    longest = max(split.longest_prompt + (answer or max(map(len, split.labels))) for split in splits)
+    if most is not None and sizes & {most, most + 2} and longest > most:
+        raise ModelError(
+            f"the model has an embedding for each of {most} positions, and the longest example with its answer has "
+            f"{longest} tokens",
+            where=causal.name_or_path,
+            fix="choose a model with more positions, or leave the longest sequences out; nothing is ever truncated",
+        )
 
 
 def rows_with(model: PreTrainedModel, tokens: int) -> dict[str, int]:

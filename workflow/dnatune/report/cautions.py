@@ -36,6 +36,7 @@ def all_cautions(evidence: Evidence) -> list[str]:
         *audit.cautions(evidence),
         *_unequal(evidence),
         *(sentence for task in evidence.tasks.values() for sentence in _missing_classes(task, evidence)),
+        *_unknown_tokens(evidence),
         *_lossy(evidence),
         *_divergences(evidence),
         *learning_rates.cautions(evidence),
@@ -73,6 +74,21 @@ def _missing_classes(task: Task, evidence: Evidence) -> Iterator[str]:
             yield f"One class: every {name} item of {task.name} is of class {only}, {meaning}."
         elif missing := [label for label in task.labels if not rows[label]]:
             yield f"Missing class: no {name} item of {task.name} is of class {' or '.join(missing)}."
+
+
+def _unknown_tokens(evidence: Evidence) -> Iterator[str]:
+    """Yield which tokenizers do not know what they read."""
+    shares = {
+        (run.record.model, run.record.task): run.record.unknown_tokens
+        for group in evidence.groups
+        for run in group.runs
+    }
+    for (model, task), share in shares.items():
+        if share:
+            yield (
+                f"Unknown tokens: {100 * share:.3g} % of the tokens in the prompts of {task} are unknown to the"
+                f" tokenizer of {model}. It reads all of them as one and the same token, so that what they say is lost."
+            )
 
 
 def _lossy(evidence: Evidence) -> Iterator[str]:

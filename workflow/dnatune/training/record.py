@@ -56,7 +56,8 @@ class Software(Record):
     snakemake: str | None
     """Version of the package."""
     git_commit: str | None
-    """Commit of the checkout, with `+` if tracked files differ from it; `null` outside a checkout."""
+    """Commit of the checkout, with `+` if tracked files differ from it; `unknown` if git cannot tell, `null` outside a
+    checkout."""
     code: str
     """Digest of the stage's file in `commands/` and of all of the library that it imports, without docstrings,
     comments, layout and the texts of errors and log lines."""
@@ -144,6 +145,8 @@ class Run(Conditions):
     class_share_loss: NatsPerToken | None
     """Loss on the dev examples of a model that knows only the share of each class among them; `null` if there are none
     or all are of one class."""
+    unknown_tokens: float = 0.0
+    """Share of the tokens of the training prompts that the tokenizer does not know; 0 in files of earlier versions."""
     outputs: Contents
     """What else the run made: `training.jsonl` and, if it has one, the files of `adapter/`."""
 

@@ -96,7 +96,7 @@ def why_not_shared(model: PreTrainedModel, splits: Sequence[EncodedExamples]) ->
 
 
 def _longest(examples: EncodedExamples) -> int:
-    return len(examples.prefix) + max(map(len, examples.examples)) + max(map(len, examples.labels))
+    return examples.longest_prompt + max(map(len, examples.labels))
 
 
 def _leaks(model: PreTrainedModel, likelihood: nn.Module, examples: EncodedExamples, device: torch.device) -> bool:
