@@ -199,3 +199,83 @@ def _spoil(config: Config, dice: random.Random) -> str:
         target = target[key]
     part[last] = target[other]  # as an alias of YAML does
     return f"{'.'.join(map(str, (*others, other)))[:60]} at {where}"
+
+
+_SPLITS = ("train", "dev", "test")
+_LABELS = ["01", "9" * 5000, " 0", "0 ", "0.0", "+0", "-0", "²", "", "1e0", "True", "null", "2", "\u0661", "'0'", '"0"']
+_LABELS += ['"0', "0\t", "０"]
+_SEQUENCES = ["", " ", "N", "n" * 40, "ACGU", "AC GT", "AC-GT", "acgtn", "ACGT\x00", "=ACGT", "A" * 131_072, "ТACG"]
+_SEQUENCES += ["ACGT\ufeff", '"ACGT"', '"AC""GT"', "ACGT" * 40_000]
+_HEADERS = ["sequence", "label,sequence", "Sequence,Label", "sequence, label", "sequence;label", "", "label", ","]
+_HEADERS += ["sequence,label,", "sequence,label\nsequence,label", "a" * 5000, "sequence,sequence"]
+_HEADERS += ['"sequence","label"', "," * 5000]
+_ENDS = ["\n", "\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\n\n", "\n\r"]
+
+
+def csv_files(seed: int, count: int) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield (what was done, the content of train, dev and test)."""
+    for number in range(count):
+        dice = random.Random(f"{seed}/{number}")
+        files, said = {split: _csv_rows(dice) for split in _SPLITS}, []
+        content = {split: _as_bytes(rows) for split, rows in files.items()}
+        for _ in range(dice.choice([1, 1, 2])):
+            split = dice.choice(_SPLITS)
+            name, content[split] = _spoilt_csv(dict(enumerate(files[split])), dice)
+            said.append(f"{name} in {split}")
+        yield "; ".join(said), content
+
+
+def _csv_rows(dice: random.Random) -> list[str]:
+    return [f"{''.join(dice.choices('ACGTNacgt', k=dice.randint(1, 50)))},{row % 2}" for row in range(8)]
+
+
+def _as_bytes(rows: list[str], header: str = "sequence,label", end: str = "\n") -> bytes:
+    return end.join([header, *rows, ""]).encode()
+
+
+def _spoilt_csv(rows: dict[int, str], dice: random.Random) -> tuple[str, bytes]:
+    row, column = dice.choice(list(rows)), dice.randrange(2)
+    fields = rows[row].split(",")
+    match dice.randrange(12):
+        case 0:
+            label = dice.choice(_LABELS)
+            return f"label {label[:9]!r}", _as_bytes([*rows.values(), f"ACGT,{label}"])
+        case 1:
+            sequence = dice.choice(_SEQUENCES)
+            return f"sequence {sequence[:9]!r}", _as_bytes([*rows.values(), f"{sequence},1"])
+        case 2:
+            header = dice.choice(_HEADERS)
+            return f"header {header[:20]!r}", _as_bytes(list(rows.values()), header)
+        case 3:
+            ends = [dice.choice(_ENDS) for _ in range(dice.randint(1, 3))]
+            text = "sequence,label\n" + "".join(one + dice.choice(ends) for one in rows.values())
+            return f"rows end in {ends}", text.encode()
+        case 4:
+            fields[column] = f'"{fields[column]}\n{dice.choice(["", "ACGT"])}"'
+            return "a quoted line break", _as_bytes([*rows.values(), ",".join(fields)])
+        case 5:
+            letter = dice.choice("\x0b\x0c\x1c\x85\u2028\x00\t\ufeff\"',;")
+            fields[column] = fields[column][:3] + letter + fields[column][3:]
+            return f"{letter!r} in a field", _as_bytes([*rows.values(), ",".join(fields)])
+        case 6:
+            return "one class", _as_bytes([f"{one[:-1]}1" for one in rows.values()])
+        case 7:
+            return "all N", _as_bytes([f"{'N' * dice.randint(1, 9)},{each % 2}" for each in rows])
+        case 8:
+            content = bytearray(_as_bytes(list(rows.values())))
+            for _ in range(dice.randint(1, 4)):
+                content[dice.randrange(len(content))] = dice.randrange(256)
+            return "other bytes", bytes(content)
+        case 9:
+            content = _as_bytes(list(rows.values()))
+            return "cut", content[: dice.randrange(len(content))]
+        case 10:
+            text = _as_bytes(list(rows.values())).decode()
+            code = dice.choice(["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "utf-7"])
+            return code, text.encode(code)
+    text = _as_bytes(list(rows.values()), end=dice.choice(["\r\n", "\r", "\n"])).decode()
+    before, after = (
+        dice.choice(["", "\n", "\ufeff", "# made by hand\n"]),
+        dice.choice(["", "\n\n", " ", "\r\n \n", ","]),
+    )
+    return f"{before!r} before and {after!r} after", (before + text + after).encode()

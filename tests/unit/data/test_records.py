@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnatune.data.records import Split, read_csv, read_split, write_split
+from dnatune.data.records import Split, cautions, read_csv, read_split, write_split
 from dnatune.data.sources import download_data
 from dnatune.errors import DataError
 from dnatune.settings.sources import DataSettings, Folder
@@ -45,6 +45,9 @@ def written(tmp_path, content):
         ('sequence,label\n"AC\nGT",0\n', r"base '\n'", "line 2, column sequence"),
         ('sequence,label\nACGT,0\n"ACGT,0\nACGT,1\n', "a quotation mark is never closed", "line 3"),
         ('sequence,label\n"AC"GT,0\n', "not CSV", "line 2"),
+        (f"sequence,label\nACGT,{'9' * 5000}\n", "unknown label '999", "line 2, column label"),
+        (f"sequence,{'a' * 5000}\nACGT,0\n", "missing column label; extra column 'aaa", "line 1, the header"),
+        ("sequence,label\nNNN,0\nnn,1\n", "every base of every sequence is N", ""),
         (b"sequence,label\nACGT,0\nAC\xff,1\n", "not UTF-8 text: byte 0xff", "line 3"),
         (b"sequence,label\r\nAC\x00GT,0\r\n", "not UTF-8 text: byte 0x00", "line 2"),
         ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "git-lfs pointer", ""),
@@ -54,7 +57,7 @@ def test_bad_csv_is_named(tmp_path, content, what, where):
     path = written(tmp_path, content)
     with pytest.raises(DataError) as caught:
         read_csv(path, TASK)
-    assert what in caught.value.what
+    assert what in caught.value.what and len(caught.value.what) < 200
     assert caught.value.where == ", ".join(filter(None, [str(path), where]))
     assert caught.value.fix
 
@@ -65,6 +68,14 @@ def test_a_letter_that_ends_a_line_elsewhere_ends_none_here(tmp_path, letter):
         read_csv(written(tmp_path, f"sequence,label\nACGT,0\nAC{letter}GT,1\n"), TASK)
     assert caught.value.what == f"base {letter!r} in a sequence"
     assert caught.value.where.endswith("line 3, column sequence")
+
+
+def test_one_class_and_sequences_of_n_alone_are_told():
+    assert cautions("dev", split_of([("ACGT", 0), ("AN", 1)]), TASK.labels) == []
+    assert cautions("dev", split_of([("A", 1), ("N", 1), ("NN", 1)]), TASK.labels) == [
+        "every row of dev.csv is of class promoter, so nothing there is told apart",
+        "2 of 3 sequences of dev.csv are of N alone, the first in line 3: they can be answered by chance only",
+    ]
 
 
 def test_missing_file(tmp_path):
@@ -79,7 +90,9 @@ def test_allowed_bases_are_named(tmp_path):
 
 
 @given(
-    st.lists(st.tuples(DNA, st.integers(0, 1)), min_size=1, max_size=8),
+    st.lists(st.tuples(DNA, st.integers(0, 1)), min_size=1, max_size=8).filter(
+        lambda rows: any(sequence.strip("Nn") for sequence, _ in rows)
+    ),
     st.sampled_from(["\n", "\r\n", "\r"]),
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
     st.booleans(),

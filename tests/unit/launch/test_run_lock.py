@@ -67,6 +67,17 @@ def test_a_dead_writers_lock_is_taken_away(tmp_path, holder, caplog):
     assert [(record.name, record.levelname) for record in caplog.records] == [(run_lock.__name__, "WARNING")]
 
 
+@pytest.mark.parametrize(
+    "content", ["[]", "null", "7", '"x"', "{}", '{"job": 1}', '{"job": [], "host": {}, "process": 1, "started": 2}']
+)
+def test_a_lock_that_names_nobody_is_taken_away(tmp_path, content, caplog):
+    path = lock(tmp_path / "run")
+    path.write_text(content)
+    with run_lock.held(tmp_path / "run", 0):
+        assert json.loads(path.read_text())["process"] == os.getpid()
+    assert "removed the lock of an unknown writer" in caplog.text
+
+
 def test_one_on_another_host_that_gave_a_sign_of_life_counts(tmp_path):
     lock(tmp_path / "run", host="elsewhere", process=1)
     with pytest.raises(RunError, match="on elsewhere"), run_lock.held(tmp_path / "run", 0):

@@ -4,14 +4,17 @@ By hand:  python -m dnatune prepare --experiment config/demo.yaml --task prom_co
           --folder folder-of-jsonl
 """
 
+import logging
 from pathlib import Path
 
 from dnatune.commands import stage_parser
 from dnatune.data import leakage
 from dnatune.data.integrity import write_manifest
-from dnatune.data.records import read_csv, write_split
+from dnatune.data.records import cautions, read_csv, write_split
 from dnatune.settings import experiment
 from dnatune.settings.tasks import SPLITS
+
+_LOG = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -25,6 +28,9 @@ def main() -> None:
     configuration = experiment.read(options.experiment)
     task, audit = configuration.task(options.task), configuration.experiment.audit
     splits = {split: read_csv(options.source / f"{split}.csv", task) for split in SPLITS}
+    for split, rows in splits.items():
+        for caution in cautions(split, rows, task.labels):
+            _LOG.warning(caution)
     kept, audit = leakage.apply(audit.on_leak, audit.similarity, splits, task, audit.relatives)
     audit.write(options.folder / "audit.json")
     for name, split in kept.items():

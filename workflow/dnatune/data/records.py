@@ -17,6 +17,8 @@ from dnatune.settings.tasks import Task
 _HEADER = ["sequence", "label"]
 _ALPHABET = "ACGTN"
 _FIELDS = {"instruction", "input", "output"}
+#: Most foreign bases or columns that a message names.
+_MOST_NAMED = 8
 #: The line of a CSV file, as an editor counts, that holds row 0. No row is longer: neither bases nor class indices
 #: hold the end of a line.
 FIRST_LINE = 2
@@ -79,7 +81,29 @@ def read_csv(path: Path, task: Task) -> Split:
     examples = [_example(row, f"{own}, line {line}", classes) for line, row in rows]
     if not examples:
         raise DataError("the file has a header and no rows", where=str(own), fix="a split needs at least one row")
+    if not any(sequence.strip("N") for sequence, _ in examples):
+        raise DataError("every base of every sequence is N", where=str(own), fix="check where the sequences came from")
     return Split(task.instruction, *map(list, zip(*examples, strict=True)))
+
+
+def cautions(name: str, split: Split, labels: Sequence[str]) -> list[str]:
+    """Return what is to be said of a split that is read without an error: of one class, or with rows of N alone.
+
+    Args:
+        name: train, dev or test.
+        split: the examples.
+        labels: the task's label words.
+    """
+    empty = [row for row, sequence in enumerate(split.sequences) if not sequence.strip("N")]
+    found = []
+    if len(set(split.labels)) == 1:
+        found.append(f"every row of {name}.csv is of class {labels[split.labels[0]]}, so nothing there is told apart")
+    if empty:
+        found.append(
+            f"{len(empty)} of {len(split)} sequences of {name}.csv are of N alone, the first in line"
+            f" {empty[0] + FIRST_LINE}: they can be answered by chance only"
+        )
+    return found
 
 
 def _original_of(path: Path) -> Path:
@@ -132,9 +156,9 @@ def _check_header(header: list[str], path: Path) -> None:
     extra = [name for name in header if name not in _HEADER]
     if missing or extra or header != _HEADER:
         problem = [f"missing column {', '.join(missing)}"] if missing else []
-        problem += [f"extra column {', '.join(map(repr, extra))}"] if extra else []
+        problem += [f"extra column {', '.join(map(shown, extra[:_MOST_NAMED]))}"] if extra else []
         raise DataError(
-            "; ".join(problem) or f"columns are {','.join(header)}",
+            "; ".join(problem) or f"columns are {','.join(header[:_MOST_NAMED])}",
             where=f"{path}, line 1, the header",
             fix="the header must be exactly: sequence,label",
         )
@@ -151,7 +175,7 @@ def _example(row: list[str], where: str, classes: Mapping[str, int]) -> tuple[st
     if sequence.strip(_ALPHABET):
         foreign = sorted(set(sequence) - set(_ALPHABET))
         raise DataError(
-            f"base {', '.join(map(repr, foreign))} in a sequence",
+            f"base {', '.join(map(repr, foreign[:_MOST_NAMED]))} in a sequence",
             where=f"{where}, column sequence",
             fix="allowed are A, C, G, T and N, in upper or lower case",
         )

@@ -19,6 +19,8 @@ _NAME = "run.lock"
 #: Seconds between signs of life, and seconds without one after which a holder on another host counts as dead.
 _BEAT, _SILENCE = 20, 300
 _POLL = 5
+#: Holder of a lock that says nothing of one.
+_NOBODY: dict[str, Any] = {"job": None, "host": None, "process": None, "started": None}
 
 
 @contextlib.contextmanager
@@ -130,17 +132,29 @@ def _read(path: Path) -> dict[str, Any] | None:
     """Return the holder; None if the lock does not exist. Wait for a lock that is still being written."""
     for _ in range(50):
         try:
-            return json.loads(path.read_text("utf-8"))
+            holder = json.loads(path.read_text("utf-8"))
         except FileNotFoundError:
             return None
-        except ValueError:
+        except (ValueError, RecursionError):
             time.sleep(0.1)
+            continue
+        return holder if _is_holder(holder) else _NOBODY
     # Writing one line does not take five seconds, so the writer has died.
-    return {"job": None, "host": None, "process": None, "started": None}
+    return _NOBODY
+
+
+def _is_holder(found: Any) -> bool:
+    """Return whether a lock holds what `_self` writes; any other content is not ours and belongs to nobody."""
+    kinds = (str, int, type(None))
+    return (
+        isinstance(found, dict) and found.keys() == _NOBODY.keys() and all(isinstance(v, kinds) for v in found.values())
+    )
 
 
 def describe(holder: dict[str, Any]) -> str:
     """Return a description of a holder."""
+    if holder == _NOBODY:
+        return "an unknown writer"
     job = f"Slurm job {holder['job']}, " if holder["job"] else ""
     return f"{job}process {holder['process']} on {holder['host']}"
 
