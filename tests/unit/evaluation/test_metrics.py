@@ -9,6 +9,7 @@ from dnatune import inference
 from dnatune.data.prompts import EncodedExamples
 from dnatune.evaluation import metrics
 from dnatune.evaluation.predictions import write_generated, write_predictions
+from dnatune.inference.probabilities import class_probabilities
 
 
 def draw(classes, n=400, seed=0):
@@ -57,6 +58,17 @@ def test_three_classes_are_macro_averaged():
     covariance = lambda a, b: ((a - a.mean(0)) * (b - b.mean(0))).sum()  # noqa: E731
     mcc = covariance(x, y) / math.sqrt(covariance(x, x) * covariance(y, y))
     assert got.mcc == pytest.approx(mcc, abs=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_auroc_is_that_of_the_tests_and_of_no_rounded_probabilities(classes):
+    labels, scores = draw(classes)
+    scores[:, -1] += 60  # nats, so that this class has a probability of 1 for every item
+    assert len(np.unique(class_probabilities(scores)[:, -1])) == 1
+    got = metrics.from_log_probabilities(labels.tolist(), scores)
+    tested = inference.measure(scores[None], labels, "auroc").values[0]
+    assert got.auroc == pytest.approx(tested, abs=1e-12) and got.auroc > 0.65
+    assert got.auprc > (labels == 1).mean() + 0.1
 
 
 def test_a_class_that_no_item_has_is_in_no_mean():

@@ -5,7 +5,7 @@ import pandas as pd
 from sklearn.metrics import roc_curve
 
 from dnatune.comparison.results import FinishedRun, Group
-from dnatune.inference.probabilities import class_probabilities
+from dnatune.inference.probabilities import class_probabilities, log_ratios
 
 
 def confusion_of(group: Group) -> np.ndarray:
@@ -35,9 +35,9 @@ def reliability_of(group: Group, bins: int = 15, fewest: int = 10) -> pd.DataFra
     """
     parts = []
     for run in group.completed:
-        probabilities = _probabilities(run)
-        if probabilities is not None:
-            confidence = probabilities.max(axis=1)
+        found = _log_probabilities(run)
+        if found is not None:
+            confidence = class_probabilities(found).max(axis=1)
             correct = run.predictions["predicted"] == run.predictions["label"]
             parts.append(pd.DataFrame({"confidence": confidence, "accuracy": correct.astype(float)}))
     if not parts:
@@ -51,7 +51,8 @@ def reliability_of(group: Group, bins: int = 15, fewest: int = 10) -> pd.DataFra
 def roc_of(group: Group, points: int = 101) -> pd.DataFrame:
     """Return the mean ROC curve over seeds, by vertical averaging (Fawcett 2006, An introduction to ROC analysis, 7.1).
 
-    With two classes the curve is the last class's; with more, the mean of the classes, each against the rest.
+    With two classes the curve is the last class's; with more, the mean of the classes, each against the rest. Items are
+    ranked by log-ratios, as for AUROC.
 
     Args:
         group: runs of one optimizer.
@@ -63,14 +64,15 @@ def roc_of(group: Group, points: int = 101) -> pd.DataFrame:
     """
     grid, curves = np.linspace(0, 1, points), []
     for run in group.completed:
-        probabilities = _probabilities(run)
+        found = _log_probabilities(run)
+        ratios = None if found is None else log_ratios(found)
         truth = run.predictions["label"].to_numpy(int)
-        classes = 0 if probabilities is None else probabilities.shape[1]
+        classes = 0 if ratios is None else ratios.shape[1]
         for index in range(1, 2) if classes == 2 else range(classes):
             positive = truth == index
             if positive.all() or not positive.any():
                 return pd.DataFrame(columns=["false_positive_rate", "true_positive_rate"])
-            false, true, _ = roc_curve(positive, probabilities[:, index])
+            false, true, _ = roc_curve(positive, ratios[:, index])
             curve = np.interp(grid, false, true)
             curve[0] = 0.0
             curves.append(curve)
@@ -84,9 +86,9 @@ def has_probabilities(run: FinishedRun) -> bool:
     return any(column.startswith("logp_") for column in run.predictions.columns)
 
 
-def _probabilities(run: FinishedRun) -> np.ndarray | None:
-    """Return the probability of each class of each item [items, classes]; None where answers were decoded freely."""
+def _log_probabilities(run: FinishedRun) -> np.ndarray | None:
+    """Return those of each class of each item [items, classes]; None where answers were decoded freely."""
     columns = [column for column in run.predictions.columns if column.startswith("logp_")]
     if not columns:
         return None
-    return class_probabilities(run.predictions[columns].to_numpy(float))
+    return run.predictions[columns].to_numpy(float)

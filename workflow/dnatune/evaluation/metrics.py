@@ -11,7 +11,7 @@ from sklearn import metrics
 from dnatune.contracts import Record, Seconds
 from dnatune.data.prompts import EncodedExamples
 from dnatune.files import sha256_of_file
-from dnatune.inference.probabilities import class_probabilities
+from dnatune.inference.probabilities import class_probabilities, log_ratios
 
 _BINS = 15
 
@@ -37,8 +37,8 @@ class Metrics(Record):
     recall_macro: float | None
     """Recall, mean over the classes that occur."""
     auroc: float | None
-    """Area under the ROC curve: of the last class's probability for two classes, else macro one-vs-rest; `null`
-    without probabilities or if a class does not occur."""
+    """Area under the ROC curve, items ranked by log p − log(1 − p): of the last class for two classes, else macro
+    one-vs-rest; `null` without probabilities or if a class does not occur."""
     auprc: float | None
     """Area under the precision-recall curve, like `auroc`."""
     brier: float | None
@@ -166,7 +166,7 @@ def from_log_probabilities(labels: Sequence[int], log_probabilities: np.ndarray,
     predicted = log_probabilities.argmax(axis=1)
     one_hot = np.eye(classes)[truth]
     scores = {
-        **_ranking(truth, probabilities, one_hot),
+        **_ranking(truth, log_probabilities),
         "brier": float(((probabilities - one_hot) ** 2).sum(axis=1).mean()),
         "ece": expected_calibration_error(probabilities.max(axis=1), predicted == truth),
         "off_label_mass": float(np.clip(1 - np.exp(log_probabilities).sum(axis=1), 0, 1).mean()),
@@ -174,19 +174,16 @@ def from_log_probabilities(labels: Sequence[int], log_probabilities: np.ndarray,
     return from_predictions(truth.tolist(), predicted.tolist(), classes, seconds).model_copy(update=scores)
 
 
-def _ranking(truth: np.ndarray, probabilities: np.ndarray, one_hot: np.ndarray) -> dict[str, float | None]:
-    classes = probabilities.shape[1]
+def _ranking(truth: np.ndarray, log_probabilities: np.ndarray) -> dict[str, float | None]:
+    """Rank items by log-ratios, as `dnatune.inference` does: probabilities that are rounded to 1 are all alike."""
+    classes = log_probabilities.shape[1]
     if len(np.unique(truth)) < classes:
         return {"auroc": None, "auprc": None}
-    if classes == 2:
-        score = probabilities[:, 1]
-        return {
-            "auroc": float(metrics.roc_auc_score(truth, score)),
-            "auprc": float(metrics.average_precision_score(truth, score)),
-        }
+    ratios = log_ratios(log_probabilities)
+    ranked = [(truth == one, ratios[:, one]) for one in ([1] if classes == 2 else range(classes))]
     return {
-        "auroc": float(metrics.roc_auc_score(truth, probabilities, multi_class="ovr", average="macro")),
-        "auprc": float(metrics.average_precision_score(one_hot, probabilities, average="macro")),
+        "auroc": float(np.mean([metrics.roc_auc_score(*one) for one in ranked])),
+        "auprc": float(np.mean([metrics.average_precision_score(*one) for one in ranked])),
     }
 
 
