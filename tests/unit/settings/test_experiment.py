@@ -123,6 +123,15 @@ def test_the_real_run_searches_all_rates_alike_with_the_original_s_among_them():
     assert lowest < 5e-3 < highest
 
 
+def test_only_the_real_run_asks_the_frozen_base_model_by_itself():
+    real, demo = (yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()) for name in ("config", "demo"))
+    found = experiment.resolve(real)
+    assert found.frozen == [("dna-llama3", "prom_core_all")] and "frozen" in found.controls(*found.frozen[0])
+    # The default is every other baseline, which need no model.
+    default = [*experiment.resolve(demo).experiment.evaluation.baselines]
+    assert default == [name for name in real["evaluation"]["baselines"] if name != "frozen"]
+
+
 def test_an_entry_set_to_null_is_dropped():
     config = changed("optimizers.second", {"method": "adamw", "learning_rate": 0.1})
     config["optimizers"] = {name: config["optimizers"][name] for name in ("adamw", "second")}

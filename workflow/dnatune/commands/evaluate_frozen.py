@@ -46,9 +46,8 @@ def main() -> None:
         test = read_split(options.test, labels)
         scores = frozen.Probe.read(folder / "probe.npz").log_probabilities(states(test, options.test))
         write_predictions(folder / "predictions.tsv", test.labels, scores, len(labels))
-        metrics.from_log_probabilities(test.labels, scores, time.perf_counter() - started).write(
-            folder / "metrics.json"
-        )
+        found = metrics.from_log_probabilities(test.labels, scores, time.perf_counter() - started)
+        found.write_beside(folder / "predictions.tsv", folder / "metrics.json")
         return
     train, dev = (read_split(path, labels) for path in (options.train, options.dev))
     known = states(dev, options.dev)
