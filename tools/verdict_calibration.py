@@ -46,11 +46,12 @@ class Count:
     Attributes:
         cell, metric: of what.
         replications: number of simulated comparisons.
-        withheld: of these, comparisons without an interval, because every run of both gives one answer to all items.
+        withheld: of these, comparisons without a test: every run of both gives one answer to all items, or too few
+            items are of class 1.
         constant: share of the runs that give one answer to all items.
-        missed: intervals that do not cover the expected difference; without a true one, these are the false verdicts.
+        missed: intervals of tests that do not cover the expected difference; without a true one, the false verdicts.
         false: verdicts that name the wrong method the better one, or any if there is no difference.
-        naive: `missed` of the simpler interval that the scenario argues against: items as if they were independent
+        naive: the same of the simpler interval that the scenario argues against: items as if they were independent
             (clusters), the control with the best test score (control), tasks as if they were independent (tasks).
     """
 
@@ -65,7 +66,7 @@ class Count:
 
     @property
     def tested(self) -> int:
-        """Return the number of comparisons with an interval."""
+        """Return the number of comparisons with a test."""
         return self.replications - self.withheld
 
 
@@ -120,20 +121,21 @@ def run(
 
 
 def _count(cell: Cell, metric: str, found: Sequence[Comparison]) -> Count:
-    tested = [one.pair for one in found if one.pair.p_value is not None]
+    tested = [one for one in found if one.pair.p_value is not None]
+    pairs = [one.pair for one in tested]
     truth = 0.0
     if cell.scenario == "collapse":
         # Nothing but the mean of the replications is known; its error is 1/√replications of an interval's.
         truth = float(np.mean([np.mean(one.pair.differences) for one in found]))
-    missed = sum(not pair.interval.low <= truth <= pair.interval.high for pair in tested)
-    found_other_way = sum(pair.p_value <= 1 - _LEVEL and pair.interval.estimate * truth <= 0 for pair in tested)
-    naive = sum(one.naive for one in found) if cell.scenario in ("clusters", "control", "tasks") else None
+    missed = sum(not pair.interval.low <= truth <= pair.interval.high for pair in pairs)
+    found_other_way = sum(pair.p_value <= 1 - _LEVEL and pair.interval.estimate * truth <= 0 for pair in pairs)
+    naive = sum(one.naive for one in tested) if cell.scenario in ("clusters", "control", "tasks") else None
     constant = float(np.mean([one.constant for one in found]))
     return Count(cell, metric, len(found), len(found) - len(tested), constant, missed, found_other_way, naive)
 
 
 def _rejects(pair: inference.PairedDifference) -> bool:
-    return pair.p_value is not None and pair.p_value <= 1 - _LEVEL
+    return pair.interval.low is not None and not pair.interval.low <= 0 <= pair.interval.high
 
 
 def _draw_classes(prevalence: float, items: int, generator: np.random.Generator) -> np.ndarray:
@@ -144,7 +146,7 @@ def _draw_classes(prevalence: float, items: int, generator: np.random.Generator)
             return truth
 
 
-def _noise(
+def noise_parts(
     methods: int, seeds: int, groups: np.ndarray, within: float, generator: np.random.Generator
 ) -> Iterator[np.ndarray]:
     """Return what is common to all runs [1, 1, items], to those of a method [methods, 1, items], of a seed and alone.
@@ -178,7 +180,7 @@ def _two_methods(scenario, prevalence, items, seeds, generator):
     truth, most = _draw_classes(prevalence, items, generator), max(seeds)
     spreads = [_LOOSE[prevalence], _LOOSE[prevalence] if scenario == "constant" else _STEADY[prevalence]]
     bias = np.stack([mean + spread * generator.standard_normal(most) for mean, spread in spreads])
-    noise = sum(_noise(2, most, np.arange(items), 0.0, generator))
+    noise = sum(noise_parts(2, most, np.arange(items), 0.0, generator))
     ratios = (noise + bias[:, :, None] + _SEPARATION * (2 * truth - 1)).reshape(2 * most, items)
     for metric in METRICS:
         measured = _measure(ratios, truth, metric)
@@ -202,7 +204,7 @@ def _clusters(_, prevalence, items, seeds, generator):
     truth, most, groups = _draw_classes(prevalence, items, generator), max(seeds), np.arange(items) // _CLUSTER
     mean, spread = _STEADY[prevalence]
     bias = mean + spread * generator.standard_normal((2, most))
-    noise = sum(_noise(2, most, groups, 0.6, generator))
+    noise = sum(noise_parts(2, most, groups, 0.6, generator))
     ratios = (noise + bias[:, :, None] + _SEPARATION * (2 * truth - 1)).reshape(2 * most, items)
     for metric in METRICS:
         measured = _measure(ratios, truth, metric)
@@ -217,7 +219,7 @@ def _control(_, prevalence, items, seeds, generator):
     scores = []
     for runs in (0, most):
         truth = _draw_classes(prevalence, items, generator)
-        common, own, seed, alone = _noise(1 + _CONTROLS, runs + 1, np.arange(items), 0.0, generator)
+        common, own, seed, alone = noise_parts(1 + _CONTROLS, runs + 1, np.arange(items), 0.0, generator)
         signal = mean + _SEPARATION * (2 * truth - 1)
         method = (signal + common[0] + own[0] + seed[0] + alone[0])[:runs]
         controls = signal + common[0] + own[1:, 0] + seed[0, -1] + alone[1:, -1]
@@ -246,12 +248,12 @@ def _tasks(_, prevalence, items, seeds, generator):
         truth = _draw_classes(prevalence, everything, generator)
         if all(2 <= truth[place].sum() <= len(place) - 2 for place in places):
             break
-    common, own, *_ = _noise(2, 1, np.arange(everything), 0.0, generator)
+    common, own, *_ = noise_parts(2, 1, np.arange(everything), 0.0, generator)
     shared_bias = spread * generator.standard_normal((2, most))
     measured = []
     for place in places:
         bias = mean + shared_bias + spread * generator.standard_normal((2, most))
-        *_, seed, alone = _noise(2, most, np.arange(len(place)), 0.0, generator)
+        *_, seed, alone = noise_parts(2, most, np.arange(len(place)), 0.0, generator)
         signal = common[:, :, place] + own[:, :, place] + _SEPARATION * (2 * truth[place] - 1)
         ratios = (signal + seed + alone + bias[:, :, None]).reshape(2 * most, len(place))
         measured.append({metric: _measure(ratios, truth[place], metric) for metric in METRICS})
@@ -265,13 +267,13 @@ def _tasks(_, prevalence, items, seeds, generator):
 
 def _independent_rejects(each: Sequence[inference.PairedDifference]) -> bool:
     """Return whether the mean over tasks differs from 0 if variances are added as if tasks shared nothing."""
-    if any(one.p_value is None for one in each):
+    if any(one.seed_variance is None for one in each):
         return False
     of_seeds, of_items = (
         sum(getattr(one, part) for one in each) / len(each) ** 2 for part in ("seed_variance", "item_variance")
     )
-    clusters = sum(one.clusters for one in each)
-    half = inference.half_width(of_seeds, of_items, each[0].seeds, clusters, 1 - _LEVEL)
+    limiting = min(one.limiting for one in each)
+    half = inference.half_width(of_seeds, of_items, each[0].seeds, limiting, 1 - _LEVEL)
     return bool(abs(np.mean([one.interval.estimate for one in each])) > half)
 
 
@@ -283,15 +285,17 @@ def table(counts: Sequence[Count]) -> str:
     for count in counts:
         by_cell.setdefault(count.cell, {})[count.metric] = count
     for cell, found in by_cell.items():
-        shares = [f"{found[name].missed / max(1, found[name].tested):.3f}" for name in METRICS]
+        shares = [_share(found[name].missed, found[name].tested) for name in METRICS]
         mcc = found["mcc"]
         withheld = [f"{mcc.constant:.2f}", f"{mcc.withheld / mcc.replications:.3f}"]
-        naive = " ".join(
-            f"{one.naive / one.replications:.3f}" for one in map(found.get, METRICS) if one.naive is not None
-        )
+        naive = " ".join(_share(one.naive, one.tested) for one in map(found.get, METRICS) if one.naive is not None)
         row = [cell.scenario, f"{cell.prevalence:g}", f"{cell.items:,}", str(cell.seeds), *shares, *withheld, naive]
         lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
+
+
+def _share(count: int, tested: int) -> str:
+    return f"{count / tested:.3f}" if tested else "–"
 
 
 def summary(counts: Sequence[Count]) -> str:

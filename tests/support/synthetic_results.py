@@ -38,10 +38,12 @@ class Results:
         root: folder to fill.
         tasks: tasks as in the settings of the script.
         items: test items of every task.
+        rare: by task, how many of its test items are of class 1, all others being of class 0; a task that is not named
+            has many items of each class.
     """
 
-    def __init__(self, root: Path, tasks=(PROMOTERS,), items: int = 600, simulated: bool = False):
-        self.root, self.items = root, items
+    def __init__(self, root: Path, tasks=(PROMOTERS,), items: int = 600, simulated: bool = False, rare=None):
+        self.root, self.items, self.rare = root, items, rare or {}
         self.settings = CompareSettings(
             name="synthetic",
             tasks=tuple(map(ComparedTask.read, tasks)),
@@ -212,6 +214,8 @@ class Results:
 
     def truth(self, task):
         """Return the class of every test item, the same for all runs and baselines of a task."""
+        if task in self.rare:
+            return (np.arange(self.items) < self.rare[task]).astype(int)
         classes = len(self.tasks[task].labels)
         return np.random.default_rng(zlib.crc32(task.encode())).integers(classes, size=self.items)
 

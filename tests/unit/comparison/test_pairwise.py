@@ -136,7 +136,38 @@ def test_each_optimizer_is_tested_against_the_control_that_is_best_on_dev(tmp_pa
     assert {row.verdict for row in primary} == {"worse"}
     # The control has the same predictions for every seed: its variance over items is all in the common part.
     assert all(len(set(row.second_values)) == 1 and len(row.second_values) == 3 for row in primary)
-    assert primary[1].sentence.startswith("sgd is worse than kmers (mcc ")
+    assert primary[1].sentence.startswith("sgd is worse than k-mers (MCC ")
+
+
+def test_a_task_with_few_items_of_a_class_is_not_tested(tmp_path):
+    made = Results(tmp_path, rare={"prom_core_all": 12})
+    for seed in range(3):
+        made.add_run("adamw", seed, skill=3.0)
+        made.add_run("sgd", seed, skill=0.1)
+    primary, area, loss = verdict_rows(made)
+    for row in (primary, area):
+        assert row.verdict == "inconclusive" and row.approximate and row.adjusted_p is row.detectable is None
+        assert row.family_size == 0 and row.limiting == 12 and row.low < row.difference < row.high
+        assert "12 independent test items of class promoter: too few for a test" in row.sentence
+        assert "12 independent test items" in row.withheld
+    assert loss.verdict == "better" and not loss.approximate
+
+
+@pytest.mark.parametrize("rare", [{"few": 12}, {"few": 12, "fewer": 11}])
+def test_a_task_with_few_items_of_a_class_is_left_out_of_the_verdict_over_tasks(tmp_path, rare):
+    made = Results(tmp_path, [PROMOTERS, *({**PROMOTERS, "name": name} for name in ("few", "fewer"))], rare=rare)
+    for seed in range(3):
+        for name, skill in {"adamw": 2.0, "sgd": 0.9}.items():
+            for task in made.tasks:
+                made.add_run(name, seed, task=task, skill=skill)
+    row = next(row for row in verdict_rows(made) if len(row.tasks) > 1)
+    if len(rare) == 1:
+        assert row.tasks == ("prom_core_all", "fewer") and row.verdict == "better"
+        assert "Left out: few (12 independent test items of class promoter: too few" in row.sentence
+    else:
+        # Fewer than two remain, so the mean over all is shown and not tested.
+        assert len(row.tasks) == 3 and row.verdict == "inconclusive" and row.approximate
+        assert "11 independent test items of class promoter of fewer: too few" in row.sentence
 
 
 def test_tasks_of_one_metric_have_a_verdict_together(tmp_path):

@@ -48,7 +48,9 @@ def scored(seeds=3, items=60, seed=0):
 def known(estimate, seed_variance, item_variance, seeds=5, items=5920, metric="mcc"):
     """Return a comparison with the given numbers instead of measured ones."""
     interval = inference.Interval(estimate, None, None, 0.95)
-    blank = inference.PairedDifference(metric, seeds, items, items, (), interval, 1.0, seed_variance, item_variance)
+    blank = inference.PairedDifference(
+        metric, seeds, items, items, items, (), interval, 1.0, seed_variance, item_variance
+    )
     return dataclasses.replace(blank, interval=blank.interval_at(0.95))
 
 
@@ -434,6 +436,65 @@ def test_settings_that_cannot_be_meant_are_errors(call, words):
     with pytest.raises(ConfigurationError) as error:
         call()
     assert words in str(error.value)
+
+
+def with_rare(number, seeds=5, items=300, seed=0):
+    """Draw classes, of which `number` items are of class 1, and two methods' log-probabilities [seeds, items, 2]."""
+    generator, truth = np.random.default_rng(seed), (np.arange(items) < number).astype(int)
+    ratios = generator.normal(size=(2, seeds, items)) + (2 * truth - 1)
+    return *np.stack([-np.logaddexp(0, ratios), -np.logaddexp(0, -ratios)], axis=-1), truth
+
+
+@pytest.mark.parametrize("metric", ["mcc", "f1_macro", "auroc"])
+def test_the_degrees_of_freedom_of_the_items_are_those_of_the_rarest_class(metric):
+    first, second, truth = with_rare(20)
+    got = inference.paired_difference(first, second, truth, metric)
+    assert (got.limiting, got.clusters, got.untested) == (20, 300, None)
+    wide = stats.t.isf(0.025, 4) ** 2 * got.seed_variance / 5 + stats.t.isf(0.025, 19) ** 2 * got.item_variance
+    assert got.interval.high - got.interval.estimate == pytest.approx(np.sqrt(wide), rel=1e-9)
+    # Pairs of copies are as many independent items as there are pairs.
+    assert inference.paired_difference(first, second, truth, metric, clusters=np.arange(300) // 2).limiting == 10
+
+
+@pytest.mark.parametrize("metric", ["mcc", "f1_macro", "auroc"])
+def test_too_few_items_of_a_class_give_an_approximate_interval_and_no_verdict(metric):
+    first, second, truth = with_rare(inference.FEWEST_ITEMS - 1)
+    got = inference.paired_difference(first, second, truth, metric)
+    assert got.p_value is None and got.interval.low < got.interval.estimate < got.interval.high
+    assert inference.detectable_difference(got) is None and inference.seeds_needed(got, 0.1).seeds is None
+    said = inference.verdict(got, 10.0, None, ("adamw", "sgd"))
+    assert said.word == "inconclusive" and not said.within_margin
+    assert said.sentence.startswith(f"adamw and sgd are not tested ({inference.METRIC_NAMES[metric]} ")
+    assert said.sentence.endswith("14 independent test items of class 1: too few for a test, which needs 15.")
+    assert ", approximate 95 % interval " in said.sentence
+    # Log loss is a mean over all items, on which no class weighs more than its share.
+    assert inference.paired_difference(first, second, truth, "log_loss").p_value is not None
+    enough = inference.paired_difference(*with_rare(inference.FEWEST_ITEMS), metric)
+    assert enough.p_value is not None and enough.untested is None
+
+
+def test_one_item_of_a_class_gives_no_interval():
+    got = inference.paired_difference(*with_rare(1), "mcc")
+    assert got.interval.reason == "1 independent test item of class 1: too few for a test, which needs 15"
+    assert got.interval.low is None and got.untested is None
+
+
+def test_mcc_of_several_classes_rests_on_the_items_outside_the_most_frequent_one():
+    generator = np.random.default_rng(0)
+    truth = np.repeat([0, 1, 2], [200, 90, 10])
+    first, second = generator.integers(0, 3, size=(2, 4, 300))
+    found = {name: inference.paired_difference(first, second, truth, name) for name in ("mcc", "f1_macro")}
+    assert found["mcc"].limiting == 100 and found["mcc"].untested is None
+    assert "10 independent test items of class 2" in found["f1_macro"].untested
+    few = inference.paired_difference(first, second, np.repeat([0, 1, 2], [288, 8, 4]), "mcc")
+    assert few.untested == "12 independent test items of other classes than 0: too few for a test, which needs 15"
+
+
+def test_over_several_tasks_the_task_with_fewest_counts():
+    differences = [difference_of(*with_rare(number, seed=number), "mcc") for number in (40, 12)]
+    got = inference.infer(inference.average(differences, ("one", "other")))
+    assert got.limiting == 12
+    assert got.untested == "12 independent test items of class 1 of other: too few for a test, which needs 15"
 
 
 def clustered(size=4, groups=60, seed=0):

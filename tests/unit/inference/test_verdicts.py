@@ -113,7 +113,7 @@ def test_effect_size_needs_a_spread():
 @pytest.mark.parametrize(
     ("estimate", "spread", "p_value", "word", "within", "words"),
     [
-        (0.05, 1e-5, 0.001, "better", False, "A is better than B (mcc +0.0500"),
+        (0.05, 1e-5, 0.001, "better", False, "A is better than B (MCC +0.0500"),
         (-0.05, 1e-5, 0.001, "worse", False, "A is worse than B"),
         (0.004, 1e-6, 0.01, "better", True, "better than B, by less than 0.01: practically equivalent"),
         (-0.004, 1e-6, 0.01, "worse", True, "worse than B, by less than 0.01: practically equivalent"),
@@ -166,7 +166,7 @@ def test_seeds_needed_is_the_smallest_number_that_suffices():
 
 def test_seeds_needed_among_many_comparisons_are_those_at_a_share_of_the_level():
     difference = inference.PairedDifference(
-        "mcc", 5, 5920, 5920, (), inference.Interval(0.0, -1, 1, 0.95), 0.5, 4e-4, 1e-6
+        "mcc", 5, 5920, 5920, 5920, (), inference.Interval(0.0, -1, 1, 0.95), 0.5, 4e-4, 1e-6
     )
     strict = dataclasses.replace(difference, interval=dataclasses.replace(difference.interval, level=1 - 0.05 / 15))
     one, many, alone = (

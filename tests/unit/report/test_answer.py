@@ -74,6 +74,16 @@ def test_a_control_within_chance_is_said_not_to_be_beaten(tmp_path):
     assert "may be chance; 0." in control and control.endswith("would have shown.")
 
 
+def test_few_items_of_a_class_are_said_to_be_the_reason(tmp_path):
+    made = runs(Results(tmp_path, rare={"prom_core_all": 12}), 3, adamw=3.0, sgd=0.1)
+    made.add_baseline("kmers", 0.5)
+    first, rivals, control = lines_of(made)
+    assert "is not shown to be better than sgd" in first
+    why = "too few test items are of the rarest class"
+    assert re.fullmatch(rf"Its difference to sgd \(about [^)]*\([^)]*\)\) is not tested: {why}\.", rivals)
+    assert "its difference of about " in control and f"is not tested, because {why}" in control
+
+
 def test_a_lead_that_may_be_chance_is_no_victory(tmp_path):
     made = runs(Results(tmp_path), 3, adamw=1.0, sgd=1.0)
     first, rivals, control = lines_of(made)

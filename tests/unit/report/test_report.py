@@ -175,7 +175,7 @@ def test_the_number_of_seeds_needed_is_told_where_it_is_known(decided_page, mixe
     page, pairs = decided_page
     open_pairs = [pair for pair in pairs if pair.verdict == "inconclusive"]
     assert (
-        words(pair_sentences(page)).count("a difference of 0.01 in mcc among 3 comparisons with 80 % power")
+        words(pair_sentences(page)).count("a difference of 0.01 in MCC among 3 comparisons with 80 % power")
         == len(open_pairs)
         == 1
     )

@@ -9,6 +9,7 @@ import pandas as pd
 
 from dnatune import inference
 from dnatune.comparison.results import Baseline, Group
+from dnatune.settings.scoring import BASELINE_NAMES
 from dnatune.settings.tasks import Task
 from dnatune.training.record import Run
 
@@ -53,6 +54,11 @@ class Contender:
         """Return a baseline as a control."""
         return cls(baseline.name, task, {0: baseline.predictions}, fixed=True)
 
+    @property
+    def shown(self) -> str:
+        """What readers call it."""
+        return BASELINE_NAMES.get(self.name, self.name) if self.fixed else self.name
+
     @functools.cached_property
     def truth(self) -> np.ndarray | None:
         """The classes of the test items [items]; None if the runs were scored on different ones, or there is none."""
@@ -78,7 +84,10 @@ class Contender:
         """Return a metric of the completed runs; None if it needs probabilities and there are none."""
         if metric not in self.known:
             predictions = self.labels if metric in inference.OF_LABELS else self.log_probabilities
-            self.known[metric] = None if predictions is None else inference.measure(predictions, self.truth, metric)
+            labels = self.task.labels
+            self.known[metric] = (
+                None if predictions is None else inference.measure(predictions, self.truth, metric, labels)
+            )
         return self.known[metric]
 
     def places(self, seeds: Sequence[int]) -> list[int]:
@@ -94,16 +103,23 @@ class Pair:
     Attributes:
         first, second: of each task, in the same order.
         clusters: of each test item, those of the tasks one after another [items].
+        left_out: in words, the tasks of the same metric that are no part of it.
     """
 
     first: tuple[Contender, ...]
     second: tuple[Contender, ...]
     clusters: np.ndarray | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, str]:
         """Return the names of the two."""
         return self.first[0].name, self.second[0].name
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """Return what readers call the two."""
+        return self.first[0].shown, self.second[0].shown
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -164,7 +180,8 @@ class Pair:
             [
                 inference.subtract(*(side.measured(metric).of(side.places(self.seeds)) for side in both))
                 for both in sides
-            ]
+            ],
+            self.tasks,
         )
 
     def values(self, metric: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

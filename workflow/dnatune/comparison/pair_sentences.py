@@ -6,8 +6,6 @@ from statistics import fmean
 from dnatune import inference
 from dnatune.comparison.contenders import Pair, seeds_in_words
 
-_WORDS = {"mcc": "MCC", "f1_macro": "macro F1", "auroc": "AUROC", "log_loss": "log loss"}
-
 
 def sentence(pair: Pair, metric: str, verdict: inference.Verdict, reason: str | None, flags: Sequence[str]) -> str:
     """Return the verdict in words.
@@ -25,6 +23,7 @@ def sentence(pair: Pair, metric: str, verdict: inference.Verdict, reason: str | 
         said = _few_seeds(pair, metric)
     elif reason is None and len(pair.tasks) > 1:
         said += f" This is the mean over {len(pair.tasks)} tasks: {', '.join(pair.tasks)}."
+        said += f" Left out: {'; '.join(pair.left_out)}." if pair.left_out else ""
     return " ".join([*_terms(pair, flags), said, *_left_out(pair, reason)])
 
 
@@ -36,10 +35,10 @@ def _aurocs(pair: Pair) -> str:
 def _few_seeds(pair: Pair, metric: str) -> str:
     """Return what one or two seeds can say: the scores, who was ahead, AUROC, and McNemar's test of the models."""
     sides, number = pair.values(metric), len(pair.seeds)
-    first, second = pair.names
+    first, second = pair.shown
     scores = " and ".join(
         f"{fmean(side):.3f}{f' ({_listed(side)})' if number > 1 and len(set(side)) > 1 else ''} for {name}"
-        for name, side in zip(pair.names, sides, strict=True)
+        for name, side in zip(pair.shown, sides, strict=True)
     )
     sign = -1 if metric in inference.LOWER_IS_BETTER else 1
     ahead = [sign * (a - b) for a, b in zip(*sides, strict=True)]
@@ -56,7 +55,7 @@ def _few_seeds(pair: Pair, metric: str) -> str:
         rest.append(f"McNemar's test of the trained models gives p {said}")
     many = f"{'Two seeds are' if number == 2 else 'One seed is'} too few for an interval"
     extra = "".join(f"; {part}" for part in rest if part)
-    return f"{many}. {_WORDS[metric]} is {scores} ({seeds_in_words(pair.seeds)}); {leads}{extra}."
+    return f"{many}. {inference.METRIC_NAMES[metric]} is {scores} ({seeds_in_words(pair.seeds)}); {leads}{extra}."
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -66,20 +66,16 @@ def pair_rows(
     }
     fixed = {key: Contender.of_baseline(one, tasks[one.task]) for key, one in (controls or {}).items()}
     rows: list[VerdictRow] = []
-    by_metric: dict[str, list[str]] = {}
-    for task in tasks.values():
-        by_metric.setdefault(task.metric, []).append(task.name)
-    scopes = [[name] for name in tasks] + [names for names in by_metric.values() if len(names) > 1]
-    for names in scopes:
+    for names, left_out in _scopes(tasks, known.values(), clusters):
         ids = None if clusters is None else np.concatenate([clusters[name] for name in names])
         optimizers = _on_all(known, names)
         pairs = [
-            (a[0], Pair(optimizers[a], optimizers[b], ids))
+            (a[0], Pair(optimizers[a], optimizers[b], ids, left_out))
             for a, b in itertools.combinations(optimizers, 2)
             if a[0] == b[0]
         ]
         against = [
-            (model, Pair(one, tuple(fixed[model, name] for name in names), ids))
+            (model, Pair(one, tuple(fixed[model, name] for name in names), ids, left_out))
             for (model, _), one in optimizers.items()
             if all((model, name) in fixed for name in names)
         ]
@@ -87,6 +83,29 @@ def pair_rows(
             rows += _family(pairs, metric, tasks[names[0]], testing, "optimizers")
             rows += _family(against, metric, tasks[names[0]], testing, "control")
     return rows
+
+
+def _scopes(
+    tasks: Mapping[str, Task], known: Collection[Contender], clusters: Mapping[str, np.ndarray] | None
+) -> Iterator[tuple[list[str], tuple[str, ...]]]:
+    """Yield each task; then, per metric, the tasks that are averaged, and in words those that are left out.
+
+    A task with too few test items of its rarest class is left out if two others remain; the labels alone decide that.
+    """
+    by_metric: dict[str, dict[str, str | None]] = {}
+    for task in tasks.values():
+        yield [task.name], ()
+        scored = next((one for one in known if one.task == task and one.truth is not None), None)
+        measured = None if scored is None else scored.measured(task.metric)
+        own = None if clusters is None else clusters[task.name]
+        rarest = None if measured is None else inference.fewest(measured.classes, own)
+        by_metric.setdefault(task.metric, {})[task.name] = None if rarest is None else rarest.too_few(own)
+    for reasons in by_metric.values():
+        kept = [name for name, reason in reasons.items() if reason is None]
+        if len(kept) > 1:
+            yield kept, tuple(f"{name} ({reason})" for name, reason in reasons.items() if reason)
+        elif len(reasons) > 1:
+            yield list(reasons), ()
 
 
 def _on_all(
@@ -147,12 +166,17 @@ def _row(
     """Return a row; `size` is the number of tests that were adjusted together."""
     pair, found, metric = tested.pair, tested.found, tested.metric
     names, same, margin = pair.names, pair.identical, testing.equivalence_margin if tested.role == "primary" else None
-    verdict = inference.identical(names) if same else inference.verdict(found, margin, adjusted_p, names)
+    shown = pair.shown
+    verdict = inference.identical(shown) if same else inference.verdict(found, margin, adjusted_p, shown)
     needed = None if margin is None else inference.seeds_needed(found, margin, comparisons=max(1, size))
     values = pair.values(metric)
     improvement, effect = _over_seeds(pair, metric, values, testing.level)
     reason = None if same else found.interval.reason
-    reasons = {"verdict": reason, "improvement": improvement.reason, "effect size": effect.reason}
+    reasons = {
+        "verdict": reason if same else reason or found.untested,
+        "improvement": improvement.reason,
+        "effect size": effect.reason,
+    }
     runs = [run for side in pair.runs() for run in side]
     flags = comparability.unequal(runs, runs) if tested.comparison == "optimizers" else []
     means = [float(np.mean(side)) if side else None for side in values]
@@ -181,6 +205,7 @@ def _row(
         detectable=inference.detectable_difference(found, comparisons=max(1, size)),
         items=found.items,
         clusters=found.clusters,
+        limiting=found.limiting,
         mcnemar_p=pair.mcnemar(),
         improvement=improvement.estimate,
         improvement_low=improvement.low,

@@ -40,6 +40,7 @@ class VerdictRow:
     detectable: float | None
     items: int
     clusters: int
+    limiting: int
     mcnemar_p: tuple[float, ...]
     improvement: float | None
     improvement_low: float | None
@@ -60,6 +61,11 @@ class VerdictRow:
     def headline(self) -> bool:
         """Return whether the row is of the task's metric and of a family that was chosen beforehand."""
         return self.role == "primary" and self.family != "rest"
+
+    @property
+    def approximate(self) -> bool:
+        """Return whether there is an interval and no test, because too few test items are of the rarest class."""
+        return self.low is not None and self.p_value is None and self.limiting < inference.FEWEST_ITEMS
 
     @property
     def decided(self) -> bool:

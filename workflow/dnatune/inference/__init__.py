@@ -11,25 +11,29 @@ from dnatune.inference.intervals import Interval, PairedDifference, half_width
 from dnatune.inference.measured import (
     DIFFERENCE_METRICS,
     LOWER_IS_BETTER,
+    METRIC_NAMES,
     OF_LABELS,
     Difference,
     Measured,
     average,
+    fewest,
     item_covariance,
     measure,
     subtract,
 )
 from dnatune.inference.paired_difference import infer, paired_difference, variance_components
 from dnatune.inference.power import SeedsNeeded, detectable_difference, power_of_difference, seeds_needed
-from dnatune.inference.reasons import FEWEST_SEEDS
+from dnatune.inference.reasons import FEWEST_ITEMS, FEWEST_SEEDS
 from dnatune.inference.seeds import effect_size, probability_of_improvement, seed_interval
 from dnatune.inference.tests import McNemar, holm, mcnemar_exact
 from dnatune.inference.verdicts import Verdict, Word, identical, verdict
 
 __all__ = [
     "DIFFERENCE_METRICS",
+    "FEWEST_ITEMS",
     "FEWEST_SEEDS",
     "LOWER_IS_BETTER",
+    "METRIC_NAMES",
     "OF_LABELS",
     "Difference",
     "Interval",
@@ -42,6 +46,7 @@ __all__ = [
     "average",
     "detectable_difference",
     "effect_size",
+    "fewest",
     "half_width",
     "holm",
     "identical",

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import optimize
 
 from dnatune.inference.intervals import Interval, PairedDifference, half_width, refused
-from dnatune.inference.measured import OF_LABELS, Difference, item_covariance, measure, subtract
+from dnatune.inference.measured import OF_LABELS, Difference, fewest, item_covariance, measure, subtract
 from dnatune.inference.reasons import ALL_CONSTANT, check_level, refuse_number, refuse_values, same_value
 
 _LEAST_LOG_P = -300.0
@@ -41,11 +41,12 @@ def paired_difference(
 def infer(difference: Difference, clusters: np.ndarray | None = None, level: float = 0.95) -> PairedDifference:
     """Return the difference that is expected of new seeds and new test items, with its interval.
 
-    With S seeds, G clusters of items, s² the variance of the difference between seeds, and C the covariance that the
-    items cause between the differences of two seeds, the half width is √(t²(S-1) s²/S + t²(G-1) C), where t(k) is the
-    quantile of Student's t with k degrees of freedom. The variances are those of Obuchowski & Rockette 1995, Commun
-    Stat Simul Comput 24:285. The quantiles follow Banerjee 1960, Sankhyā 22:357, whose bound never covers less than its
-    level for normal data.
+    With S seeds, G independent items of the class with fewest, s² the variance of the difference between seeds, and C
+    the covariance that the items cause between the differences of two seeds, the half width is
+    √(t²(S-1) s²/S + t²(G-1) C), where t(k) is the quantile of Student's t with k degrees of freedom. The variances are
+    those of Obuchowski & Rockette 1995, Commun Stat Simul Comput 24:285. The quantiles follow Banerjee 1960, Sankhyā
+    22:357, whose bound never covers less than its level for normal data. With few such items the influence is not
+    normal, so that the interval is approximate and there is no test.
 
     Args:
         difference: of each seed, on one task or averaged over several.
@@ -57,13 +58,17 @@ def infer(difference: Difference, clusters: np.ndarray | None = None, level: flo
     """
     check_level(level)
     values, items = difference.values, difference.influence.shape[1]
-    number = items if clusters is None else len(np.unique(clusters))
-    reason = difference.reason or _refuse(difference, clusters, number)
+    clusters = np.arange(items) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    number = int(clusters.max(initial=-1)) + 1
+    rarest = fewest(difference.classes, clusters)
+    limiting, untested = (rarest.independent(clusters), rarest.too_few(clusters)) if rarest else (number, None)
+    reason = difference.reason or _refuse(difference, clusters, number) or (untested if limiting < 2 else None)
     found = PairedDifference(
         difference.metric,
         len(values),
         items,
         number,
+        limiting,
         tuple(values.tolist()),
         refused(values, level, reason or ""),
         all_constant=difference.all_constant and difference.metric in OF_LABELS,
@@ -79,17 +84,18 @@ def infer(difference: Difference, clusters: np.ndarray | None = None, level: flo
     found = dataclasses.replace(
         found,
         interval=Interval(mean, None, None, level),
-        p_value=_p_value(mean, seed_variance, item_variance, len(values), number),
+        p_value=None if untested else _p_value(mean, seed_variance, item_variance, len(values), limiting),
+        untested=untested,
         seed_variance=seed_variance,
         item_variance=item_variance,
     )
     return dataclasses.replace(found, interval=found.interval_at(level))
 
 
-def _refuse(difference: Difference, clusters: np.ndarray | None, number: int) -> str | None:
+def _refuse(difference: Difference, clusters: np.ndarray, number: int) -> str | None:
     if difference.all_constant and difference.metric in OF_LABELS:
         return ALL_CONSTANT
-    if clusters is not None:
+    if number < len(clusters):
         strata = np.unique(difference.strata)
         if min(len(np.unique(clusters[difference.strata == stratum])) for stratum in strata) < 2:
             return f"the {difference.influence.shape[1]} test items of a class are copies or near-copies of one another"
@@ -114,11 +120,11 @@ def variance_components(differences: np.ndarray, covariance: np.ndarray) -> tupl
     return differences.var(axis=-1, ddof=1), np.maximum(shared, 0)
 
 
-def _p_value(mean: float, seed_variance: float, item_variance: float, seeds: int, clusters: int) -> float:
+def _p_value(mean: float, seed_variance: float, item_variance: float, seeds: int, limiting: int) -> float:
     """Return the α at which a limit of the 1 - α interval is 0."""
 
     def excess(log_alpha: float) -> float:
-        return float(half_width(seed_variance, item_variance, seeds, clusters, math.exp(log_alpha))) - abs(mean)
+        return float(half_width(seed_variance, item_variance, seeds, limiting, math.exp(log_alpha))) - abs(mean)
 
     if mean == 0:
         return 1.0

@@ -8,6 +8,7 @@ from scipy import optimize, special, stats
 
 from dnatune.errors import ConfigurationError
 from dnatune.inference.intervals import PairedDifference, half_width
+from dnatune.inference.measured import METRIC_NAMES
 from dnatune.inference.reasons import FEWEST_SEEDS
 
 _MOST_SEEDS = 10_000
@@ -30,7 +31,7 @@ class SeedsNeeded:
 
 
 def power_of_difference(
-    true_difference: float, seed_variance: float, item_variance: float, seeds: int, clusters: int, level: float = 0.95
+    true_difference: float, seed_variance: float, item_variance: float, seeds: int, limiting: int, level: float = 0.95
 ) -> float:
     """Return the probability that `paired_difference` finds a true difference, in either direction.
 
@@ -42,12 +43,12 @@ def power_of_difference(
         seed_variance: variance of the difference between seeds on the same items.
         item_variance: variance that the items cause in all seeds together.
         seeds: number of seeds, two or more.
-        clusters: number of independent groups of test items.
+        limiting: number of independent groups of the test items of the rarest class.
         level: confidence level of the interval that must exclude 0.
     """
     # The average over the distribution of the estimated variance, at 2,000 equally likely values.
     estimated = seed_variance * stats.chi2.ppf(_SHARES, seeds - 1) / (seeds - 1)
-    limits = half_width(estimated, item_variance, seeds, clusters, 1 - level)
+    limits = half_width(estimated, item_variance, seeds, limiting, 1 - level)
     deviation = math.sqrt(seed_variance / seeds + item_variance)
     if deviation == 0:
         return float(true_difference != 0)
@@ -61,19 +62,19 @@ def detectable_difference(difference: PairedDifference, power: float = 0.8, comp
     The measured variances are used, as in `seeds_needed`.
 
     Args:
-        difference: a comparison already made; without an interval the result is None.
+        difference: a comparison already made; without a test the result is None.
         power: wanted probability of finding it.
         comparisons: number of comparisons that are adjusted together, as in `seeds_needed`.
     """
     spread, shared = difference.seed_variance, difference.item_variance
-    if spread is None or shared is None:
+    if spread is None or shared is None or difference.untested:
         return None
     level = 1 - (1 - difference.interval.level) / comparisons
 
     def lacking(size: float) -> float:
-        return power_of_difference(size, spread, shared, difference.seeds, difference.clusters, level) - power
+        return power_of_difference(size, spread, shared, difference.seeds, difference.limiting, level) - power
 
-    half = float(half_width(spread, shared, difference.seeds, difference.clusters, 1 - level))
+    half = float(half_width(spread, shared, difference.seeds, difference.limiting, 1 - level))
     # A difference of three half widths is found nearly always.
     return float(optimize.brentq(lacking, 0.0, 10 * half, rtol=1e-6))
 
@@ -105,17 +106,18 @@ def seeds_needed(
         )
     spread, shared = difference.seed_variance, difference.item_variance
     level = 1 - (1 - difference.interval.level) / comparisons
-    if spread is None or shared is None:
-        reason = difference.interval.reason
+    reason = difference.interval.reason or difference.untested
+    if spread is None or shared is None or reason:
         return SeedsNeeded(None, None, f"The number of seeds needed cannot be computed: {reason}.")
 
     def power_with(seeds: int) -> float:
-        return power_of_difference(true_difference, spread, shared, seeds, difference.clusters, level)
+        return power_of_difference(true_difference, spread, shared, seeds, difference.limiting, level)
 
     among = f" among {comparisons} comparisons" if comparisons > 1 else ""
-    wanted = f"a difference of {abs(true_difference):g} in {difference.metric}{among} with {100 * power:.3g} % power"
+    size = f"{abs(true_difference):g} in {METRIC_NAMES[difference.metric]}"
+    wanted = f"a difference of {size}{among} with {100 * power:.3g} % power"
     now = power_with(difference.seeds)
-    if power_of_difference(true_difference, 0, shared, _MOST_SEEDS, difference.clusters, level) < power:
+    if power_of_difference(true_difference, 0, shared, _MOST_SEEDS, difference.limiting, level) < power:
         shift = stats.norm.isf((1 - level) / 2) + stats.norm.ppf(power)
         items = math.ceil(difference.items * shared * (shift / true_difference) ** 2)
         return SeedsNeeded(

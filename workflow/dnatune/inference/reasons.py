@@ -8,6 +8,9 @@ from dnatune.errors import ConfigurationError
 FEWEST_SEEDS = 3
 
 
+#: Fewest independent test items of the rarest class for a test; docs/statistics.md shows how it was chosen.
+FEWEST_ITEMS = 15
+
 #: What is said of two methods of which no run tells items apart.
 ALL_CONSTANT = "every run of both gives one answer to all items"
 
@@ -26,6 +29,19 @@ def refuse_number(values: np.ndarray) -> str | None:
     if len(values) < FEWEST_SEEDS:
         return too_few(len(values))
     return None
+
+
+def refuse_items(number: int, words: str) -> str | None:
+    """Return why the independent test items of the rarest class are too few for a test.
+
+    Args:
+        number: of them.
+        words: which they are.
+    """
+    if number >= FEWEST_ITEMS:
+        return None
+    items = f"{number} independent test item{'' if number == 1 else 's'}"
+    return f"{items} {words}: too few for a test, which needs {FEWEST_ITEMS}"
 
 
 def refuse_pairs(first: np.ndarray, second: np.ndarray) -> str | None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from dnatune.errors import ConfigurationError
 from dnatune.inference.intervals import PairedDifference
-from dnatune.inference.measured import LOWER_IS_BETTER
+from dnatune.inference.measured import LOWER_IS_BETTER, METRIC_NAMES
 
 #: What a comparison can end with. `withheld` is for two methods whose runs all give one answer to all items.
 Word = Literal["better", "worse", "equivalent", "identical", "inconclusive", "withheld"]
@@ -38,7 +38,8 @@ def verdict(
     With α = 1 - level of the difference, the verdict is better or worse if the adjusted test rejects "no difference" at
     level α; otherwise equivalent if the whole (1 - 2α) interval lies within ±margin (two one-sided tests, Schuirmann
     1987, J Pharmacokinet Biopharm 15:657); otherwise inconclusive. It is withheld if the metric looks at predicted
-    classes and every run of both gives one answer to all items, whose MCC is 0 whatever the items. If a method is
+    classes and every run of both gives one answer to all items, whose MCC is 0 whatever the items; and inconclusive
+    without a test, where the sentence gives the interval as an approximate one. If a method is
     better or worse and the difference is within the margin, the sentence says that it is too small to matter.
 
     Args:
@@ -55,18 +56,21 @@ def verdict(
             f"an equivalence margin of {margin}", where="margin", fix="give a difference above 0, or no margin"
         )
     first, second = names
-    interval = difference.interval
+    interval, metric = difference.interval, METRIC_NAMES[difference.metric]
     if difference.all_constant:
         return Verdict("withheld", False, f"Neither {first} nor {second} leaves one class at its threshold.")
+    size = f"{100 * interval.level:.3g} % interval {_signed(interval.low)} to {_signed(interval.high)}"
+    if difference.untested:
+        known = f"{metric} {_signed(interval.estimate)}, approximate {size}"
+        return Verdict("inconclusive", False, f"{first} and {second} are not tested ({known}): {difference.untested}.")
     if interval.estimate is None or interval.reason or adjusted_p is None or math.isnan(adjusted_p):
         reason = interval.reason or "the comparison was not tested"
         return Verdict("inconclusive", False, f"Nothing can be said of {first} against {second}: {reason}.")
     alpha = 1 - interval.level
     narrow = difference.interval_at(1 - 2 * alpha)
     within = margin is not None and narrow.within(margin)
-    size = f"{100 * interval.level:.3g} % interval {_signed(interval.low)} to {_signed(interval.high)}"
     test = f"adjusted p {'< 0.001' if adjusted_p < 0.001 else f'= {adjusted_p:.3f}'}"
-    amount = f"{difference.metric} {_signed(interval.estimate)}, {size}, {test}"
+    amount = f"{metric} {_signed(interval.estimate)}, {size}, {test}"
     if adjusted_p <= alpha and interval.estimate != 0:
         higher_is_better = difference.metric not in LOWER_IS_BETTER
         word: Word = "better" if (interval.estimate > 0) == higher_is_better else "worse"

@@ -14,6 +14,8 @@ from dnatune.report.standings import Against, Standing
 _MOST_NAMED = 3
 #: An AUROC from which a model that names one class alone is said to rank the items nevertheless.
 _RANKS = 0.6
+#: Why there is an interval and no test.
+_RARE = "too few test items are of the rarest class"
 _GOOD = ("better", "equivalent", "identical")
 
 
@@ -104,9 +106,10 @@ def rivals_line(standing: Standing, margin: float) -> str:
             f"they differ by less than {margin:g}",
         ),
         _open([one for one in rivals if one.verdict == "inconclusive" and one.tested]),
+        _approximate([one for one in rivals if one.approximate]),
         _behind([one.other for one in rivals if one.verdict == "worse"]),
         _few_seeds(few, "It"),
-        _unknown([one for one in rivals if not one.tested and not one.few]),
+        _unknown([one for one in rivals if not (one.tested or one.few or one.approximate)]),
     ]
     return " ".join(filter(None, sentences))
 
@@ -139,6 +142,15 @@ def _open(found: Sequence[Against]) -> str:
     sizes = [one.detectable for one in found if one.detectable is not None and math.isfinite(one.detectable)]
     could = f"; a lead of {formatting.amount(max(sizes))} would have shown" if sizes else ""
     return f"Its lead{'s' if len(found) > 1 else ''} {formatting.listed(named)} may be chance{could}."
+
+
+def _approximate(found: Sequence[Against]) -> str:
+    if not found:
+        return ""
+    named = [f"{one.other} (about {formatting.amount(one.gap, one.low, one.high)})" for one in found[:_MOST_NAMED]]
+    if len(found) > _MOST_NAMED:
+        named.append(f"{formatting.in_word(len(found) - _MOST_NAMED)} more")
+    return f"Its difference to {formatting.listed(named)} is not tested: {_RARE}."
 
 
 def _behind(names: Sequence[str]) -> str:
@@ -215,6 +227,8 @@ def _against_control(control: Against) -> str:
         return f"{said}, it is behind by {shown}"
     if control.verdict == "equivalent":
         return f"{said}, it makes no difference that matters: {size}"
+    if control.approximate:
+        return f"{said}, its difference of about {size} is not tested, because {_RARE}"
     if control.tested:
         could = "" if control.detectable is None else f"; {formatting.amount(control.detectable)} would have shown"
         return f"{said}, its difference of {size} may be chance{could}"

@@ -4,18 +4,8 @@ import base64
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_METRICS = {"mcc": "MCC", "f1_macro": "macro F1"}
-_BASELINES = {
-    "majority": "majority class",
-    "gc": "GC content",
-    "kmers": "k-mers",
-    "onehot": "base at each place",
-    "positional": "k-mers with place",
-    "memory": "memory of training",
-    "frozen": "frozen base model",
-    "bayes": "Bayes optimum",
-}
-
+from dnatune.inference import METRIC_NAMES
+from dnatune.settings.scoring import BASELINE_NAMES
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -122,12 +112,12 @@ def listed(words: Iterable[str]) -> str:
 
 def metric_name(metric: str) -> str:
     """Return what readers call a metric."""
-    return _METRICS.get(metric, metric)
+    return METRIC_NAMES.get(metric, metric)
 
 
 def baseline_name(name: str) -> str:
     """Return what readers call a baseline."""
-    return _BASELINES.get(name, name)
+    return BASELINE_NAMES.get(name, name)
 
 
 def download(table: str) -> str:

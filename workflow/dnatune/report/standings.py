@@ -23,6 +23,7 @@ class Against:
         other_mean: what the other reached.
         detectable: smallest difference that these seeds and items could have shown.
         mcnemar: p of each pair of trained models.
+        approximate: whether there is an interval and no test.
     """
 
     other: str
@@ -34,16 +35,17 @@ class Against:
     other_mean: float | None
     detectable: float | None
     mcnemar: tuple[float, ...]
+    approximate: bool = False
 
     @property
     def tested(self) -> bool:
-        """Return whether there is an interval, or identity needs none."""
-        return self.verdict == "identical" or self.low is not None
+        """Return whether there was a test, or identity needs none."""
+        return self.verdict == "identical" or (self.low is not None and not self.approximate)
 
     @property
     def few(self) -> bool:
         """Return whether common seeds are there, but too few for an interval."""
-        return not self.tested and 0 < len(self.each) < FEWEST_SEEDS
+        return not self.tested and not self.approximate and 0 < len(self.each) < FEWEST_SEEDS
 
     @property
     def gap(self) -> float:
@@ -73,16 +75,14 @@ class Standing:
 def against(row: VerdictRow, name: str) -> Against:
     """Return a row from the side of one of the two."""
     each = tuple(a - b for a, b in zip(row.first_values, row.second_values, strict=True))
-    limits = row.difference, row.low, row.high
+    limits, rest = (row.difference, row.low, row.high), (row.detectable, row.mcnemar_p, row.approximate)
     if row.first == name:
-        return Against(
-            row.second, row.verdict, *limits, each, row.second_mean, row.detectable, row.mcnemar_p
-        )  # fmt: skip
+        return Against(row.second, row.verdict, *limits, each, row.second_mean, *rest)
     turned = [None if value is None else -value for value in (row.difference, row.high, row.low)]
     opposite: dict[Word, Word] = {"better": "worse", "worse": "better"}
     word = opposite.get(row.verdict, row.verdict)
     each = tuple(-value for value in each)
-    return Against(row.first, word, *turned, each, row.first_mean, row.detectable, row.mcnemar_p)
+    return Against(row.first, word, *turned, each, row.first_mean, *rest)
 
 
 def of_groups(groups: Iterable[Group], metric: str, rows: Sequence[VerdictRow]) -> Standing | None:

@@ -9,6 +9,17 @@ from dnatune.settings.tasks import Task
 
 Labels = Annotated[tuple[str, ...], AsTuple]
 Baseline = Literal["majority", "gc", "kmers", "onehot", "positional", "memory", "frozen"]
+#: What readers call the baselines, and the Bayes optimum of simulated data.
+BASELINE_NAMES = {
+    "majority": "majority class",
+    "gc": "GC content",
+    "kmers": "k-mers",
+    "onehot": "base at each place",
+    "positional": "k-mers with place",
+    "memory": "memory of training",
+    "frozen": "frozen base model",
+    "bayes": "Bayes optimum",
+}
 
 
 class Evaluation(Settings):
@@ -27,8 +38,8 @@ class Evaluation(Settings):
     regressions: gc on GC content; kmers on words of 1 to 6 bases, whatever their place; onehot on the base at each
     place; positional on words of 4 bases in windows of 5, and on the base at each place.
     memory: by the label of the closest twin in training (dev says whether it has or has not that label), else kmers.
-    frozen: logistic regression on each base model's mean last hidden state, which asks the model for all training
-    rows."""
+    frozen: logistic regression on each base model's mean last hidden state, which says whether fine-tuning helps at
+    all; it must be named, because it costs one forward pass of the model over all rows."""
 
 
 class EvaluateSettings(Settings):

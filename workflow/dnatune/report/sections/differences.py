@@ -54,6 +54,11 @@ def _with_auroc(evidence: Evidence, task: Task, members: list[Group]) -> list[di
     def shown(row: VerdictRow) -> dict[str, Any]:
         single = row.mcnemar_p
         median = float(np.median(single)) if single else None
-        return {**vars(row), "mcnemar": median, "auroc": secondary[row.first, row.second]}
+        return {
+            **vars(row),
+            "approximate": row.approximate,
+            "mcnemar": median,
+            "auroc": secondary[row.first, row.second],
+        }
 
     return [shown(row) for row in evidence.pairs(members, task.metric)]
