@@ -339,7 +339,7 @@ def test_a_job_that_would_only_fail_again_takes_its_gpus_once(new_place, cluster
     done = workplace.submit(tight, TARGET, "--set-resources", "finetune:nodes=2")
     assert done.code != 0 and "Traceback" not in done.output
     log = f"logs/small/{RUN}.log"
-    assert f"log: {log}" in done.output
+    assert f"log: {workplace.folder}/{log}" in done.output
     assert "rule finetune: DataError: " in done.output.rstrip().splitlines()[-3]
     assert "raise 'training.max_seq_length'" in done.output.rstrip().splitlines()[-1]
     assert done.output.count("submitted with SLURM jobid") == 1

@@ -34,6 +34,7 @@ def report_errors(function, *arguments):
 if workflow.is_main_process:
     for path in workflow.configfiles:
         report_errors(settings_file.read, Path(path))
+report_errors(job_environment.refuse_locale, config)
 CONFIG = report_errors(experiment.resolve, command_line.read_scalars(config, workflow.config_settings.config))
 SITE = report_errors(site.load, LIBRARY.parent, os.environ)
 report_errors(site.refuse_overrides, workflow.resource_settings.overwrite_resources)
@@ -41,7 +42,8 @@ NODES = report_errors(SITE.requested_nodes, workflow.resource_settings.overwrite
 RESULTS = f"results/{CONFIG.name}"
 LOGS = f"logs/{CONFIG.name}"
 RUNS = CONFIG.runs()
-ENVIRONMENT = "../../envs/dnatune.yaml"
+# Snakemake takes a brace in a path, even in that of the checkout, for the beginning of a wildcard.
+ENVIRONMENT = str(LIBRARY.parent / "envs/dnatune.yaml").replace("{", "{{").replace("}", "}}")
 EXPERIMENT = f"{RESULTS}/experiment.json"
 
 IN_SLURM_JOB = "SLURM_JOB_ID" in os.environ and SITE.slurm is not None
@@ -57,7 +59,7 @@ if workflow.is_main_process:
     snakemake_lock.mark_jobs()
     for caution in [*CONFIG.cautions(), *snakemake_lock.remove_dead()]:
         snakemake_logger.warning(f"dnatune: {caution}")
-FAILURES = screen.watch(snakemake_logger)
+FAILURES = screen.watch(snakemake_logger, Path.cwd() if workflow.overwrite_workdir else None)
 report_errors(resubmission.Resubmission(workflow.is_main_process).install, snakemake.__version__, snakemake.jobs)
 if not workflow.is_main_process:
     report_errors(CONFIG.refuse_change, Path(EXPERIMENT))

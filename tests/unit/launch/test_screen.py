@@ -95,3 +95,16 @@ def test_the_message_of_each_failed_job_comes_last_and_equal_ones_once(shown, tm
         "  to do: correct it",
     ]
     assert silent.startswith("rule merge: ") and silent.endswith("killed.log")
+
+
+def test_paths_are_absolute_where_the_terminal_is_in_another_folder(tmp_path, monkeypatch):
+    """That is so with --directory."""
+    monkeypatch.chdir(tmp_path)
+    logger, lines = logging.Logger("snakemake"), []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger.addHandler(handler)
+    screen.watch(logger, Path("/work/my place"))
+    fail(logger, "logs/a.log")
+    assert f"log: {tmp_path}/logs/a.log" in lines[-1]
+    assert "command: cd '/work/my place' && " in lines[-1]

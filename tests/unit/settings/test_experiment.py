@@ -5,7 +5,7 @@ import yaml
 
 from configurations import DEMO, changed
 from dnatune.errors import ConfigurationError
-from dnatune.settings import command_line, experiment, json_schema, tables
+from dnatune.settings import command_line, experiment, json_schema, settings_file, tables
 from dnatune.settings.experiment_file import Experiment
 from dnatune.settings.grid import Run
 from dnatune.settings.site_file import SiteFile
@@ -31,6 +31,7 @@ SHIPPED = sorted((ROOT / "config").glob("*.yaml"))
         ("seeds", [0, 0], "seeds", "twice"),
         ("seeds", [], "seeds", "empty"),
         ("name", "a/b", "name", "must match"),
+        ("data.directory.path", "a/{b}", "data.directory.path", "no brace"),
         ("tasks", ["prom_core_al"], "prom_core_al", "did you mean 'prom_core_all'?"),
         ("tasks", ["prom_core_all", "prom_core_all"], "tasks", "named twice"),
         ("tasks", [{"name": "mine", "labels": ["a", "b"]}], "mine", "instruction"),
@@ -207,5 +208,34 @@ def test_scalars_of_the_command_line_are_read_and_text_of_files_is_not():
     assert command_line.read_scalars(rates, rates) == {
         "optimizers": {"a": {"learning_rate": 1e-4, "nesterov": True, "method": "sgd"}}
     }
-    words = {"tasks": [{"instruction": "Which: this?", "labels": ["Non-e", "e"]}]}
+    words = {
+        "name": "2024",
+        "tasks": [{"instruction": "7", "labels": ["no", "yes", "0", "1e3", "null", "~"], "path": "1e3"}, "0"],
+    }
     assert command_line.read_scalars(words, words) == words
+    # null takes a text away where there may be none.
+    none = {"comparison": {"reference": "null"}, "models": {"tiny": "null"}}
+    assert command_line.read_scalars(none, none) == {"comparison": {"reference": None}, "models": {"tiny": None}}
+
+
+def test_digits_are_text_where_a_text_is_due():
+    """So YAML and Snakemake's command line hand on a run called 2024 and a label 0."""
+    task = {"name": 7, "labels": [0, 1], "instruction": "Which?"}
+    found = experiment.resolve({**DEMO, "name": 2024, "tasks": [task]})
+    assert found.name == "2024" and found.tasks["7"].labels == ("0", "1")
+
+
+@pytest.mark.parametrize("word", [False, True, 1.0])
+def test_a_word_that_yaml_has_read_as_something_else_is_to_be_quoted(word):
+    with pytest.raises(ConfigurationError) as caught:
+        experiment.resolve({**DEMO, "tasks": [{"name": "a", "labels": [word, "b"], "instruction": "Which?"}]})
+    assert "tasks.0.labels.0" in caught.value.where and "put the word in quotes" in caught.value.fix
+
+
+@pytest.mark.parametrize(("text", "read"), [("010", 8), ("1:30", 90), ("-07", -7), ("0_1", 1)])
+def test_a_number_that_yaml_reads_as_another_is_refused(tmp_path, text, read):
+    (tmp_path / "a.yaml").write_text(f"name: a\nlabels: [b, {text}]\n", "utf-8")
+    with pytest.raises(ConfigurationError, match=f"line 2: YAML reads {text} as {read}"):
+        settings_file.read(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text(f"name: a\nlabels: [b, '{text}', 0, -1, 10, 1_000, 0x10]\n", "utf-8")
+    assert settings_file.read(tmp_path / "a.yaml")["labels"] == ["b", text, 0, -1, 10, 1000, 16]

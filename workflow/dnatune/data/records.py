@@ -110,7 +110,10 @@ def _original_of(path: Path) -> Path:
     """Return the user's own file that a CSV file of a download is the copy of; the path itself if there is none."""
     try:
         manifest = json.loads((path.parent / "manifest.json").read_text("utf-8"))
-        return Path(manifest["settings"]["folder"], path.name) if manifest["source"] == "directory" else path
+        own = Path(manifest["settings"]["folder"], path.name)
+        # What begins with ~ is as good as absolute.
+        own = own if str(own).startswith("~") else own.absolute()
+        return own if manifest["source"] == "directory" else path
     except (OSError, ValueError, KeyError, TypeError):  # no download, or one of an earlier version
         return path
 

@@ -66,7 +66,7 @@ def download_data(settings: DataSettings, folder: Path) -> None:
 def _no_folder(task: str, root: Path) -> DataError:
     """Return the error that says which folders of tasks a common folder holds."""
     if not root.is_dir():
-        return DataError("the folder does not exist", where=str(root), fix="check 'data.directory.path'")
+        return DataError("the folder does not exist", where=str(root.absolute()), fix="check 'data.directory.path'")
     depths = ("*", "*/*", "*/*/*")
     found = sorted({file.parent for depth in depths for file in root.glob(f"{depth}/train.csv")})
     names = [str(folder.relative_to(root)) for folder in found[:_MOST_FOLDERS]]
@@ -74,7 +74,7 @@ def _no_folder(task: str, root: Path) -> DataError:
     there = f"the folders with a train.csv are {', '.join(names)}{more}" if names else "no folder there has a train.csv"
     return DataError(
         f"no folder for the task {task} ({' or '.join(folder_names(task))}, there or in GUE); {there}",
-        where=str(root),
+        where=str(root.absolute()),
         fix="choose one of these tasks, or give the task a 'path' of its own",
     )
 
@@ -84,7 +84,7 @@ def _copy_splits(source: Path, folder: Path) -> None:
     if missing:
         raise DataError(
             f"{', '.join(missing)} not found",
-            where=str(source),
+            where=str(source.absolute()),
             fix="a task needs train.csv, dev.csv and test.csv; check 'data.directory.path' or the task's 'path'",
         )
     for split in SPLITS:
@@ -96,7 +96,7 @@ def _copy_splits(source: Path, folder: Path) -> None:
             shutil.copyfile(file, folder / file.name)
         except OSError as error:
             raise DownloadError(
-                f"cannot copy: {error}", where=str(source), fix="free space, or fix the permissions"
+                f"cannot copy: {error}", where=str(source.absolute()), fix="free space, or fix the permissions"
             ) from None
 
 

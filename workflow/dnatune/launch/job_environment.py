@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dnatune.errors import ConfigurationError
 
@@ -31,7 +32,28 @@ def prepare(library: Path, modules: Sequence[str], exports: Mapping[str, str]) -
     _put_first("PYTHONPATH", str(library))
     _put_first("PATH", str(Path(sys.executable).parent))
     # A folder of the user's must not shadow a module.
-    os.environ.update({"PYTHONSAFEPATH": "1", **exports})
+    # Nor may the locale decide how text files are read.
+    os.environ.update({"PYTHONSAFEPATH": "1", "PYTHONUTF8": "1", **exports})
+
+
+def refuse_locale(config: Any) -> None:
+    """Refuse text beyond ASCII where this process does not take the command line and names of files for UTF-8.
+
+    It would read a Greek letter of the command line as two others, and find no file whose name has one.
+
+    Args:
+        config: the configuration, as Snakemake has read it.
+
+    Raises:
+        ConfigurationError: the locale has another encoding, and the configuration has such text.
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding.lower().replace("-", "") != "utf8" and not repr(config).isascii():
+        raise ConfigurationError(
+            f"the configuration has letters beyond ASCII, and the locale's encoding is {encoding}",
+            where="environment variables LC_ALL, LC_CTYPE and LANG",
+            fix="type the command with PYTHONUTF8=1 before it, or choose a locale of UTF-8, such as LC_ALL=C.UTF-8",
+        )
 
 
 def _put_first(variable: str, folder: str) -> None:

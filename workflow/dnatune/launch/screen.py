@@ -7,6 +7,7 @@ shortened here before they are printed, by a filter of the `logging` module.
 import atexit
 import logging
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,17 @@ _SILENT = "it ended without a message. Signal 9 is often the system's answer to 
 class FailureFilter(logging.Filter):
     """Shortens what Snakemake says of failed jobs, and remembers them.
 
+    Args:
+        folder: the working folder, if it is not the one that the terminal is in (`--directory`): relative paths would
+            be wrong there.
+
     Attributes:
         failed: {jobid: (rule, log files)} of the jobs that have failed and not been done since.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         super().__init__()
+        self._folder = folder
         self.failed: dict[int, tuple[str, list[Path]]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -50,8 +56,9 @@ class FailureFilter(logging.Filter):
         self.failed[told["jobid"]] = told["rule_name"], logs
         lines = [f"Error in rule {told['rule_name']}, jobid: {told['jobid']}"]
         lines += [f"    message: {told['rule_msg']}"] if told["rule_msg"] else []
-        lines += [f"    command: {_pasted(told['shellcmd'])}"] if told["shellcmd"] else []
-        lines += [f"    log: {', '.join(map(str, told['log']))}"] if logs else []
+        go = f"cd {shlex.quote(str(self._folder))} && " if self._folder else ""
+        lines += [f"    command: {go}{_pasted(told['shellcmd'])}"] if told["shellcmd"] else []
+        lines += [f"    log: {', '.join(map(str, logs if self._folder else told['log']))}"] if logs else []
         # The job may be tried again and go well, and then nothing else tells of this failure.
         lines += [f"    reason: {type(failure).__name__}: {failure.what}" for failure in _told(logs)]
         lines += [f"    {name}: {value}" for name, value in told["aux"].items()]
@@ -86,9 +93,9 @@ def _who(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-def watch(logger: logging.Logger) -> FailureFilter:
-    """Shorten what a logger says of failed jobs, and return what remembers them."""
-    watcher = FailureFilter()
+def watch(logger: logging.Logger, folder: Path | None = None) -> FailureFilter:
+    """Shorten what a logger says of failed jobs, and return what remembers them; for `folder` see `FailureFilter`."""
+    watcher = FailureFilter(folder)
     logger.addFilter(watcher)
     return watcher
 

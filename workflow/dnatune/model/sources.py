@@ -139,24 +139,24 @@ def check_folder(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise ModelError(
-            "the model folder does not exist", where=str(folder), fix="check 'models.<name>.directory.path'"
+            "the model folder does not exist", where=str(folder.absolute()), fix="check 'models.<name>.directory.path'"
         )
     if not (folder / "config.json").is_file():
         raise ModelError(
             "the folder has no config.json, so it is not a model folder",
-            where=str(folder),
+            where=str(folder.absolute()),
             fix="give the folder that holds config.json",
         )
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         raise ModelError(
             "the model folder has no tokenizer",
-            where=str(folder),
+            where=str(folder.absolute()),
             fix=f"add the model's tokenizer files (one of {', '.join(_TOKENIZERS)} and tokenizer_config.json)",
         )
     if not any((folder / name).is_file() for name in _WEIGHTS):
         raise ModelError(
             "the model folder has no safetensors weights",
-            where=str(folder),
+            where=str(folder.absolute()),
             fix="convert pickled weights (*.bin, *.pt) with transformers' save_pretrained, if you trust them; dnatune "
             "never loads a pickle, because that can run any code",
         )
@@ -164,7 +164,7 @@ def check_folder(folder: Path) -> None:
     if pointers:
         raise ModelError(
             f"git-lfs pointers instead of files: {', '.join(pointers)}",
-            where=str(folder),
+            where=str(folder.absolute()),
             fix="run `git lfs pull` in that repository",
         )
 
@@ -192,7 +192,7 @@ def copy_folder(source: Path, folder: Path) -> None:
     if outside:
         raise ModelError(
             f"symbolic links lead out of the model folder: {', '.join(outside)}",
-            where=str(source),
+            where=str(source.absolute()),
             fix="put the files themselves there; a model may not bring in other files of yours, which merged models "
             "would then hold",
         )

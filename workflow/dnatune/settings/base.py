@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError, PydanticUndefined
 
 from dnatune.settings.plain_values import unprintable, without_nulls
@@ -111,6 +111,10 @@ def _not_blank(text: str) -> str:
     return text
 
 
+def _digits_as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _as_given(value: Any, check: Any) -> Any:
     checked = check(value)
     return value if isinstance(value, int) else checked
@@ -121,10 +125,12 @@ Number = Annotated[float, WrapValidator(_as_given)]
 #: Lists are read as tuples, which nothing changes later.
 AsTuple = Field(strict=False)
 AllDifferent = AfterValidator(_all_different)
+#: YAML and Snakemake's command line read a run called 2024, or a label 0, as a number.
+_DigitsToo = BeforeValidator(_digits_as_text, json_schema_input_type=str)
 #: A word that is part of a path. File systems allow 255 bytes, and suffixes come behind it.
-Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100), _DigitsToo]
 #: A path, or something else on one line.
-Text = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_printed)]
+Text = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_printed), _DigitsToo]
 #: A text of several lines.
 Prose = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
 

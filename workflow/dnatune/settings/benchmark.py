@@ -24,7 +24,7 @@ class Benchmark(Settings):
     """Width of the feed-forward layers."""
     tokenizer: Text | None = setting(None, unit="folder")
     """Tokenizer, which decides the vocabulary. If absent, it is that of the first model. A relative path counts from
-    the folder in which snakemake is started."""
+    the folder in which snakemake is started, or that of its --directory."""
     examples: int = setting(128, ge=1, le=1_000_000, unit="examples")
     """Global batch of the timed steps, from the start of the first task's training split."""
     slow_examples: int = setting(32, ge=16, le=1_000_000, multiple_of=16, unit="examples")

@@ -47,6 +47,16 @@ def values_of(part: Schema) -> Schema | None:
     return others if isinstance(others, dict) else named
 
 
+def below(schema: Schema, key: str | int) -> list[Schema]:
+    """Return the schema of a key or an index, if there is one."""
+    if isinstance(key, int):
+        return [schema["items"]] if "items" in schema else []
+    others = values_of(schema)
+    if key in schema.get("properties", {}):
+        return [schema["properties"][key]]
+    return [others] if others and key != "[key]" else []
+
+
 def _without_titles(part: Any) -> Any:
     """Drop the titles, which repeat the keys, defaults of null, which say that there is none, and ends of lines."""
     if isinstance(part, list):

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from dnatune.errors import ConfigurationError, shown
 from dnatune.settings.base import Settings
-from dnatune.settings.json_schema import Schema, alternatives, schema_of, values_of
+from dnatune.settings.json_schema import Schema, alternatives, below, schema_of
 
 _TYPES = {
     "int_type": "integer",
@@ -70,7 +70,10 @@ def explain(error: ValidationError, model: type[Settings], noun: str, prefix: st
             return _wrong_count("nothing given; at least one is needed", where())
     # One error for each alternative of a union.
     expected = " or ".join(dict.fromkeys(_expectation(one) for place, _, one in found if place == path))
-    return ConfigurationError(f"{shown(first['input'])} is not allowed: {expected}", where=where(), fix=_meaning(parts))
+    fix = _meaning(parts)
+    if first["type"] == "string_type" and isinstance(first["input"], bool | float):
+        fix = f"put the word in quotes: YAML reads no, yes, on and off as truth values, and 1.0 as a number. {fix}"
+    return ConfigurationError(f"{shown(first['input'])} is not allowed: {expected}", where=where(), fix=fix)
 
 
 def _follows(error: Mapping[str, Any]) -> bool:
@@ -92,21 +95,11 @@ def _locate(root: Schema, error: Mapping[str, Any]) -> tuple[list[str], list[Sch
     keys: list[str] = []
     parts = [root]
     for key in place:
-        below = [inner for part in parts for choice in alternatives(part, root) for inner in _below(choice, key)]
-        if below:
+        inner = [one for part in parts for choice in alternatives(part, root) for one in below(choice, key)]
+        if inner:
             keys.append(str(key))
-            parts = below
+            parts = inner
     return keys + unknown, parts
-
-
-def _below(schema: Schema, key: str | int) -> list[Schema]:
-    """Return the schema of a key or an index, if there is one."""
-    if isinstance(key, int):
-        return [schema["items"]] if "items" in schema else []
-    others = values_of(schema)
-    if key in schema.get("properties", {}):
-        return [schema["properties"][key]]
-    return [others] if others and key != "[key]" else []
 
 
 def _expectation(error: Mapping[str, Any]) -> str:

@@ -124,7 +124,8 @@ class Contamination(Settings):
     """Largest number of test items, and of dev items, that the base model is asked. They are drawn at random."""
     manifest: Text | None = setting(None, unit="file")
     """Earlier training data of the base model: a file with the SHA-256 of one sequence per line. Test items that are
-    found there are flagged. A relative path counts from the folder in which snakemake is started."""
+    found there are flagged. A relative path counts from the folder in which snakemake is
+    started, or that of its --directory."""
 
 
 class Comparison(Settings):

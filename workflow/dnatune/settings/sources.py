@@ -1,5 +1,6 @@
 """Settings of base models and of the tasks' data: where they come from."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -19,11 +20,21 @@ Label = Annotated[Text, Field(max_length=200), AfterValidator(_stripped)]
 Repository = Annotated[str, Field(pattern="^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")]
 
 
+def _without_braces(path: str) -> str:
+    if "{" in path or "}" in path:
+        raise PydanticCustomError("braces", "it must hold no brace, which Snakemake takes for part of a wildcard")
+    return path
+
+
+UsersPath = Annotated[Text, AfterValidator(_without_braces)]
+
+
 class Folder(Settings):
     """A folder of the user's."""
 
-    path: Text = setting(unit="folder")
-    """Folder. A relative path counts from the folder in which snakemake is started."""
+    path: UsersPath = setting(unit="folder")
+    """Folder. A relative path counts from the folder in which snakemake is
+    started, or that of its --directory."""
 
 
 class HubModel(Settings):
@@ -141,7 +152,7 @@ class TaskEntry(Settings):
 
     name: Name = setting(unit="folder name")
     """Name of the task."""
-    path: Text | None = setting(None, unit="folder")
+    path: UsersPath | None = setting(None, unit="folder")
     """Folder with train.csv, dev.csv and test.csv, which is used instead of `data.source`."""
     labels: Annotated[tuple[Label, ...], AsTuple] | None = setting(None, min_length=2, unit="list of words")
     """Answer of each class, in the order of the class indices."""
@@ -152,7 +163,7 @@ class TaskEntry(Settings):
 
 
 def _named(entry: Any) -> Any:
-    return {"name": entry} if isinstance(entry, str) else entry
+    return entry if isinstance(entry, Mapping) else {"name": entry}
 
 
 #: A task by its name alone, or as a map.
