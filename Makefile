@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --rerun-incomplete
 
 .DEFAULT_GOAL := help
-.PHONY: help demo plan test test-slurm test-long bench doctor lint lock tables docs clean setup
+.PHONY: help demo plan test test-slurm test-long bench doctor lint audit lock tables docs clean setup
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -53,6 +53,9 @@ lint: $(READY) ## check style, the rooms' floors and the workflow
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
 
+audit: $(READY) ## look the locked packages up in the database of known vulnerabilities (needs pypi.org)
+	$(BIN)/python tools/audit.py envs/requirements.lock --environment $(VENV)-audit
+
 setup: $(READY) ## install the pinned environment into .venv
 
 $(READY): envs/requirements.lock
@@ -87,4 +90,4 @@ docs: tables ## make the tables and, with a run of the demo, the figures of the 
 	$(BIN)/python tools/stability.py --figure docs/figures/stability.svg
 
 clean: ## remove .venv
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-audit
