@@ -21,6 +21,7 @@ from dnatune.data.manifests import Manifest  # noqa: E402
 from dnatune.evaluation.agreement import Merge  # noqa: E402
 from dnatune.evaluation.contamination import Contamination  # noqa: E402
 from dnatune.evaluation.metrics import Metrics  # noqa: E402
+from dnatune.model.pretraining import PretrainingRecord  # noqa: E402
 from dnatune.report.legends import LEGENDS  # noqa: E402
 from dnatune.settings import json_schema, tables  # noqa: E402
 from dnatune.settings.experiment_file import Experiment  # noqa: E402
@@ -31,6 +32,7 @@ from dnatune.training.record import Run  # noqa: E402
 #: The model of each JSON file.
 RECORDS = {
     "manifest.json": Manifest,
+    "pretraining.json": PretrainingRecord,
     "audit.json": Audit,
     "run.json": Run,
     "metrics.json": Metrics,

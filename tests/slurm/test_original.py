@@ -71,7 +71,7 @@ def test_nodes_of_the_command_line_change_nodes_and_tasks_and_nothing_else(tmp_p
         return jobs
 
     before, after = plan(), plan("--set-resources", "finetune:nodes=4")
-    assert len(before) == 16 and before.keys() == after.keys()
+    assert len(before) == 13 and before.keys() == after.keys()
     for job, resources in before.items():
         own = {"nodes": "4", "tasks": "4", "mpi": "srun"} if job[0] == "finetune" else {}
         assert after[job] == {**resources, **own}
@@ -106,8 +106,8 @@ def test_a_small_copy_of_the_original_runs_through(tmp_path, taiwania):
     jobs = taiwania.sacct("-X")
     assert all("gres/gpu=" in row["ReqTRES"] for row in jobs)
     run = "DNA-LLaMA3_prom_core_all"
-    scored = [f"rule_evaluate_{run}_{optimizer}_0_evaluate_merge" for optimizer in ("AdamW", "RK4")]
-    asked = [f"rule_{rule}_wildcards_{run}" for rule in ("evaluate_base", "probe")]
+    scored = [f"rule_evaluate_wildcards_{run}_{optimizer}_0" for optimizer in ("AdamW", "RK4")]
+    asked = [f"rule_evaluate_base_wildcards_{run}"]
     baselines = ["rule_prepare_evaluate_baseline_dev_prepare", "rule_baselines_evaluate_baseline"]
     groups = [*baselines, *asked, *scored, "rule_compare"]
     assert sorted(row["Comment"] for row in jobs) == sorted([*rows, *groups])

@@ -34,6 +34,20 @@ def test_a_stage_is_named_as_it_is_called():
     assert done.stdout.startswith("usage: python -m dnatune merge ")
 
 
+def test_stages_run_one_after_another_in_one_process(tmp_path):
+    settings = ["--experiment", str(ROOT / "config/demo.yaml"), "--task", "prom_core_all"]
+    one = ["download", "data", *settings, "--folder", str(tmp_path / "data")]
+    two = ["prepare", *settings, "--source", str(tmp_path / "data"), "--folder", str(tmp_path / "prepared")]
+    log = tmp_path / "log"
+    assert run("--log", str(log), *one, "--then", *two).returncode == 0, log.read_text()
+    assert (tmp_path / "prepared/test.jsonl").is_file()
+    # The second is not begun if the first fails, and none is if one is unknown.
+    done = run("prepare", "--experiment", "none.yaml", *two[3:], "--then", "doctor")
+    assert done.returncode == 2 and "none.yaml" in done.stderr and done.stdout == ""
+    assert run(*one[:-1], str(tmp_path / "no"), "--then", "nothing").returncode == 2
+    assert not (tmp_path / "no").exists()
+
+
 def test_an_error_has_its_exit_status():
     done = run("prepare", "--experiment", "none.yaml", "--task", "t", "--source", "x", "--folder", "y")
     assert done.returncode == 2

@@ -447,7 +447,7 @@ def test_the_command_line_takes_numbers_and_null_inside_maps_and_lists(chain):
     assert chain.plan(small(), "--config", *line).counts == {}
     plan = chain.plan(small(), "--config", 'optimizers={"wild": null}', 'budget={"steps": null, "epochs": 4}')
     # Of wild only the comparison changes, and 4 epochs are another setting, if no other length.
-    assert plan.counts == {"finetune": 1, "merge": 1, "evaluate": 1, "compare": 1}
+    assert plan.counts == {"finetune": 1, "evaluate": 1, "compare": 1}
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from workflow_runs import Workplace, said, small
 TASK = "prom_core_all"
 INSTRUCTION = "Is this a core promoter? Answer Non-promoter or promoter."
 #: Jobs of two optimizers on one task, from its downloaded files on.
-WHOLE_TASK = {"prepare": 1, "finetune": 2, "merge": 2, "evaluate": 2, "evaluate_base": 1, "probe": 1}
+WHOLE_TASK = {"prepare": 1, "finetune": 2, "evaluate": 2, "evaluate_base": 1}
 WHOLE_TASK |= {"evaluate_baseline_dev": 1, "plan": 1, "evaluate_baseline": 1, "compare": 1}
 
 
@@ -51,19 +51,19 @@ def test_another_site_changes_nothing(chain, tmp_path):
 
 def test_a_learning_rate_reruns_its_optimizer(chain):
     plan = chain.plan(small(optimizers={"adamw": {"learning_rate": 1.0e-2}}))
-    assert plan.counts == {"finetune": 1, "merge": 1, "evaluate": 1, "compare": 1}
+    assert plan.counts == {"finetune": 1, "evaluate": 1, "compare": 1}
     assert_only(plan.outputs, "/adamw/")
 
 
 def test_an_overridden_key_reruns_only_who_does_not_override_it(chain):
     plan = chain.plan(small(training={"divergence_loss": 90.0}, optimizers={"wild": {"divergence_loss": 100.0}}))
-    assert plan.counts == {"finetune": 1, "merge": 1, "evaluate": 1, "compare": 1}
+    assert plan.counts == {"finetune": 1, "evaluate": 1, "compare": 1}
     assert_only(plan.outputs, "/adamw/")
 
 
 def test_the_adapter_reruns_every_optimizer_and_no_data(chain):
     plan = chain.plan(small(lora={"rank": 2}))
-    assert plan.counts == {"finetune": 2, "merge": 2, "evaluate": 2, "compare": 1}
+    assert plan.counts == {"finetune": 2, "evaluate": 2, "compare": 1}
 
 
 def test_an_instruction_reruns_all_but_the_data_download(chain):
@@ -149,13 +149,13 @@ def test_other_baselines_score_the_test_split_anew_after_the_plan(chain):
 
 def test_a_seed_added_runs_only_that_seed(chain):
     plan = chain.plan(small(seeds=[3, 4]))
-    assert plan.counts == {"finetune": 2, "merge": 2, "evaluate": 2, "compare": 1}
+    assert plan.counts == {"finetune": 2, "evaluate": 2, "compare": 1}
     assert_only(plan.outputs, "/seed4")
 
 
 def test_an_optimizer_added_runs_only_that_optimizer(chain):
     plan = chain.plan(small(optimizers={"slow": {"method": "sgd", "learning_rate": 0.1}}))
-    assert plan.counts == {"finetune": 1, "merge": 1, "evaluate": 1, "compare": 1}
+    assert plan.counts == {"finetune": 1, "evaluate": 1, "compare": 1}
     assert_only(plan.outputs, "/slow/")
 
 
@@ -175,7 +175,7 @@ def test_whether_merged_models_are_kept_changes_no_result(chain):
 
 
 def test_another_format_of_merged_models_reruns_no_training(chain):
-    assert chain.plan(small(merge={"dtype": "bf16"})).counts == {"merge": 2, "evaluate": 2, "compare": 1}
+    assert chain.plan(small(merge={"dtype": "bf16"})).counts == {"evaluate": 2, "compare": 1}
 
 
 def test_merged_models_not_kept_are_gone_and_not_missed(sites_chain, sites_configuration):
@@ -191,7 +191,7 @@ def test_merged_models_not_kept_are_gone_and_not_missed(sites_chain, sites_confi
 
 def test_a_merged_model_not_kept_is_made_again_for_a_new_evaluation(sites_chain, sites_configuration):
     plan = sites_chain.plan({**sites_configuration, "evaluation": {"max_new_tokens": 9}})
-    assert plan.counts == {"merge": 1, "evaluate": 2, "evaluate_base": 2, "compare": 1}
+    assert plan.counts == {"evaluate": 2, "evaluate_base": 2, "compare": 1}
     assert "results/small/merge/tiny/sites/adamw/seed3" in plan.outputs
 
 
@@ -209,10 +209,8 @@ def test_a_row_added_to_ones_own_data_reruns_that_task(sites_chain, sites_config
         "download_data": 1,
         "prepare": 1,
         "finetune": 1,
-        "merge": 1,
         "evaluate": 1,
         "evaluate_base": 1,
-        "probe": 1,
         "evaluate_baseline_dev": 1,
         "plan": 1,
         "evaluate_baseline": 1,

@@ -100,7 +100,7 @@ def test_a_second_step_runs_about_the_best_rate_with_two_more_seeds(results, tmp
     """It reruns no trial of the first step; another number of rates reruns no more than the trials of other rates."""
     workplace = copied(results.parents[1], tmp_path / "copy")
     tuned = {**TUNED, "tuning": {**TUNED["tuning"], "fine": 3}}
-    follows = {"finetune": 2, "merge": 2, "evaluate": 2, "compare": 1}
+    follows = {"finetune": 2, "evaluate": 2, "compare": 1}
     assert workplace.plan(tuned).counts == {"choose_coarse": 2, "fine_trial": 12, "choose": 2, **follows}
     folder = "results/small/tuning/tiny/prom_core_all/adamw"
     workplace.complete(tuned, "--", f"{folder}/choice.json")
@@ -127,4 +127,4 @@ def test_another_grid_reruns_its_new_trials_and_what_follows_from_the_choice(res
     workplace = Workplace(results.parents[1])
     rates = {"adamw": {"from": 2.0e-3, "to": 5.0e-2}, "wild": [1.0e3, 1.0e4]}
     plan = workplace.plan({**TUNED, "tuning": {**TUNED["tuning"], "rates": rates}})
-    assert plan.counts == {"trial": 1, "choose": 1, "finetune": 1, "merge": 1, "evaluate": 1, "compare": 1}
+    assert plan.counts == {"trial": 1, "choose": 1, "finetune": 1, "evaluate": 1, "compare": 1}

@@ -1,9 +1,12 @@
 """The command line: `python -m dnatune STAGE …` runs the stage's module of `dnatune.commands`.
 
+Stages that follow each other in one process, `STAGE … --then STAGE …`, import PyTorch and transformers once.
+
 Nothing is imported before the stage is known; an older Python must be able to read this file, for `doctor` tells of it.
 """
 
 import importlib
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -11,6 +14,7 @@ from pathlib import Path
 #: The stages, each with what it does.
 STAGES = {
     "download": "fetch or make a task's data, or a base model",
+    "pretrain": "make a tiny base model and train it on DNA",
     "prepare": "turn a task's CSV files into records and audit its splits",
     "launch": "start a stage or a script on several ranks",
     "finetune": "fine-tune one (model, task, optimizer, seed); runs on every rank",
@@ -27,8 +31,12 @@ STAGES = {
 }
 
 
+#: Between the words of two stages.
+_THEN = "--then"
+
+
 def main() -> None:
-    """Run the stage that the command line names."""
+    """Run the stages that the command line names."""
     words = sys.argv[1:]
     log = None
     if words[:1] == ["--log"] and len(words) > 1:
@@ -36,18 +44,20 @@ def main() -> None:
     if words[:1] in (["-h"], ["--help"]):
         print(usage())
         return
-    if not words or words[0] not in STAGES:
-        said = f"unknown stage '{words[0]}'" if words else "no stage named"
-        print(f"dnatune: {said}\n\n{usage()}", file=sys.stderr)
-        sys.exit(2)
-    stage = words[0]
-    sys.argv = [f"python -m dnatune {stage}", *words[1:]]
+    stages = [list(group) for is_end, group in itertools.groupby(words, _THEN.__eq__) if not is_end] or [[]]
+    for named in stages:
+        if not named or named[0] not in STAGES:
+            said = f"unknown stage '{named[0]}'" if named else "no stage named"
+            print(f"dnatune: {said}\n\n{usage()}", file=sys.stderr)
+            sys.exit(2)
     from dnatune.errors import run_script
     from dnatune.launch.job_environment import refuse_missing_module
 
     def run() -> None:
         refuse_missing_module()
-        importlib.import_module(f"dnatune.commands.{stage}").main()
+        for stage, *arguments in stages:
+            sys.argv = [f"python -m dnatune {stage}", *arguments]
+            importlib.import_module(f"dnatune.commands.{stage}").main()
 
     run_script(run, _write_to(log) if log else None)
 
@@ -71,11 +81,12 @@ def usage() -> str:
     lines = [f"  {name:{width}}  {said}" for name, said in STAGES.items()]
     return "\n".join(
         [
-            "usage: python -m dnatune [--log FILE] STAGE …",
+            "usage: python -m dnatune [--log FILE] STAGE … [--then STAGE …]",
             "",
             *lines,
             "",
             "python -m dnatune STAGE --help tells a stage's arguments. With --log, what the stage says goes to FILE;",
-            "if it fails, how it failed goes to a file beside it whose name ends in .outcome.json.",
+            "if it fails, how it failed goes to a file beside it whose name ends in .outcome.json. Of stages that are",
+            "joined by --then each runs after the one before it has succeeded.",
         ]
     )

@@ -6,6 +6,7 @@ Site keys used: all, through `SITE`.
 
 import json
 import os
+import re
 import shlex
 import sys
 from pathlib import Path

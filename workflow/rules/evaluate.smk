@@ -1,18 +1,22 @@
-"""evaluate: predicts every test item with each trained model, each base model and each baseline.
+"""evaluate: merges each adapter and its base model, and predicts every test item with the run and all it is measured by.
 
-What counts is base + adapter in the precision of training. The merged model is scored as well, and compared with it.
+What counts is base + adapter in the precision of training. The merged model, a plain transformers model, is scored as
+well, and compared with it. Merging and scoring are one job, because each would wait in the queue and start Python.
 
 Inputs:  finetune/{model}/{task}/{optimizer}/seed{seed}/run.json and the adapter beside it,
-         merge/{model}/{task}/{optimizer}/seed{seed}/, download/models/{model}/, prepare/{task}/{train,dev,test}.jsonl
-Outputs: evaluate/{model}/{task}/{optimizer}/seed{seed}/predictions.tsv, metrics.json, merge.json (how far the merged
+         download/models/{model}/, prepare/{task}/{train,dev,test}.jsonl
+Outputs: merge/{model}/{task}/{optimizer}/seed{seed}/, with storage.json (what its number format left of the update) and
+         run.json; for a diverged run run.json alone.
+         evaluate/{model}/{task}/{optimizer}/seed{seed}/predictions.tsv, metrics.json, merge.json (how far the merged
          model agrees) and README.md (its card); the first two also in evaluate/zero-shot/{model}/{task}/ and, for each
          name of evaluation.baselines, in evaluate/baselines/{task}/{baseline}/, there with dev.json, which is written
          without the test split; evaluate/zero-shot/{model}/{task}/contamination.json
-Config:  evaluation, contamination, tasks (labels, metric), training.precision of base models; data.simulated for the
-         Bayes-optimal baseline
+Config:  merge, keep_merged, evaluation, contamination, tasks (labels, metric), training.precision of base models;
+         data.simulated for the Bayes-optimal baseline
 Site:    rules.evaluate.ranks_per_node: number of GPUs of a job that share one test set
 """
 
+MERGED = f"{RESULTS}/merge/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}"
 EVALUATED = f"{RESULTS}/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}"
 ZERO_SHOT = f"{RESULTS}/evaluate/zero-shot/{{model}}/{{task}}"
 FROZEN = f"{RESULTS}/evaluate/frozen/{{model}}/{{task}}"
@@ -23,7 +27,6 @@ rule evaluate:
     input:
         model=f"{RESULTS}/download/models/{{model}}",
         record=rules.finetune.output.record,
-        merged=rules.merge.output,
         test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
         # It has to exist before any test score does.
         plan=PLANNED,
@@ -32,12 +35,11 @@ rule evaluate:
         metrics=f"{EVALUATED}/metrics.json",
         agreement=f"{EVALUATED}/merge.json",
         card=f"{EVALUATED}/README.md",
+        merged=directory(MERGED) if CONFIG.settings["keep_merged"] else temp(directory(MERGED)),
     log:
         f"{LOGS}/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.log",
     benchmark:
         f"{LOGS}/benchmarks/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.tsv"
-    group:
-        grouped("evaluate_{model}_{task}_{optimizer}_{seed}")
     conda:
         ENVIRONMENT
     threads: SITE.scoring_cores
@@ -45,23 +47,30 @@ rule evaluate:
         **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
         experiment=EXPERIMENT,
-        compared=lambda wildcards: compared(CONFIG.evaluate_settings(wildcards.task)),
+        compared=lambda wildcards: compared(CONFIG.merge_settings(), CONFIG.evaluate_settings(wildcards.task)),
         start=evaluate_command,
     shell:
-        "python -m dnatune --log {log:q} {params.start} --experiment {params.experiment:q} --task {wildcards.task:q}"
-        " --model {input.model:q} --record {input.record:q} --merged {input.merged:q}"
+        "python -m dnatune --log {log:q} merge --experiment {params.experiment:q} --model {input.model:q}"
+        " --record {input.record:q} --folder {output.merged:q}"
+        " --then {params.start} --experiment {params.experiment:q} --task {wildcards.task:q}"
+        " --model {input.model:q} --record {input.record:q} --merged {output.merged:q}"
         " --test {input.test:q} --predictions {output.predictions:q} --metrics {output.metrics:q}"
         " --agreement {output.agreement:q} --card {output.card:q}"
 
 
+# The base model as it came: its scores, and signs that it has seen the test split before.
 rule evaluate_base:
     input:
+        manifest=CONFIG.settings["contamination"].get("manifest", []),
         model=f"{RESULTS}/download/models/{{model}}",
+        train=f"{RESULTS}/prepare/{{task}}/train.jsonl",
+        dev=f"{RESULTS}/prepare/{{task}}/dev.jsonl",
         test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
         plan=PLANNED,
     output:
         predictions=f"{ZERO_SHOT}/predictions.tsv",
         metrics=f"{ZERO_SHOT}/metrics.json",
+        contamination=f"{ZERO_SHOT}/contamination.json",
     log:
         f"{LOGS}/evaluate/zero-shot/{{model}}/{{task}}.log",
     benchmark:
@@ -73,41 +82,18 @@ rule evaluate_base:
         **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
         experiment=EXPERIMENT,
-        compared=lambda wildcards: compared(CONFIG.evaluate_settings(wildcards.task)),
+        compared=lambda wildcards: compared(
+            CONFIG.evaluate_settings(wildcards.task), CONFIG.probe_settings(wildcards.model, wildcards.task)
+        ),
         start=evaluate_command,
+        manifest=lambda wildcards, input: f"--manifest {shlex.quote(input.manifest)}" if input.manifest else "",
     shell:
         "python -m dnatune --log {log:q} {params.start} --experiment {params.experiment:q} --task {wildcards.task:q}"
         " --model {input.model:q}"
         " --test {input.test:q} --predictions {output.predictions:q} --metrics {output.metrics:q}"
-
-
-rule probe:
-    input:
-        manifest=CONFIG.settings["contamination"].get("manifest", []),
-        model=f"{RESULTS}/download/models/{{model}}",
-        train=f"{RESULTS}/prepare/{{task}}/train.jsonl",
-        dev=f"{RESULTS}/prepare/{{task}}/dev.jsonl",
-        test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
-    output:
-        f"{ZERO_SHOT}/contamination.json",
-    log:
-        f"{LOGS}/evaluate/zero-shot/{{model}}/{{task}}_probe.log",
-    benchmark:
-        f"{LOGS}/benchmarks/evaluate/zero-shot/{{model}}/{{task}}_probe.tsv"
-    conda:
-        ENVIRONMENT
-    threads: SITE.scoring_cores
-    resources:
-        **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
-    params:
-        experiment=EXPERIMENT,
-        compared=lambda wildcards: compared(CONFIG.probe_settings(wildcards.model, wildcards.task)),
-        manifest=lambda wildcards, input: f"--manifest {shlex.quote(input.manifest)}" if input.manifest else "",
-    shell:
-        "python -m dnatune --log {log:q} probe --experiment {params.experiment:q} --task {wildcards.task:q} --name"
-        " {wildcards.model:q}"
+        " --then probe --experiment {params.experiment:q} --task {wildcards.task:q} --name {wildcards.model:q}"
         " --model {input.model:q} --train {input.train:q} --dev {input.dev:q} --test {input.test:q} {params.manifest}"
-        " --result {output:q}"
+        " --result {output.contamination:q}"
 
 
 # One job scores all baselines of a task, because starting Python takes longer than most of them. The names are listed:

@@ -21,7 +21,7 @@ def test_the_site_file_holds_the_smallest_node_with_gpus(tmp_path):
     # An account may be a number; if nodes have two types of GPUs, jobs must not ask for a type.
     assert site.slurm.account == "12345"
     assert site.slurm.gpu_type is None
-    assert site.rules["merge"].mem_mb == 48_000
+    assert site.rules["evaluate"].mem_mb == 48_000
 
     long = yaml.safe_load(site_draft.slurm_site(partitions[1], nodes[1:], None, "ib0"))
     assert (long["mem_mb"], long["cpus_per_rank"], long["runtime"]) == (32_000, 2, "12h")

@@ -43,6 +43,13 @@ SHIPPED = sorted((ROOT / "config").glob("*.yaml"))
         ("models.tiny.source", "hub", "models.tiny.hub", "missing"),
         ("models.tiny.tiny", {"heads": 3}, "models.tiny.tiny.hidden_size", "multiple"),
         ("models", {}, "models", "at least one"),
+        ("models.tiny.tiny", {"pretrain": {"tasks": ["prom"]}}, "models.tiny.tiny.pretrain.tasks", "not a task of GUE"),
+        (
+            "models.tiny.tiny",
+            {"pretrain": {"tasks": [{"name": "prom_core_all", "path": "x"}]}},
+            "models.tiny.tiny.pretrain.tasks",
+            "give its name alone",
+        ),
         ("optimizers.adamw.learning_rate", -1.0, "optimizers.adamw.learning_rate", "not a number > 0"),
         ("optimizers.adamw", {"weight_decay": 0.0}, "optimizers.adamw.learning_rate", "missing"),
         ("optimizers.adamw.learning_rte", 1.0, "optimizers.adamw.learning_rte", "did you mean 'learning_rate'?"),
@@ -149,6 +156,18 @@ def test_an_optimizer_overrides_training_and_budget_for_itself_alone():
     assert (one.training.warmup_ratio, other.training.warmup_ratio) == (0.03, 0.5)
     assert (one.budget, other.budget) == (Budget(epochs=1), Budget(steps=7))
     assert "warmup_ratio" not in other.optimizer.hyperparameters
+
+
+def test_a_pretrained_model_depends_on_the_tasks_that_are_reported():
+    pretrain = {"pretrain": {"steps": 3, "tasks": ["prom_core_all", {"name": "mouse_0", "path": "elsewhere"}]}}
+    found = experiment.resolve(changed("models.tiny.tiny", pretrain))
+    settings = found.model_settings("tiny")
+    assert [task.name for task in settings.reported] == ["prom_core_all"] and settings.similarity == 0.5
+    assert list(found.pretraining_tasks("tiny")) == ["prom_core_all", "mouse_0"]
+    assert found.data_settings("mouse_0").directory.path == "elsewhere"
+    assert found.data_settings("prom_core_all").source == "simulated"
+    # What is written down is understood again.
+    assert experiment.resolve(found.settings).settings == found.settings
 
 
 def test_the_grid_is_the_product():

@@ -65,17 +65,16 @@ def test_cpu_rules_take_a_gpu_only_where_every_job_must(tmp_path):
         assert site.resources("evaluate", None, None, 4000, "4h")["gres"] == "gpu:1"
 
 
-def test_a_model_is_merged_in_the_job_that_scores_it(tmp_path):
-    """In one job both ask for the same GPUs, and together for no more time than a job may take."""
-    keys = {"gpus_per_node": 8, "runtime": "3h", "rules": {"evaluate": {"ranks_per_node": 4}}}
-    site = load(tmp_path, **keys, slurm={"every_job_needs_gpu": True})
-    merge = site.resources("merge", None, None, 4000, "2h")
+def test_rules_that_share_a_job_ask_for_no_more_time_than_a_job_may_take(tmp_path):
+    site = load(tmp_path, gpus_per_node=8, runtime="50m", slurm={"every_job_needs_gpu": True})
+    assert site.resources("prepare", None, None, 4000, "30m")["runtime"] == "25m"
+    assert site.resources("evaluate", None, None, 4000, "4h")["runtime"] == "50m"
+
+
+def test_a_test_set_is_shared_by_the_gpus_that_the_site_says(tmp_path):
+    site = load(tmp_path, gpus_per_node=8, rules={"evaluate": {"ranks_per_node": 4}}, slurm={})
     evaluate = site.resources("evaluate", None, None, 4000, "4h")
-    assert merge["gres"] == evaluate["gres"] == "gpu:4" and evaluate["ranks"] == 4
-    assert merge["runtime"] == evaluate["runtime"] == "90m"
-    usual = load(tmp_path, **keys, slurm={})
-    assert "gres" not in usual.resources("merge", None, None, 4000, "2h")
-    assert usual.resources("evaluate", None, None, 4000, "4h")["gres"] == "gpu:4"
+    assert (evaluate["gres"], evaluate["ranks"]) == ("gpu:4", 4)
 
 
 def test_overrides_by_rule_and_optimizer(tmp_path):
@@ -84,19 +83,19 @@ def test_overrides_by_rule_and_optimizer(tmp_path):
         gpus_per_node=8,
         mem_mb=9000,
         slurm={"partition": "usual"},
-        rules={"merge": {"mem_mb": 50, "partition": "cpu", "runtime": "1d"}},
+        rules={"compare": {"mem_mb": 50, "partition": "cpu", "runtime": "1d"}},
         optimizers={"big": {"nodes": 3, "runtime": "2d"}},
     )
     assert finetune(site, "big")["nodes"] == 3 and finetune(site, "big")["runtime"] == "2d"
     assert finetune(site, "small")["nodes"] == 1
-    merge = site.resources("merge", None, None, 9000, "2h")
-    assert (merge["mem_mb"], merge["slurm_partition"], merge["runtime"]) == (50, "cpu", "1d")
+    compare = site.resources("compare", None, None, 9000, "2h")
+    assert (compare["mem_mb"], compare["slurm_partition"], compare["runtime"]) == (50, "cpu", "1d")
 
 
 def test_no_job_asks_for_more_time_than_the_site_gives(tmp_path):
     """Above its partition's limit a job would wait for ever."""
     site = load(tmp_path, runtime="50m", slurm={})
-    assert site.resources("merge", None, None, 10, "2h")["runtime"] == "50m"
+    assert site.resources("evaluate", None, None, 10, "2h")["runtime"] == "50m"
     assert site.resources("prepare", None, None, 10, "30m")["runtime"] == "30m"
 
 
@@ -130,7 +129,7 @@ def test_jobs_stay_off_the_hub_and_take_the_interface(tmp_path):
         ({"gpus_per_node": 4, "rules": {"evaluate": {"ranks_per_node": 5}}}, ["5 ranks score", "4 GPUs"]),
         ({"rules": {"evalute": {"mem_mb": 1}}}, ["unknown rule 'evalute'", "evaluate"]),
         ({"rules": {"evaluate": {"nodes": 2}}}, ["rule evaluate has no nodes"]),
-        ({"rules": {"merge": {"ranks_per_node": 2}}}, ["rule merge has no ranks_per_node"]),
+        ({"rules": {"compare": {"ranks_per_node": 2}}}, ["rule compare has no ranks_per_node"]),
         ({"slurm": {"account": "me; rm -rf /"}}, ["slurm.account", "must match"]),
         ({"slurm": {"partition": "$(id)"}}, ["slurm.partition", "must match"]),
         ({"slurm": {"modules": ["cuda; id"]}}, ["slurm.modules", "must match"]),
@@ -152,7 +151,7 @@ def test_jobs_stay_off_the_hub_and_take_the_interface(tmp_path):
         ({"slurm": {"constraint": "a||b"}}, ["slurm.constraint", "must match"]),
         ({"slurm": {"account": "a,b"}}, ["slurm.account", "must match"]),
         ({"runtime": "0h"}, ["runtime", "must match"]),
-        ({"rules": {"merge": {"runtime": "0m"}}}, ["rules.merge.runtime", "must match"]),
+        ({"rules": {"compare": {"runtime": "0m"}}}, ["rules.compare.runtime", "must match"]),
         # Five minutes are left from a job's start to its signal.
         ({"runtime": "5m", "slurm": {}}, ["job of 5m", "300 s", "slurm.signal_seconds", "10m or more"]),
         ({"runtime": "9m", "slurm": {}}, ["job of 9m", "10m or more"]),
@@ -208,7 +207,7 @@ def test_on_one_machine_with_gpus_one_job_scores_at_a_time(tmp_path):
 
 
 def test_resources_that_go_together_are_not_changed_alone():
-    sites.refuse_overrides({"finetune": {"nodes": 2, "runtime": 60}, "merge": {"mem_mb": 1, "slurm_account": "a"}})
+    sites.refuse_overrides({"finetune": {"nodes": 2, "runtime": 60}, "compare": {"mem_mb": 1, "slurm_account": "a"}})
     for rule, name in (("finetune", "ranks"), ("finetune", "slurm_extra"), ("trial", "nodes"), ("evaluate", "gres")):
         with pytest.raises(ConfigurationError, match=f"the resource {name} of rule {rule}"):
             sites.refuse_overrides({rule: {"runtime": 60, name: 2}})
@@ -223,7 +222,7 @@ def test_an_unknown_site_is_refused_with_the_known_ones():
 #: Every rule has a job of it: two optimizers, which the site of the original procedure places differently, and trials.
 CONFIGURATION = {
     "name": "lines",
-    "models": {"tiny": {"source": "tiny"}},
+    "models": {"tiny": {"source": "tiny", "tiny": {"pretrain": {}}}},
     "data": {"source": "simulated"},
     "tasks": ["prom_core_all", "prom_core_tata"],
     "seeds": [0],

@@ -254,17 +254,35 @@ def without_relatives(
     """
     kept, counted = dict(splits), distinct(splits.values())
     for split, others in EARLIER.items():
-        later = splits[split].sequences
         for other in others:
             earlier = kept[other].sequences
-            found = _copies(earlier, later)
-            words = [near_copies.words(part) for part in (earlier, later)]
-            out = {*found["copies"], *found["reverse_complements"]}
-            if near_copies.why_not(*words) is None:
-                out.update(near_copies.near_copies(*words, similarity)[0].tolist())
-            if "twins" in relatives:
-                out.update(rows_with_twins(earlier, later, counted).tolist())
-            if "shared_words" in relatives:
-                out.update(rows_sharing(earlier, later).tolist())
+            out = rows_with_relatives(earlier, splits[split].sequences, counted, similarity, relatives)
             kept[other] = kept[other].subset([row for row in range(len(earlier)) if row not in out])
     return kept
+
+
+def rows_with_relatives(
+    sequences: Sequence[str],
+    known: Sequence[str],
+    counted: Sequence[str],
+    similarity: float,
+    relatives: Collection[Relative],
+) -> set[int]:
+    """Return the indices of sequences that have a copy, of either strand, or another relative among known ones.
+
+    Args:
+        sequences, known: the two sets.
+        counted: as `twin_pairs` takes it.
+        similarity: as `examine` takes it; near-copies of too many variants are not looked for.
+        relatives: kinds besides copies and near-copies.
+    """
+    found = _copies(sequences, known)
+    out = {*found["copies"], *found["reverse_complements"]}
+    words = [near_copies.words(part) for part in (sequences, known)]
+    if near_copies.why_not(*words) is None:
+        out.update(near_copies.near_copies(*words, similarity)[0].tolist())
+    if "twins" in relatives:
+        out.update(rows_with_twins(sequences, known, counted).tolist())
+    if "shared_words" in relatives:
+        out.update(rows_sharing(sequences, known).tolist())
+    return out

@@ -1,7 +1,8 @@
 """Base models from any source: a tiny model is made, other models are checked; each gets a folder with a manifest."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from dnatune.settings.benchmark import Benchmark
 from dnatune.settings.sources import ModelSettings, TaskSettings, TinyModel
 
 if TYPE_CHECKING:
-    from transformers import LlamaConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 _START, _END = "<s>", "</s>"
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -60,6 +61,45 @@ def _make_tiny(tiny: TinyModel, task: TaskSettings, train: Path, folder: Path) -
     make_tiny(tiny, sequences, [prompt + label for label in task.labels], folder)
 
 
+def write_pretrained(
+    settings: ModelSettings, candidates: Mapping[str, Sequence[str]], tests: Mapping[str, Sequence[str]], folder: Path
+) -> None:
+    """Write a tiny model that was trained on DNA, its tokenizer, pretraining.json and manifest.json, or nothing.
+
+    Args:
+        settings: what decides the model.
+        candidates: training sequences by task.
+        tests: test sequences by reported task.
+        folder: download/models/<model>.
+
+    Raises:
+        DataError: see `pretraining.choose_sequences`.
+    """
+    from dnatune.launch.process_group import sees_gpu
+    from dnatune.model import pretraining
+
+    tiny, reported, similarity = settings.tiny, settings.reported, settings.similarity
+    most = tiny.pretrain.sequences
+    sequences, left_out = pretraining.choose_sequences(candidates, tests, most, tiny.seed, similarity)
+    with publish_folder(folder) as scratch:
+        model, tokenizer = _random_model(tiny, sequences, pretraining.forms(reported))
+        started = time.perf_counter()
+        losses = pretraining.pretrain(model, tokenizer, sequences, reported, tiny, "cuda:0" if sees_gpu() else "cpu")
+        record = pretraining.PretrainingRecord(
+            tasks=list(candidates),
+            sequences=len(sequences),
+            left_out=left_out,
+            related_test_items=pretraining.related_items(sequences, tests, similarity),
+            steps=len(losses),
+            loss=pretraining.final_loss(losses),
+            seconds=time.perf_counter() - started,
+        )
+        _save(model, tokenizer, scratch)
+        record.write(scratch / "pretraining.json")
+        made_by = {**tiny.plain(), "reported": [task.plain() for task in reported]}
+        write_manifest(scratch, settings.source, "dnatune.model.pretraining.pretrain", made_by)
+
+
 def make_tiny(tiny: TinyModel, sequences: Sequence[str], prompts: Iterable[str], folder: Path) -> None:
     """Write a small Llama with random weights and a BPE tokenizer trained on the data.
 
@@ -69,16 +109,26 @@ def make_tiny(tiny: TinyModel, sequences: Sequence[str], prompts: Iterable[str],
         prompts: texts of the prompt template, so that each of its words becomes one token.
         folder: existing folder to write into.
     """
+    _save(*_random_model(tiny, sequences, prompts), folder)
+
+
+def _random_model(
+    tiny: TinyModel, sequences: Sequence[str], prompts: Iterable[str]
+) -> "tuple[LlamaForCausalLM, PreTrainedTokenizerFast]":
     import torch
     from transformers import LlamaForCausalLM
-    from transformers.utils import logging
 
-    # Progress bars for loading a file are useless in a log file.
-    logging.disable_progress_bar()
     tokenizer = train_tokenizer(sequences, prompts, tiny.vocabulary)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(tiny.seed)
-        model = LlamaForCausalLM(llama_configuration(tiny, tokenizer, tiny.tied_embeddings))
+        return LlamaForCausalLM(llama_configuration(tiny, tokenizer, tiny.tied_embeddings)), tokenizer
+
+
+def _save(model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast", folder: Path) -> None:
+    from transformers.utils import logging
+
+    # Progress bars for saving a file are useless in a log file.
+    logging.disable_progress_bar()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

@@ -141,7 +141,12 @@ def resolve(config: Mapping[str, Any]) -> Configuration:
     entries = {name: optimizer_entry(name, entry, experiment) for name, entry in experiment.optimizers.items()}
     if experiment.comparison.reference is not None:
         known_name(experiment.comparison.reference, entries, "comparison.reference")
-    return Configuration(experiment, {task.name: task for task in tasks}, entries)
+    configuration = Configuration(experiment, {task.name: task for task in tasks}, entries)
+    for model in configuration.pretrained:
+        pretraining = list(configuration.pretraining_tasks(model).values())
+        if experiment.data.source == "simulated":
+            _check_classes(pretraining)
+    return configuration
 
 
 def _check_classes(tasks: list[Task]) -> None:

@@ -13,11 +13,11 @@ from dnatune.provenance import usable_cores, visible_gpus
 from dnatune.settings.site_file import Override, SiteFile, Slurm, find, read_site
 
 #: Rules whose jobs compute on a GPU where there is one; finetune on all that its ranks need, the others on one.
-_ON_GPU = ("finetune", "evaluate", "benchmark")
+_ON_GPU = ("pretrain", "finetune", "evaluate", "benchmark")
 #: Rules of which two follow each other in one job where every job must take a GPU (`group` in the rule files).
-_SHARING = ("prepare", "evaluate_baseline", "merge", "evaluate")
+_SHARING = ("prepare", "evaluate_baseline")
 #: Rules that `rules` may speak of, with those of which it may say how many ranks they have.
-_RULES = ("prepare", "finetune", "merge", "evaluate", "evaluate_baseline", "compare", "benchmark")
+_RULES = ("pretrain", "prepare", "finetune", "evaluate", "evaluate_baseline", "compare", "benchmark")
 _WITH_RANKS = ("finetune", "evaluate")
 #: Resources that belong together: one alone, changed on the command line, would contradict the others.
 _BOUND = ("nodes", "tasks", "mpi", "ranks", "gres", "tasks_per_gpu", "slurm_extra")
@@ -134,7 +134,9 @@ class Site:
     @property
     def benchmark_cores(self) -> int:
         """Return the cores of the job that times one rank: on a cluster its GPU's share of a node, else all."""
-        return self.cpus_per_rank if self.slurm is not None and self.gpus else self.ranks * self.cpus_per_rank
+        if self.slurm is None:
+            return usable_cores()
+        return self.cpus_per_rank if self.gpus else self.ranks * self.cpus_per_rank
 
     @property
     def _shares_jobs(self) -> bool:
@@ -175,9 +177,6 @@ class Site:
             # One task a node: the launcher, which starts the node's ranks.
             asked |= {"tasks": count, "mpi": "srun"}
         gpus = ranks if rule in _ON_GPU else int(self._shares_jobs)
-        if rule == "merge" and self._shares_jobs:
-            # It is part of the job that scores its model.
-            gpus = self.scoring_ranks
         asked |= _gpu_request(self.slurm, gpus if self.gpus else 0)
         if rule == "finetune":
             signal = f"--signal=USR1@{self.slurm.signal_seconds}"
@@ -262,13 +261,14 @@ def load(root: Path, environment: Mapping[str, str]) -> Site:
 def _resolved(settings: SiteFile, path: Path, environment: Mapping[str, str]) -> Site:
     """Return the site with what this machine has in place of `auto`."""
     gpus = settings.gpus_per_node if settings.gpus_per_node != "auto" else visible_gpus(environment)
-    cores = usable_cores()
-    ranks = settings.ranks_per_node if settings.ranks_per_node != "auto" else gpus or min(2, cores)
+    # Without a GPU, runs are tiny: one core each, and as many at once as there are cores.
+    ranks = settings.ranks_per_node if settings.ranks_per_node != "auto" else gpus or 1
+    cores = max(1, usable_cores() // ranks) if gpus else 1
     return Site(
         nodes=settings.nodes,
         ranks=ranks,
         gpus=gpus,
-        cpus_per_rank=settings.cpus_per_rank if settings.cpus_per_rank != "auto" else max(1, cores // ranks),
+        cpus_per_rank=settings.cpus_per_rank if settings.cpus_per_rank != "auto" else cores,
         mem_mb=settings.mem_mb,
         runtime=settings.runtime,
         verify=settings.verify,

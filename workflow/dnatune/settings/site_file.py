@@ -76,13 +76,14 @@ class SiteFile(Settings):
     nodes: int = _setting(1, ge=1, unit="nodes")
     """Nodes of a finetune run. More than one needs Slurm."""
     ranks_per_node: AutoOrCount = _setting("auto", unit="processes")
-    """Ranks of a finetune run on each node. auto: one per GPU of a node, or two if it has none."""
+    """Ranks of a finetune run on each node. auto: one per GPU of a node, or one if it has none."""
     gpus_per_node: Literal["auto"] | Annotated[int, Field(ge=0)] = _setting("auto", unit="GPUs")
     """GPUs that a node has. auto: as many as this machine has, which on a cluster may be a log-in node."""
     cpus_per_rank: AutoOrCount = _setting("auto", unit="cores")
-    """Cores per rank. auto: an equal share of this machine's cores."""
+    """Cores per rank. auto: an equal share of this machine's cores; one if it has no GPU, so that several tiny runs
+    share it."""
     mem_mb: int = _setting(16000, ge=1, unit="MB per node")
-    """Memory of a finetune, merge or evaluate job."""
+    """Memory of a finetune or evaluate job."""
     runtime: Duration = _setting("12h", unit=_DURATION)
     """Longest time that a job may take. Finetune jobs ask for all of it, others for less. It is at least five minutes
     more than slurm.signal_seconds."""

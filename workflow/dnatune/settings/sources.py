@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from dnatune.settings.base import AsTuple, Name, Prose, Settings, Text, refused, setting
+from dnatune.settings.base import AsTuple, Name, Number, Prose, Settings, Text, refused, setting
 from dnatune.settings.simulation import SimulationSettings
 
 
@@ -75,8 +75,48 @@ def check_heads(shape: Any) -> None:
         )
 
 
+class TaskEntry(Settings):
+    """An entry of `tasks`."""
+
+    name: Name = setting(unit="folder name")
+    """Name of the task."""
+    path: UsersPath | None = setting(None, unit="folder")
+    """Folder with train.csv, dev.csv and test.csv, which is used instead of `data.source`."""
+    labels: Annotated[tuple[Label, ...], AsTuple] | None = setting(None, min_length=2, unit="list of words")
+    """Answer of each class, in the order of the class indices."""
+    instruction: Prose | None = setting(None, unit="text")
+    """Question that the model is asked."""
+    metric: Literal["mcc", "f1_macro"] | None = setting(None, unit="metric")
+    """Metric that comparisons use."""
+
+
+def _named(entry: Any) -> Any:
+    return entry if isinstance(entry, Mapping) else {"name": entry}
+
+
+#: A task by its name alone, or as a map.
+NameOrTask = Annotated[TaskEntry, BeforeValidator(_named, json_schema_input_type=Name | TaskEntry)]
+
+
+class Pretraining(Settings):
+    """Next-token training of a tiny model, before anything is fine-tuned."""
+
+    steps: int = setting(500, ge=1, le=10_000_000, unit="steps")
+    """Number of steps of AdamW with a cosine schedule."""
+    batch_size: int = setting(64, ge=1, le=100_000, unit="sequences")
+    """Number of sequences per step."""
+    learning_rate: Number = setting(3.0e-3, gt=0, le=1, unit="learning rate")
+    """Highest learning rate."""
+    sequences: int = setting(50_000, ge=1, le=10_000_000, unit="sequences")
+    """Most sequences; of more, so many are drawn with the model's seed."""
+    tasks: Annotated[tuple[NameOrTask, ...], AsTuple] | None = setting(None, min_length=1, unit="list of names or maps")
+    """Tasks whose training sequences are used, without their labels; they need not be among `tasks` of the
+    configuration, which are taken if this is absent. A sequence that is a relative of a test item of any task of the
+    configuration is left out: a copy or near-copy of either strand, a twin, or a shared word of 30 bases."""
+
+
 class TinyModel(Settings):
-    """A small Llama with random weights."""
+    """A small Llama that is made here, with random weights unless it is pretrained."""
 
     hidden_size: int = setting(128, ge=8, le=100_000, unit="features")
     """Width of the model."""
@@ -93,7 +133,10 @@ class TinyModel(Settings):
     tied_embeddings: bool = setting(False, unit="yes or no")
     """Use one matrix for the input and output embeddings."""
     seed: int = setting(0, ge=0, unit="seed")
-    """Seed of the weights."""
+    """Seed of the weights and of pretraining."""
+    pretrain: Pretraining | None = setting(None, unit="map")
+    """Train the model on DNA first. Each answer is then a random label word: the model learns the form of the tasks and
+    nothing of their answers. If absent, the weights stay random."""
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
@@ -126,7 +169,8 @@ class ModelEntry(_Chosen):
     source: Literal["tiny", "hub", "directory"] = setting(unit="one of three words")
     """Where the base model comes from. The map of the same name has its settings."""
     tiny: TinyModel = setting(default_factory=TinyModel, unit="map")
-    """A small Llama with random weights and a DNA tokenizer, which is made from the first task's training split."""
+    """A small Llama with a DNA tokenizer, which is made from the first task's training split or, with `pretrain`, from
+    the sequences of pretraining."""
     hub: HubModel | None = setting(None, unit="map")
     """A repository of the Hugging Face hub."""
     directory: Folder | None = setting(None, unit="map")
@@ -145,29 +189,6 @@ class DataEntry(_Chosen):
     directory: Folder | None = setting(None, unit="map")
     """A folder with GUE/<task>/{train,dev,test}.csv or <task>/{train,dev,test}.csv. Instead of the task's name, the
     folder may have that of GUE as its authors released it, such as EMP/H3 or tf/0."""
-
-
-class TaskEntry(Settings):
-    """An entry of `tasks`."""
-
-    name: Name = setting(unit="folder name")
-    """Name of the task."""
-    path: UsersPath | None = setting(None, unit="folder")
-    """Folder with train.csv, dev.csv and test.csv, which is used instead of `data.source`."""
-    labels: Annotated[tuple[Label, ...], AsTuple] | None = setting(None, min_length=2, unit="list of words")
-    """Answer of each class, in the order of the class indices."""
-    instruction: Prose | None = setting(None, unit="text")
-    """Question that the model is asked."""
-    metric: Literal["mcc", "f1_macro"] | None = setting(None, unit="metric")
-    """Metric that comparisons use."""
-
-
-def _named(entry: Any) -> Any:
-    return entry if isinstance(entry, Mapping) else {"name": entry}
-
-
-#: A task by its name alone, or as a map.
-NameOrTask = Annotated[TaskEntry, BeforeValidator(_named, json_schema_input_type=Name | TaskEntry)]
 
 
 class TaskSettings(Settings):
@@ -221,7 +242,11 @@ class ModelSettings(Download):
     tiny: TinyModel | None = setting(None, unit="map")
     """Shape of the small Llama."""
     task: TaskSettings | None = setting(None, unit="map")
-    """Of a small Llama, the task that its tokenizer is made for."""
+    """Of a small Llama with random weights, the task that its tokenizer is made for."""
+    reported: Annotated[tuple[TaskSettings, ...], AsTuple] | None = setting(None, unit="list of maps")
+    """Of a pretrained one, the tasks whose form it learns and whose test items it must not have seen."""
+    similarity: float | None = setting(None, unit="Jaccard index")
+    """Of a pretrained one, `audit.similarity`."""
     hub: HubModel | None = setting(None, unit="map")
     """Repository."""
     directory: Folder | None = setting(None, unit="map")

@@ -20,8 +20,8 @@ from dnatune.settings.scoring import (
     Merge,
     ProbeSettings,
 )
-from dnatune.settings.sources import DataSettings, Folder, ModelSettings, TaskSettings
-from dnatune.settings.tasks import Task
+from dnatune.settings.sources import DataSettings, Folder, ModelSettings, TaskEntry, TaskSettings
+from dnatune.settings.tasks import Task, resolve_task
 from dnatune.settings.training import FinetuneSettings, OptimizerEntry, OptimizerSettings
 from dnatune.settings.trials import Trials
 from dnatune.settings.tuning import ChooseSettings
@@ -86,7 +86,9 @@ class StageSettings:
 
     def data_settings(self, task: str) -> DataSettings:
         """Return what decides the CSV files of a task."""
-        path, data = self.task(task).path, self.experiment.data
+        known = {name: one for model in self.pretrained for name, one in self.pretraining_tasks(model).items()}
+        known |= self.tasks
+        path, data = known[known_name(task, known, "tasks")].path, self.experiment.data
         if path is not None:
             return DataSettings(source="directory", task=task, own=True, directory=Folder(path=path))
         return DataSettings(source=data.source, task=task, **{data.source: data.chosen})
@@ -197,8 +199,37 @@ class StageSettings:
     def model_settings(self, model: str) -> ModelSettings:
         """Return what decides the base model; the tokenizer of a tiny one is made for the first task."""
         entry = self.experiment.models[known_name(model, self.experiment.models, "models")]
-        task = self.prepare_settings(next(iter(self.tasks))) if entry.source == "tiny" else None
-        return ModelSettings(source=entry.source, task=task, **{entry.source: entry.chosen})
+        made_for: dict[str, Any] = {}
+        if model in self.pretrained:
+            reported = tuple(self.prepare_settings(task) for task in self.tasks)
+            made_for = {"reported": reported, "similarity": self.experiment.audit.similarity}
+        elif entry.source == "tiny":
+            made_for = {"task": self.prepare_settings(next(iter(self.tasks)))}
+        return ModelSettings(source=entry.source, **made_for, **{entry.source: entry.chosen})
+
+    @property
+    def pretrained(self) -> list[str]:
+        """Return the base models that are pretrained here."""
+        models = self.experiment.models.items()
+        return [name for name, entry in models if entry.source == "tiny" and entry.tiny.pretrain]
+
+    def pretraining_tasks(self, model: str) -> dict[str, Task]:
+        """Return the tasks, by name, whose training sequences a base model is pretrained on.
+
+        Raises:
+            ConfigurationError: a task is not known, or is one of `tasks` and yet has settings of its own.
+        """
+        named, key = self.experiment.models[model].tiny.pretrain.tasks, f"models.{model}.tiny.pretrain.tasks"
+        if named is None:
+            return self.tasks
+        for entry in named:
+            if entry.name in self.tasks and entry != TaskEntry(name=entry.name):
+                raise ConfigurationError(
+                    f"task '{entry.name}' is one of 'tasks', which has its settings",
+                    where=f"config key '{key}'",
+                    fix="give its name alone",
+                )
+        return {entry.name: self.tasks.get(entry.name) or resolve_task(entry, key) for entry in named}
 
     @property
     def tuned(self) -> bool:

@@ -96,14 +96,14 @@ def folder_names(task: str) -> list[str]:
     return [task, *released]
 
 
-def resolve_task(entry: TaskEntry) -> Task:
-    """Return the task that one entry of `tasks` names. An entry with a name of GUE's overrides only what it gives.
+def resolve_task(entry: TaskEntry, key: str = "tasks") -> Task:
+    """Return the task that one entry of `key` names. An entry with a name of GUE's overrides only what it gives.
 
     Raises:
         ConfigurationError: the name is not GUE's and labels or instruction are missing, or labels repeat.
     """
     given = {key: value for key, value in entry if value is not None}
-    where = f"config key 'tasks', entry '{entry.name}'"
+    where = f"config key '{key}', entry '{entry.name}'"
     missing = [key for key in ("labels", "instruction") if key not in given]
     if entry.name in GUE:
         task = dataclasses.replace(GUE[entry.name], **given)
