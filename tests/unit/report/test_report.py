@@ -159,6 +159,18 @@ def test_decided_pairs_come_first_with_their_numbers(decided_page):
     assert table.count("not on equal terms") == 2
 
 
+def test_an_interval_without_a_test_is_marked_as_approximate(tmp_path):
+    made = Results(tmp_path, rare={"prom_core_all": 12})
+    for seed in range(3):
+        for name, skill in {"adamw": 3.0, "sgd": 0.1}.items():
+            made.add_run(name, seed, skill=skill)
+    page, (pair,) = render(made), pairs_of(made)
+    table = words(page.split('id="differences"')[1].split("<tbody>")[1].split("</tbody>")[0])
+    limits = f"{pair.low:+.3f} to {pair.high:+.3f}".replace("-", "\N{MINUS SIGN}")
+    assert f"adamw against sgd inconclusive {pair.difference:+.3f} ≈ {limits} " in table
+    assert table.count("≈") == 2  # of MCC and of AUROC
+
+
 def test_estimates_over_seeds_stand_with_their_limits(decided_page):
     page, pairs = decided_page
     section = section_of(page, "differences")
