@@ -144,11 +144,11 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _is_holder(found: Any) -> bool:
-    """Return whether a lock holds what `_self` writes; any other content is not ours and belongs to nobody."""
+    """Return whether a lock holds what `this_process` writes; any other content is not ours and belongs to nobody."""
     kinds = (str, int, type(None))
-    return (
-        isinstance(found, dict) and found.keys() == _NOBODY.keys() and all(isinstance(v, kinds) for v in found.values())
-    )
+    # Earlier versions wrote no `processes`.
+    known = isinstance(found, dict) and _NOBODY.keys() <= found.keys() <= {*_NOBODY, "processes"}
+    return known and all(isinstance(value, kinds) for value in found.values())
 
 
 def describe(holder: dict[str, Any]) -> str:
