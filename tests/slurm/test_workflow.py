@@ -332,6 +332,24 @@ def test_a_killed_launcher_takes_its_ranks_along_and_the_retry_is_right(new_plac
     assert losses(workplace) == as_uncut(uncut, nodes)
 
 
+def test_a_launcher_of_two_nodes_that_is_told_to_end_saves_and_the_retry_goes_on(new_place, cluster):
+    workplace = new_place()
+    _, process, log = started(workplace, cluster, "--set-resources", "finetune:nodes=2")
+    holder = json.loads((workplace.results / RUN / "checkpoints/run.lock").read_text())
+    ranks = ranks_of(workplace, 4)
+    began = time.monotonic()
+    os.kill(holder["process"], signal.SIGTERM)
+    wait("the ranks have ended", lambda: not any(Path(f"/proc/{rank}/cwd").exists() for rank in ranks), 60)
+    assert time.monotonic() - began < 60
+    assert process.wait(400) == 0, workplace.said()
+    assert (
+        "reason: RunError: told to end by signal 15, and its ranks with it; the run is saved at step"
+        in workplace.said()
+    )
+    assert workplace.said().count("Trying to restart") == 1
+    assert "continuing from checkpoint" in log.read_text()
+
+
 def test_a_job_that_would_only_fail_again_takes_its_gpus_once(new_place, cluster):
     """Two nodes, so that the message comes from a rank to its launcher and from there to the job's own."""
     workplace = new_place()

@@ -120,3 +120,16 @@ def test_the_share_of_unknown_tokens_in_prompts_is_counted(dna_alone, tokenizer,
     assert f"the tokenizer does not know {100 * share:.3g} % of the tokens of the prompts in train.jsonl" in caplog.text
     known = encode_examples(tokenizer, split_of(simulated_rows[:5]), TASK.labels, 512, "rows")
     assert known.unknown_share == 0
+
+
+def test_a_tokenizer_with_one_special_token_for_everything_knows_all(tokenizer, simulated_rows):
+    """As GPT-2's, whose bytes cover any text."""
+    end = tokenizer.eos_token
+    same = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()),
+        bos_token=end,
+        eos_token=end,
+        unk_token=end,
+    )
+    assert encode_labels(same, TASK.labels) == encode_labels(tokenizer, TASK.labels)
+    assert encode_examples(same, split_of(simulated_rows[:3]), TASK.labels, 512, "rows").unknown_share == 0

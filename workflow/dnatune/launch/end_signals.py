@@ -18,9 +18,12 @@ _SHELLS = ("bash", "sh", "dash")
 def end_jobs_too() -> None:
     """Hand SIGTERM, SIGINT and SIGHUP on to the jobs that this Snakemake runs on its machine, and start no others.
 
-    Snakemake itself waits for its jobs after SIGTERM, and its jobs never hear of it. To be called from the main thread,
-    when Snakemake's scheduler has set its own handler. A second signal does what it would have done without this.
+    Snakemake itself waits for its jobs after SIGTERM, and its jobs never hear of it. To be called when
+    Snakemake's scheduler has set its own handler. A second signal does what it would have done without this.
     """
+    if threading.current_thread() is not threading.main_thread():
+        # Somebody's program runs Snakemake in a thread, where Python sets no handler.
+        return
     start_no_others = signal.getsignal(signal.SIGTERM)
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     # A signal that is ignored, as SIGHUP is under nohup, stays so.
