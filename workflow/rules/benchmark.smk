@@ -31,7 +31,7 @@ rule benchmark:
         **resources_of("benchmark", mem_mb=SITE.mem_mb, runtime="2h"),
     params:
         experiment=EXPERIMENT,
-        compared=compared(CONFIG.benchmark_settings()),
+        compared=lambda wildcards: compared(CONFIG.benchmark_settings()),
     shell:
         "python -m dnatune --log {log:q} launch --ranks 1 --cpus {threads} benchmark --experiment {params.experiment:q}"
         " --tokenizer {input.tokenizer:q} --train {input.train:q} --test {input.test:q}"

@@ -114,7 +114,10 @@ def grouped(name):
 
 
 def compared(*settings):
-    """Return what of some settings decides a result as one line of JSON; if it changes, Snakemake reruns the rule."""
+    """Return what of some settings decides a result as one line of JSON; if it changes, Snakemake reruns the rule.
+
+    Rules call it in a lambda: braces in a plain string of `params` would be names to fill in.
+    """
     return json.dumps([part.compared() for part in settings], ensure_ascii=False, sort_keys=True)
 
 

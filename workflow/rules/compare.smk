@@ -63,6 +63,6 @@ rule compare:
     params:
         experiment=EXPERIMENT,
         results=subpath(output.page, parent=True),
-        compared=compared(CONFIG.compare_settings(), CONFIG),
+        compared=lambda wildcards: compared(CONFIG.compare_settings(), CONFIG),
     shell:
         "python -m dnatune --log {log:q} compare --experiment {params.experiment:q} --results {params.results:q}"

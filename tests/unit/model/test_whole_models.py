@@ -168,6 +168,13 @@ def test_the_merged_folder_says_the_same_to_older_readers(tmp_path, simulated_ro
     config.rope_parameters = rope
     LlamaForCausalLM(config).save_pretrained(base)
     (base / "tokenizer.model").write_bytes(b"a sentencepiece vocabulary")
+    settings = json.loads((base / "tokenizer_config.json").read_text())
+    settings |= {
+        "tokenizer_class": "LlamaTokenizer",
+        "add_prefix_space": False,
+        "extra_special_tokens": [settings["eos_token"]],
+    }
+    (base / "tokenizer_config.json").write_text(json.dumps(settings))
     tokenizer = base_models.load_tokenizer(base)
     model = base_models.add_lora(base_models.load_model(base, tokenizer, torch.float32), LORA, 0)
     weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
@@ -179,7 +186,9 @@ def test_the_merged_folder_says_the_same_to_older_readers(tmp_path, simulated_ro
     written = json.loads((merged / "config.json").read_text())
     assert written["rope_parameters"] == rope and written["rope_theta"] == 500000.0
     assert written["rope_scaling"] == {key: value for key, value in rope.items() if key != "rope_theta"}
-    assert json.loads((merged / "tokenizer_config.json").read_text())["tokenizer_class"] == "PreTrainedTokenizerFast"
+    words = json.loads((merged / "tokenizer_config.json").read_text())
+    assert words["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert words["additional_special_tokens"] == [settings["eos_token"]] and "extra_special_tokens" not in words
     assert (merged / "tokenizer.model").read_bytes() == (base / "tokenizer.model").read_bytes()
     # And the same as before to this one.
     ids = tokenizer("ACGTACGTTTAGC", return_tensors="pt", return_token_type_ids=False).input_ids

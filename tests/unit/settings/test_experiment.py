@@ -31,7 +31,7 @@ SHIPPED = sorted((ROOT / "config").glob("*.yaml"))
         ("seeds", [0, 0], "seeds", "twice"),
         ("seeds", [], "seeds", "empty"),
         ("name", "a/b", "name", "must match"),
-        ("data.directory.path", "a/{b}", "data.directory.path", "no brace"),
+        ("data.directory.path", "a/{b}", "data.directory.path", "Snakemake would read {"),
         ("tasks", ["prom_core_al"], "prom_core_al", "did you mean 'prom_core_all'?"),
         ("tasks", ["prom_core_all", "prom_core_all"], "tasks", "named twice"),
         ("tasks", [{"name": "mine", "labels": ["a", "b"]}], "mine", "instruction"),

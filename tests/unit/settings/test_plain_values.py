@@ -32,6 +32,7 @@ def _nested(levels):
         ("a\ud800b", "a text holds the character '\\ud800'"),
         ("a\u2028b", "a text holds the character '\\u2028'"),
         ("x" * 10_001, "a text of 10001 letters"),
+        ("see hf_" + "a" * 34, "a text looks like an access token"),
         (datetime.date(2024, 1, 1), "a date is no value here"),
         (b"x", "a bytes is no value here"),
         ({1, 2}, "a set is no value here"),
@@ -42,15 +43,17 @@ def _nested(levels):
         ({1: 1}, "the key 1 is no text"),
         ({None: 1}, "the key null is no text"),
         ({"x" * 201: 1}, "a key has 201 letters"),
+        ({"hf_" + "a" * 34: 1}, "a key looks like an access token"),
         ({"a\nb": 1}, "the key 'a\\nb' holds the character '\\n'"),
     ],
-    ids=range(19),
+    ids=range(21),
 )
 def test_what_is_no_plain_value_is_refused_with_its_key(value, told):
     with pytest.raises(ConfigurationError) as caught:
         experiment.resolve(changed("training.deepspeed.some.key", value))
     assert told in caught.value.what and len(str(caught.value)) < 1000
     assert caught.value.where.startswith("config key 'training.deepspeed.some.key")
+    assert "aaaa" not in str(caught.value)
 
 
 def test_what_is_plain_is_kept_but_for_nulls():

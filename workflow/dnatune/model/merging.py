@@ -127,7 +127,9 @@ def merge(base: Path, adapter: Path, folder: Path, dtype: str | None, prompts: S
 def _write_for_older_readers(folder: Path) -> None:
     """Name the tokenizer's class and the rotary frequencies as transformers 4 and the programs that follow it do.
 
-    They know neither the class `TokenizersBackend` nor `rope_parameters`, and would go on with other frequencies.
+    They know neither the class `TokenizersBackend` nor `rope_parameters`, and would go on with other frequencies. They
+    want a map of `extra_special_tokens`; and of a class of its own with `add_prefix_space` they make the tokenizer anew
+    from a sentencepiece vocabulary, with other merges.
     """
     config, tokenizer = read_json(folder / "config.json"), read_json(folder / "tokenizer_config.json")
     rope = config.get("rope_parameters") or {}
@@ -137,8 +139,11 @@ def _write_for_older_readers(folder: Path) -> None:
         if scaling.get("rope_type", "default") != "default":
             config["rope_scaling"] = scaling
         write_json(folder / "config.json", config)
-    if tokenizer.get("tokenizer_class") == "TokenizersBackend":
-        write_json(folder / "tokenizer_config.json", {**tokenizer, "tokenizer_class": "PreTrainedTokenizerFast"})
+    if tokenizer.get("tokenizer_class") == "TokenizersBackend" or "add_prefix_space" in tokenizer:
+        tokenizer["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(tokenizer.get("extra_special_tokens"), list):
+        tokenizer["additional_special_tokens"] = tokenizer.pop("extra_special_tokens")
+    write_json(folder / "tokenizer_config.json", tokenizer)
 
 
 def _adapted(base: Path, adapter: Path, saved: Mapping[str, Stored], tokens: int) -> PeftModel:

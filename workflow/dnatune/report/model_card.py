@@ -7,6 +7,8 @@ from dnatune.evaluation.agreement import Merge
 from dnatune.evaluation.metrics import Metrics
 from dnatune.training.record import Run
 
+#: Older version of transformers with which merged folders are tried: tests/unit/model/test_older_transformers.py.
+TRIED_WITH = "4.57"
 #: Key in metrics.json → identifier and name of the metric on the hub.
 _METRICS = {
     "mcc": ("matthews_correlation", "MCC"),
@@ -92,6 +94,10 @@ The model answers this instruction with one of its labels; the sequence stands b
 > {settings["task"]["instruction"]}
 
 Score each label's log-probability rather than parse generated text.
+
+Trained and written with transformers {record.software.transformers}. dnatune's tests read such folders with
+transformers {TRIED_WITH} too, which gives the same token ids and logits; no other program was tried.
+docs/merged-models.md of dnatune says how to go on to GGUF.
 
 ## Evaluation
 

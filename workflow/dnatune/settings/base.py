@@ -105,6 +105,14 @@ def _printed(text: str) -> str:
     return _not_blank(text)
 
 
+def _without_wildcards(path: str) -> str:
+    if found := set(path) & set("{}<>"):
+        letter = min(found)
+        said = "Snakemake would read {letter} in a path as a name to fill in"
+        raise PydanticCustomError("wildcard", said, {"letter": letter})
+    return path
+
+
 def _not_blank(text: str) -> str:
     if not text.strip():
         raise PydanticCustomError("blank", "it is blank")
@@ -129,8 +137,10 @@ AllDifferent = AfterValidator(_all_different)
 _DigitsToo = BeforeValidator(_digits_as_text, json_schema_input_type=str)
 #: A word that is part of a path. File systems allow 255 bytes, and suffixes come behind it.
 Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100), _DigitsToo]
-#: A path, or something else on one line.
+#: A text on one line.
 Text = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_printed), _DigitsToo]
+#: A path, which may become an input of Snakemake's.
+FilePath = Annotated[Text, AfterValidator(_without_wildcards)]
 #: A text of several lines.
 Prose = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
 

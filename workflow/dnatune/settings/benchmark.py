@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from dnatune.settings.base import Number, Settings, Text, setting
+from dnatune.settings.base import FilePath, Number, Settings, setting
 from dnatune.settings.sources import TaskSettings, check_heads
 from dnatune.settings.training import Lora, Training
 
@@ -22,7 +22,7 @@ class Benchmark(Settings):
     """Number of key and value heads. With fewer than `heads`, attention is grouped-query attention."""
     intermediate_size: int = setting(1408, ge=8, le=1_000_000, unit="features")
     """Width of the feed-forward layers."""
-    tokenizer: Text | None = setting(None, unit="folder")
+    tokenizer: FilePath | None = setting(None, unit="folder")
     """Tokenizer, which decides the vocabulary. If absent, it is that of the first model. A relative path counts from
     the folder in which snakemake is started, or that of its --directory."""
     examples: int = setting(128, ge=1, le=1_000_000, unit="examples")

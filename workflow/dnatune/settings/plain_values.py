@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,6 +11,9 @@ from dnatune.errors import ConfigurationError, shown
 
 #: Levels of maps and lists, values in all, letters of a text and of a key, and the largest whole number.
 _MOST_LEVELS, _MOST_VALUES, _LONGEST_TEXT, _LONGEST_KEY, _LARGEST = 20, 50_000, 10_000, 200, 10**15
+#: How access tokens of Hugging Face, GitHub and others look.
+_ELSEWHERE = "the environment variable HF_TOKEN: the configuration goes into logs, results and the report"
+_TOKEN = re.compile(r"(?:hf_|gh[pousr]_|sk-)[A-Za-z0-9_-]{30,}")
 
 
 def unprintable(text: str, allowed: str = "") -> str | None:
@@ -68,6 +72,8 @@ def _wrong_key(key: Any) -> tuple[str, str] | None:
         return f"the key {said} is no text", "put it in quotes: YAML reads on, off, yes, no, null and numbers otherwise"
     if len(key) > _LONGEST_KEY:
         return f"a key has {len(key)} letters: {key[:20]}…", f"give it at most {_LONGEST_KEY}"
+    if _TOKEN.search(key):
+        return "a key looks like an access token", f"set {_ELSEWHERE}"
     if letter := unprintable(key):
         return f"the key {key!r} holds the character {letter!r}", "leave it out"
     return None
@@ -86,6 +92,8 @@ def _problem(value: Any) -> tuple[str, str] | None:
             return f"a text of {len(value)} letters", f"give it at most {_LONGEST_TEXT}"
         case str() if letter := unprintable(value, allowed="\n\t"):
             return f"a text holds the character {letter!r}", "leave it out"
+        case str() if _TOKEN.search(value):
+            return "a text looks like an access token", f"set {_ELSEWHERE}"
         case int() | float() | str():
             return None
     return f"a {type(value).__name__} is no value here", "give a map, a list, a text or a number; put a date in quotes"

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from dnatune.settings.base import AllDifferent, AsTuple, Number, Settings, Text, setting
+from dnatune.settings.base import AllDifferent, AsTuple, FilePath, Number, Settings, Text, setting
 from dnatune.settings.simulation import SimulationSettings
 from dnatune.settings.sources import TaskSettings
 from dnatune.settings.tasks import Task
@@ -122,7 +122,7 @@ class Contamination(Settings):
 
     items: int = setting(2000, ge=1, unit="examples")
     """Largest number of test items, and of dev items, that the base model is asked. They are drawn at random."""
-    manifest: Text | None = setting(None, unit="file")
+    manifest: FilePath | None = setting(None, unit="file")
     """Earlier training data of the base model: a file with the SHA-256 of one sequence per line. Test items that are
     found there are flagged. A relative path counts from the folder in which snakemake is
     started, or that of its --directory."""

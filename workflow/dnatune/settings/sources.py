@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from dnatune.settings.base import AsTuple, Name, Number, Prose, Settings, Text, refused, setting
+from dnatune.settings.base import AsTuple, FilePath, Name, Number, Prose, Settings, Text, refused, setting
 from dnatune.settings.simulation import SimulationSettings
 
 
@@ -20,19 +20,10 @@ Label = Annotated[Text, Field(max_length=200), AfterValidator(_stripped)]
 Repository = Annotated[str, Field(pattern="^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")]
 
 
-def _without_braces(path: str) -> str:
-    if "{" in path or "}" in path:
-        raise PydanticCustomError("braces", "it must hold no brace, which Snakemake takes for part of a wildcard")
-    return path
-
-
-UsersPath = Annotated[Text, AfterValidator(_without_braces)]
-
-
 class Folder(Settings):
     """A folder of the user's."""
 
-    path: UsersPath = setting(unit="folder")
+    path: FilePath = setting(unit="folder")
     """Folder. A relative path counts from the folder in which snakemake is
     started, or that of its --directory."""
 
@@ -80,7 +71,7 @@ class TaskEntry(Settings):
 
     name: Name = setting(unit="folder name")
     """Name of the task."""
-    path: UsersPath | None = setting(None, unit="folder")
+    path: FilePath | None = setting(None, unit="folder")
     """Folder with train.csv, dev.csv and test.csv, which is used instead of `data.source`."""
     labels: Annotated[tuple[Label, ...], AsTuple] | None = setting(None, min_length=2, unit="list of words")
     """Answer of each class, in the order of the class indices."""
