@@ -99,12 +99,17 @@ def test_the_message_of_each_failed_job_comes_last_and_equal_ones_once(shown, tm
 
 def test_paths_are_absolute_where_the_terminal_is_in_another_folder(tmp_path, monkeypatch):
     """That is so with --directory."""
-    monkeypatch.chdir(tmp_path)
     logger, lines = logging.Logger("snakemake"), []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
     logger.addHandler(handler)
-    screen.watch(logger, Path("/work/my place"))
-    fail(logger, "logs/a.log")
-    assert f"log: {tmp_path}/logs/a.log" in lines[-1]
-    assert "command: cd '/work/my place' && " in lines[-1]
+    place = tmp_path / "my place"
+    (place / "results").mkdir(parents=True)
+    monkeypatch.chdir(place)
+    watcher = screen.watch(logger, place)
+    for jobid, where in enumerate(["results, line 3", "config key 'a'", "/etc, line 1"]):
+        outcomes.write(place / f"{jobid}.outcome.json", DataError("odd", where=where))
+        fail(logger, f"{jobid}.log", jobid)
+    assert f"log: {place}/0.log" in lines[0] and f"command: cd '{place}' && " in lines[0]
+    told = [message.splitlines()[1] for message in watcher.messages()]
+    assert told == [f"  where: {place}/results, line 3", "  where: config key 'a'", "  where: /etc, line 1"]

@@ -71,10 +71,17 @@ class FailureFilter(logging.Filter):
             told = _told(logs)
             name = f"rule {rule}"
             if told:
+                told[0].where = self._seen_from_anywhere(told[0].where)
                 found.setdefault(f"{type(told[0]).__name__}: {told[0]}", []).append(name)
             else:
                 found.setdefault(f"{_SILENT}\n  to do: read {logs[0] if logs else 'its log'}", []).append(name)
         return [f"{_who(names)}: {message}" for message, names in found.items()]
+
+    def _seen_from_anywhere(self, where: str | None) -> str | None:
+        """Return a place in a file below the working folder with its whole path; another one as it is."""
+        if self._folder and where and (self._folder / where.split(", ")[0]).exists():
+            return str(self._folder / where)
+        return where
 
 
 def _told(logs: list[Path]) -> list[DnatuneError]:
