@@ -1,41 +1,13 @@
 """Training that is told to end, or is killed, goes on with the same command, with default settings."""
 
-import json
-import os
 import signal
-import subprocess
 import time
 
 import pytest
 
-from workflow_runs import PYTHON, said, small
-
-PLACE = "tiny/prom_core_all/adamw/seed3"
-
-
-@pytest.fixture
-def start(tmp_path, tiny_model, prepared):
-    """A function that starts the same training on two ranks."""
-    experiment, state = tmp_path / "experiment.json", tmp_path / "checkpoints"
-    experiment.write_text(json.dumps(small(budget={"steps": 300})), "utf-8")
-    command = [PYTHON, "-m", "dnatune", "launch", "--ranks", "2", "--cpus", "2", "--state", state, "finetune"]
-    command += ["--experiment", experiment, "--run", PLACE, "--model", tiny_model, "--checkpoints", state]
-    command += ["--train", prepared / "train.jsonl", "--dev", prepared / "dev.jsonl"]
-    command += ["--record", tmp_path / "run.json", "--training-log", tmp_path / "training.jsonl"]
-
-    def begin():
-        # Inside a job the launcher waits until the ranks of a killed one are gone.
-        environment = {**os.environ, "SLURM_JOB_ID": "1"}
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    return begin
-
-
-def wait_for(process, folder, pattern):
-    ends = time.monotonic() + 240
-    while not [*folder.glob(pattern)]:
-        assert process.poll() is None and time.monotonic() < ends
-        time.sleep(0.05)
+from dnatune.files import sha256_of_file
+from dnatune.training.record import Run
+from workflow_runs import said, wait_for
 
 
 @pytest.mark.parametrize(
@@ -51,13 +23,21 @@ def test_a_launcher_that_is_told_to_end_saves_within_a_minute(start, tmp_path, n
     assert f"told to end by signal {int(number)}" in log and "the run is saved at step" in log
     assert "Traceback" not in log
     step = log.split("the run is saved at step ")[1].split()[0]
-    assert f"continuing from checkpoint step-{int(step):08d}" in said(start())
+    (place,) = tmp_path.glob(f"checkpoints/*/step-{int(step):08d}")
+    digest = sha256_of_file(place / "manifest.json")
+    assert f"continuing from checkpoint {place.name}" in said(start())
+    first, last = Run.read(tmp_path / "run.json").segments
+    assert (first.reason, first.from_step, first.to_step, first.checkpoint) == ("interrupted", 0, int(step), None)
+    assert (last.reason, last.from_step, last.to_step, last.checkpoint) == ("completed", int(step), 300, digest)
+    assert first.job == "1" and first.code == last.code and not last.accepted
+    assert first.start <= first.end <= last.start <= last.end
 
 
-def test_a_run_that_is_killed_goes_on_from_a_checkpoint_that_nobody_asked_for(start, tmp_path):
-    process = start()
-    wait_for(process, tmp_path, "checkpoints/*/step-*[0-9]")
-    process.kill()
-    process.wait()
+def test_a_run_that_is_killed_goes_on_from_a_checkpoint_that_nobody_asked_for(start, cut, tmp_path):
+    cut()
     assert "continuing from checkpoint step-" in said(start())
+    first, last = Run.read(tmp_path / "run.json").segments
+    assert (first.reason, last.reason) == ("killed", "completed")
+    # It was killed after the checkpoint from which the second start goes on.
+    assert 0 < last.from_step <= first.to_step < last.to_step == 300
     assert not (tmp_path / "checkpoints").exists()

@@ -16,18 +16,27 @@ def kill_at_each_operation(action: Callable[[], None]) -> Iterator[int]:
         The number of the operation before which the process was killed, after its death. The last process, which no
         kill reaches, must succeed.
     """
-    number = 0
-    while True:
-        number += 1
-        child = os.fork()
-        if child == 0:
-            _run(action, number)
-        _, status = os.waitpid(child, 0)
-        if os.WIFEXITED(status):
-            assert os.WEXITSTATUS(status) == 0, f"the action failed, exit status {os.WEXITSTATUS(status)}"
-            return
-        assert os.WTERMSIG(status) == signal.SIGKILL
+    number = 1
+    while not kill_before(number, action):
         yield number
+        number += 1
+
+
+def kill_before(number: int, action: Callable[[], None]) -> bool:
+    """Run an action in a process of its own, which is killed before its file operation `number`.
+
+    Returns:
+        Whether the action has fewer operations, and so ended by itself; it must then succeed.
+    """
+    child = os.fork()
+    if child == 0:
+        _run(action, number)
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status):
+        assert os.WEXITSTATUS(status) == 0, f"the action failed, exit status {os.WEXITSTATUS(status)}"
+        return True
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    return False
 
 
 def _run(action: Callable[[], None], number: int) -> None:

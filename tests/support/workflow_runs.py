@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -105,6 +106,14 @@ def said(process: subprocess.Popen) -> str:
         raise
     assert process.returncode == 0, log
     return log
+
+
+def wait_for(process: subprocess.Popen, folder: Path, pattern: str) -> None:
+    """Return when a running process has made a file."""
+    ends = time.monotonic() + 240
+    while not [*folder.glob(pattern)]:
+        assert process.poll() is None and time.monotonic() < ends
+        time.sleep(0.05)
 
 
 @dataclasses.dataclass(frozen=True)

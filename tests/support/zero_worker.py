@@ -17,6 +17,7 @@ from typing import Any
 
 from dnatune.errors import run_script
 from dnatune.files import read_json, read_json_lines
+from run_records import conditions
 
 
 def main() -> None:
@@ -95,6 +96,8 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
     likelihood = base_models.LabelLikelihood(model)
     engine = engines.start_engine(likelihood, optimizer, configuration)
 
+    if case["scaled"]:
+        engine.optimizer.loss_scaler = growing_loss_scaler()
     watch = Watch(likelihood)
     driven = OverflowingEngine(engine, case["overflows"], rank, case["pretend_fp16"]) if case["overflows"] else engine
     dimensions = flops.dimensions(base)
@@ -102,8 +105,10 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
     meter = flops.Meter(dimensions, 1e9, checkpointing=False)
     trainer = Trainer(driven, optimizer, rank, examples, None, extent, rates, training, plan["seed"], rows, meter)
     folder = Path(case["folder"])
-    checkpoints = Checkpoints(folder / "state", 3, rank)
-    outcome = trainer.run(checkpoints, checkpoints.load(driven, folder / "log.jsonl"), folder / "log.jsonl")
+    checkpoints = Checkpoints(folder / "state", 3, rank, conditions(ranks=rank.world))
+    if found := checkpoints.find():
+        checkpoints.load(engine, found)
+    outcome = trainer.run(checkpoints, found.saved if found else None)
     weights = engines.full_precision_weights(model)
     measured = {
         "sizes": sizes,
@@ -112,13 +117,23 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
         "dropped": watch.dropped / watch.inputs if watch.inputs else 0.0,
         "state_bytes": state_bytes(optimizer),
         "skipped_steps": engine.skipped_steps,
+        "loss_scaler": {key: value for key, value in vars(engine.optimizer.loss_scaler).items() if key != "dtype"}
+        if case["scaled"]
+        else None,
         "gradient_evaluations": outcome.progress.gradient_evaluations,
         "repeated_evaluations": outcome.progress.repeated_evaluations,
         "diverged": outcome.diverged and outcome.diverged.model_dump(),
-        "log": read_json_lines(folder / "log.jsonl") if rank.first else [],
+        "log": read_json_lines(checkpoints.log) if rank.first else [],
     }
     engine.destroy()
     return weights, measured
+
+
+def growing_loss_scaler() -> Any:
+    """Return fp16's loss scaler, which ZeRO also uses in fp32; scales are powers of two and so change no number."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler
+
+    return DynamicLossScaler(2.0**8, scale_window=2, min_scale=1, delayed_shift=2, consecutive_hysteresis=False)
 
 
 def state_bytes(optimizer: Any) -> int:

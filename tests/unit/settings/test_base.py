@@ -18,6 +18,7 @@ OPERATIONAL = {
     "training.save_steps": 7,
     "training.save_total_limit": 1,
     "training.ddp_timeout": 60,
+    "training.accept_code_change": True,
     "evaluation.batch_size": 16,
     "benchmark.patience": 1,
     "keep_merged": False,

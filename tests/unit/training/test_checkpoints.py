@@ -1,27 +1,20 @@
-"""Checkpoints are whole, on disk and private; damaged ones and those that the log does not reach are passed over."""
+"""Checkpoints are whole, on disk and private, and a run goes on only from one that fits it."""
 
 import json
+import logging
 import shutil
-from pathlib import Path
 
 import pytest
 from torch import distributed
 
+from dnatune.errors import ConfigurationError
 from dnatune.launch.process_group import Rank
 from dnatune.training.checkpoints import Checkpoints
 from kills import kill_at_each_operation
+from run_records import conditions, software
+from small_engine import SmallEngine
 
-
-class Engine:
-    """Saves one file in place of DeepSpeed's, and loads it."""
-
-    def save_checkpoint(self, folder, tag, client_state, **_):
-        place = Path(folder, tag)
-        place.mkdir()
-        (place / "state.json").write_text(json.dumps(client_state))
-
-    def load_checkpoint(self, folder, tag, **_):
-        return None, json.loads(Path(folder, tag, "state.json").read_text())
+STEP = {"gradient_evaluations": 0, "repeated_evaluations": 0, "seconds": 0.0}
 
 
 @pytest.fixture(autouse=True)
@@ -31,26 +24,56 @@ def one_rank():
     distributed.destroy_process_group()
 
 
-def log_of(folder, steps):
+def of(root, limit=3, **changes):
+    return Checkpoints(root, limit, Rank(0, 1, "cpu"), conditions(**changes))
+
+
+def log_steps(checkpoints, steps):
     lines = [json.dumps({"step": step, "loss": 1.0}) for step in range(1, steps + 1)]
-    (folder / "training.jsonl").write_text("\n".join(lines))
-    return folder / "training.jsonl"
+    checkpoints.log.write_text("\n".join(lines))
+
+
+def save(checkpoints, engine, step):
+    checkpoints.save(engine.train_to(step), step, STEP | {"step": step}, {"micro_batch_size": 4})
+
+
+def found(checkpoints, **options):
+    """Return the step of the checkpoint from which a run would go on, and check that its state is that of the step."""
+    chosen = checkpoints.find(**options)
+    if chosen is None:
+        return None
+    engine = SmallEngine()
+    checkpoints.load(engine, chosen)
+    step = chosen.saved.progress["step"]
+    assert engine.equals(SmallEngine().train_to(step))
+    return step
 
 
 @pytest.fixture
-def checkpoints(tmp_path):
-    made = Checkpoints(tmp_path / "checkpoints/digest", 3, Rank(0, 1, "cpu"))
-    assert made.load(Engine(), tmp_path / "training.jsonl") is None
+def root(tmp_path):
+    return tmp_path / "checkpoints"
+
+
+@pytest.fixture
+def engine():
+    return SmallEngine()
+
+
+@pytest.fixture
+def checkpoints(root, engine):
+    made = of(root)
+    assert made.find() is None
     for step in (5, 10):
-        made.save(Engine(), step, {"step": step})
+        save(made, engine, step)
+    log_steps(made, 30)
     return made
 
 
-def test_the_newest_is_loaded_and_the_oldest_are_deleted(checkpoints, tmp_path):
+def test_the_newest_is_loaded_and_the_oldest_are_deleted(checkpoints, engine):
     for step in (15, 20):
-        checkpoints.save(Engine(), step, {"step": step})
-    assert checkpoints.load(Engine(), log_of(tmp_path, 30)) == {"step": 20}
-    assert sorted(path.name[-2:] for path in checkpoints.folder.iterdir()) == ["10", "15", "20"]
+        save(checkpoints, engine, step)
+    assert found(checkpoints) == 20
+    assert sorted(path.name for path in checkpoints.folder.glob("step-*")) == [f"step-000000{n}" for n in (10, 15, 20)]
 
 
 def flip(path):
@@ -63,8 +86,9 @@ def flip(path):
     "damage",
     [
         lambda place: flip(place / "state.json"),
-        lambda place: (place / "state.json").write_bytes(b""),
-        lambda place: (place / "state.json").unlink(),
+        lambda place: flip(place / "rank-00000.safetensors"),
+        lambda place: (place / "common.json").write_bytes(b""),
+        lambda place: (place / "common.safetensors").unlink(),
         lambda place: (place / "manifest.json").unlink(),
         lambda place: flip(place / "manifest.json"),
         lambda place: (place / "manifest.json").write_text("[]"),
@@ -75,38 +99,122 @@ def flip(path):
         lambda place: (shutil.rmtree(place), place.write_text("")),
     ],
 )
-def test_a_damaged_one_is_passed_over_and_written_again(checkpoints, tmp_path, damage):
+def test_a_damaged_one_is_passed_over_and_written_again(checkpoints, engine, damage):
     damage(checkpoints.folder / "step-00000010")
-    log = log_of(tmp_path, 10)
-    assert checkpoints.load(Engine(), log) == {"step": 5}
+    assert found(checkpoints) == 5
     if (checkpoints.folder / "step-00000010").is_file():
         return
-    checkpoints.save(Engine(), 10, {"step": "again"})
-    assert checkpoints.load(Engine(), log) == {"step": "again"}
+    save(checkpoints, engine, 10)
+    assert found(checkpoints) == 10
 
 
-def test_stray_files_are_passed_over(checkpoints, tmp_path):
+def test_a_run_without_a_usable_one_says_that_it_begins_again(checkpoints, caplog):
+    for place in checkpoints.folder.glob("step-*"):
+        flip(place / "state.json")
+    assert checkpoints.find() is None
+    assert f"training starts at step 0: no checkpoint in {checkpoints.folder} can be used" in caplog.text
+
+
+def test_a_run_that_went_back_keeps_what_it_saves(root, engine):
+    made = of(root, limit=2)
+    assert made.find() is None
+    for step in (5, 10):
+        save(made, engine, step)
+    log_steps(made, 3)
+    assert found(made) is None
+    again = SmallEngine()
+    for step in (2, 3):
+        save(made, again, step)
+    assert sorted(path.name for path in made.folder.glob("step-*")) == ["step-00000002", "step-00000003"]
+    assert found(made) == 3
+
+
+def test_stray_files_are_passed_over(checkpoints):
     for name in ("step-", "step-99", "step-00000099.partial", "step-00000099.old", "step-0000009x"):
         (checkpoints.folder / name).mkdir()
     (checkpoints.folder / "step-00000098").write_text("")
-    assert checkpoints.load(Engine(), log_of(tmp_path, 100)) == {"step": 10}
+    log_steps(checkpoints, 100)
+    assert found(checkpoints) == 10
 
 
-def test_a_log_that_is_behind_takes_the_checkpoint_that_it_fits(checkpoints, tmp_path, caplog):
-    assert checkpoints.load(Engine(), log_of(tmp_path, 9)) == {"step": 5}
+def test_a_log_that_is_behind_takes_the_checkpoint_that_it_fits(checkpoints, caplog):
+    log_steps(checkpoints, 9)
+    assert found(checkpoints) == 5
     assert "only 9 whole steps: checkpoint step-00000010 is skipped" in caplog.text
-    assert checkpoints.load(Engine(), log_of(tmp_path, 4)) is None
+    log_steps(checkpoints, 4)
+    assert found(checkpoints) is None
 
 
-def test_a_save_that_is_killed_leaves_the_checkpoints_before_it(checkpoints, tmp_path, monkeypatch):
+def test_a_save_that_is_killed_leaves_the_checkpoints_before_it(checkpoints, engine, monkeypatch):
     # The threads of gloo do not live on in the processes that are killed.
     monkeypatch.setattr(distributed, "barrier", lambda: None)
-    log = log_of(tmp_path, 20)
-    for number in kill_at_each_operation(lambda: checkpoints.save(Engine(), 15, {"step": 15})):
-        assert checkpoints.load(Engine(), log) in ({"step": 10}, {"step": 15}), number
+    for number in kill_at_each_operation(lambda: save(checkpoints, engine, 15)):
+        assert found(checkpoints) in (10, 15), number
     assert number > 5
-    assert checkpoints.load(Engine(), log) == {"step": 15}
+    assert found(checkpoints) == 15
 
 
 def test_nobody_else_may_enter(checkpoints):
     assert checkpoints.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_cannot_change_a_result_goes_on_without_a_word(checkpoints, root, caplog):
+    for key, value in (("training.logging_steps", 3), ("training.accept_code_change", True), ("name", "other")):
+        assert found(of(root, key=key, value=value)) == 10
+    assert "otherwise" not in caplog.text
+
+
+def test_another_configuration_begins_at_step_0_and_says_what_differs(checkpoints, root, engine, caplog):
+    other = of(root, key="optimizers.adamw.learning_rate", value=0.5)
+    assert other.find() is None
+    assert "(step 10) are of another configuration and are not used" in caplog.text
+    (said,) = [part for part in caplog.text.split(": ") if "learning_rate" in part or "→ 0.5" in part][-1:]
+    assert "→ 0.5" in said and "They are kept until this run is complete" in said
+    # Whoever changes it back loses nothing.
+    assert found(of(root)) == 10
+    other.clear()
+    assert not root.exists()
+
+
+def test_other_training_data_are_another_configuration(checkpoints, root, caplog):
+    changed = conditions().inputs.model_copy(update={"train": "1" * 64})
+    assert of(root, inputs=changed).find() is None
+    assert f"training split: {'0' * 64} → {'1' * 64}" in caplog.text
+
+
+def test_state_that_fits_nothing_is_removed(checkpoints, root, caplog):
+    earlier, damaged, stranger = root / "0123456789abcdef", root / ("f" * 16), root / "notes"
+    (earlier / "step-00000003").mkdir(parents=True)
+    (earlier / "step-00000003/mp_rank_00_model_states.pt").write_bytes(b"a pickle")
+    shutil.copytree(checkpoints.folder, damaged)
+    for place in damaged.glob("step-*"):
+        flip(place / "manifest.json")
+    stranger.mkdir()
+    assert found(checkpoints) == 10
+    assert sorted(root.iterdir()) == sorted([checkpoints.folder, stranger])
+    assert f"removed {earlier}: nothing in it can be continued" in caplog.text
+
+
+def test_other_code_is_named_and_goes_on_only_if_that_is_accepted(checkpoints, root, caplog):
+    caplog.set_level(logging.INFO)
+    now = {**software("bbbb"), "torch": "2.14.0"}
+    other = of(root, software=conditions().software.model_copy(update=now))
+    with pytest.raises(ConfigurationError) as caught:
+        other.find()
+    assert caught.value.what == "the saved run was begun otherwise: code: aaaa → bbbb; torch: 2.13.0 → 2.14.0"
+    assert "--accept-code-change" in caught.value.fix and str(other.folder) in caught.value.fix
+    assert found(other, accept=True) == 10
+    assert other.find(accept=True).accepted == ["code: aaaa → bbbb", "torch: 2.13.0 → 2.14.0"]
+    assert "the run goes on although it was begun otherwise: code: aaaa → bbbb" in caplog.text
+    # The run that began it may still go on.
+    assert found(of(root)) == 10
+
+
+@pytest.mark.parametrize(("change", "told"), [({"ranks": 2}, "ranks: 1 → 2"), ({"precision": "bf16"}, "fp32 → bf16")])
+@pytest.mark.parametrize("accept", [False, True])
+def test_a_state_that_is_cut_otherwise_is_never_taken(checkpoints, root, change, told, accept):
+    with pytest.raises(ConfigurationError, match=told) as caught:
+        of(root, **change, code="bbbb").find(accept=accept)
+    # One message says all.
+    assert "code: aaaa → bbbb" in caught.value.what and "accept" not in caught.value.fix
+    assert found(of(root)) == 10

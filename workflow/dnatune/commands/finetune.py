@@ -42,6 +42,11 @@ def main() -> None:
     )
     parser.add_argument("--training-log", type=Path, required=True, help="training.jsonl to write")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder for resume state")
+    parser.add_argument(
+        "--accept-code-change",
+        action="store_true",
+        help="go on with a run that other code or other versions of the libraries have begun; run.json says so",
+    )
     options = parser.parse_args()
     configuration = experiment.read(options.experiment)
     best = Choice.read(options.choice).learning_rate if options.choice else None
@@ -71,8 +76,7 @@ def finetune(options: argparse.Namespace, settings: FinetuneSettings, rank: Any)
     from dnatune.training.checkpoints import Checkpoints
 
     conditions = conditions_of(options, settings, rank)
-    folder = options.checkpoints / conditions.identity
-    checkpoints = Checkpoints(folder, settings.training.save_total_limit, rank)
+    checkpoints = Checkpoints(options.checkpoints, settings.training.save_total_limit, rank, conditions)
     # Another job may have made this run while this one waited for its lock. One rank looks: on a shared file system
     # the others may see it later.
     if first_says(rank.first and is_complete(options, conditions), rank):
@@ -125,9 +129,43 @@ def is_complete(options: argparse.Namespace, conditions: record.Conditions) -> b
 
 
 def train(options: argparse.Namespace, conditions: record.Conditions, checkpoints: Any, rank: Any) -> None:
-    """Where a task, a model, packing, an optimizer and the loop meet."""
+    """Train from the newest checkpoint, or from step 0, to the end or an interruption, and publish the run."""
+    from dnatune.launch.process_group import devices, report_interruption
+    from dnatune.model import base_models, micro_batch
+    from dnatune.training.engine import full_precision_weights
+    from dnatune.training.segments import Segments
+
+    # Before anything that takes time: the checkpoint may not fit.
+    found = checkpoints.find(conditions.typed_settings.training.accept_code_change or options.accept_code_change)
+    segments = Segments(checkpoints.folder, checkpoints.log)
+    with segments.begin(found, conditions) if rank.first else contextlib.nullcontext():
+        trainer, model, tokenizer, counts = trainer_of(options, conditions, checkpoints, found, rank)
+        rows = trainer.rows
+        with micro_batch.checkpointed(model, rows.recomputed), micro_batch.explain_out_of_memory(rows):
+            outcome = trainer.run(checkpoints, found.saved if found else None)
+        if rank.first:
+            segments.end(outcome.reason, outcome.progress.step)
+        if outcome.interrupted:
+            report_interruption(outcome.progress.step)
+            return
+        weights = full_precision_weights(model)
+        run = record_of(conditions, trainer, outcome, counts, devices(rank), segments.all)
+        if rank.first:
+            with publication(options, run, checkpoints.log) as adapter:
+                if adapter:
+                    base_models.save_adapter(model, weights, tokenizer, adapter)
+            checkpoints.clear()
+
+
+def trainer_of(
+    options: argparse.Namespace, conditions: record.Conditions, checkpoints: Any, found: Any, rank: Any
+) -> tuple[Any, Any, Any, tuple[int, int]]:
+    """Return the trainer, the model, its tokenizer, and how many of its parameters are trained and how many there are.
+
+    Here a task, a model, packing, an optimizer and the loop meet.
+    """
     from dnatune import optimizers
-    from dnatune.launch.process_group import all_ranks_agree, devices, report_interruption
+    from dnatune.launch.process_group import all_ranks_agree
     from dnatune.model import base_models, flops, micro_batch
     from dnatune.model.shared_prefix import exactness
     from dnatune.model.shared_prefix.packing import Rows
@@ -159,11 +197,10 @@ def train(options: argparse.Namespace, conditions: record.Conditions, checkpoint
     likelihood = base_models.LabelLikelihood(model)
     engine = engines.start_engine(likelihood, optimizer, configuration)
 
-    log = checkpoints.folder / "training.jsonl"
-    saved = checkpoints.load(engine, log)
-    if saved:
+    if found:
+        checkpoints.load(engine, found)
         # It goes on in the rows that it began in, for others round otherwise.
-        rows = Rows(**saved["rows"])
+        rows = Rows(**found.saved.rows)
     else:
         copies = optimizers.state_copies(method, hyperparameters)
         rows = micro_batch.choose_micro_batch(
@@ -171,18 +208,7 @@ def train(options: argparse.Namespace, conditions: record.Conditions, checkpoint
         )
     meter = flops.meter(base, rank.device, rows.recomputed)
     trainer = Trainer(engine, optimizer, rank, examples, dev, plan, rates, training, settings.seed, rows, meter)
-    with micro_batch.checkpointed(model, rows.recomputed), micro_batch.explain_out_of_memory(rows):
-        outcome = trainer.run(checkpoints, saved, log)
-    if outcome.interrupted:
-        report_interruption(outcome.progress.step)
-        return
-    weights = engines.full_precision_weights(model)
-    run = record_of(conditions, trainer, outcome, counts, devices(rank))
-    if rank.first:
-        with publication(options, run, log) as adapter:
-            if adapter:
-                base_models.save_adapter(model, weights, tokenizer, adapter)
-        checkpoints.clear()
+    return trainer, model, tokenizer, counts
 
 
 def examples_of(options: argparse.Namespace, settings: FinetuneSettings, tokenizer: Any, rank: Any) -> tuple[Any, Any]:
@@ -213,7 +239,12 @@ def schedule_of(settings: FinetuneSettings, examples: int) -> tuple[Any, list[fl
 
 
 def record_of(
-    conditions: record.Conditions, trainer: Any, outcome: Any, counts: tuple[int, int], devices: list[str]
+    conditions: record.Conditions,
+    trainer: Any,
+    outcome: Any,
+    counts: tuple[int, int],
+    devices: list[str],
+    segments: list[record.Segment],
 ) -> record.Run:
     """Return run.json.
 
@@ -223,6 +254,7 @@ def record_of(
         outcome: how training ended.
         counts: trained parameters and all of them.
         devices: of each rank.
+        segments: of the run.
     """
     import torch
 
@@ -258,6 +290,7 @@ def record_of(
         final_loss=outcome.final_loss,
         class_share_loss=metrics.class_share_loss(trainer.dev) if trainer.dev else None,
         unknown_tokens=trainer.train.unknown_share,
+        segments=segments,
         outputs=Contents(files={}, large={}),
     )
 

@@ -95,6 +95,9 @@ class Training(Settings):
     since the last."""
     save_total_limit: int = setting(3, ge=1, unit="checkpoints", reruns=False)
     """Number of checkpoints that are kept, the newest. All are deleted after the run is complete."""
+    accept_code_change: bool = setting(False, unit="yes or no", reruns=False)
+    """Go on with a run that was cut short although other code or other versions of the libraries have begun it, and say
+    so in run.json. If no, such a run stops with a message that names what differs."""
     divergence_loss: Number = setting(100.0, gt=0, unit="nats per label token")
     """A loss above this, or one that is not finite, ends the run with status diverged."""
     ddp_timeout: int = setting(30000, ge=1, le=10_000_000, unit="seconds", reruns=False)

@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,10 @@ from dnatune.model.flops import Meter
 from dnatune.model.scoring import label_log_probabilities
 from dnatune.model.shared_prefix.packing import PackedBatch, Rows, chunks, pack_training
 from dnatune.settings.training import Training
-from dnatune.training.checkpoints import Checkpoints
+from dnatune.training.checkpoints import Checkpoints, Saved
 from dnatune.training.engine import gradient_norm
 from dnatune.training.plan import BatchOrder, Plan, Progress, SaveSchedule
-from dnatune.training.record import Divergence
+from dnatune.training.record import Divergence, SegmentEnd
 from dnatune.training.step_log import StepLog, or_null
 
 _LOG = logging.getLogger(__name__)
@@ -49,6 +48,11 @@ class Outcome:
     diverged: Divergence | None
     interrupted: bool
     final_loss: float | None
+
+    @property
+    def reason(self) -> SegmentEnd:
+        """Return why the segment of the run has ended."""
+        return "diverged" if self.diverged else "interrupted" if self.interrupted else "completed"
 
 
 class Trainer:
@@ -96,16 +100,15 @@ class Trainer:
         share = math.ceil(min(self.order.batch, self.order.examples) / self.rank.world)
         return math.ceil(share / self.rows.micro_batch_size)
 
-    def run(self, checkpoints: Checkpoints, saved: dict[str, Any] | None, log_file: Path) -> Outcome:
+    def run(self, checkpoints: Checkpoints, saved: Saved | None) -> Outcome:
         """Train until the end, divergence or a stop signal; called by every rank.
 
         Args:
-            checkpoints: the checkpoints of the run.
-            saved: the state from the checkpoint that the engine has loaded; None if the run begins at step 0.
-            log_file: training.jsonl, to which each step adds a line; a resumed run continues the file.
+            checkpoints: the checkpoints of the run, with its log, which a resumed run continues.
+            saved: state.json of the checkpoint that the engine has loaded; None if the run begins at step 0.
         """
-        progress = Progress(**saved["progress"]) if saved else Progress()
-        log = StepLog(log_file, progress.step) if self.rank.first else None
+        progress = Progress(**saved.progress) if saved else Progress()
+        log = StepLog(checkpoints.log, progress.step) if self.rank.first else None
         started = time.perf_counter() - progress.seconds
         diverged = None
         losses: list[float] = log.losses if log else []
@@ -133,8 +136,8 @@ class Trainer:
                     paused = time.perf_counter()
                     if log:
                         log.sync()
-                    state = {"progress": dataclasses.asdict(progress), "rows": dataclasses.asdict(self.rows)}
-                    checkpoints.save(self.engine, progress.step, state)
+                    now = dataclasses.asdict(progress), dataclasses.asdict(self.rows)
+                    checkpoints.save(self.engine, progress.step, *now)
                     self.saving.saved()
                     started += time.perf_counter() - paused
         tail = losses[-max(1, len(losses) // 10) :]

@@ -63,6 +63,34 @@ class Software(Record):
     comments, layout and the texts of errors and log lines."""
 
 
+SegmentEnd = Literal["completed", "diverged", "interrupted", "failed", "killed"]
+
+
+class Segment(Record):
+    """A part of a run that one process trained, from a start to an end."""
+
+    host: str
+    """Node of the first rank."""
+    job: str | None
+    """Number of the Slurm job; `null` outside Slurm."""
+    start: str
+    """When it started, in UTC (ISO 8601)."""
+    end: str
+    """When it ended; of one that was killed, when it wrote its last step."""
+    reason: SegmentEnd
+    """Why it ended: `interrupted` by a signal, with a checkpoint; `failed` with an error; `killed` without a word."""
+    from_step: int
+    """Last optimizer step before it."""
+    to_step: int
+    """Last optimizer step that it did. Steps after the checkpoint from which the next one starts are done again."""
+    checkpoint: str | None
+    """SHA-256 of the manifest of the checkpoint that it started from; `null` if it started at step 0."""
+    code: str
+    """Digest of the code, as `software.code`."""
+    accepted: list[str]
+    """What computes otherwise than when that checkpoint was saved, and was accepted (`training.accept_code_change`)."""
+
+
 class Conditions(Record):
     """All that decides whether a saved run may go on, or a finished one stands for this one."""
 
@@ -83,12 +111,15 @@ class Conditions(Record):
         return FinetuneSettings.read(self.settings, noun="run.json: settings")
 
     @property
+    def configuration(self) -> str:
+        """Return a digest of the settings that can change a result and of the inputs; it names a checkpoint folder."""
+        return digest([self.typed_settings.compared(), self.inputs.model_dump()])
+
+    @property
     def identity(self) -> str:
-        """Return the digest that names the checkpoint folder."""
-        versions, compared = self.software, self.typed_settings.compared()
-        return digest(
-            [compared, self.inputs.model_dump(), self.ranks, self.precision, versions.torch, versions.deepspeed]
-        )
+        """Return a digest of the configuration and of what else decides the result, but for dnatune's own code."""
+        versions = self.software
+        return digest([self.configuration, self.ranks, self.precision, versions.torch, versions.deepspeed])
 
 
 class Run(Conditions):
@@ -147,6 +178,8 @@ class Run(Conditions):
     or all are of one class."""
     unknown_tokens: float = 0.0
     """Share of the tokens of the training prompts that the tokenizer does not know; 0 in files of earlier versions."""
+    segments: list[Segment] = pydantic.Field(default_factory=list)
+    """Every start of the run, in order of time; one if it was never interrupted, none in files of earlier versions."""
     outputs: Contents
     """What else the run made: `training.jsonl` and, if it has one, the files of `adapter/`."""
 

@@ -12,6 +12,8 @@ from dnatune.report.evidence import Evidence
 
 _INPUTS = {"model": ("download", "digest of the base model"), "train": ("prepare", "digest of the training split")}
 _SOURCES = {"hub": "model hub", "directory": "folder", "simulated": "simulated", "tiny": "made here"}
+#: Digits of a hash that are shown.
+_DIGITS = 12
 _AXES = ("optimizer", "task", "model", "seed")
 
 
@@ -20,10 +22,27 @@ def content(evidence: Evidence) -> Mapping[str, Any]:
     origins = evidence.origins
     return {
         "stages": _stages(evidence.groups, origins),
+        "segments": _segments(evidence.groups),
         "packages": evidence.packages,
         "command": evidence.command,
         "data_commits": len(origins.data_commits),
     }
+
+
+def _segments(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """Return a row for each segment of each run; a run that was never interrupted has one."""
+    return [
+        {
+            "run": run.record.place,
+            **segment.model_dump(),
+            "start": segment.start.removesuffix("+00:00").replace("T", " "),
+            "end": segment.end.removesuffix("+00:00").replace("T", " "),
+            "checkpoint": (segment.checkpoint or "")[:_DIGITS],
+        }
+        for group in groups
+        for run in group.runs
+        for segment in run.record.segments
+    ]
 
 
 def _stages(groups: Sequence[Group], origins: Origins) -> dict[str, list[tuple[str, list[tuple[str, str]]]]]:

@@ -1,0 +1,43 @@
+"""Training as the rule finetune starts it, on as many ranks as a test asks for."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from workflow_runs import PYTHON, small, wait_for
+
+PLACE = "tiny/prom_core_all/adamw/seed3"
+
+
+@pytest.fixture
+def start(tmp_path, tiny_model, prepared):
+    """A function that starts a training in the test's folder."""
+
+    def begin(*options, ranks=2, **changes):
+        experiment, state = tmp_path / "experiment.json", tmp_path / "checkpoints"
+        experiment.write_text(json.dumps(small(**{"budget": {"steps": 300}, **changes})), "utf-8")
+        command = [PYTHON, "-m", "dnatune", "launch", "--ranks", str(ranks), "--cpus", str(ranks), "--state", state]
+        command += ["finetune", "--experiment", experiment, "--run", PLACE, "--model", tiny_model]
+        command += ["--checkpoints", state, "--train", prepared / "train.jsonl", "--dev", prepared / "dev.jsonl"]
+        command += ["--record", tmp_path / "run.json", "--training-log", tmp_path / "training.jsonl", *options]
+        # Inside a job the launcher waits until the ranks of a killed one are gone.
+        environment = {**os.environ, "SLURM_JOB_ID": "1"}
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return begin
+
+
+@pytest.fixture
+def cut(start, tmp_path):
+    """A function that kills a training when it has its first checkpoint, and returns that folder."""
+
+    def cut_short(**options):
+        process = start(**options)
+        wait_for(process, tmp_path, "checkpoints/*/step-*[0-9]")
+        process.kill()
+        process.communicate()
+        return min(tmp_path.glob("checkpoints/*/step-*[0-9]"))
+
+    return cut_short
