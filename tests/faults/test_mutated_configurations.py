@@ -35,6 +35,8 @@ def understood(tmp_path, monkeypatch):
         found = experiment.resolve(config)
         assert found.write(tmp_path / "experiment.json")
         assert experiment.read(tmp_path / "experiment.json").settings == found.settings
+        for name in found.optimizers if found.tuned else ():
+            assert found.trials.places(name) and all(one.factor > 0 for one in found.trials.fine_rates(name))
         for run in found.runs()[:8]:
             assert max(map(len, run.path.split("/"))) <= 120 and run.path.isprintable()
             found.settings_of_run(run.path).compared()
@@ -109,6 +111,7 @@ def test_no_spoilt_file_ends_in_a_traceback(tmp_path):
 def test_snakemake_refuses_spoilt_configurations_in_one_message(tmp_path):
     """200 dry runs: what `resolve` refuses is refused with the same message, and what it takes can be planned."""
     workplace, outcomes = Workplace(tmp_path), {True: 0, False: 0}
+    (tmp_path / "seen.txt").touch()
     # Half of the dry runs are of accepted ones, which are a twentieth of all.
     wanted = {True: 100, False: 100}
     for said, config in mutations.configurations(2, 10_000):
@@ -123,7 +126,9 @@ def test_snakemake_refuses_spoilt_configurations_in_one_message(tmp_path):
         outcomes[was_refused] += 1
         done = workplace.snakemake(read, "--dry-run", "--quiet", "rules")
         assert "Traceback" not in done.output, f"{said}\n{done.output[-2000:]}"
-        if "Missing input files for rule probe" in done.output:  # whatever contamination.manifest names now
+        if "Missing input files for rule" in done.output:
+            # Only Snakemake can know that a file is not there: it names it.
+            assert read["contamination"]["manifest"] in done.output, f"{said}\n{done.output[-2000:]}"
             continue
         messages = re.findall(r"^\w+Error: |\b(?:Configuration|Data)Error: ", done.output, re.MULTILINE)
         assert (done.code != 0) == was_refused, f"{said}\n{done.output[-2000:]}"

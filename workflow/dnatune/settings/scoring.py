@@ -134,10 +134,10 @@ class Comparison(Settings):
     reference: Text | None = setting(None, unit="name of an optimizer")
     """Optimizer with which all others are compared. Only the pairs with it are then corrected for their number
     together, which finds smaller differences. Without one every pair counts."""
-    equivalence_margin: Number = setting(0.01, gt=0, unit="of the task's metric")
+    equivalence_margin: Number = setting(0.01, ge=1e-6, le=2, unit="of the task's metric")
     """Largest difference that does not matter: two optimizers shown to differ by less are called equivalent. The
     number of seeds needed is that which finds a difference of this size with 80 % power."""
-    level: Number = setting(0.95, gt=0.5, lt=1, unit="share")
+    level: Number = setting(0.95, gt=0.5, le=0.999999, unit="share")
     """Confidence level of every interval; differences are tested at 1 − level."""
 
 

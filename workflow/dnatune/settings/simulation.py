@@ -45,11 +45,11 @@ class SimulationSettings(Settings):
     """Length of every sequence."""
     tss_column: int = setting(33, ge=0, le=1_000_000, unit="column, counted from 0")
     """Column of the transcription start site."""
-    promoter_fraction: Number = setting(0.5, gt=0, lt=1, unit="share")
+    promoter_fraction: Number = setting(0.5, ge=1e-6, le=0.999999, unit="share")
     """Share of promoters among the sequences."""
-    promoter_gc: Number = setting(0.55, gt=0, lt=1, unit="share")
+    promoter_gc: Number = setting(0.55, ge=1e-6, le=0.999999, unit="share")
     """GC content of promoters outside their elements."""
-    background_gc: Number = setting(0.48, gt=0, lt=1, unit="share")
+    background_gc: Number = setting(0.48, ge=1e-6, le=0.999999, unit="share")
     """GC content of non-promoters."""
     tata_probability: Number = setting(0.75, ge=0, le=1, unit="probability")
     """Probability that a promoter has a TATA box."""

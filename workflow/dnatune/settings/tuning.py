@@ -9,15 +9,15 @@ from dnatune.settings.base import AllDifferent, AsTuple, Number, Settings, refus
 from dnatune.settings.scoring import Labels
 from dnatune.settings.training import Budget
 
-Rate = Annotated[Number, Field(gt=0)]
+Rate = Annotated[Number, Field(ge=1e-30, le=1e30)]
 
 
 class RateGrid(Settings):
     """The ends of a grid of learning rates."""
 
-    lowest: Number = setting(alias="from", gt=0, unit="learning rate")
+    lowest: Number = setting(alias="from", ge=1e-30, le=1e30, unit="learning rate")
     """Lowest rate of a grid of `trials` rates, evenly spaced on a logarithmic scale and rounded to three digits."""
-    highest: Number = setting(alias="to", gt=0, unit="learning rate")
+    highest: Number = setting(alias="to", ge=1e-30, le=1e30, unit="learning rate")
     """Highest rate of the grid."""
 
 
