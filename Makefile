@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --rerun-incomplete
 
 .DEFAULT_GOAL := help
-.PHONY: help demo plan test test-slurm test-long bench doctor lint audit lock tables docs clean setup
+.PHONY: help demo demo-base plan test test-slurm test-long bench doctor lint audit lock tables docs clean setup
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -21,6 +21,10 @@ demo: $(READY) ## run the whole chain on simulated promoters, without a GPU, to 
 	$(SNAKEMAKE) --configfile config/demo.yaml
 	@$(BIN)/python tools/stage_times.py logs/demo/benchmarks
 	@echo "Report: results/demo/report.html"
+
+demo-base: $(READY) ## make the base model of the demo anew, in config/demo-base
+	$(SNAKEMAKE) --configfile config/demo-base.yaml -- results/demo-base/download/models/tiny
+	cp $(addprefix results/demo-base/download/models/tiny/,config.json generation_config.json pretraining.json tokenizer.json tokenizer_config.json) results/demo-base/download/models/tiny/model.safetensors config/demo-base
 
 plan: $(READY) ## print the table of jobs that the configuration of CONFIG (config/config.yaml) would run
 	$(SNAKEMAKE) --dry-run --quiet rules --configfile $(CONFIG)

@@ -116,6 +116,7 @@ def test_what_slurm_computes_is_what_one_machine_computes(local, submitted):
 def test_the_demo_comes_out_as_on_one_machine(tmp_path, cluster, local):
     """Every file of predictions, to the last digit."""
     demo = yaml.safe_load((ROOT / "config/demo.yaml").read_text("utf-8"))
+    demo["models"]["tiny"]["directory"]["path"] = str(ROOT / "config/demo-base")
     alone, submitted = Workplace(tmp_path / "alone"), SlurmWorkplace(tmp_path / "submitted", cluster)
     alone.site.write_text(local.site.read_text())
     alone.complete(demo)

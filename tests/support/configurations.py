@@ -6,7 +6,9 @@ import yaml
 
 from samples import ROOT
 
-DEMO = {**yaml.safe_load((ROOT / "config/demo.yaml").read_text()), "budget": {"epochs": 1}}
+_SHIPPED = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
+#: The demo of one epoch with a tiny model of random weights.
+DEMO = {**_SHIPPED, "models": {"tiny": {"source": "tiny"}}, "budget": {"epochs": 1}, "comparison": {}}
 
 
 def changed(path, value):

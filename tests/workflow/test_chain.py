@@ -421,7 +421,8 @@ def test_a_task_of_gue_by_one_line(task, shared, tmp_path):
         "seeds": [0],
         "budget": {**dict.fromkeys(whole["budget"]), "steps": 3},
         "optimizers": dict.fromkeys(whole["optimizers"].keys() - {"adamw"}),
-        "models": {"tiny": {"tiny": {"hidden_size": 32, "layers": 1, "intermediate_size": 64}}},
+        "comparison": dict.fromkeys(whole["comparison"]),
+        "models": {"tiny": {"source": "tiny", "tiny": {"hidden_size": 32, "layers": 1, "intermediate_size": 64}}},
         "training": {"dev_examples": 64},
         "evaluation": {"baselines": ["majority", "gc"]},
     }

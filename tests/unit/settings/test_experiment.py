@@ -262,3 +262,18 @@ def test_a_number_that_yaml_reads_as_another_is_refused(tmp_path, text, read):
         settings_file.read(tmp_path / "a.yaml")
     (tmp_path / "a.yaml").write_text(f"name: a\nlabels: [b, '{text}', 0, -1, 10, 1_000, 0x10]\n", "utf-8")
     assert settings_file.read(tmp_path / "a.yaml")["labels"] == ["b", text, 0, -1, 10, 1000, 16]
+
+
+def test_the_demo_its_base_and_its_search_belong_together():
+    demo, base, rates = (
+        yaml.safe_load((ROOT / f"config/{name}.yaml").read_text("utf-8")) for name in ("demo", "demo-base", "demo-rates")
+    )
+    # The base has left out relatives of the test split that the demo reports: one of the same size and simulator.
+    simulated = [one["data"]["simulated"] for one in (demo, base)]
+    assert {**simulated[0], "train_size": 0} == {**simulated[1], "train_size": 0} and demo["tasks"] == base["tasks"]
+    searched = {key for key in demo if key not in ("name", "optimizers")}
+    assert {key: demo[key] for key in searched} == {key: rates[key] for key in searched}
+    for name, found in rates["optimizers"].items():
+        assert {**found, "learning_rate": demo["optimizers"][name]["learning_rate"]} == demo["optimizers"][name]
+    assert set(rates["optimizers"]) == set(demo["optimizers"]) == set(rates["tuning"]["rates"])
+    assert rates["tuning"]["seed"] not in demo["seeds"]

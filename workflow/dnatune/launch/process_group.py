@@ -113,6 +113,8 @@ def join(timeout_seconds: int) -> Rank:
     on_gpu = sees_gpu()
     if not on_gpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
+        # DeepSpeed decorates Muon's update, for which it would import PyTorch's compiler at every start: 0.8 s.
+        os.environ["TORCHDYNAMO_DISABLE"] = "1"
     import deepspeed
     import deepspeed.ops
 

@@ -1,7 +1,6 @@
 """Next-token training of a tiny model on DNA, so that it knows sequences and the form of the tasks but no answer."""
 
 import itertools
-import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -126,13 +125,15 @@ def pretrain(
         Mean loss of each step [steps], nats per token.
     """
     import torch
+    from tqdm import tqdm
 
     settings = tiny.pretrain
     model.to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _schedule(settings))
     losses = []
-    for batch in _batches(tokenizer, sequences, tasks, settings, tiny.seed):
+    batches = _batches(tokenizer, sequences, tasks, settings, tiny.seed)
+    for batch in tqdm(batches, total=settings.steps, desc="pretraining", unit="step", mininterval=10):
         tokens, targets = (part.to(device) for part in batch)
         loss = model(input_ids=tokens, labels=targets).loss
         loss.backward()
@@ -141,8 +142,6 @@ def pretrain(
         schedule.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-        if len(losses) % 50 == 0:
-            logging.info("step %d of %d: loss %.4g", len(losses), settings.steps, losses[-1])
     model.to("cpu").eval()
     return losses
 
