@@ -117,9 +117,10 @@ def code_digest(script: Path) -> str:
     while waiting:
         file = waiting.pop()
         if file not in found:
-            source = file.read_bytes()
-            found[file] = essence(source)
-            waiting += [path for path in _imports(source) if not _is_left_out(path)]
+            text = _text(file.read_bytes())
+            tree = ast.parse(text)
+            found[file] = _essence(text, tree)
+            waiting += [path for path in _imports(tree) if not _is_left_out(path)]
     return digest({file.name if file == script else str(file.relative_to(_LIBRARY)): found[file] for file in found})
 
 
@@ -130,8 +131,16 @@ def essence(source: bytes) -> list[str]:
     for prompts are strings. Everything is found and cut by its position in the text, so that the versions of Python,
     whose syntax trees and tokens of f-strings differ, agree.
     """
-    text = source.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n") + "\n"
-    cuts, closers = _cuts(text)
+    text = _text(source)
+    return _essence(text, ast.parse(text))
+
+
+def _text(source: bytes) -> str:
+    return source.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n") + "\n"
+
+
+def _essence(text: str, tree: ast.Module) -> list[str]:
+    cuts, closers = _cuts(text, tree)
     kept: list[str] = []
     end: _Position = (0, 0)
     for start, stop, token in _tokens(text):
@@ -151,16 +160,17 @@ def essence(source: bytes) -> list[str]:
     return kept
 
 
-def _cuts(text: str) -> tuple[dict[_Position, tuple[_Position, list[str]]], set[_Position]]:
+def _cuts(text: str, tree: ast.Module) -> tuple[dict[_Position, tuple[_Position, list[str]]], set[_Position]]:
     """Return {start: (end, what stands for it)} of the texts to cut, and where brackets end that need no last comma."""
     lines = text.split("\n")
 
     def place(line: int, offset: int) -> _Position:
         # ast counts bytes of UTF-8.
-        return line, len(lines[line - 1].encode()[:offset].decode())
+        whole = lines[line - 1]
+        return line, offset if whole.isascii() else len(whole.encode()[:offset].decode())
 
     cuts, closers = {}, set()
-    for node, replacement in _found(ast.parse(text)):
+    for node, replacement in _found(tree):
         end = place(node.end_lineno, node.end_col_offset)
         if replacement is None:
             closers.add(end)
@@ -242,10 +252,10 @@ def _is_left_out(file: Path) -> bool:
     return not _LEFT_OUT.isdisjoint(file.relative_to(_LIBRARY).with_suffix("").parts)
 
 
-def _imports(source: bytes) -> list[Path]:
+def _imports(tree: ast.Module) -> list[Path]:
     """Return the files of the library that a module imports."""
     names = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
