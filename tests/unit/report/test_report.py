@@ -15,6 +15,7 @@ from compared_results import pairs_of, read, verdict_rows
 from dnatune.comparison import pooled_predictions, segments, summary
 from dnatune.comparison import verdict_rows as tested
 from dnatune.data import manifests
+from dnatune.model.pretraining import PretrainingRecord
 from dnatune.report import page as report
 from dnatune.report.figures import style as palette
 from dnatune.report.legends import LEGENDS
@@ -273,6 +274,25 @@ def test_how_it_was_made_names_the_source_and_the_revision_of_models_and_data(tm
     digests = [manifests.read([], made.data, list(made.tasks)).data[task].manifest.digest for task in made.tasks]
     assert facts["digest of the data"] == f"{digests[0]} prom_core_all {digests[1]} splice"
     assert digests[0] != digests[1]
+
+
+def test_how_it_was_made_says_what_the_base_model_was_pretrained_on(tmp_path):
+    made = Results(tmp_path)
+    made.add_run("adamw", model="tiny")
+    folder = made.add_origin("models", "tiny", "tiny", "dnatune.model.pretraining.pretrain").parent
+    PretrainingRecord(
+        tasks=["mouse_0", "mouse_1"],
+        sequences=345,
+        left_out={"prom_core_all": 7},
+        related_test_items={"prom_core_all": 0},
+        steps=400,
+        loss=1.2,
+        seconds=9.0,
+    ).write(folder / "pretraining.json")
+    assert facts_of(render(made))["pretraining of the base model"] == (
+        "400 steps on 345 sequences of mouse_0, mouse_1, with random labels; 7 left out as relatives of test items; "
+        "test items with a relative among the others: 0"
+    )
 
 
 def test_data_of_several_commits_are_not_promised_again(tmp_path):

@@ -265,9 +265,8 @@ def test_a_number_that_yaml_reads_as_another_is_refused(tmp_path, text, read):
 
 
 def test_the_demo_its_base_and_its_search_belong_together():
-    demo, base, rates = (
-        yaml.safe_load((ROOT / f"config/{name}.yaml").read_text("utf-8")) for name in ("demo", "demo-base", "demo-rates")
-    )
+    names = ("demo", "demo-base", "demo-rates")
+    demo, base, rates = (yaml.safe_load((ROOT / f"config/{name}.yaml").read_text("utf-8")) for name in names)
     # The base has left out relatives of the test split that the demo reports: one of the same size and simulator.
     simulated = [one["data"]["simulated"] for one in (demo, base)]
     assert {**simulated[0], "train_size": 0} == {**simulated[1], "train_size": 0} and demo["tasks"] == base["tasks"]

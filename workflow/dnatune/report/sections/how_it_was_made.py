@@ -6,7 +6,8 @@ from typing import Any
 
 from dnatune.comparison.pooled_predictions import has_probabilities
 from dnatune.comparison.results import FinishedRun, Group
-from dnatune.data.manifests import Manifest, Origins
+from dnatune.data.manifests import Manifest, Origin, Origins
+from dnatune.model.pretraining import PretrainingRecord
 from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
 
@@ -76,6 +77,8 @@ def _facts(run: FinishedRun, origins: Origins) -> Iterator[tuple[tuple[str, str]
         if origin is not None:
             yield ("download", noun), f"{_SOURCES[origin.manifest.source]}: {origin.manifest.origin}"
             yield ("download", f"revision of the {noun}"), _revision(origin.manifest)
+    if run.model in origins.models:
+        yield from _pretraining(origins.models[run.model])
     if run.task in origins.data:
         yield ("download", "digest of the data"), origins.data[run.task].manifest.digest
     for key, value in record.inputs:
@@ -108,6 +111,20 @@ def _facts(run: FinishedRun, origins: Origins) -> Iterator[tuple[tuple[str, str]
         yield ("evaluate", "answers"), "most probable label" if has_probabilities(run) else "decoded freely"
     for key, value in record.software:
         yield ("software", key.replace("_", " ")), "not known" if value is None else str(value)
+
+
+def _pretraining(origin: Origin) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield what a base model that was made for these tasks was pretrained on, if it was."""
+    path = origin.path.with_name("pretraining.json")
+    if origin.manifest.source == "tiny" and path.is_file():
+        record = PretrainingRecord.read(path)
+        tasks, left_out = ", ".join(record.tasks), sum(record.left_out.values())
+        yield (
+            ("download", "pretraining of the base model"),
+            f"{record.steps} steps on {formatting.count(record.sequences)} sequences of {tasks}, with random labels;"
+            f" {left_out} left out as relatives of test items; test items with a relative among the others:"
+            f" {sum(record.related_test_items.values())}",
+        )
 
 
 def _revision(manifest: Manifest) -> str:
