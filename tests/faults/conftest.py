@@ -13,15 +13,15 @@ PLACE = "tiny/prom_core_all/adamw/seed3"
 
 @pytest.fixture
 def start(tmp_path, tiny_model, prepared):
-    """A function that starts a training in the test's folder."""
+    """A function that starts a training in the test's folder; `folder` is for what it writes."""
 
-    def begin(*options, ranks=2, **changes):
-        experiment, state = tmp_path / "experiment.json", tmp_path / "checkpoints"
+    def begin(*options, ranks=2, folder=tmp_path, **changes):
+        experiment, state = tmp_path / "experiment.json", folder / "checkpoints"
         experiment.write_text(json.dumps(small(**{"budget": {"steps": 300}, **changes})), "utf-8")
         command = [PYTHON, "-m", "dnatune", "launch", "--ranks", str(ranks), "--cpus", str(ranks), "--state", state]
         command += ["finetune", "--experiment", experiment, "--run", PLACE, "--model", tiny_model]
         command += ["--checkpoints", state, "--train", prepared / "train.jsonl", "--dev", prepared / "dev.jsonl"]
-        command += ["--record", tmp_path / "run.json", "--training-log", tmp_path / "training.jsonl", *options]
+        command += ["--record", folder / "run.json", "--training-log", folder / "training.jsonl", *options]
         # Inside a job the launcher waits until the ranks of a killed one are gone.
         environment = {**os.environ, "SLURM_JOB_ID": "1"}
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

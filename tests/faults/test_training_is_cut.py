@@ -10,9 +10,8 @@ from dnatune.training.record import Run
 from workflow_runs import said, wait_for
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGHUP))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_launcher_that_is_told_to_end_saves_within_a_minute(start, tmp_path, number):
     process = start()
     wait_for(process, tmp_path, "checkpoints/*/step-*[0-9]")

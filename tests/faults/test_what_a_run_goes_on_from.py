@@ -90,6 +90,7 @@ def test_other_code_and_other_ranks_are_named_and_only_code_can_be_accepted(star
     assert weights(tmp_path) == accepted
 
 
+@pytest.mark.slow
 def test_another_content_of_the_deepspeed_file_is_another_run(start, cut, tmp_path):
     keys = tmp_path / "keys.json"
     keys.write_text(json.dumps({"zero_optimization": {"reduce_bucket_size": 1000}}), "utf-8")
