@@ -454,7 +454,7 @@ def test_the_command_line_takes_numbers_and_null_inside_maps_and_lists(chain):
 
 @pytest.mark.slow
 def test_all_of_gue_with_six_optimizers_and_five_seeds_is_planned_quickly(tmp_path):
-    """840 runs and as many trials, 2,858 jobs; measured: 6 s of a core, 244 MB. A log-in node allows no more than moments."""
+    """840 runs and as many trials, 2,858 jobs; measured: 6 s of a core, 244 MB. A log-in node allows moments."""
     names = ("adamw", "sgd", "rk4", "rk4_single_gradient", "rkc", "rk4_adam")
     whole = small(
         models={"tiny": None, "base": {"source": "hub", "hub": {"repo": "a/b", "revision": "main"}}},
