@@ -313,6 +313,7 @@ def test_colours_stand_out_from_paper_and_dark_screen():
     assert len(set(style.COLOURS)) == len(set(style.SHAPES)) == len(set(style.DASHES)) == len(style.COLOURS)
 
 
+@pytest.mark.slow
 def test_thirty_long_runs_stay_small(tmp_path):
     made = Results(tmp_path, items=400)
     for optimizer in ("adamw", "sgd", "rk4", "rkc", "rk4_adam", "rk4_single_gradient"):
