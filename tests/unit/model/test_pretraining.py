@@ -59,6 +59,17 @@ def test_every_relative_of_a_test_item_is_left_out_and_nothing_else(sequences):
     assert pretraining.related_items(every, tests, 0.5) == {"first": 4, "second": 2}
 
 
+def test_what_becomes_a_twin_when_others_are_left_out_is_left_out_too():
+    """Of 22 sequences with the same pieces in place these are repeats; of 20 they make twins."""
+    item, *others = drawn(22, 11)
+    alike = [item[:14] + one[14:28] + item[28:42] + one[42:56] + item[56:] for one in others]
+    tests = {"task": [item, *map(reverse_complement, alike[:2])]}
+    unrelated = drawn(5, 12)
+    kept, left_out = pretraining.choose_sequences({"a": [*alike, *unrelated]}, tests, 1000, 0, 0.5)
+    assert kept == unrelated and left_out == {"task": 21}
+    assert pretraining.related_items(kept, tests, 0.5) == {"task": 0}
+
+
 def test_of_too_many_sequences_some_are_drawn(sequences):
     candidates, _, _ = sequences
     first, again = (pretraining.choose_sequences(candidates, {}, 25, seed, 0.5)[0] for seed in (7, 7))

@@ -66,7 +66,6 @@ def choose_sequences(
     if len(distinct) > most:
         drawn = np.random.default_rng(seed).choice(len(distinct), most, replace=False)
         distinct = [distinct[index] for index in sorted(drawn)]
-    out: dict[str, set[int]] = {}
     for task, known in tests.items():
         if too_many(distinct, known):
             raise DataError(
@@ -74,16 +73,25 @@ def choose_sequences(
                 where=f"pretraining, task {task}",
                 fix="train on fewer sequences: 'models.<name>.tiny.pretrain.sequences'",
             )
-        out[task] = rows_with_relatives(distinct, known, _distinct(distinct, known), similarity, _RELATIVES)
-    gone = set().union(*out.values())
-    kept = [sequence for index, sequence in enumerate(distinct) if index not in gone]
+    kept, left_out = distinct, dict.fromkeys(tests, 0)
+    # A word is a repeat while many have it; without those that are left out it may become the mark of a twin.
+    while True:
+        out = {
+            task: rows_with_relatives(kept, known, _distinct(kept, known), similarity, _RELATIVES)
+            for task, known in tests.items()
+        }
+        gone = set().union(*out.values())
+        if not gone:
+            break
+        left_out = {task: left_out[task] + len(out[task]) for task in tests}
+        kept = [sequence for index, sequence in enumerate(kept) if index not in gone]
     if not kept:
         raise DataError(
             f"all {len(distinct)} sequences are relatives of test items",
             where="pretraining",
             fix="take the sequences of other tasks: 'models.<name>.tiny.pretrain.tasks'",
         )
-    return kept, {task: len(found) for task, found in out.items()}
+    return kept, left_out
 
 
 def related_items(sequences: Sequence[str], tests: Mapping[str, Sequence[str]], similarity: float) -> dict[str, int]:
