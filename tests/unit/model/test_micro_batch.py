@@ -136,3 +136,22 @@ def test_memory_that_ends_in_training_is_told():
     ):
         raise torch.OutOfMemoryError("CUDA out of memory")
     assert "training.micro_batch_size" in told.value.fix
+
+
+@pytest.mark.parametrize(
+    ("chosen", "tokens", "items", "device", "expected"),
+    [
+        ("auto", 20, 2000, "cpu", 64),
+        ("auto", 20, 8, "cpu", 64),
+        ("auto", 256, 2000, "cpu", 16),
+        ("auto", 10_000, 2000, "cpu", 1),
+        ("auto", 20, 5920, "cuda:0", 819),
+        ("auto", 20, 77, "cuda:0", 77),
+        ("auto", 50_000, 77, "cuda:0", 1),
+        (7, 20, 2, "cpu", 7),
+        (7, 20, 2, "cuda:0", 7),
+    ],
+)
+def test_a_batch_of_scoring_holds_a_number_of_tokens(chosen, tokens, items, device, expected):
+    """On a CPU the share of the items does not count, so that the batches are the same for any number of ranks."""
+    assert micro_batch.scoring_batch(chosen, tokens, items, device) == expected

@@ -8,6 +8,7 @@ from torch import nn
 from dnatune.data.prompts import encode_examples
 from dnatune.errors import RunError
 from dnatune.model import base_models, scoring
+from dnatune.model.shared_prefix.packing import pack_scoring
 from samples import TASK, split_of
 
 
@@ -75,6 +76,17 @@ def test_where_memory_ends_the_batch_is_halved_and_every_example_scored_once(sco
     halved, sizes, told = scored(3)
     assert sizes == [12, 6, *[3] * 6, 2] and told == [*[3] * 6, 2]
     assert np.abs(halved - whole).max() < 1e-5
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_batch_has_at_most_the_tokens_that_are_counted_for_its_examples(shared, tiny_model, simulated_rows):
+    rows = [(sequence[: 20 + i], label) for i, (sequence, label) in enumerate(simulated_rows[:20])]
+    examples = encode_examples(base_models.load_tokenizer(tiny_model), split_of(rows), TASK.labels, 512, "rows")
+    tokens = scoring.scored_tokens(examples, shared)
+    longest = max(range(20), key=lambda index: len(examples.examples[index]))
+    alone = pack_scoring(examples, [longest], shared).input_ids.numel()
+    assert alone == tokens + (len(examples.prefix) if shared else 0)
+    assert pack_scoring(examples, range(20), shared).input_ids.numel() <= 20 * tokens + len(examples.prefix)
 
 
 def test_memory_that_one_example_exceeds_is_told(scored):

@@ -10,15 +10,16 @@ from dnatune.benchmark import recipes, timing
 from dnatune.benchmark.agreement import check_scores
 from dnatune.benchmark.bench import Bench
 from dnatune.benchmark.row_lengths import time_rows
-from dnatune.model import base_models, flops
-from dnatune.model.scoring import label_log_probabilities
+from dnatune.model import base_models, flops, micro_batch
+from dnatune.model.scoring import label_log_probabilities, scored_tokens
 from dnatune.model.shared_prefix import packing
 
 
 def measure_scoring(bench: Bench, peak: float) -> dict[str, Any]:
     """Compare the recipes that score the same examples with the same model, which has no adapter."""
     model, test, scored, end = bench.base().eval(), bench.test, bench.scored, bench.tokenizer.eos_token_id
-    batch_size = bench.settings.evaluation.batch_size
+    tokens, asked = scored_tokens(test, shared=True), bench.settings.evaluation.batch_size
+    batch_size = micro_batch.scoring_batch(asked, tokens, len(scored), bench.rank.device)
     errors = check_scores(model, test, scored, end, batch_size)
     model = model.to(bench.dtype)
     dimensions = flops.dimensions(model)

@@ -106,13 +106,13 @@ def evaluate(options: argparse.Namespace, settings: EvaluateSettings, run: recor
         # Two models at once may be more than the memory holds, and circles of references keep the first one alive.
         gc.collect()
         own.append(ask(*base_models.load_whole(options.merged, dtype), test, options.test, settings, rank))
-    indices = process_group.own_indices(len(test), settings.batch_size, rank)
-    gathered = process_group.gather(indices, list(zip(*(results for results, _ in own), strict=True)), rank)
+    indices = [number * len(test) + item for number, (items, *_) in enumerate(own) for item in items]
+    gathered = process_group.gather(indices, [result for _, results, _ in own for result in results], rank)
     if gathered is None:
         return
     scored = [
-        Answers.of(results, test, settings, seconds, folder)
-        for results, (_, seconds), folder in zip(zip(*gathered, strict=True), own, folders, strict=True)
+        Answers.of(gathered[number * len(test) :][: len(test)], test, settings, seconds, folder)
+        for number, ((*_, seconds), folder) in enumerate(zip(own, folders, strict=True))
     ]
     if run is not None:
         trained, merged = scored
@@ -140,8 +140,8 @@ def check_inputs(options: argparse.Namespace, run: record.Run | None) -> None:
 
 def ask(
     model: Any, tokenizer: Any, test: "Split", source: Path, settings: EvaluateSettings, rank: Any
-) -> tuple[Sequence[Any], float]:
-    """Return this rank's results, log-probabilities of the labels or texts, one per item, and the seconds it took.
+) -> tuple[list[int], Sequence[Any], float]:
+    """Return this rank's items, a result for each (log-probabilities of the labels or a text), and the seconds it took.
 
     Args:
         model: the model, on the CPU.
@@ -153,30 +153,28 @@ def ask(
     """
     from dnatune.data.prompts import encode_examples
     from dnatune.launch import process_group
-    from dnatune.model import base_models, scoring
+    from dnatune.model import base_models, micro_batch, scoring
     from dnatune.model.shared_prefix import exactness
 
     examples = encode_examples(tokenizer, test, settings.labels, settings.max_seq_length, str(source), rank)
     generated = settings.max_new_tokens if settings.mode == "generate" else None
     base_models.refuse_beyond_positions(model, [examples], generated)
-    own = process_group.own_indices(len(test), settings.batch_size, rank)
     model = model.to(rank.device).eval()
+    alone = generated is None and exactness.shared_rows(base_models.causal_model(model), [examples])
+    # One answer for all ranks, for their devices may round differently, and the items of each follow from it.
+    shared = all(process_group.exchange(alone, rank))
+    tokens = examples.longest_prompt + generated if generated else scoring.scored_tokens(examples, shared)
+    size = micro_batch.scoring_batch(settings.batch_size, tokens, -(-len(test) // rank.world), rank.device)
+    own = process_group.own_indices(len(test), size, rank)
     started = time.perf_counter()
     with scoring.progress(len(own), shown=rank.first) as bar:
-        if settings.mode == "generate":
-            some, size = examples.subset(own), settings.batch_size
-            results = scoring.generate_texts(model, tokenizer, some, size, settings.max_new_tokens, bar.update)
+        if generated:
+            some = examples.subset(own)
+            results = scoring.generate_texts(model, tokenizer, some, size, generated, bar.update)
         else:
-            results = scoring.label_log_probabilities(
-                base_models.LabelLikelihood(model),
-                examples,
-                own,
-                settings.batch_size,
-                exactness.shared_rows(base_models.causal_model(model), [examples]),
-                rank.device,
-                bar.update,
-            )
-    return results, time.perf_counter() - started
+            likelihood = base_models.LabelLikelihood(model)
+            results = scoring.label_log_probabilities(likelihood, examples, own, size, shared, rank.device, bar.update)
+    return own, results, time.perf_counter() - started
 
 
 @dataclasses.dataclass(frozen=True)

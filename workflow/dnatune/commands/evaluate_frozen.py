@@ -61,7 +61,7 @@ def reader(folder: Path, settings: ProbeSettings) -> Callable[["Split", Path], "
     """Return a function that computes the base model's mean hidden states of a split [examples, hidden size]."""
     from dnatune.data.prompts import encode_examples
     from dnatune.launch.process_group import sees_gpu
-    from dnatune.model import base_models, scoring
+    from dnatune.model import base_models, micro_batch, scoring
     from dnatune.model.hidden_states import mean_hidden_states
     from dnatune.training import engine
 
@@ -73,7 +73,8 @@ def reader(folder: Path, settings: ProbeSettings) -> Callable[["Split", Path], "
     def states(split: "Split", source: Path) -> "np.ndarray":
         examples = encode_examples(tokenizer, split, settings.labels, settings.max_seq_length, str(source))
         base_models.refuse_beyond_positions(model, [examples])
+        size = micro_batch.scoring_batch(settings.batch_size, examples.longest_prompt, len(examples), device)
         with scoring.progress(len(examples)) as bar:
-            return mean_hidden_states(model, examples, settings.batch_size, bar.update)
+            return mean_hidden_states(model, examples, size, bar.update)
 
     return states

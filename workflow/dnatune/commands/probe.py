@@ -56,7 +56,7 @@ def base_scorer(folder: Path, settings: ProbeSettings) -> Callable[["Split"], "n
     from dnatune.data.integrity import check_model
     from dnatune.data.prompts import encode_examples
     from dnatune.launch.process_group import sees_gpu
-    from dnatune.model import base_models, scoring
+    from dnatune.model import base_models, micro_batch, scoring
     from dnatune.model.shared_prefix import exactness
     from dnatune.training import engine
 
@@ -69,15 +69,11 @@ def base_scorer(folder: Path, settings: ProbeSettings) -> Callable[["Split"], "n
     def score(split: "Split") -> "np.ndarray":
         examples = encode_examples(tokenizer, split, settings.labels, settings.max_seq_length, "a probe")
         base_models.refuse_beyond_positions(model, [examples])
-        with scoring.progress(len(examples)) as bar:
-            return scoring.label_log_probabilities(
-                base_models.LabelLikelihood(model),
-                examples,
-                range(len(examples)),
-                settings.batch_size,
-                exactness.shared_rows(model, [examples]),
-                device,
-                bar.update,
-            )
+        shared, items = exactness.shared_rows(model, [examples]), range(len(examples))
+        tokens = scoring.scored_tokens(examples, shared)
+        size = micro_batch.scoring_batch(settings.batch_size, tokens, len(items), device)
+        likelihood = base_models.LabelLikelihood(model)
+        with scoring.progress(len(items)) as bar:
+            return scoring.label_log_probabilities(likelihood, examples, items, size, shared, device, bar.update)
 
     return score

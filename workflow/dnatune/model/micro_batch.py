@@ -12,11 +12,15 @@ from torch import distributed, nn
 from dnatune.data.prompts import EncodedExamples
 from dnatune.errors import ConfigurationError, RunError, memory_ended
 from dnatune.model.shared_prefix.packing import Rows, pack_training
-from dnatune.settings.training import Training
+from dnatune.settings.training import AutoOrCount, Training
 
 _LOG = logging.getLogger(__name__)
 #: Tokens after the prefix per micro-batch on a CPU, where running out of memory raises no error that can be caught.
 _ON_CPU = 4096
+#: Tokens per forward pass of scoring on a GPU: its matrix products are as fast as with more.
+_SCORED_ON_GPU = 16384
+#: Most examples per forward pass of scoring on a CPU: the prefix is then a small part of the row.
+_SCORED_ON_CPU = 64
 #: fp32 copies of the trained weights that are assumed for an optimizer with an unknown number: Adam keeps two.
 _COPIES = 5
 _Result = TypeVar("_Result")
@@ -154,6 +158,22 @@ def largest_that_fits(
         if size <= least:
             return 0
         size = max(least, -(-size // 2))
+
+
+def scoring_batch(chosen: AutoOrCount, tokens: int, items: int, device: str) -> int:
+    """Return the number of examples per forward pass of scoring, from which `chunks_that_fit` starts.
+
+    Args:
+        chosen: `evaluation.batch_size`.
+        tokens: tokens that the longest example adds to a forward pass.
+        items: number of examples that this rank gets if all get as many.
+        device: device of this rank.
+    """
+    if chosen != "auto":
+        return chosen
+    # On a CPU the number of ranks does not count, so that any number of them rounds alike.
+    held, most = (_ON_CPU, _SCORED_ON_CPU) if device == "cpu" else (_SCORED_ON_GPU, items)
+    return max(1, min(held // tokens, most))
 
 
 def chunks_that_fit(

@@ -20,6 +20,18 @@ def progress(items: int, shown: bool = True) -> tqdm:
     return tqdm(total=items, desc="scoring", unit="item", mininterval=interval, disable=not shown)
 
 
+def scored_tokens(examples: EncodedExamples, shared: bool) -> int:
+    """Return the number of tokens that the longest example with all its labels adds to a forward pass.
+
+    Args:
+        examples: the encoded split.
+        shared: see `packing.Rows`.
+    """
+    if shared:
+        return max(map(len, examples.examples)) + sum(len(label) - 1 for label in examples.labels)
+    return len(examples.labels) * (examples.longest_prompt + max(map(len, examples.labels)) - 1)
+
+
 @torch.no_grad()
 def label_log_probabilities(
     likelihood: nn.Module,
@@ -51,18 +63,19 @@ def label_log_probabilities(
     """
     classes = len(examples.labels)
 
-    def score(part: Sequence[int]) -> np.ndarray:
+    def score(part: Sequence[int]) -> torch.Tensor:
         batch = pack_scoring(examples, part, shared).to(torch.device(device))
         tokens = likelihood(batch).double()
         sums = torch.zeros(len(part) * classes, dtype=torch.float64, device=tokens.device)
         sums.index_add_(0, batch.owners, tokens)
-        return sums.view(len(part), classes).cpu().numpy()
+        return sums.view(len(part), classes)
 
-    scores = [np.empty((0, classes))]
+    # The scores stay on the device until the end, so that a GPU computes while the next batch is packed.
+    scores = [torch.empty(0, classes, dtype=torch.float64, device=device)]
     for scored in chunks_that_fit(score, indices, batch_size, halve):
         scores.append(scored)
         advance(len(scored))
-    return np.concatenate(scores)
+    return torch.cat(scores).cpu().numpy()
 
 
 @torch.no_grad()

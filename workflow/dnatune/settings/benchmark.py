@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from dnatune.settings.base import FilePath, Number, Settings, setting
 from dnatune.settings.sources import TaskSettings, check_heads
-from dnatune.settings.training import Lora, Training
+from dnatune.settings.training import AutoOrCount, Lora, Training
 
 
 class Benchmark(Settings):
@@ -47,8 +47,8 @@ class Benchmark(Settings):
 class TimedScoring(Settings):
     """The scoring that is timed."""
 
-    batch_size: int = setting(ge=1, unit="examples")
-    """Largest number of examples in one forward pass, which decides the time."""
+    batch_size: AutoOrCount = setting(unit="examples")
+    """Largest number of examples in one forward pass, which decides the time; see `Evaluation`."""
 
 
 class BenchmarkSettings(Settings):

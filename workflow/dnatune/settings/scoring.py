@@ -6,6 +6,7 @@ from dnatune.settings.base import AllDifferent, AsTuple, FilePath, Number, Setti
 from dnatune.settings.simulation import SimulationSettings
 from dnatune.settings.sources import TaskSettings
 from dnatune.settings.tasks import Task
+from dnatune.settings.training import AutoOrCount
 
 Labels = Annotated[tuple[str, ...], AsTuple]
 Baseline = Literal["majority", "gc", "kmers", "onehot", "positional", "memory", "frozen"]
@@ -27,8 +28,10 @@ class Evaluation(Settings):
 
     mode: Literal["labels", "generate"] = setting("labels", unit="one of two words")
     """labels: log-probability of each whole label. generate: free decoding, as in the original, to compare with it."""
-    batch_size: int = setting(64, ge=1, le=1_000_000, unit="examples", reruns=False)
-    """Largest number of examples in one forward pass. It is halved if a GPU runs out of memory."""
+    batch_size: AutoOrCount = setting("auto", unit="examples", reruns=False)
+    """Largest number of examples in one forward pass. With auto, a GPU gets what 16,384 tokens hold, and at most its
+    share of the items; a CPU gets what 4,096 tokens hold, and at most 64. In shared rows only tokens behind the prefix
+    count. It is halved if a GPU runs out of memory. It changes the result only by rounding."""
     max_new_tokens: int = setting(8, ge=1, le=100_000, unit="tokens")
     """Largest number of tokens that are decoded in generate mode."""
     baselines: Annotated[tuple[Baseline, ...], AsTuple, AllDifferent] = setting(
@@ -51,7 +54,7 @@ class EvaluateSettings(Settings):
     """Answer of each class."""
     mode: Literal["labels", "generate"] = setting(unit="one of two words")
     """See `Evaluation`."""
-    batch_size: int = setting(ge=1, unit="examples", reruns=False)
+    batch_size: AutoOrCount = setting(unit="examples", reruns=False)
     """See `Evaluation`."""
     max_new_tokens: int = setting(ge=1, unit="tokens")
     """See `Evaluation`."""
@@ -80,7 +83,7 @@ class ProbeSettings(Settings):
     """Answer of each class."""
     items: int = setting(ge=1, unit="examples")
     """See `Contamination`."""
-    batch_size: int = setting(ge=1, unit="examples", reruns=False)
+    batch_size: AutoOrCount = setting(unit="examples", reruns=False)
     """See `Evaluation`."""
     max_seq_length: int = setting(ge=1, unit="tokens")
     """See `Training`."""
