@@ -1,33 +1,65 @@
 #!/usr/bin/env bash
-# The speed comparison and the GPU tests on one NVIDIA GPU: a random Llama of about 1.3 billion weights, bf16 and fp16.
+# The speed comparison and the GPU tests on one NVIDIA GPU, with a random Llama.
 #
-#   benchmarks/gpu.sh GUE_FOLDER TOKENIZER_FOLDER [OUTPUT_FOLDER]
+#   benchmarks/gpu.sh GUE_FOLDER TOKENIZER_FOLDER [OUTPUT_FOLDER] [--size 1.3b|8b|tiny] [--precision bf16|fp16|both]
+#                     [--examples N] [--no-tests]
 #
-# It assumes: Linux; a driver that serves the CUDA of PyPI's torch build; a GPU with at least 40 GB and bf16 (Ampere or
-# newer); 8 cores and 32 GB of memory; `make setup` done in this checkout (needs PyPI once); nobody else on the GPU. It
-# changes no setting of the GPU. GUE_FOLDER holds GUE/prom_core_all/{train,dev,test}.csv. What fails is named at the end,
-# and the rest is done all the same.
+# The defaults are results/gpu, 1.3b, both, 128 examples. A precision takes at most 10 minutes on an H100. The size `tiny`
+# tries the script out. TRL's trainer takes part if it can be imported, and Liger's kernels are used if they can
+# (benchmarks/README.md says how to install both).
+#
+# It assumes: Linux; a driver that serves the CUDA of the torch build; a GPU with bf16 (Ampere or newer) and at least 40 GB
+# (1.3b) or 80 GB (8b); 8 cores and 32 GB of memory; nobody else on the GPU. It runs the interpreter that PYTHON names,
+# otherwise that of `make setup`. It changes no setting of the GPU. GUE_FOLDER holds GUE/prom_core_all/{train,dev,test}.csv.
+# What fails is named at the end, and the rest is done all the same.
 set -euo pipefail
 
-[ $# -ge 2 ] || { sed -n '2,9p' "$0" >&2; exit 2; }
-gue="$(realpath "$1")" tokenizer="$(realpath "$2")" output="$(realpath -m "${3:-results/gpu}")"
+usage() { sed -n '2,15p' "$0" >&2; exit 2; }
+size=1.3b precisions="bf16 fp16" examples=128 tests=yes folders=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --size) size="${2:-}"; shift ;;
+    --precision) precisions="${2:-}"; [ "$precisions" != both ] || precisions="bf16 fp16"; shift ;;
+    --examples) examples="${2:-}"; shift ;;
+    --no-tests) tests=no ;;
+    -*) usage ;;
+    *) folders+=("$1") ;;
+  esac
+  shift
+done
+[ ${#folders[@]} -ge 2 ] && [ ${#folders[@]} -le 3 ] || usage
+case "$precisions" in bf16 | fp16 | "bf16 fp16") ;; *) usage ;; esac
+[[ "$examples" =~ ^[1-9][0-9]*$ ]] || usage
+case "$size" in
+  tiny) shape='"hidden_size": 64, "layers": 2, "heads": 4, "key_value_heads": 2, "intermediate_size": 128' ;;
+  1.3b) shape='"hidden_size": 2048, "layers": 20, "heads": 16, "key_value_heads": 16, "intermediate_size": 5632' ;;
+  8b) shape='"hidden_size": 4096, "layers": 32, "heads": 32, "key_value_heads": 8, "intermediate_size": 14336,
+      "vocabulary": 128256' ;;
+  *) usage ;;
+esac
+gue="$(realpath "${folders[0]}")" tokenizer="$(realpath "${folders[1]}")"
+output="$(realpath -m "${folders[2]:-results/gpu}")"
 cd "$(dirname "$0")/.."
+python="${PYTHON:-.venv/bin/python}"
 mkdir -p "$output"
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | tee "$output/gpu.txt"
 
-.venv/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' \
+"$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' \
   || { echo "torch cannot use this GPU: see TORCH_INDEX in the Makefile" >&2; exit 1; }
+peers='[]'
+"$python" -c 'import trl' 2>/dev/null && peers='["trl"]' || echo "without TRL, which cannot be imported" >&2
 
 trap 'exit 130' INT TERM
 failed=()
-for precision in bf16 fp16; do
-  .venv/bin/snakemake benchmark --directory "$output/$precision" --cores all --forcerun benchmark \
+for precision in $precisions; do
+  "$python" -m snakemake benchmark --directory "$output/$precision" --cores all --forcerun benchmark \
     --configfile config/benchmark.yaml --config \
     "data={\"source\": \"directory\", \"directory\": {\"path\": \"$gue\"}}" \
-    "benchmark={\"tokenizer\": \"$tokenizer\", \"hidden_size\": 2048, \"layers\": 20, \"heads\": 16,
-      \"key_value_heads\": 16, \"intermediate_size\": 5632, \"examples\": 512, \"scoring_examples\": 256}" \
-    "training={\"precision\": \"$precision\", \"global_batch_size\": 512}" 2>&1 | tee "$output/$precision.log" \
+    "benchmark={\"tokenizer\": \"$tokenizer\", $shape, \"examples\": $examples, \"scoring_examples\": 64,
+      \"repeats\": 3, \"peers\": $peers}" \
+    "training={\"precision\": \"$precision\", \"global_batch_size\": $examples}" 2>&1 | tee "$output/$precision.log" \
     || failed+=("the comparison in $precision, see $output/$precision.log")
 done
-.venv/bin/python -m pytest -m gpu tests/gpu 2>&1 | tee "$output/tests.log" || failed+=("tests, see $output/tests.log")
+[ $tests = no ] || "$python" -m pytest -m gpu tests/gpu 2>&1 | tee "$output/tests.log" \
+  || failed+=("tests, see $output/tests.log")
 [ ${#failed[@]} -eq 0 ] || { printf 'failed: %s\n' "${failed[@]}" >&2; exit 1; }

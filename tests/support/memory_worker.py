@@ -23,6 +23,7 @@ def main() -> None:
 
     from dnatune.data.prompts import EncodedExamples
     from dnatune.model import micro_batch
+    from dnatune.model.shared_prefix.packing import pack_training
 
     class Limited(nn.Module):
         """A model with limited memory: larger batches raise torch's own error."""
@@ -39,8 +40,13 @@ def main() -> None:
             return self.weight * torch.ones(len(batch.targets))
 
     likelihood = Limited(options.limits[rank.index])
+
+    def attempt(indices):
+        batch = pack_training(train, indices, False)
+        torch.autograd.grad(likelihood(batch).sum(), list(likelihood.parameters()))
+
     train = EncodedExamples([], [[4] * (1 + i % 3) for i in range(100)], [0] * 100, [[5, 2]])
-    found = micro_batch.largest_that_fits(likelihood, train, False, 50, 1, rank.device, 1000)
+    found = micro_batch.largest_that_fits(attempt, train, 50, 1, rank.device, 1000)
     (options.folder / f"rank{rank.index}.json").write_text(
         json.dumps({"found": found, "sizes": likelihood.sizes, "gradient": likelihood.weight.grad is not None})
     )

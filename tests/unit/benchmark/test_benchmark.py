@@ -16,25 +16,7 @@ from dnatune.benchmark import tables, timing
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.launch.process_group import Rank
 from dnatune.settings import experiment
-from samples import ROOT
-
-SMALL = {
-    "hidden_size": 32,
-    "layers": 1,
-    "heads": 4,
-    "key_value_heads": 2,
-    "intermediate_size": 64,
-    "examples": 48,
-    "slow_examples": 16,
-    "scoring_examples": 6,
-    "repeats": 2,
-    "patience": 0,
-}
-
-
-def configuration(**changes) -> dict:
-    config = yaml.safe_load((ROOT / "config/benchmark.yaml").read_text())
-    return {**config, "benchmark": {**SMALL, **changes}}
+from small_benchmark import SMALL, configuration
 
 
 def settings_of(**changes) -> dict:
@@ -146,11 +128,9 @@ def test_the_result_says_what_was_measured_on_what(finished):
     assert result["training"]["agreement"].keys() == result["training"]["recipes"].keys()
     for row in result["training"]["agreement"].values():
         assert row["gradient_error"] < 1e-4
-    assert set(result["training"]["constancy"]["part_over_whole"]) == {
-        "original",
-        "common practice",
-        "label-only logits",
-    }
+    assert result["training"]["agreement_layers"] == result["scoring"]["score_errors_layers"] == SMALL["layers"]
+    divided = {name for name, row in result["training"]["recipes"].items() if row["part_over_whole"] is not None}
+    assert divided == {"original", "common practice", "label-only logits"}
 
 
 def test_figures_follow_from_the_raw_timings(finished):
@@ -184,10 +164,10 @@ def test_tables_and_figure_show_every_recipe(finished):
         assert f"| {name} |" in printed
         assert name in text
     assert "An rk4 step costs" in printed
-    # If slow recipes were timed on a part of the batch, the table says so.
-    training = {**result["training"], "constancy": {**result["training"]["constancy"], "part_used": True}}
-    note = tables.partial_note(training["constancy"]["part_examples"])
-    assert str(SMALL["slow_examples"]) in note
-    assert note in tables.table({**result, "training": training})
-    training["constancy"]["part_used"] = False
-    assert note not in tables.table({**result, "training": training})
+    # If recipes were timed on a part of the batch, the table says which.
+    for examples, told in ((SMALL["slow_examples"], True), (SMALL["examples"], False)):
+        row = {**result["training"]["recipes"]["original"], "later_rounds_examples": examples}
+        others = {name: each for name, each in result["training"]["recipes"].items() if name == "shared prefix"}
+        training = {**result["training"], "recipes": {"original": row, **others}}
+        note = tables.partial_note(["original"], SMALL["slow_examples"])
+        assert (note in tables.table({**result, "training": training})) is told

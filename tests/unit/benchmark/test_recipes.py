@@ -16,6 +16,7 @@ from dnatune.model.shared_prefix import packing
 from samples import LORA, TASK, split_of
 
 COUNT = 36
+COMPARED = [*recipes.practice_recipes(False), recipes.own_recipe(12, False)]
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +44,7 @@ def plain(tiny_model):
 
 
 def test_training_recipes_compute_one_loss_and_one_gradient(adapted, examples):
-    compared = recipes.training_recipes(12, False)
-    found = benchmark.check_gradients(adapted, compared, examples, range(COUNT))
+    found = benchmark.check_gradients(adapted, COMPARED, examples, range(COUNT))
     assert list(found) == ["original", "common practice", "label-only logits", "shared prefix"]
     for name, row in found.items():
         assert row["loss_error"] < 1e-6, name
@@ -53,7 +53,7 @@ def test_training_recipes_compute_one_loss_and_one_gradient(adapted, examples):
 
 def test_the_loss_is_that_of_the_label_tokens_over_the_whole_batch(adapted, examples):
     """An average over micro-batches with unequal numbers of label tokens would be a different loss."""
-    (loss, gradient) = recipes.gradient(adapted, recipes.training_recipes(12, False)[0], examples, range(COUNT))
+    (loss, gradient) = recipes.gradient(adapted, COMPARED[0], examples, range(COUNT))
     adapted.eval()
     with torch.no_grad():
         logs = base_models.LabelLikelihood(adapted)(packing.pack_training(examples, range(COUNT), shared=False))
@@ -64,7 +64,7 @@ def test_the_loss_is_that_of_the_label_tokens_over_the_whole_batch(adapted, exam
 
 
 def test_a_gradient_of_something_else_is_refused(adapted, examples):
-    right, *_, ours = recipes.training_recipes(12, False)
+    right, *_, ours = COMPARED
 
     class CausalMask(recipes.TrainingRecipe):
         """Lets an example's tokens also attend to later tokens."""
@@ -83,7 +83,7 @@ def test_a_gradient_of_something_else_is_refused(adapted, examples):
 
 
 def test_the_recipes_are_the_original_and_ours_and_what_lies_between(examples):
-    original, common, label_only, ours = recipes.training_recipes(12, False)
+    original, common, label_only, ours = COMPARED
     assert (original.micro_batch_size, original.checkpointing) == (2, True)
     assert (common.micro_batch_size, common.checkpointing) == (16, False)
     rows = [recipe.micro_batches(examples, range(COUNT)) for recipe in (original, common, label_only, ours)]

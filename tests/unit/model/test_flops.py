@@ -70,7 +70,7 @@ def test_padded_rows_with_all_logits_count_too():
     model = base_models.add_lora(llama(), LORA, seed=0).train()
     recipe = recipes.TrainingRecipe("plain", 2, False, recipes.ALL_LOGITS)
     batches = recipe.micro_batches(EXAMPLES, range(4))
-    loss = recipes.RecipeLoss(model)
+    loss = recipes.RecipeLoss(model, shared=False)
     dimensions = flops.dimensions(model.get_base_model())
     found = counted(lambda: [loss(batch, 10).backward() for batch in batches])
     assert found == flops.training_flops(dimensions, recipes.work_of(batches))

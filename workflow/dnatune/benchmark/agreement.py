@@ -42,6 +42,17 @@ def check_gradients(
     return found
 
 
+def check_loss(name: str, loss: float, truth: float) -> dict[str, float]:
+    """Return the loss of a peer and its relative difference from the recipes' loss, both in fp32.
+
+    Raises:
+        RunError: if it differs by more than the tolerance.
+    """
+    error = abs(loss - truth) / abs(truth)
+    _refuse_disagreement({(name, "loss_error"): error})
+    return {"loss": loss, "loss_error": error}
+
+
 def _distance(gradient: Mapping[str, torch.Tensor], reference: Mapping[str, torch.Tensor]) -> float:
     squares = [
         (float((gradient[name] - part).norm()) ** 2, float(part.norm()) ** 2) for name, part in reference.items()

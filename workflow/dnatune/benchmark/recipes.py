@@ -14,6 +14,7 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
+from dnatune.benchmark.kernels import liger_kernels
 from dnatune.data.prompts import EncodedExamples
 from dnatune.model.base_models import LabelLikelihood, causal_model, log_probabilities, logits_at
 from dnatune.model.flops import Work, executed, padded_work, required_work
@@ -22,10 +23,12 @@ from dnatune.model.shared_prefix.packing import FEWEST_LOGITS, PackedBatch, chun
 
 #: The label that transformers' loss ignores.
 _IGNORED = -100
-#: Rows per micro-batch: in the original, and in common practice if memory allows.
+#: Rows per micro-batch: in the original, and in common practice on a CPU.
 ORIGINAL_ROWS, COMMON_ROWS = 2, 16
 #: Tokens that the original generates per example.
 ORIGINAL_NEW_TOKENS = 8
+#: Name of dnatune's recipe.
+OWN = "shared prefix"
 #: Kinds of rows; see `TrainingRecipe`.
 ALL_LOGITS, LABEL_LOGITS, SHARED = "padded, all logits", "padded, logits of answers", "shared"
 
@@ -66,11 +69,17 @@ def pad_rows(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]])
 
 
 class RecipeLoss(nn.Module):
-    """Computes the loss of both kinds of batches, so that all recipes train the same model in the same engine."""
+    """Computes the loss of a recipe's batches.
 
-    def __init__(self, model: PreTrainedModel | PeftModel):
+    Args:
+        model: the adapted model.
+        shared: whether the batches are shared rows. If not, nothing of dnatune's changes the model.
+    """
+
+    def __init__(self, model: PreTrainedModel | PeftModel, shared: bool):
         super().__init__()
-        self.likelihood = LabelLikelihood(model)
+        self.model = model
+        self.likelihood = LabelLikelihood(model) if shared else None
 
     def forward(self, batch: PaddedBatch | PackedBatch, tokens: int) -> torch.Tensor:
         """Return the batch's part of the loss: the negative log-likelihood of its answers, summed, ÷ `tokens`.
@@ -82,7 +91,7 @@ class RecipeLoss(nn.Module):
         if isinstance(batch, PackedBatch):
             chosen = self.likelihood(batch) if batch.groups else self._at_labels(batch)
             return -chosen.sum() / tokens
-        return self.likelihood.model(
+        return self.model(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
             labels=batch.labels,
@@ -93,7 +102,7 @@ class RecipeLoss(nn.Module):
 
     def _at_labels(self, batch: PackedBatch) -> torch.Tensor:
         """Return log p of the targets of ordinary rows, with logits computed only there."""
-        causal = causal_model(self.likelihood.model)
+        causal = causal_model(self.model)
         decoder = causal.get_decoder()
         hidden = decoder(input_ids=batch.input_ids, attention_mask=batch.mask, use_cache=False).last_hidden_state
         return log_probabilities(logits_at(causal, hidden, batch), batch.targets)
@@ -109,12 +118,14 @@ class TrainingRecipe:
         checkpointing: whether gradient checkpointing is on.
         rows: `ALL_LOGITS` or `LABEL_LOGITS`: one padded row per example, with logits of all tokens or of the answer
             only; `SHARED`: one row per micro-batch.
+        liger: whether Liger's kernels replace those of transformers.
     """
 
     name: str
     micro_batch_size: int
     checkpointing: bool
     rows: str
+    liger: bool = False
 
     def micro_batches(self, examples: EncodedExamples, indices: Sequence[int]) -> list[PaddedBatch | PackedBatch]:
         """Return the micro-batches of the given examples."""
@@ -126,19 +137,22 @@ class TrainingRecipe:
         return pack_training(examples, part, shared=self.rows == SHARED)
 
 
-def training_recipes(micro_batch_size: int, checkpointing: bool) -> list[TrainingRecipe]:
-    """Return the compared recipes, each of which avoids one more kind of waste than the one before it.
+def practice_recipes(liger: bool) -> list[TrainingRecipe]:
+    """Return the recipes of others, each of which avoids one more kind of waste than the one before it.
 
     Args:
-        micro_batch_size: micro-batch size of dnatune's recipe.
-        checkpointing: whether dnatune's recipe needs gradient checkpointing.
+        liger: whether the recipes except the original use Liger's kernels.
     """
     return [
         TrainingRecipe("original", ORIGINAL_ROWS, True, ALL_LOGITS),
-        TrainingRecipe("common practice", COMMON_ROWS, False, ALL_LOGITS),
-        TrainingRecipe("label-only logits", COMMON_ROWS, False, LABEL_LOGITS),
-        TrainingRecipe("shared prefix", micro_batch_size, checkpointing, SHARED),
+        TrainingRecipe("common practice", COMMON_ROWS, False, ALL_LOGITS, liger),
+        TrainingRecipe("label-only logits", COMMON_ROWS, False, LABEL_LOGITS, liger),
     ]
+
+
+def own_recipe(micro_batch_size: int, checkpointing: bool) -> TrainingRecipe:
+    """Return dnatune's recipe."""
+    return TrainingRecipe(OWN, micro_batch_size, checkpointing, SHARED)
 
 
 def work_of(batches: Sequence[PaddedBatch | PackedBatch]) -> Work:
@@ -166,11 +180,11 @@ def gradient(
     model: PeftModel, recipe: TrainingRecipe, examples: EncodedExamples, indices: Sequence[int]
 ) -> tuple[float, dict[str, torch.Tensor]]:
     """Return loss and gradient {name: tensor} of the given examples, without dropout and outside any engine."""
-    loss = RecipeLoss(model).train()
+    loss = RecipeLoss(model, recipe.rows == SHARED).train()
     tokens = answer_tokens(examples, indices)
     device = next(model.parameters()).device
     total = 0.0
-    with _without_dropout(model), checkpointed(model, recipe.checkpointing):
+    with _without_dropout(model), checkpointed(model, recipe.checkpointing), liger_kernels(model, recipe.liger):
         for batch in recipe.micro_batches(examples, indices):
             part = loss(batch.to(device), tokens)
             part.backward()

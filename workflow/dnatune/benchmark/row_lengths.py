@@ -37,7 +37,7 @@ def time_rows(
     sizes = [count, *(size for size in halves if size >= _FEWEST_IN_A_ROW)]
     tasks = {str(size): task(size) for size in sizes}
     for size in list(sizes):
-        if not _fits(tasks[str(size)]):
+        if not fits(tasks[str(size)]):
             _LOG.warning("a row of %d examples does not fit into memory; it is not timed", size)
             sizes.remove(size)
             del tasks[str(size)]
@@ -53,7 +53,7 @@ def time_rows(
     ]
 
 
-def _fits(task: Callable[[], Any]) -> bool:
+def fits(task: Callable[[], Any]) -> bool:
     """Run a task once as a warm-up (memory is allocated, kernels are chosen) and return whether memory sufficed."""
     try:
         task()

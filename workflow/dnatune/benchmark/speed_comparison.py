@@ -6,7 +6,7 @@ import statistics
 from datetime import UTC, datetime
 from typing import Any
 
-from dnatune.benchmark import timing
+from dnatune.benchmark import peers, timing
 from dnatune.benchmark.bench import Bench, machine
 from dnatune.benchmark.scoring import measure_scoring
 from dnatune.benchmark.training import measure_optimizer_steps, measure_training
@@ -19,8 +19,11 @@ def run(bench: Bench) -> dict[str, Any]:
     """Measure everything and return what benchmark.json holds.
 
     Raises:
+        ConfigurationError: if a peer is not installed.
         RunError: if two recipes compute different results.
     """
+    if bench.own.peers:
+        peers.require()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     peak = max(
         timing.by_turns(
@@ -31,6 +34,7 @@ def run(bench: Bench) -> dict[str, Any]:
     )
     _LOG.info("matmul peak %.4g FLOP/s in %s, load average %s", peak, bench.precision, load)
     scoring = measure_scoring(bench, peak)
+    bench.free()
     training = measure_training(bench, peak)
     steps = measure_optimizer_steps(bench)
     return {
@@ -44,7 +48,7 @@ def run(bench: Bench) -> dict[str, Any]:
         "settings": bench.settings.plain(),
         "precision": bench.precision,
         "tokens": {
-            "vocabulary": len(bench.tokenizer),
+            "vocabulary": bench.vocabulary,
             "prefix": len(bench.train.prefix),
             "example_mean": statistics.mean(len(bench.train.examples[i]) for i in bench.batch),
             "labels": [len(label) for label in bench.train.labels],

@@ -1,6 +1,6 @@
 """The speed comparison as tables and as a figure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -15,18 +15,20 @@ def table(result: Mapping[str, Any]) -> str:
         "",
         f"Training, one optimizer step on {training['examples']} examples: seconds, median (range)",
         "",
-        "| recipe | forward + backward | whole step | dnatune is faster by: forward + backward | whole step "
-        "| executed ÷ floor FLOPs | MFU |",
-        "|---|---|---|---|---|---|---|",
+        "| recipe | micro-batch | forward + backward | whole step | dnatune is faster by: forward + backward "
+        "| whole step | executed ÷ floor FLOPs | MFU |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, row in training["recipes"].items():
         faster = (_times(training[key].get(name)) for key in ("speedup_forward_backward", "speedup_step"))
         lines.append(
-            f"| {name} | {_range(row['gradient_seconds'])} | {_range(row['step_seconds'])} | {' | '.join(faster)} "
+            f"| {name} | {row['micro_batch_size']}{', Liger' if row['liger'] else ''} "
+            f"| {_range(row['gradient_seconds'])} | {_range(row['step_seconds'])} | {' | '.join(faster)} "
             f"| {row['executed_over_floor']:.2f} | {row['model_flop_utilisation']:.1%} |"
         )
-    if training["constancy"]["part_used"]:
-        lines += ["", partial_note(training["constancy"]["part_examples"])]
+    in_part = [n for n, row in training["recipes"].items() if row["later_rounds_examples"] < training["examples"]]
+    if in_part:
+        lines += ["", partial_note(in_part, training["part_examples"])]
     lines += [
         "",
         f"Scoring {scoring['examples']} examples with {scoring['labels']} labels: seconds, median (range)",
@@ -48,12 +50,12 @@ def table(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def partial_note(examples: int) -> str:
-    """Return the sentence that says that slow recipes were timed on a part of the batch, of `examples` examples."""
+def partial_note(names: Sequence[str], examples: int) -> str:
+    """Return the sentence that says that recipes were timed on a part of the batch, of `examples` examples."""
     return (
-        f"After the first round, the recipes other than dnatune's were timed on {examples} of the examples, and their "
-        "forward and backward passes are counted once for each such part, because an example had cost the same in the "
-        "first round."
+        f"After the first round, {', '.join(names)} {'was' if len(names) == 1 else 'were'} timed on {examples} of the "
+        "examples, and the forward and backward passes are counted once for each such part, because an example had "
+        "cost the same in the first round."
     )
 
 

@@ -1,18 +1,24 @@
-"""Times optimizer steps of all recipes on the same global batch, and one rk4 step against four sgd steps."""
+"""Times optimizer steps of all recipes on the same global batch, and one rk4 step against four sgd steps.
 
+On a CPU all recipes take turns. On a GPU each needs the whole memory: those of others, every micro-batch of a peer, and
+dnatune's are timed one after another.
+"""
+
+import contextlib
 import dataclasses
-import gc
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 
 from dnatune import optimizers
-from dnatune.benchmark import recipes, timing
-from dnatune.benchmark.agreement import check_gradients
+from dnatune.benchmark import peers, recipes, timing
+from dnatune.benchmark.agreement import check_gradients, check_loss
 from dnatune.benchmark.bench import Bench
+from dnatune.benchmark.kernels import liger_kernels
 from dnatune.benchmark.recipes import TrainingRecipe
+from dnatune.benchmark.rounds import Contestant, Rounds, StepTimes, time_rounds
 from dnatune.benchmark.row_lengths import time_rows
 from dnatune.errors import RunError
 from dnatune.model import flops, micro_batch
@@ -20,8 +26,7 @@ from dnatune.model.flops import now
 from dnatune.model.shared_prefix import packing
 from dnatune.training import engine
 
-#: A part of the batch stands for the whole if the costs per example differ by at most this much.
-_CONSTANT = 0.10
+_Item = TypeVar("_Item")
 #: Hyperparameters of the timed optimizers; they do not affect the time.
 _HYPERPARAMETERS = {
     "adamw": {"learning_rate": 1e-4, "weight_decay": 0.01},
@@ -33,49 +38,68 @@ _RK4_STAGES = 4
 _MOST_SKIPPED = 40
 
 
-@dataclasses.dataclass(frozen=True)
-class StepTimes:
-    """Seconds of one optimizer step.
+class Trained:
+    """An adapted model inside a DeepSpeed engine, ready for steps.
 
-    Attributes:
-        part: making the rows, and the forward and backward passes of the first micro-batches, up to the number
-            of examples asked for.
-        gradient: making the rows, and all forward and backward passes.
-        optimizer: the engine's step after them.
+    Args:
+        bench: the inputs of the measurement.
+        method: the optimizer.
+        shared: whether it is for dnatune's rows; otherwise nothing of dnatune's changes the model.
     """
 
-    part: float
-    gradient: float
-    optimizer: float
-
-    @property
-    def whole(self) -> float:
-        """Return the seconds of the whole step."""
-        return self.gradient + self.optimizer
-
-
-class Trained:
-    """An adapted model inside a DeepSpeed engine, ready for steps of any recipe."""
-
-    def __init__(self, bench: Bench, method: str, model: Any):
-        self.bench, self.model = bench, model.to(bench.dtype).train()
+    def __init__(self, bench: Bench, method: str, shared: bool = True):
+        self.bench, self.model = bench, bench.adapted(bench.dtype).train()
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.hyperparameters = optimizers.validate(method, _HYPERPARAMETERS[method])
+        self.copies = optimizers.state_copies(method, self.hyperparameters)
         training = bench.settings.training
         optimizer = optimizers.build(
-            method,
-            [p for p in self.model.parameters() if p.requires_grad],
-            optimizers.validate(method, _HYPERPARAMETERS[method]),
-            training.max_grad_norm,
-            training.clip,
+            method, self.parameters, self.hyperparameters, training.max_grad_norm, training.clip
         )
         clipping = optimizers.engine_clipping(method, training.max_grad_norm)
         configuration = engine.deepspeed_configuration(training, bench.precision, bench.rank.world, clipping)
-        loss = recipes.RecipeLoss(self.model)
-        self.engine = engine.start_engine(loss, optimizer, configuration)
+        self.loss = recipes.RecipeLoss(self.model, shared)
+        self.engine = engine.start_engine(self.loss, optimizer, configuration)
         self.engine.train()
-        #: dnatune's rows, with the micro-batch that fits into memory.
-        self.rows = micro_batch.choose_micro_batch(
-            training, self.model, loss.likelihood, bench.train, True, bench.rank.device, 1, None
+
+    def own_recipe(self) -> TrainingRecipe:
+        """Return dnatune's recipe with the micro-batch that training would choose."""
+        bench = self.bench
+        rows = micro_batch.choose_micro_batch(
+            bench.settings.training,
+            self.model,
+            self.loss.likelihood,
+            bench.train,
+            True,
+            bench.rank.device,
+            1,
+            self.copies,
         )
+        return recipes.own_recipe(min(rows.micro_batch_size, len(bench.batch)), rows.recomputed)
+
+    def with_largest_micro_batch(self, recipe: TrainingRecipe) -> TrainingRecipe:
+        """Return a recipe of padded rows with the largest micro-batch that fits; on a CPU as it is."""
+        bench = self.bench
+        device, training = bench.rank.device, bench.settings.training
+        if device == "cpu":
+            return recipe
+
+        def attempt(indices: Sequence[int]) -> None:
+            (batch,) = dataclasses.replace(recipe, micro_batch_size=len(indices)).micro_batches(bench.train, indices)
+            loss = self.loss(batch.to(torch.device(device)), len(indices))
+            torch.autograd.grad(loss, self.parameters, allow_unused=True)
+
+        trained = sum(p.numel() for p in self.parameters)
+        reserve = micro_batch.later_bytes(trained, training.zero_stage, 1, self.copies)
+        with liger_kernels(self.model, recipe.liger):
+            size = micro_batch.largest_that_fits(attempt, bench.train, len(bench.batch), 1, device, reserve)
+        if not size:
+            raise RunError(f"one row of the recipe '{recipe.name}' does not fit into this GPU's memory")
+        return dataclasses.replace(recipe, micro_batch_size=size)
+
+    def stepper(self, recipe: TrainingRecipe) -> Callable[[Sequence[int], int], StepTimes]:
+        """Return `step` of a recipe."""
+        return lambda indices, part: self.step(recipe, indices, part)
 
     def step(self, recipe: TrainingRecipe, indices: Sequence[int], part: int = 0) -> StepTimes:
         """Take an optimizer step on the given examples.
@@ -103,7 +127,7 @@ class Trained:
         device = self.bench.rank.device
         tokens = recipes.answer_tokens(self.bench.train, indices)
         mark = part // recipe.micro_batch_size
-        with micro_batch.checkpointed(self.model, recipe.checkpointing):
+        with micro_batch.checkpointed(self.model, recipe.checkpointing), liger_kernels(self.model, recipe.liger):
             started = now(device)
             batches = [b.to(torch.device(device)) for b in recipe.micro_batches(self.bench.train, indices)]
             halfway = started
@@ -118,126 +142,122 @@ class Trained:
     def close(self) -> None:
         """Release the memory."""
         self.engine.destroy()
-        del self.engine, self.model
-        gc.collect()
+        del self.engine, self.model, self.loss, self.parameters
+        self.bench.free()
 
 
-@dataclasses.dataclass(frozen=True)
-class Rounds:
-    """The timed steps of each recipe, by its name.
+@contextlib.contextmanager
+def _practice(bench: Bench) -> Iterator[list[Contestant]]:
+    """Yield the recipes of others, which share one model; on a GPU, with the largest micro-batch that fits."""
+    with contextlib.closing(Trained(bench, "adamw", shared=False)) as trained:
+        original, *others = recipes.practice_recipes(bench.liger)
+        fitted = [original, *map(trained.with_largest_micro_batch, others)]
+        yield [Contestant(r, trained.stepper(r), r.micro_batch_size <= len(bench.part)) for r in fitted]
 
-    Attributes:
-        first: the step on the whole batch.
-        later: the steps of the later rounds.
-        examples: number of examples of a later step.
-        constancy: of the slow recipes, the cost per example in a part of the batch ÷ that in the whole batch.
-    """
 
-    first: Mapping[str, StepTimes]
-    later: Mapping[str, Sequence[StepTimes]]
-    examples: Mapping[str, int]
-    constancy: Mapping[str, float]
+@contextlib.contextmanager
+def _own(bench: Bench) -> Iterator[list[Contestant]]:
+    """Yield dnatune's recipe."""
+    with contextlib.closing(Trained(bench, "adamw")) as trained:
+        ours, batch = trained.own_recipe(), bench.batch
 
-    def of_batch(self, name: str, batch: int) -> list[StepTimes]:
-        """Return the times of a recipe's steps; a step on a part counts once for each such part of the batch."""
-        scale = batch / self.examples[name]
-        return [
-            self.first[name],
-            *(dataclasses.replace(times, gradient=times.gradient * scale) for times in self.later[name]),
-        ]
+        def of_size(size: int) -> Callable[[], float]:
+            way = dataclasses.replace(ours, micro_batch_size=size)
+            return lambda: trained.step(way, batch).gradient
+
+        def row_lengths() -> list[dict[str, Any]]:
+            return time_rows(
+                bench, len(batch), lambda size: packing.pack_training(bench.train, batch[:size], True), of_size
+            )
+
+        yield [Contestant(ours, trained.stepper(ours), False, row_lengths)]
+
+
+def _at_once(bench: Bench, items: Sequence[_Item]) -> list[Sequence[_Item]]:
+    """Return what is held in memory at once: on a CPU everything, so that it takes turns; on a GPU one item each."""
+    return [items] if bench.rank.device == "cpu" else [[item] for item in items]
+
+
+def _rounds(bench: Bench) -> dict[str, Rounds]:
+    """Return the timed steps of all recipes, dnatune's last."""
+    groups = [lambda: _practice(bench), *(peers.groups(bench) if bench.own.peers else []), lambda: _own(bench)]
+    found: dict[str, Rounds] = {}
+    for held in _at_once(bench, groups):
+        with contextlib.ExitStack() as stack:
+            contestants = [each for group in held for each in stack.enter_context(group())]
+            found |= {rounds.recipe.name: rounds for rounds in time_rounds(bench, contestants)}
+    return found
+
+
+def _agreement(bench: Bench, layers: int) -> dict[str, dict[str, float]]:
+    """Check that all recipes compute the same on a model of a number of layers, and return how far they differ."""
+    compared = [*recipes.practice_recipes(bench.liger), recipes.own_recipe(recipes.COMMON_ROWS, False)]
+    found = check_gradients(bench.adapted(torch.float32, layers), compared, bench.train, bench.part)
+    for name in bench.own.peers:
+        bench.free()
+        found[name] = check_loss(name, peers.loss(bench, layers, bench.part), found[compared[0].name]["loss"])
+    return found
 
 
 def measure_training(bench: Bench, peak: float) -> dict[str, Any]:
     """Compare the recipes for one optimizer step on the same global batch."""
-    model, batch = bench.adapted(), bench.batch
-    smallest = packing.Rows(True, recipes.COMMON_ROWS)
-    agreement = check_gradients(model, bench.recipes(smallest), bench.train, bench.part)
-    dimensions = flops.dimensions(model.get_base_model())
-    trained = Trained(bench, "adamw", model)
-    compared = bench.recipes(trained.rows)
-    ours = compared[-1]
-    rounds = _time_rounds(bench, trained, compared)
-    times = {recipe.name: rounds.of_batch(recipe.name, len(batch)) for recipe in compared}
-    steps = {name: [each.whole for each in found] for name, found in times.items()}
-    gradients = {name: [each.gradient for each in found] for name, found in times.items()}
-    needed = flops.training_flops(dimensions, recipes.floor_work(ours.micro_batches(bench.train, batch)))
+    batch = bench.batch
+    layers, agreement = bench.with_layers_that_fit(lambda layers: _agreement(bench, layers))
+    bench.free()
+    found = _rounds(bench)
+    dimensions, ours = bench.dimensions(), found[recipes.OWN]
+    times = {name: rounds.of_batch(len(batch)) for name, rounds in found.items()}
+    steps = {name: [each.whole for each in taken] for name, taken in times.items()}
+    gradients = {name: [each.gradient for each in taken] for name, taken in times.items()}
+    needed = flops.training_flops(dimensions, recipes.floor_work(ours.recipe.micro_batches(bench.train, batch)))
     results = {}
-    for recipe in compared:
-        name, work = recipe.name, recipes.work_of(recipe.micro_batches(bench.train, batch))
-        executed = flops.training_flops(dimensions, work, recipe.checkpointing)
+    for name, rounds in found.items():
+        work = recipes.work_of(rounds.recipe.micro_batches(bench.train, batch))
+        executed = flops.training_flops(dimensions, work, rounds.recipe.checkpointing)
         results[name] = {
-            **dataclasses.asdict(recipe),
-            "first_round": dataclasses.asdict(rounds.first[name]),
-            "later_rounds": [dataclasses.asdict(each) for each in rounds.later[name]],
-            "later_rounds_examples": rounds.examples[name],
+            **dataclasses.asdict(rounds.recipe),
+            "first_round": dataclasses.asdict(rounds.first),
+            "later_rounds": [dataclasses.asdict(each) for each in rounds.later],
+            "later_rounds_examples": rounds.examples,
+            "part_over_whole": rounds.constancy,
             "gradient_seconds": timing.spread(gradients[name]),
             "optimizer_seconds": timing.spread([each.optimizer for each in times[name]]),
             "step_seconds": timing.spread(steps[name]),
             **timing.rates(statistics.median(steps[name]), len(batch), executed, needed, peak),
         }
-
-    def of_size(size: int) -> Callable[[], float]:
-        way = dataclasses.replace(ours, micro_batch_size=size)
-        return lambda: trained.step(way, batch).gradient
-
-    rows = time_rows(bench, len(batch), lambda size: packing.pack_training(bench.train, batch[:size], True), of_size)
-    trained.close()
-    used = rounds.examples[compared[0].name] < len(batch)
     return {
         "examples": len(batch),
+        "part_examples": len(bench.part),
         "dimensions": dataclasses.asdict(dimensions),
         "agreement": agreement,
-        "constancy": {"part_examples": len(bench.part), "part_over_whole": rounds.constancy, "part_used": used},
+        "agreement_layers": layers,
         "recipes": results,
-        "speedup_forward_backward": timing.speedups(gradients, ours.name),
-        "speedup_step": timing.speedups(steps, ours.name),
-        "rows": rows,
+        "speedup_forward_backward": timing.speedups(gradients, recipes.OWN),
+        "speedup_step": timing.speedups(steps, recipes.OWN),
+        "rows": ours.row_lengths,
     }
-
-
-def _time_rounds(bench: Bench, trained: Trained, compared: Sequence[TrainingRecipe]) -> Rounds:
-    """Time the recipes in turns, after a warm-up.
-
-    The first round times the whole batch. If it shows a constant cost per example, the slow recipes are timed on a part
-    of the batch in later rounds.
-    """
-    *slow, ours = compared
-    for recipe in compared:
-        trained.step(recipe, bench.batch if recipe is ours else bench.part[: recipe.micro_batch_size])
-    tasks = {r.name: lambda r=r: trained.step(r, bench.batch, len(bench.part)) for r in compared}
-    first = {name: times for name, (times,) in timing.by_turns(tasks, 1, bench.neighbours).items()}
-    constancy = {r.name: _constancy(bench, first[r.name]) for r in slow}
-    constant = all(abs(ratio - 1) <= _CONSTANT for ratio in constancy.values())
-    indices = {r.name: bench.part if constant and r is not ours else bench.batch for r in compared}
-    tasks = {r.name: lambda r=r: trained.step(r, indices[r.name]) for r in compared}
-    later = timing.by_turns(tasks, bench.own.repeats - 1, bench.neighbours)
-    return Rounds(first, later, {name: len(part) for name, part in indices.items()}, constancy)
-
-
-def _constancy(bench: Bench, times: StepTimes) -> float:
-    """Return the cost per example in the first part of the batch ÷ that in the whole batch."""
-    return (times.part / len(bench.part)) / (times.gradient / len(bench.batch))
 
 
 def measure_optimizer_steps(bench: Bench) -> dict[str, Any]:
     """Compare an rk4 step with four sgd steps (the same number of gradients), in dnatune's recipe."""
-    trained = {method: Trained(bench, method, bench.adapted()) for method in ("sgd", "rk4")}
-
-    def four(method: str) -> Callable[[], float]:
-        return lambda: sum(trained[method].step(ours, bench.batch).whole for _ in range(_RK4_STAGES))
-
-    ours = bench.recipes(trained["rk4"].rows)[-1]
-    tasks = {method: four(method) for method in trained}
-    timing.warm_up(tasks)
-    seconds = timing.by_turns(tasks, bench.own.repeats, bench.neighbours)
-    for each in trained.values():
-        each.close()
-    ratio = {
-        key: _RK4_STAGES * value
-        for key, value in timing.speedups({"rk4": seconds["rk4"], "sgd": seconds["sgd"]}, "sgd")["rk4"].items()
-    }
+    seconds: dict[str, list[float]] = {}
+    ours = None
+    for methods in _at_once(bench, ["rk4", "sgd"]):
+        with contextlib.ExitStack() as stack:
+            trained = {name: stack.enter_context(contextlib.closing(Trained(bench, name))) for name in methods}
+            # rk4 needs more memory, so its micro-batch fits sgd too.
+            ours = ours or trained["rk4"].own_recipe()
+            tasks = {name: _four_steps(each, ours) for name, each in trained.items()}
+            timing.warm_up(tasks)
+            seconds |= timing.by_turns(tasks, bench.own.repeats, bench.neighbours)
+    ratio = {key: _RK4_STAGES * value for key, value in timing.speedups(seconds, "sgd")["rk4"].items()}
     return {
         "four_sgd_steps_seconds": seconds["sgd"],
         "rk4_step_seconds": seconds["rk4"],
         "rk4_over_sgd_step": ratio,
     }
+
+
+def _four_steps(trained: Trained, recipe: TrainingRecipe) -> Callable[[], float]:
+    """Return what takes as many gradients as an rk4 step has, and returns the seconds."""
+    return lambda: sum(trained.step(recipe, trained.bench.batch).whole for _ in range(_RK4_STAGES))

@@ -4,6 +4,7 @@ By hand:  python -m dnatune launch --ranks 1 benchmark --experiment config/bench
 """
 
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -24,6 +25,8 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, required=True, help="figure to write, SVG")
     options = parser.parse_args()
     settings = experiment.read(options.experiment).benchmark_settings()
+    # A peer would report its use to its makers.
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
     from dnatune.launch.process_group import join
 

@@ -200,7 +200,14 @@ def add_lora(model: PreTrainedModel, lora: Lora, seed: int) -> PeftModel:
                 fix=f"its modules are: {', '.join(sorted(name for name in names if name and not name.isdigit()))}",
             )
     untie_trained(model, [*lora.target_modules, *lora.modules_to_save])
-    config = LoraConfig(
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return get_peft_model(model, lora_configuration(lora))
+
+
+def lora_configuration(lora: Lora) -> LoraConfig:
+    """Return peft's configuration of an adapter."""
+    return LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -208,9 +215,6 @@ def add_lora(model: PreTrainedModel, lora: Lora, seed: int) -> PeftModel:
         target_modules=list(lora.target_modules),
         modules_to_save=list(lora.modules_to_save) or None,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return get_peft_model(model, config)
 
 
 def trained_modules(config: LoraConfig) -> list[str]:

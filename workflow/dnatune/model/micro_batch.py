@@ -71,12 +71,17 @@ def choose_micro_batch(
         )
     largest = share if size == "auto" else min(size, share)
     fewest = _fewest_without_checkpointing(train) if shared and checkpointing == "auto" else 1
-    trained = sum(p.numel() for p in likelihood.parameters() if p.requires_grad)
-    reserve = later_bytes(trained, training.zero_stage, world, copies)
+    parameters = [p for p in likelihood.parameters() if p.requires_grad]
+    reserve = later_bytes(sum(p.numel() for p in parameters), training.zero_stage, world, copies)
+
+    def attempt(indices: Sequence[int]) -> None:
+        batch = pack_training(train, indices, shared).to(torch.device(device))
+        torch.autograd.grad(likelihood(batch).sum(), parameters, allow_unused=True)
+
     for way in [False, True] if checkpointing == "auto" else [checkpointing]:
         least = largest if size != "auto" else 1 if way else min(largest, fewest)
         with checkpointed(model, way):
-            found = largest_that_fits(likelihood, train, shared, largest, least, device, reserve)
+            found = largest_that_fits(attempt, train, largest, least, device, reserve)
         if found:
             _LOG.info("micro-batch %d, gradient checkpointing %s", found, "on" if way else "off")
             return Rows(shared, found, way)
@@ -115,9 +120,8 @@ def _fewest_without_checkpointing(train: EncodedExamples) -> int:
 
 
 def largest_that_fits(
-    likelihood: nn.Module,
+    attempt: Callable[[Sequence[int]], None],
     train: EncodedExamples,
-    shared: bool,
     largest: int,
     least: int,
     device: str,
@@ -126,30 +130,27 @@ def largest_that_fits(
     """Return the largest micro-batch that fits on every rank, halving from `largest`, or 0 if `least` does not.
 
     Args:
-        likelihood: the module whose gradient is computed.
+        attempt: computes the gradient of the examples with the given indices and keeps nothing of it.
         train: encoded training split.
-        shared: see `packing.Rows`.
         largest: number of examples to try first.
         least: number of examples to try last.
         device: device of this rank.
         reserve: bytes to keep free during the trials.
     """
-    parameters = [p for p in likelihood.parameters() if p.requires_grad]
     longest = sorted(range(len(train)), key=lambda i: len(train.examples[i]) + len(train.answer(i)), reverse=True)
     size = largest
     while True:
         fits = torch.tensor(1, device=device)
-        kept = batch = None
+        kept = None
         try:
             kept = torch.empty(reserve, dtype=torch.uint8, device=device)
-            batch = pack_training(train, longest[:size], shared).to(torch.device(device))
-            torch.autograd.grad(likelihood(batch).sum(), parameters, allow_unused=True)
+            attempt(longest[:size])
         except RuntimeError as error:
             if not memory_ended(error):
                 raise
             fits.zero_()
         # Freed before the next trial, not after it.
-        del kept, batch
+        del kept
         if device != "cpu":
             torch.cuda.empty_cache()
         distributed.all_reduce(fits, op=distributed.ReduceOp.MIN)

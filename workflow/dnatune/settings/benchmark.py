@@ -1,10 +1,10 @@
 """Settings of the speed comparison."""
 
-from typing import Self
+from typing import Annotated, Literal, Self
 
 from pydantic import model_validator
 
-from dnatune.settings.base import FilePath, Number, Settings, setting
+from dnatune.settings.base import AllDifferent, AsTuple, FilePath, Number, Settings, setting
 from dnatune.settings.sources import TaskSettings, check_heads
 from dnatune.settings.training import AutoOrCount, Lora, Training
 
@@ -25,6 +25,12 @@ class Benchmark(Settings):
     tokenizer: FilePath | None = setting(None, unit="folder")
     """Tokenizer, which decides the vocabulary. If absent, it is that of the first model. A relative path counts from
     the folder in which snakemake is started, or that of its --directory."""
+    vocabulary: int | None = setting(None, ge=1, le=10_000_000, unit="rows")
+    """Rows of the embedding and of the output layer, at least as many as the tokenizer has tokens. If absent, it is
+    that number."""
+    peers: Annotated[tuple[Literal["trl"], ...], AsTuple, AllDifferent] = setting((), unit="list of names")
+    """Other trainers that are timed on the same batch. trl: TRL's SFTTrainer, which is installed apart;
+    benchmarks/README.md."""
     examples: int = setting(128, ge=1, le=1_000_000, unit="examples")
     """Global batch of the timed steps, from the start of the first task's training split."""
     slow_examples: int = setting(32, ge=16, le=1_000_000, multiple_of=16, unit="examples")
