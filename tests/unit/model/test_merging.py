@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from dnatune.data.prompts import encode_examples, render
-from dnatune.errors import ModelError
-from dnatune.model import base_models, merging, scoring
-from dnatune.model.weight_files import INDEX, stored_tensors, weight_files
+from dnatune.errors import ModelError, RunError
+from dnatune.model import base_models, merged_tensors, merging, scoring
+from dnatune.model.weight_files import INDEX, stored_tensors, weight_file, weight_files
 from samples import LORA, TASK, make_tiny_model, split_of
 
 ITEMS = 100
@@ -155,6 +155,39 @@ def test_sharded_weights_stay_sharded(tmp_path, simulated_rows):
     plain, _ = base_models.load_whole(tmp_path / "merged", torch.float32)
     rows = simulated_rows[:10]
     assert abs(scores(adapted, tokenizer, rows) - scores(plain, tokenizer, rows)).max() < 1e-5
+
+
+def test_any_number_of_threads_and_blocks_writes_the_same_files(tmp_path, simulated_rows, monkeypatch):
+    base = make_tiny_model(tmp_path / "base", simulated_rows)
+    before, files, found = torch.get_num_threads(), [], []
+    for threads, block in ((1, 1 << 19), (4, 1 << 19), (4, 100)):
+        monkeypatch.setattr(merged_tensors, "_BLOCK", block)
+        (folder := tmp_path / f"{threads} {block}").mkdir()
+        torch.set_num_threads(threads)
+        try:
+            found.append(merge(base, folder))
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+        files.append((folder / "merged/model.safetensors").read_bytes())
+    assert files[0] == files[1] == files[2]
+    assert [one.update_kept for one in found] == pytest.approx([found[0].update_kept] * 3, rel=1e-6)
+
+
+def test_a_tensor_that_is_not_written_in_full_is_an_error(tmp_path):
+    file, layout = tmp_path / "weights", {"one": (torch.float32, (2, 3)), "two": (torch.bfloat16, (4,))}
+    with weight_file(file, layout) as append:
+        append("two", torch.arange(4, dtype=torch.bfloat16))
+        append("one", torch.ones(3))
+        append("one", torch.zeros(3))
+    written = load_file(file)
+    assert written["one"].tolist() == [[1, 1, 1], [0, 0, 0]] and written["two"].tolist() == [0, 1, 2, 3]
+    with (
+        pytest.raises(RunError, match="12 bytes of one were written and the header names 24"),
+        weight_file(file, layout) as append,
+    ):
+        append("two", torch.arange(4, dtype=torch.bfloat16))
+        append("one", torch.ones(3))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from transformers import LlamaConfig
 
 from dnatune.model import base_models
 from dnatune.model.architecture import network_of
-from dnatune.model.weight_files import WEIGHTS, write_tensors
+from dnatune.model.weight_files import WEIGHTS, weight_file
 from samples import LORA, make_tiny_model
 
 #: A billion weights in bf16: 2.0 GB.
@@ -37,9 +37,9 @@ def test_a_model_of_two_gigabytes(tmp_path, simulated_rows):
     LlamaConfig(**SHAPE, vocab_size=32000, dtype="bfloat16", bos_token_id=0, eos_token_id=1).save_pretrained(base)
     shapes = {name: one.shape for name, one in network_of(base).named_parameters()}
     layout = {name: (torch.bfloat16, shape) for name, shape in shapes.items()}
-    write_tensors(
-        base / WEIGHTS, layout, (torch.empty(s, dtype=torch.bfloat16).normal_(std=0.02) for s in shapes.values())
-    )
+    with weight_file(base / WEIGHTS, layout) as append:
+        for name, shape in shapes.items():
+            append(name, torch.empty(shape, dtype=torch.bfloat16).normal_(std=0.02))
     size = (base / WEIGHTS).stat().st_size
     assert size > 1.9e9
     with torch.device("meta"):

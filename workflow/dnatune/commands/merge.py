@@ -15,7 +15,7 @@ from dnatune.settings import experiment
 from dnatune.training import record
 
 #: Prompts on which the merged weights are compared with base + adapter, and bases of each.
-_PROMPTS, _BASES = 4, 70
+_PROMPTS, _BASES = 2, 70
 
 
 def main() -> None:

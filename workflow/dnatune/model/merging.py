@@ -1,13 +1,9 @@
 """Merge an adapter into its base model, tensor by tensor: neither model is ever in memory as a whole."""
 
-import dataclasses
-import math
 import re
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -19,11 +15,11 @@ from dnatune.errors import ModelError
 from dnatune.files import read_json, write_json
 from dnatune.model import base_models
 from dnatune.model.architecture import Architecture, network_of, weights_on_demand
+from dnatune.model.merged_tensors import FORMATS, Tensor, write
 from dnatune.model.storage import Storage
-from dnatune.model.weight_files import WEIGHTS, Stored, stored_tensors, write_index, write_tensors
+from dnatune.model.weight_files import Stored, stored_tensors
 
 ADAPTER = "adapter_model.safetensors"
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _GENERATION = "generation_config.json"
 #: Vocabularies that transformers does not write again; the tokenizer is the base's.
 _VOCABULARIES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
@@ -31,62 +27,9 @@ _VOCABULARIES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 _PEFT, _SAVED = "base_model.model.", ".modules_to_save.default."
 #: Names of low-rank matrices in a file of adapters; in the network the adapter's name follows.
 _LORA = re.compile(r"\.(lora_A|lora_B|lora_embedding_A|lora_embedding_B)(\.weight)?$")
-#: Numbers of a tensor that are computed at a time.
-_BLOCK = 1 << 24
 #: Most nats by which the merged weights, before they are rounded, may differ from base + adapter in a token's
 #: log-probability: both are computed in fp32, in another order. A lost update or an untied matrix makes it some nats.
 _ROUNDING = 1e-3
-
-
-@dataclasses.dataclass(frozen=True)
-class Tensor:
-    """One tensor of the merged model and what it is made of.
-
-    Attributes:
-        parameter: the parameter that it is; None if the architecture has none of that name.
-        base: the base's tensor.
-        rows: number of rows, where new tokens add some.
-        replacement: of a module that was trained in full, its tensor in the adapter.
-        layer: of a module that has an update, peft's layer.
-    """
-
-    parameter: str | None
-    base: Stored
-    rows: int | None = None
-    replacement: Stored | None = None
-    layer: LoraLayer | None = None
-
-    @property
-    def changed(self) -> bool:
-        """Tell whether training changed it."""
-        return self.replacement is not None or self.layer is not None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Return its shape."""
-        return self.base.shape if self.rows is None else (self.rows, *self.base.shape[1:])
-
-    def blocks(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield the base's tensor and the merged one in blocks of rows; fp32 where it is changed."""
-        base = base_models.with_new_rows(self.base.read(), self.rows)
-        if not self.changed:
-            yield base, base
-            return
-        after = self.replacement.read() if self.replacement else self.layer.get_delta_weight("default")
-        if after.shape != base.shape:
-            raise ModelError(
-                f"the adapter's {self.parameter} is {tuple(after.shape)} and the base model's {tuple(base.shape)}",
-                where=str(self.base.file),
-                fix="give the base model on which the adapter was trained",
-            )
-        height = max(1, _BLOCK // max(1, base[:1].numel()))
-        for old, new in zip(base.split(height), after.split(height), strict=True):
-            old = old.float()
-            yield old, new.float() if self.replacement else old + new
-
-    def exact(self) -> torch.Tensor:
-        """Return the merged tensor before it is rounded."""
-        return torch.cat([new for _, new in self.blocks()])
 
 
 def merge(base: Path, adapter: Path, folder: Path, dtype: str | None, prompts: Sequence[str]) -> Storage:
@@ -109,7 +52,7 @@ def merge(base: Path, adapter: Path, folder: Path, dtype: str | None, prompts: S
     causal = base_models.causal_model(adapted)
     tensors = _tensors(architecture, adapted, saved)
     if dtype is not None:
-        causal.config.dtype = _DTYPES[dtype]
+        causal.config.dtype = FORMATS[dtype]
     causal.config.architectures = [type(causal).__name__]
     causal.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -119,7 +62,7 @@ def merge(base: Path, adapter: Path, folder: Path, dtype: str | None, prompts: S
         if (base / name).is_file():
             shutil.copyfile(base / name, folder / name)
     _write_for_older_readers(folder)
-    kept = _write(tensors, folder, dtype)
+    kept = write(tensors, folder, dtype)
     difference, tokens = _difference(architecture, adapted, tensors, folder, tokenizer, prompts)
     return Storage(**kept, checked_tokens=tokens, largest_difference=difference)
 
@@ -200,77 +143,6 @@ def _tensors(architecture: Architecture, adapted: PeftModel, saved: Mapping[str,
         for name, base in names.items()
         for parameter in [parameters.get(name)]
     }
-
-
-def _write(tensors: Mapping[str, Tensor], folder: Path, dtype: str | None) -> dict[str, Any]:
-    """Write the files of weights, and return what rounding has left of the update, as `Storage` has it."""
-    files: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        files.setdefault(tensor.base.file.name, {})[name] = tensor
-    rounding = _Rounding()
-    for file, members in files.items():
-        formats = {name: _format(tensor.base.dtype, dtype) for name, tensor in members.items()}
-        layout = {name: (formats[name], tensor.shape) for name, tensor in members.items()}
-        blocks = (block for name, tensor in members.items() for block in rounding.of(name, tensor, formats[name]))
-        write_tensors(folder / file, layout, blocks)
-    if set(files) != {WEIGHTS}:
-        write_index(folder, {name: tensor.base.file.name for name, tensor in tensors.items()})
-    return rounding.summary()
-
-
-def _format(stored: torch.dtype, dtype: str | None) -> torch.dtype:
-    return _DTYPES[dtype] if dtype is not None and stored.is_floating_point else stored
-
-
-class _Rounding:
-    """Rounds the merged tensors, and keeps count of what that leaves of the update."""
-
-    def __init__(self) -> None:
-        #: Squared norms of the update, of what is stored of it and of their difference, by tensor.
-        self.squares: dict[str, torch.Tensor] = {}
-        self.formats: Counter[torch.dtype] = Counter()
-
-    def of(self, name: str, tensor: Tensor, dtype: torch.dtype) -> Iterator[torch.Tensor]:
-        """Yield a tensor as it is stored, in blocks of rows.
-
-        Raises:
-            ModelError: a weight is too large for the format.
-        """
-        squares = torch.zeros(3, dtype=torch.float64)
-        for old, new in tensor.blocks():
-            stored = new.to(dtype)
-            if dtype != new.dtype and not bool(stored.isfinite().all()):
-                raise ModelError(
-                    f"{name} has weights that {dtype} cannot hold".replace("torch.", ""),
-                    where="config key 'merge.dtype'",
-                    fix="store the merged model as bf16 or fp32",
-                )
-            if tensor.changed:
-                parts = (new - old, stored.float() - old, stored.float() - new)
-                squares += torch.stack([part.norm().double().square() for part in parts])
-            yield stored
-        if tensor.changed:
-            self.squares[name] = squares
-            self.formats[dtype] += math.prod(tensor.shape)
-
-    def summary(self) -> dict[str, Any]:
-        """Return the fields of `Storage`."""
-        total = sum(self.squares.values())
-        kept = {name: _share(squares) for name, squares in self.squares.items()}
-        least = min(kept, key=kept.get)
-        ((dtype, _),) = self.formats.most_common(1)
-        return {
-            "dtype": next(name for name, one in _DTYPES.items() if one == dtype),
-            "update_kept": _share(total),
-            "least_kept": kept[least],
-            "least_kept_tensor": least,
-            "update_error": float((total[2] / total[0]).sqrt()) if total[0] else 0.0,
-        }
-
-
-def _share(squares: torch.Tensor) -> float:
-    """Return ‖stored − base‖ ÷ ‖update‖; 1 where nothing was to be changed."""
-    return float((squares[1] / squares[0]).sqrt()) if squares[0] else 1.0
 
 
 @torch.no_grad()
