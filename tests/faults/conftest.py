@@ -1,4 +1,4 @@
-"""Training as the rule finetune starts it, on as many ranks as a test asks for."""
+"""Training as the rule finetune starts it, on as many ranks as a test asks for, or with a fault of its disk."""
 
 import json
 import os
@@ -6,20 +6,24 @@ import subprocess
 
 import pytest
 
-from workflow_runs import PYTHON, small, wait_for
+from workflow_runs import PYTHON, ROOT, small, wait_for
 
 PLACE = "tiny/prom_core_all/adamw/seed3"
 
 
 @pytest.fixture
 def start(tmp_path, tiny_model, prepared):
-    """A function that starts a training in the test's folder; `folder` is for what it writes."""
+    """A function that starts a training in the test's folder.
 
-    def begin(*options, ranks=2, folder=tmp_path, **changes):
+    `folder` is for what it writes; `faults` are a fault of tests/support/faulty_saves.py and the rank that meets it.
+    """
+
+    def begin(*options, ranks=2, folder=tmp_path, faults=(), **changes):
         experiment, state = tmp_path / "experiment.json", folder / "checkpoints"
         experiment.write_text(json.dumps(small(**{"budget": {"steps": 300}, **changes})), "utf-8")
         command = [PYTHON, "-m", "dnatune", "launch", "--ranks", str(ranks), "--cpus", str(ranks), "--state", state]
-        command += ["finetune", "--experiment", experiment, "--run", PLACE, "--model", tiny_model]
+        stage = [ROOT / "tests/support/faulty_saves.py", *map(str, faults)] if faults else ["finetune"]
+        command += [*stage, "--experiment", experiment, "--run", PLACE, "--model", tiny_model]
         command += ["--checkpoints", state, "--train", prepared / "train.jsonl", "--dev", prepared / "dev.jsonl"]
         command += ["--record", folder / "run.json", "--training-log", folder / "training.jsonl", *options]
         # Inside a job the launcher waits until the ranks of a killed one are gone.

@@ -105,3 +105,10 @@ def test_where_memory_ended_is_told(tmp_path):
 def test_a_script_without_an_error_goes_on(tmp_path):
     done = end_of(tmp_path, "pass")
     assert done.returncode == 0 and done.stdout == "went on\n"
+
+
+@pytest.mark.parametrize("raised", ["OSError(30, 'Read-only file system', 'a')", "PermissionError(13, 'denied', 'a')"])
+def test_missing_rights_are_explained(tmp_path, raised):
+    done = end_of(tmp_path, f"raise {raised}")
+    assert done.returncode == 6 and "Traceback" not in done.stderr
+    assert "the system refuses access to a file: [Errno" in done.stderr and "mount" in done.stderr

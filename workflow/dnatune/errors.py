@@ -10,6 +10,7 @@ from pathlib import Path
 
 #: System errors of a full disk, and the corresponding messages of torch and safetensors.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 _NOT_WRITTEN = (
     "No space left on device",
     "Disk quota exceeded",
@@ -138,6 +139,11 @@ def run_script(main: Callable[[], None], outcome: Path | None = None) -> None:
     sys.exit(failure.exit_status)
 
 
+def explained(error: Exception) -> DnatuneError:
+    """Return an error as one of dnatune's, which can be told to another process."""
+    return error if isinstance(error, DnatuneError) else _exhausted(error) or _unexpected(error)
+
+
 def _unexpected(error: Exception) -> RunError:
     said = (str(error).strip() or "no message").splitlines()[0][:300]
     return RunError(
@@ -148,7 +154,7 @@ def _unexpected(error: Exception) -> RunError:
 
 
 def _exhausted(error: Exception) -> RunError | None:
-    """Return an error that explains a lack of memory or disk space; None if the error has another cause."""
+    """Return an error that explains a lack of memory, disk space or rights; None if the error has another cause."""
     said = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
     if memory_ended(error):
         return RunError(
@@ -163,6 +169,12 @@ def _exhausted(error: Exception) -> RunError | None:
             where=_place(error),
             fix="see whether the disk or your share of it is full (df -h, quota), make room and start again: what is "
             "complete is kept",
+        )
+    if isinstance(error, OSError) and error.errno in _FORBIDDEN:
+        return RunError(
+            f"the system refuses access to a file: {said}",
+            where=_place(error),
+            fix="see who owns the file and its folder, and whether the file system is read-only (ls -ld, mount)",
         )
     return None
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dnatune.errors import DataError
+from dnatune.threads import in_threads
 
 _MAKE_FIRST, _MAKE_AGAIN = "run the stage that makes it first", "delete the file; it is made again"
 #: Linux' renameat2, which can exchange two names (linux/fs.h); paths are taken from the current folder (linux/fcntl.h).
@@ -22,6 +23,9 @@ _RENAME_EXCHANGE, _HERE = 2, -100
 #: Environment variable that is `1` where large files too are to be read whole before they are used; the site sets it.
 VERIFY = "DNATUNE_VERIFY"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
+#: A process can only read its mask by changing it, which threads that make files would see. So it is read once.
+_UMASK = os.umask(0)
+os.umask(_UMASK)
 
 
 @contextlib.contextmanager
@@ -35,10 +39,10 @@ def publish_file(path: Path) -> Iterator[Path]:
     scratch = Path(scratch_name)
     try:
         yield scratch
-        scratch.chmod(0o666 & ~_umask())
-        _sync(scratch)
+        scratch.chmod(0o666 & ~_UMASK)
+        sync(scratch)
         scratch.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -51,7 +55,7 @@ def publish_folder(path: Path) -> Iterator[Path]:
         yield scratch
         # safetensors makes files that their owner alone may read.
         for entry in [scratch, *scratch.rglob("*")]:
-            entry.chmod((0o777 if entry.is_dir() else 0o666) & ~_umask())
+            entry.chmod((0o777 if entry.is_dir() else 0o666) & ~_UMASK)
         put_in_place(scratch, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -81,7 +85,7 @@ def put_in_place(scratch: Path, path: Path) -> None:
         except OSError:
             old.replace(path)
             raise
-    _sync(path.parent)
+    sync(path.parent)
     if old:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -89,10 +93,11 @@ def put_in_place(scratch: Path, path: Path) -> None:
 def sync_folder(folder: Path) -> None:
     """Return when a folder and everything below it is on disk."""
     for entry in [*folder.rglob("*"), folder]:
-        _sync(entry)
+        sync(entry)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Return when a file, or a folder's list of names, is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -141,12 +146,6 @@ def _runs(process: int) -> bool:
     return True
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def leads_out(file: Path, folder: Path) -> bool:
     """Return whether a file that is named below a folder lies elsewhere, because a symbolic link leads there.
 
@@ -177,11 +176,13 @@ def digest(value: Any) -> str:
 
 def folder_hashes(folder: Path) -> dict[str, str]:
     """Return {relative path: SHA-256} of the files below `folder`, except its manifest and hidden files."""
-    return {
-        str(file.relative_to(folder)): sha256_of_file(file)
+    files = [
+        file
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file.name != "manifest.json" and not file.name.startswith(".")
-    }
+    ]
+    names = [str(file.relative_to(folder)) for file in files]
+    return dict(zip(names, in_threads(sha256_of_file, files), strict=True))
 
 
 def write_json(path: Path, value: Any) -> None:

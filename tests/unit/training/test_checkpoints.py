@@ -1,27 +1,23 @@
 """Checkpoints are whole, on disk and private, and a run goes on only from one that fits it."""
 
+import errno
 import json
 import logging
 import shutil
+import threading
 
 import pytest
-from torch import distributed
 
 from dnatune.errors import ConfigurationError
 from dnatune.launch.process_group import Rank
+from dnatune.training import checkpoints as checkpoints_module
+from dnatune.training import state_files
 from dnatune.training.checkpoints import Checkpoints
 from kills import kill_at_each_operation
 from run_records import conditions, software
 from small_engine import SmallEngine
 
 STEP = {"gradient_evaluations": 0, "repeated_evaluations": 0, "seconds": 0.0}
-
-
-@pytest.fixture(autouse=True)
-def one_rank():
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
-    yield
-    distributed.destroy_process_group()
 
 
 def of(root, limit=3, **changes):
@@ -35,6 +31,7 @@ def log_steps(checkpoints, steps):
 
 def save(checkpoints, engine, step):
     checkpoints.save(engine.train_to(step), step, STEP | {"step": step}, {"micro_batch_size": 4})
+    checkpoints.finish()
 
 
 def found(checkpoints, **options):
@@ -86,9 +83,9 @@ def flip(path):
     "damage",
     [
         lambda place: flip(place / "state.json"),
-        lambda place: flip(place / "rank-00000.safetensors"),
+        lambda place: flip(place / "rank-00000-00000.safetensors"),
         lambda place: (place / "common.json").write_bytes(b""),
-        lambda place: (place / "common.safetensors").unlink(),
+        lambda place: (place / "common-00000.safetensors").unlink(),
         lambda place: (place / "manifest.json").unlink(),
         lambda place: flip(place / "manifest.json"),
         lambda place: (place / "manifest.json").write_text("[]"),
@@ -145,13 +142,84 @@ def test_a_log_that_is_behind_takes_the_checkpoint_that_it_fits(checkpoints, cap
     assert found(checkpoints) is None
 
 
-def test_a_save_that_is_killed_leaves_the_checkpoints_before_it(checkpoints, engine, monkeypatch):
-    # The threads of gloo do not live on in the processes that are killed.
-    monkeypatch.setattr(distributed, "barrier", lambda: None)
+def test_a_save_that_is_killed_leaves_the_checkpoints_before_it(checkpoints, engine):
     for number in kill_at_each_operation(lambda: save(checkpoints, engine, 15)):
         assert found(checkpoints) in (10, 15), number
     assert number > 5
     assert found(checkpoints) == 15
+
+
+@pytest.fixture
+def slow_disk(monkeypatch):
+    """A disk on which no file of a state is, until the event is set."""
+    ready = threading.Event()
+    monkeypatch.setattr(state_files, "sync", lambda path: ready.wait(60))
+    yield ready
+    ready.set()
+
+
+def named(checkpoints):
+    return sorted(int(path.name[-8:]) for path in checkpoints.folder.glob("step-????????"))
+
+
+def test_training_goes_on_while_the_state_of_a_step_is_written(checkpoints, engine, slow_disk):
+    checkpoints.save(engine.train_to(15), 15, STEP | {"step": 15}, {})
+    engine.train_to(18)
+    assert checkpoints.at_work and not checkpoints.failed
+    checkpoints.go_on(at_work=1, failed=0)
+    assert named(checkpoints) == [5, 10]
+    slow_disk.set()
+    checkpoints.finish()
+    assert not checkpoints.at_work
+    # The state is that of step 15, although it was written after step 18.
+    assert found(checkpoints) == 15
+
+
+def test_one_save_at_a_time(checkpoints, engine, slow_disk, caplog):
+    caplog.set_level(logging.INFO)
+    checkpoints.save(engine.train_to(15), 15, STEP | {"step": 15}, {})
+    threading.Timer(0.2, slow_disk.set).start()
+    checkpoints.save(engine.train_to(20), 20, STEP | {"step": 20}, {})
+    assert "step-00000020 waits until step-00000015 is on disk" in caplog.text
+    assert named(checkpoints) == [5, 10, 15]
+    checkpoints.finish()
+    assert found(checkpoints) == 20
+
+
+def test_a_name_is_given_between_two_steps(checkpoints, engine):
+    checkpoints.save(engine.train_to(15), 15, STEP | {"step": 15}, {})
+    for _ in range(2):
+        assert named(checkpoints) == [5, 10]
+        while checkpoints.at_work:
+            pass
+        checkpoints.go_on(at_work=0, failed=0)
+    assert found(checkpoints) == 15
+
+
+@pytest.mark.parametrize("module", [state_files, checkpoints_module])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_an_error_of_the_thread_ends_the_run(checkpoints, engine, monkeypatch, module, number, at_the_end):
+    """While the state is written, and while the folder gets its name."""
+
+    def refuse(*_):
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(module, "sync" if module is state_files else "put_in_place", refuse)
+    checkpoints.save(engine.train_to(15), 15, STEP | {"step": 15}, {})
+    with pytest.raises(OSError, match="refused") as caught:
+        if at_the_end:
+            checkpoints.finish()
+        while True:
+            checkpoints.go_on(checkpoints.at_work, checkpoints.failed)
+    assert caught.value.errno == number
+    monkeypatch.undo()
+    again = of(checkpoints.root)
+    assert found(again) == 10
+    # What was half written is gone, and the next save is not disturbed by it.
+    assert sorted(path.name for path in again.folder.glob("step-*")) == ["step-00000005", "step-00000010"]
+    save(again, SmallEngine(), 15)
+    assert found(again) == 15
 
 
 def test_nobody_else_may_enter(checkpoints):

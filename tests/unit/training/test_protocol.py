@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from torch import distributed
 
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.launch.process_group import Rank
@@ -150,8 +149,8 @@ class Protocol(RuleBasedStateMachine):
     @precondition(lambda self: self.process and len(self.process.history) < TOTAL)
     @rule(counts=st.lists(st.integers(1, 4), min_size=1, max_size=3), saves=st.booleans())
     def train(self, counts, saves):
-        """Do some steps, and save after each number of them, or never."""
-        process = self.process
+        """Do some steps, and save after each number of them, or never; the next steps go on while a save is written."""
+        process, begun = self.process, []
         for count in counts:
             for _ in range(min(count, TOTAL - len(process.history))):
                 process.engine.step(CODES[process.code])
@@ -161,7 +160,10 @@ class Protocol(RuleBasedStateMachine):
             self.kept[process.configuration].logged = len(process.history)
             if saves and len(process.history) < TOTAL:
                 self._save()
-                self._saved()
+                begun.append(process.history)
+        process.checkpoints.finish()
+        for history in begun:
+            self._saved(history)
 
     def _save(self):
         process = self.process
@@ -169,10 +171,15 @@ class Protocol(RuleBasedStateMachine):
         step = len(process.history)
         process.checkpoints.save(process.engine, step, {"step": step}, {})
 
-    def _saved(self):
+    def _save_and_go_on(self):
+        self._save()
+        self.process.engine.step()
+        self.process.checkpoints.finish()
+
+    def _saved(self, history):
         process, kept = self.process, self.kept[self.process.configuration]
-        step = len(process.history)
-        kept.saved[step] = process.code, process.precision, process.history
+        step = len(history)
+        kept.saved[step] = process.code, process.precision, history
         on_disk = sorted({one for one in {*kept.on_disk, step} if one <= step})
         kept.leave(on_disk[-LIMIT:])
 
@@ -188,12 +195,12 @@ class Protocol(RuleBasedStateMachine):
         place = process.checkpoints.folder / f"step-{len(process.history):08d}"
         # One that is there already, damaged or of the same steps, gives way to the new one in one operation.
         before = place.stat().st_ino if place.exists() else None
-        survived = kill_before(operation, self._save)
+        survived = kill_before(operation, self._save_and_go_on)
         after = place.stat().st_ino if place.exists() else None
         assert after or not (survived or before)
         kept = self.kept[process.configuration]
         if after != before:
-            self._saved()
+            self._saved(process.history)
         # Of those that were about to go, some may still be there; never fewer than there should be.
         names = {int(path.name[-8:]) for path in process.checkpoints.folder.glob("step-????????")}
         assert names >= kept.on_disk and (not survived or names == kept.on_disk)
@@ -258,15 +265,12 @@ class Protocol(RuleBasedStateMachine):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_rank(tmp_path_factory):
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
-    # The threads of gloo do not live on in the processes that are killed, and a disk's time is no matter here.
+def quick_disk(tmp_path_factory):
+    # A disk's time is no matter here.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distributed, "barrier", lambda: None)
         patch.setattr(os, "fsync", lambda descriptor: None)
         patch.setattr(Protocol, "folder", tmp_path_factory.mktemp("protocol"))
         yield
-    distributed.destroy_process_group()
 
 
 def same(file, manifest):

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnatune.errors import DataError, RunError
-from dnatune.training.state_files import read_tree, write_tree
+from dnatune.files import folder_hashes
+from dnatune.training import state_files
+from dnatune.training.state_files import HostMemory, copy_tree, read_tree, write_files
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.uint8, torch.bool)
 NUMBERS = st.integers() | st.floats(allow_nan=False) | st.booleans() | st.none() | st.text(max_size=5)
@@ -29,6 +31,10 @@ TREES = st.recursive(
     ),
     max_leaves=8,
 )
+
+
+def write_tree(folder, name, tree):
+    return write_files(folder, copy_tree(name, tree, HostMemory()))
 
 
 def same(left, right):
@@ -61,6 +67,28 @@ def test_views_of_one_tensor_and_other_strides_are_written_as_they_are(tmp_path)
     assert torch.equal(read["again"], whole) and torch.equal(read_tree(tmp_path, "tree")["whole"], whole)
 
 
+def test_a_large_tensor_is_cut_and_files_are_of_bounded_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(state_files, "_FILE_BYTES", 100)
+    tree = {"large": torch.arange(120.0).reshape(3, 40), "small": torch.arange(9), "none": torch.zeros(2, 0)}
+    hashes = write_tree(tmp_path, "tree", tree)
+    assert same(read_tree(tmp_path, "tree"), tree)
+    assert hashes == folder_hashes(tmp_path) and len(hashes) == 7
+    assert max(path.stat().st_size for path in tmp_path.glob("*.safetensors")) < 100 + 200
+
+
+def test_what_is_written_is_the_state_of_the_moment_of_the_copy(tmp_path):
+    tensor, memory = torch.zeros(5), HostMemory()
+    files = copy_tree("tree", [tensor, tensor[1:3]], memory)
+    tensor += 1
+    write_files(tmp_path, files)
+    assert same(read_tree(tmp_path, "tree"), [torch.zeros(5), torch.zeros(2)])
+    # The next copy takes the same memory.
+    again = copy_tree("tree", [tensor, tensor[1:3]], memory)
+    assert again["tree-00000.safetensors"]["0"] is files["tree-00000.safetensors"]["0"]
+    write_files(tmp_path, again)
+    assert same(read_tree(tmp_path, "tree"), [torch.ones(5), torch.ones(2)])
+
+
 def test_a_number_that_is_none_stays_so(tmp_path):
     write_tree(tmp_path, "tree", [math.nan, math.inf, -math.inf])
     nan, *infinite = read_tree(tmp_path, "tree")
@@ -81,7 +109,7 @@ class Poison:
         return os.mkdir, (str(self.path),)
 
 
-@pytest.mark.parametrize("name", ["tree.json", "tree.safetensors"])
+@pytest.mark.parametrize("name", ["tree.json", "tree-00000.safetensors"])
 def test_a_pickle_in_place_of_a_file_is_an_error_and_does_not_run(tmp_path, name):
     write_tree(tmp_path, "tree", {"a": torch.zeros(3)})
     (tmp_path / name).write_bytes(pickle.dumps(Poison(tmp_path / "poisoned")))

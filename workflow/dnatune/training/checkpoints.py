@@ -1,23 +1,30 @@
-"""Checkpoints at step boundaries, without frozen weights: complete or absent, and verified before they are read."""
+"""Checkpoints at step boundaries, without frozen weights: complete or absent, and verified before they are read.
+
+Training stands still while a rank copies its state to host memory. A thread of each rank writes the copy while training
+goes on; threads take no part in collective operations, in which they would meet those of training. The ranks agree
+between two steps that all have written, and then a thread of the first rank gives the folder its name.
+"""
 
 import contextlib
 import dataclasses
 import logging
 import re
 import shutil
+import time
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
-from torch import distributed
 
 from dnatune.contracts import Record
-from dnatune.errors import ConfigurationError, DataError
+from dnatune.errors import ConfigurationError, DataError, RunError, explained
 from dnatune.files import folder_hashes, put_in_place, sha256_of_file
-from dnatune.launch.process_group import Rank, first_says
+from dnatune.launch.process_group import Rank, exchange, first_says
+from dnatune.threads import in_background
 from dnatune.training import engine_state, resumption
 from dnatune.training.record import Conditions
-from dnatune.training.state_files import read_tree, write_tree
+from dnatune.training.state_files import Files, HostMemory, copy_tree, read_tree, write_files
 from dnatune.training.step_log import whole_steps
 
 _LOG = logging.getLogger(__name__)
@@ -63,6 +70,23 @@ class Found:
     digest: str
 
 
+@dataclasses.dataclass(frozen=True)
+class _Save:
+    """A save under way.
+
+    Attributes:
+        name: of the checkpoint.
+        began: when, by the monotonic clock.
+        work: what this rank's thread does: first it writes, and returns the SHA-256 of its files.
+        naming: whether all ranks have written, and the first one's thread gives the folder its name.
+    """
+
+    name: str
+    began: float
+    work: futures.Future[dict[str, str]]
+    naming: bool = False
+
+
 class Checkpoints:
     """The checkpoints of one run, in a folder named by a digest of its configuration.
 
@@ -81,34 +105,105 @@ class Checkpoints:
         self.root, self.limit, self.rank, self.conditions = root, limit, rank, conditions
         self.folder = root / conditions.configuration
         self.log = self.folder / "training.jsonl"
+        self._memory = HostMemory()
+        self._save: _Save | None = None
 
     def save(self, engine: Any, step: int, progress: dict[str, Any], rows: dict[str, Any]) -> None:
-        """Save the state of all ranks as `step-<n>`; called by every rank.
+        """Begin to save the state of all ranks as `step-<n>`; called by every rank.
 
-        The folder gets this name only after every file is on disk, together with the hashes that `find` checks.
+        Training may go on when this returns. A save that is still under way is finished first. The folder gets its name
+        only after every file of every rank is on disk, together with the hashes that `find` checks.
+
+        Raises:
+            DnatuneError: the save before has failed, or the state cannot be saved.
         """
-        name = f"{_PREFIX}{step:08d}"
-        partial = self.folder / f"{name}{_PARTIAL}"
-        if self.rank.first:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-        distributed.barrier()
+        began, name = time.monotonic(), f"{_PREFIX}{step:08d}"
+        if self._save:
+            _LOG.info("%s waits until %s is on disk", name, self._save.name)
+        self.finish()
         common, own = engine_state.take(engine)
-        write_tree(partial, _OWN.format(self.rank.index), own)
+        files = copy_tree(_OWN.format(self.rank.index), own, self._memory)
         if self.rank.first:
-            write_tree(partial, _COMMON, common)
-            Saved(conditions=self.conditions, progress=progress, rows=rows).write(partial / _STATE)
-        distributed.barrier()
+            files |= copy_tree(_COMMON, common, self._memory)
+        saved = Saved(conditions=self.conditions, progress=progress, rows=rows)
+        self._save = _Save(name, began, in_background(lambda: self._write(name, files, saved)))
+        _LOG.info("%s: training stood still for %.1f s", name, time.monotonic() - began)
+
+    @property
+    def at_work(self) -> bool:
+        """Return whether this rank's thread is at work for a save."""
+        return self._save is not None and not self._save.work.done()
+
+    @property
+    def failed(self) -> bool:
+        """Return whether this rank's thread has failed to save; `go_on` and `finish` raise its error."""
+        return self._save is not None and not self.at_work and self._save.work.exception() is not None
+
+    def go_on(self, at_work: float, failed: float) -> None:
+        """Take the save under way a step further if it has come so far; called by every rank between two steps.
+
+        Args:
+            at_work: number of ranks whose threads are at work.
+            failed: number of ranks whose threads have failed.
+
+        Raises:
+            DnatuneError: a rank could not save; every rank raises an error.
+        """
+        if self._save and (failed or not at_work):
+            self._advance(self._save)
+
+    def finish(self) -> None:
+        """Return when no save is under way; called by every rank.
+
+        Raises:
+            DnatuneError: a rank could not save; every rank raises an error.
+        """
+        while self._save:
+            futures.wait([self._save.work])
+            self._advance(self._save)
+
+    def _advance(self, save: _Save) -> None:
+        """Have the ranks tell each other what their threads have done, and begin what follows from it."""
+        self._save, error, hashes = None, None, {}
+        if save.work.done():
+            error = save.work.exception()
+            hashes = {} if error else save.work.result()
+        failure = {key: getattr(explained(error), key) for key in ("what", "where", "fix")} if error else None
+        told = exchange([failure, hashes], self.rank)
+        if error:
+            raise error
+        for failure, _ in told:
+            if failure:
+                raise RunError(**failure)
+        if save.naming:
+            _LOG.info("%s is on disk after %.1f s", save.name, time.monotonic() - save.began)
+            return
+        files = {name: made for _, hashes in told for name, made in hashes.items()}
+        work = in_background(lambda: self._put_in_place(save.name, files) if self.rank.first else {})
+        self._save = dataclasses.replace(save, work=work, naming=True)
+
+    def _write(self, name: str, files: Files, saved: Saved) -> dict[str, str]:
+        """Write this rank's files; return the SHA-256 of each when all are on disk."""
+        partial = self.folder / f"{name}{_PARTIAL}"
+        partial.mkdir(exist_ok=True)
+        hashes = write_files(partial, files)
         if self.rank.first:
-            Manifest(files=folder_hashes(partial)).write(partial / _MANIFEST)
-            put_in_place(partial, self.folder / name)
-            # Those ahead are damaged, or the log of their steps is lost: the run went back before them.
-            there = _complete(self.folder)
-            kept = [path for path in there if path.name <= name][-self.limit :]
-            for path in there:
-                if path not in kept:
-                    shutil.rmtree(path)
-        distributed.barrier()
+            saved.write(partial / _STATE)
+            hashes[_STATE] = sha256_of_file(partial / _STATE)
+        return hashes
+
+    def _put_in_place(self, name: str, files: dict[str, str]) -> dict[str, str]:
+        """Give a checkpoint whose files are on disk its manifest and its name, and delete those that it replaces."""
+        partial = self.folder / f"{name}{_PARTIAL}"
+        Manifest(files=files).write(partial / _MANIFEST)
+        put_in_place(partial, self.folder / name)
+        # Those ahead are damaged, or the log of their steps is lost: the run went back before them.
+        there = _complete(self.folder)
+        kept = [path for path in there if path.name <= name][-self.limit :]
+        for path in there:
+            if path not in kept:
+                shutil.rmtree(path)
+        return {}
 
     def find(self, accept: bool = False) -> Found | None:
         """Return the newest undamaged checkpoint whose steps the log holds; None if the run begins at step 0.
@@ -148,6 +243,8 @@ class Checkpoints:
         # Only its user may read the state, or write what is later loaded.
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
+        for left in self.folder.glob(f"{_PREFIX}*{_PARTIAL}*"):
+            shutil.rmtree(left)
         self._tell_of_others()
         saved, logged = _complete(self.folder), whole_steps(self.log)
         for path in reversed(saved):

@@ -114,7 +114,7 @@ class Trainer:
         losses: list[float] = log.losses if log else []
         with _bar(self.plan.steps, progress.step, self.rank.first) as bar:
             while progress.step < self.plan.steps and diverged is None and not self.asked_to_stop:
-                record = self._step(progress)
+                record = self._step(progress, checkpoints)
                 diverged = self._divergence(record, progress.step)
                 if diverged is None and self._due(self.training.evaluation_steps, progress.step):
                     # Neither scoring the dev split nor saving is part of the cost of training.
@@ -140,6 +140,7 @@ class Trainer:
                     checkpoints.save(self.engine, progress.step, *now)
                     self.saving.saved()
                     started += time.perf_counter() - paused
+        checkpoints.finish()
         tail = losses[-max(1, len(losses) // 10) :]
         final = float(np.mean(tail)) if tail and np.isfinite(tail).all() else None
         interrupted = self.asked_to_stop and diverged is None and progress.step < self.plan.steps
@@ -148,10 +149,13 @@ class Trainer:
     def _due(self, every: int, step: int) -> bool:
         return step % every == 0 or step == self.plan.steps
 
-    def _step(self, progress: Progress) -> dict[str, Any]:
+    def _step(self, progress: Progress, checkpoints: Checkpoints) -> dict[str, Any]:
         """Take one optimizer step, count it and its gradient evaluations, and return its record.
 
         All stages use the same global batch and the same dropout.
+
+        Raises:
+            DnatuneError: the checkpoint that is being written cannot be written.
         """
         began, step = time.perf_counter(), progress.step
         batch = self.order.indices(step)
@@ -160,9 +164,11 @@ class Trainer:
         # A rank that received the signal, or whose clock says so, informs all others: all stop or save after the same
         # step.
         done, needed = [piece for piece, _ in pieces], [piece for piece, weight in pieces if weight]
-        counts = [*self.meter.work(done, needed), int(self.signal.received), int(self.saving.overdue)]
-        *work, asked_to_stop, asked_to_save = _summed(counts, self.device)
+        asked = [self.signal.received, self.saving.overdue, checkpoints.at_work, checkpoints.failed]
+        counts = [*self.meter.work(done, needed), *map(int, asked)]
+        *work, asked_to_stop, asked_to_save, at_work, failed = _summed(counts, self.device)
         self.asked_to_stop, self.asked_to_save = asked_to_stop > 0, asked_to_save > 0
+        checkpoints.go_on(at_work, failed)
         pieces = [(piece.to(self.device), weight) for piece, weight in pieces]
         for group in self.engine.optimizer.param_groups:
             group["lr"] = self.rates[step]
