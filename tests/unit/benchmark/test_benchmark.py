@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ElementTree
 from types import SimpleNamespace
 
 import pytest
+import torch
 import yaml
 
 from dnatune import benchmark
@@ -16,6 +17,7 @@ from dnatune.benchmark import tables, timing
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.launch.process_group import Rank
 from dnatune.settings import experiment
+from samples import ROOT
 from small_benchmark import SMALL, configuration
 
 
@@ -91,20 +93,49 @@ def test_too_few_records_are_refused(tiny_model):
         benchmark.Bench(settings_of(), Rank(0, 1, "cpu"), load_tokenizer(tiny_model), few, few)
 
 
+def test_an_embedding_without_a_row_for_each_token_is_refused(tiny_model):
+    from dnatune.data.prompts import EncodedExamples
+    from dnatune.model.base_models import load_tokenizer
+
+    enough = EncodedExamples([5], [[6]] * 48, [0] * 48, [[7, 2], [8, 2]])
+    tokenizer = load_tokenizer(tiny_model)
+    with pytest.raises(ConfigurationError, match="10 rows do not suffice for the 600 tokens"):
+        benchmark.Bench(settings_of(vocabulary=10), Rank(0, 1, "cpu"), tokenizer, enough, enough)
+    bench = benchmark.Bench(settings_of(vocabulary=700), Rank(0, 1, "cpu"), tokenizer, enough, enough)
+    assert bench.base(torch.bfloat16, layers=1).get_output_embeddings().weight.shape == (700, 32)
+    assert bench.dimensions().head == 700 * 32
+
+
+def test_a_check_takes_as_many_layers_as_fit(tiny_model):
+    from dnatune.data.prompts import EncodedExamples
+    from dnatune.model.base_models import load_tokenizer
+
+    enough = EncodedExamples([5], [[6]] * 48, [0] * 48, [[7, 2], [8, 2]])
+    bench = benchmark.Bench(settings_of(layers=12), Rank(0, 1, "cpu"), load_tokenizer(tiny_model), enough, enough)
+    tried = []
+
+    def check(layers):
+        tried.append(layers)
+        if layers > 3:
+            raise torch.OutOfMemoryError("no memory is left")
+        return "checked"
+
+    assert bench.with_layers_that_fit(check) == (3, "checked")
+    assert tried == [12, 6, 3]
+
+
 def test_a_width_that_does_not_divide_is_refused():
     with pytest.raises(ConfigurationError) as refused:
         settings_of(hidden_size=34)
     assert refused.value.where == "config key 'benchmark.hidden_size'"
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny_model, prepared):
-    """The stage's output for a very small model: (benchmark.json, the tables, the figure)."""
-    folder = tmp_path_factory.mktemp("benchmark")
-    command = [sys.executable, "-m", "dnatune", "launch", "--ranks", "1", "--cpus", "1", "benchmark"]
+def run_stage(stage, folder, model, prepared):
+    """Return the stage's output for a very small model: (benchmark.json, the tables, the figure)."""
+    command = [sys.executable, "-m", "dnatune", "launch", "--ranks", "1", "--cpus", "1", stage]
     options = {
         "experiment": folder / "experiment.yaml",
-        "tokenizer": tiny_model,
+        "tokenizer": model,
         "train": prepared / "train.jsonl",
         "test": prepared / "test.jsonl",
         "result": folder / "benchmark.json",
@@ -117,6 +148,21 @@ def finished(tmp_path_factory, tiny_model, prepared):
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "benchmark.json").read_text()), done.stdout, (folder / "speed.svg").read_text()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_model, prepared):
+    return run_stage("benchmark", tmp_path_factory.mktemp("benchmark"), tiny_model, prepared)
+
+
+def test_on_a_gpu_others_have_the_largest_micro_batch_too(tmp_path, tiny_model, prepared):
+    result, printed, _ = run_stage(str(ROOT / "tests/support/as_on_gpu.py"), tmp_path, tiny_model, prepared)
+    rows = {name: row["micro_batch_size"] for name, row in result["training"]["recipes"].items()}
+    assert rows == {"original": 2, "common practice": 48, "label-only logits": 48, "shared prefix": 48}
+    assert "| common practice | 48 |" in printed
+    assert result["scoring"]["common_practice_rows"] == 12
+    divided = {name for name, row in result["training"]["recipes"].items() if row["part_over_whole"] is not None}
+    assert divided == {"original"}
 
 
 def test_the_result_says_what_was_measured_on_what(finished):

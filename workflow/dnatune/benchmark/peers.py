@@ -33,10 +33,10 @@ _STEPS = 2
 
 
 def require() -> None:
-    """Check that TRL is installed.
+    """Check that TRL is installed and has one device.
 
     Raises:
-        ConfigurationError: it is not.
+        ConfigurationError: it is not installed, or would spread over several GPUs.
     """
     if importlib.util.find_spec("trl") is None:
         raise ConfigurationError(
@@ -44,6 +44,12 @@ def require() -> None:
             where="config key 'benchmark.peers'",
             fix="`pip install --no-deps --target FOLDER trl==1.16.0 liger-kernel` and set PYTHONPATH=FOLDER, "
             "or leave 'trl' out",
+        )
+    if torch.cuda.device_count() > 1:
+        raise ConfigurationError(
+            f"TRL would use all {torch.cuda.device_count()} GPUs, and dnatune is timed on one",
+            where="config key 'benchmark.peers'",
+            fix="make one GPU visible: CUDA_VISIBLE_DEVICES=0",
         )
 
 

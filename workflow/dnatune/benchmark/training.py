@@ -183,10 +183,15 @@ def _rounds(bench: Bench) -> dict[str, Rounds]:
     groups = [lambda: _practice(bench), *(peers.groups(bench) if bench.own.peers else []), lambda: _own(bench)]
     found: dict[str, Rounds] = {}
     for held in _at_once(bench, groups):
-        with contextlib.ExitStack() as stack:
-            contestants = [each for group in held for each in stack.enter_context(group())]
-            found |= {rounds.recipe.name: rounds for rounds in time_rounds(bench, contestants)}
+        found |= {rounds.recipe.name: rounds for rounds in _rounds_of(bench, held)}
     return found
+
+
+def _rounds_of(bench: Bench, groups: Sequence[Callable[[], Any]]) -> list[Rounds]:
+    """Open some groups of recipes together, and time them."""
+    with contextlib.ExitStack() as stack:
+        # No name is given to the recipes here: it would keep their models in memory while the next group is opened.
+        return time_rounds(bench, [each for group in groups for each in stack.enter_context(group())])
 
 
 def _agreement(bench: Bench, layers: int) -> dict[str, dict[str, float]]:
