@@ -203,7 +203,13 @@ def test_on_one_machine_with_gpus_one_job_scores_at_a_time(tmp_path):
     site = load(tmp_path, {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}, cpus_per_rank=4)
     assert site.scoring_cores == 16
     assert load(tmp_path, {"CUDA_VISIBLE_DEVICES": ""}, cpus_per_rank=4).scoring_cores == 1
-    assert load(tmp_path, gpus_per_node=8, cpus_per_rank=4, slurm={}).scoring_cores == 1
+
+
+def test_a_job_of_slurm_that_scores_gets_the_cores_that_go_with_its_gpus(tmp_path):
+    given = {"gpus_per_node": 8, "cpus_per_rank": 4, "slurm": {}}
+    assert load(tmp_path, **given).scoring_cores == 4
+    assert load(tmp_path, **given, rules={"evaluate": {"ranks_per_node": 2}}).scoring_cores == 8
+    assert load(tmp_path, **{**given, "gpus_per_node": 0}).scoring_cores == 1
 
 
 def test_resources_that_go_together_are_not_changed_alone():

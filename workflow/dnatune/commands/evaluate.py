@@ -98,14 +98,16 @@ def evaluate(options: argparse.Namespace, settings: EvaluateSettings, run: recor
     if rank.first:
         check_inputs(options, run)
     if run is None:
-        own = [ask(*base_models.load_whole(options.model, dtype), test, options.test, settings, rank)]
+        own = [ask(*base_models.load_whole(options.model, dtype, rank.device), test, options.test, settings, rank)]
     else:
         adapter = record.adapter_of(options.record)
         folders = [adapter, options.merged]
-        own = [ask(*base_models.load_adapter(options.model, adapter, dtype), test, options.test, settings, rank)]
+        trained = base_models.load_adapter(options.model, adapter, dtype, rank.device)
+        own = [ask(*trained, test, options.test, settings, rank)]
+        del trained
         # Two models at once may be more than the memory holds, and circles of references keep the first one alive.
         gc.collect()
-        own.append(ask(*base_models.load_whole(options.merged, dtype), test, options.test, settings, rank))
+        own.append(ask(*base_models.load_whole(options.merged, dtype, rank.device), test, options.test, settings, rank))
     indices = [number * len(test) + item for number, (items, *_) in enumerate(own) for item in items]
     gathered = process_group.gather(indices, [result for _, results, _ in own for result in results], rank)
     if gathered is None:
@@ -144,7 +146,7 @@ def ask(
     """Return this rank's items, a result for each (log-probabilities of the labels or a text), and the seconds it took.
 
     Args:
-        model: the model, on the CPU.
+        model: the model, on the rank's device.
         tokenizer: its tokenizer.
         test: the test split.
         source: file that the split came from.
@@ -159,7 +161,7 @@ def ask(
     examples = encode_examples(tokenizer, test, settings.labels, settings.max_seq_length, str(source), rank)
     generated = settings.max_new_tokens if settings.mode == "generate" else None
     base_models.refuse_beyond_positions(model, [examples], generated)
-    model = model.to(rank.device).eval()
+    model.eval()
     alone = generated is None and exactness.shared_rows(base_models.causal_model(model), [examples])
     # One answer for all ranks, for their devices may round differently, and the items of each follow from it.
     shared = all(process_group.exchange(alone, rank))

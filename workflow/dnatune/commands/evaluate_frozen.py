@@ -68,7 +68,7 @@ def reader(folder: Path, settings: ProbeSettings) -> Callable[["Split", Path], "
     device = "cuda:0" if sees_gpu() else "cpu"
     tokenizer = base_models.load_tokenizer(folder)
     dtype = engine.dtype_of(engine.resolve_precision("auto", device))
-    model = base_models.load_model(folder, tokenizer, dtype).to(device).eval()
+    model = base_models.load_model(folder, tokenizer, dtype, device).eval()
 
     def states(split: "Split", source: Path) -> "np.ndarray":
         examples = encode_examples(tokenizer, split, settings.labels, settings.max_seq_length, str(source))

@@ -183,7 +183,8 @@ def trainer_of(
 
     splits = [examples, dev] if dev else [examples]
     base_models.refuse_uncovered(options.model, tokenizer, splits, settings.lora)
-    base = base_models.load_model(options.model, tokenizer, engines.dtype_of(conditions.precision))
+    dtype = engines.dtype_of(conditions.precision)
+    base = base_models.load_model(options.model, tokenizer, dtype, rank.device)
     model = base_models.add_lora(base, settings.lora, settings.seed).to(rank.device)
     # One answer for all ranks, for their devices may round differently.
     shared = all_ranks_agree(exactness.shared_rows(base, splits), rank)

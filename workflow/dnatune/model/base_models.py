@@ -42,10 +42,13 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         ) from None
 
 
-def load_model(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype) -> PreTrainedModel:
-    """Load a causal language model, and resize its embeddings if the tokenizer has more tokens.
+def load_model(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, device: str = "cpu"
+) -> PreTrainedModel:
+    """Load a causal language model onto a device, and resize its embeddings if the tokenizer has more tokens.
 
-    transformers uses SDPA if it supports SDPA for the model, otherwise the model's own attention.
+    Its weights go from the files to the device, several at once. transformers uses SDPA if it supports SDPA for the
+    model, otherwise the model's own attention.
 
     Raises:
         ModelError: transformers cannot load the model, or its weights are not whole.
@@ -55,6 +58,7 @@ def load_model(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: torch.dt
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
+            device_map={"": device},
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
@@ -169,10 +173,12 @@ def with_new_rows(weight: torch.Tensor, rows: int | None) -> torch.Tensor:
     return torch.cat([weight, mean.expand(rows - len(weight), *weight.shape[1:])])
 
 
-def load_whole(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_whole(
+    folder: Path, dtype: torch.dtype, device: str = "cpu"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the model and the tokenizer of one folder."""
     tokenizer = load_tokenizer(folder)
-    return load_model(folder, tokenizer, dtype), tokenizer
+    return load_model(folder, tokenizer, dtype, device), tokenizer
 
 
 def _first_line(error: Exception) -> str:
@@ -255,16 +261,19 @@ def save_adapter(
     tokenizer.save_pretrained(folder)
 
 
-def load_adapter(base: Path, adapter: Path, dtype: torch.dtype) -> tuple[PeftModel, PreTrainedTokenizerBase]:
+def load_adapter(
+    base: Path, adapter: Path, dtype: torch.dtype, device: str = "cpu"
+) -> tuple[PeftModel, PreTrainedTokenizerBase]:
     """Load a base model with a trained adapter as it was trained in `dtype`, and the tokenizer saved with the adapter.
 
     peft loads an adapter in fp32; DeepSpeed trains all parameters in one format and leaves buffers as they are.
     """
     tokenizer = load_tokenizer(adapter)
-    model = load_model(base, tokenizer, dtype)
+    model = load_model(base, tokenizer, dtype, device)
     config = LoraConfig.from_pretrained(adapter)
     untie_trained(model, trained_modules(config))
-    adapted = PeftModel.from_pretrained(model, adapter)
+    # peft would read it onto the first GPU that it sees.
+    adapted = PeftModel.from_pretrained(model, adapter, torch_device=device)
     for parameter in adapted.parameters():
         parameter.data = parameter.data.to(dtype)
     return adapted, tokenizer

@@ -127,9 +127,13 @@ class Site:
 
     @property
     def scoring_cores(self) -> int:
-        """Return the cores of a job that scores: on one machine with GPUs all, so that no two meet on its first GPU."""
-        alone = self.slurm is None and self.gpus
-        return self.ranks * self.cpus_per_rank if alone else self.scoring_ranks
+        """Return the cores of a job that merges and scores: those that go with its GPUs, one per rank without any.
+
+        On one machine with GPUs it gets all, so that no two jobs meet on its first GPU.
+        """
+        if not self.gpus:
+            return self.scoring_ranks
+        return (self.ranks if self.slurm is None else self.scoring_ranks) * self.cpus_per_rank
 
     @property
     def benchmark_cores(self) -> int:
