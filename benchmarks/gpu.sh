@@ -4,9 +4,9 @@
 #   benchmarks/gpu.sh GUE_FOLDER TOKENIZER_FOLDER [OUTPUT_FOLDER] [--size 1.3b|8b|tiny] [--precision bf16|fp16|both]
 #                     [--examples N] [--no-tests]
 #
-# The defaults are results/gpu, 1.3b, both, 128 examples. A precision takes at most 10 minutes on an H100. The size `tiny`
-# tries the script out. TRL's trainer takes part if it can be imported, and Liger's kernels are used if they can
-# (benchmarks/README.md says how to install both).
+# The defaults are results/gpu, 1.3b, both, 128 examples. They are chosen so that a precision takes at most 10 minutes on
+# an H100. The size `tiny` tries the script out. TRL's trainer takes part if it can be imported, and Liger's kernels are
+# used if they can (benchmarks/README.md says how to install both).
 #
 # It assumes: Linux; a driver that serves the CUDA of the torch build; a GPU with bf16 (Ampere or newer) and at least 40 GB
 # (1.3b) or 80 GB (8b); 8 cores and 32 GB of memory; nobody else on the GPU. It runs the interpreter that PYTHON names,
@@ -47,7 +47,7 @@ nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | 
 "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' \
   || { echo "torch cannot use this GPU: see TORCH_INDEX in the Makefile" >&2; exit 1; }
 peers='[]'
-"$python" -c 'import trl' 2>/dev/null && peers='["trl"]' || echo "without TRL, which cannot be imported" >&2
+"$python" -c 'from trl import SFTTrainer' >/dev/null 2>&1 && peers='["trl"]' || echo "without TRL, which cannot be imported" >&2
 
 trap 'exit 130' INT TERM
 failed=()

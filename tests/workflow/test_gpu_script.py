@@ -52,7 +52,7 @@ def start(tmp_path):
 
 # What follows from the command line's configuration is written when jobs start; the benchmark itself is left out.
 PLAN = f'{PYTHON} -m snakemake --dry-run "$@" && {{ {PYTHON} -m snakemake --until download_data "$@"; true; }}'
-WITHOUT_TRL = 'case "$*" in *"import trl"*) exit 1;; esac'
+WITHOUT_TRL = 'case "$*" in *"import SFTTrainer"*) exit 1;; esac'
 
 
 def planned(out, precision):

@@ -1,4 +1,4 @@
-"""benchmark: times the original recipe, common practice and dnatune's own recipe in turn on this machine.
+"""benchmark: times the original recipe, common practice, peers and dnatune's own recipe on this machine.
 
 `snakemake benchmark` runs it; `all` does not. The machine should be otherwise idle.
 

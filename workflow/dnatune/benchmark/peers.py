@@ -5,7 +5,6 @@ TRL is no part of dnatune's environment; it is installed apart (benchmarks/READM
 
 import contextlib
 import copy
-import importlib.util
 import logging
 import os
 import tempfile
@@ -33,18 +32,20 @@ _STEPS = 2
 
 
 def require() -> None:
-    """Check that TRL is installed and has one device.
+    """Check that TRL can be imported and has one device.
 
     Raises:
-        ConfigurationError: it is not installed, or would spread over several GPUs.
+        ConfigurationError: it is not, or it would spread over several GPUs.
     """
-    if importlib.util.find_spec("trl") is None:
+    try:
+        from trl import SFTTrainer  # noqa: F401
+    except ImportError as error:
         raise ConfigurationError(
-            "the peer 'trl' is not installed",
+            f"the peer 'trl' cannot be imported: {error}",
             where="config key 'benchmark.peers'",
             fix="`pip install --no-deps --target FOLDER trl==1.16.0 liger-kernel` and set PYTHONPATH=FOLDER, "
             "or leave 'trl' out",
-        )
+        ) from None
     if torch.cuda.device_count() > 1:
         raise ConfigurationError(
             f"TRL would use all {torch.cuda.device_count()} GPUs, and dnatune is timed on one",

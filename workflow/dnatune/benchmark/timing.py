@@ -98,7 +98,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def speedups(seconds: Mapping[str, Sequence[float]], fastest: str) -> dict[str, dict[str, float]]:
-    """Return each recipe's time ÷ that of `fastest`; the range is taken over the ratios within one round."""
+    """Return each recipe's time ÷ that of `fastest`; the range is taken over the ratios of rounds of one number."""
     return {
         name: {
             **spread([slow / fast for slow, fast in zip(values, seconds[fastest], strict=True)]),

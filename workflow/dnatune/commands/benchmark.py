@@ -1,4 +1,4 @@
-"""Time the original recipe, common practice and dnatune's own on this machine, by turns in one process.
+"""Time the original recipe, common practice, peers and dnatune's own recipe on this machine, in one process.
 
 By hand:  python -m dnatune launch --ranks 1 benchmark --experiment config/benchmark.yaml …
 """
@@ -52,8 +52,9 @@ def main() -> None:
     )
     bench = benchmark.Bench(settings, rank, tokenizer, train, test)
     result = {**benchmark.run(bench), "software": software(Path(__file__).resolve())}
+    # Printed first: a measurement whose figure cannot be drawn still leaves its tables.
+    print(tables.table(result), flush=True)
     write_json(options.result, result)
     with publish_file(options.figure) as scratch:
         scratch.write_text(tables.figure(result), "utf-8")
-    print(tables.table(result), flush=True)
     distributed.destroy_process_group()
