@@ -44,3 +44,10 @@ def test_a_loaded_model_is_the_same_on_both(tied, dtype, tmp_path, simulated_row
     base_models.save_adapter(adapted[0], trained, tokenizer, folder)
     loaded = [base_models.load_adapter(base, folder, dtype, device)[0] for device in DEVICES]
     assert_same(*map(values, loaded, DEVICES))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_rows_of_new_tokens_are_the_same_on_both(dtype):
+    weight = torch.randn(5000, 300, generator=torch.Generator().manual_seed(0)).to(dtype)
+    one, other = (base_models.with_new_rows(weight.to(device), 5003) for device in DEVICES)
+    assert torch.equal(one, other.cpu())

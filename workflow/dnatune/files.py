@@ -176,13 +176,14 @@ def digest(value: Any) -> str:
 
 def folder_hashes(folder: Path) -> dict[str, str]:
     """Return {relative path: SHA-256} of the files below `folder`, except its manifest and hidden files."""
-    files = [
-        file
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name != "manifest.json" and not file.name.startswith(".")
-    ]
-    names = [str(file.relative_to(folder)) for file in files]
-    return dict(zip(names, in_threads(sha256_of_file, files), strict=True))
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.name.startswith(".")]
+    return hashes_of(folder, [str(file.relative_to(folder)) for file in files if file.name != "manifest.json"])
+
+
+def hashes_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 of files by their path relative to `folder`; several threads read them."""
+    names = list(names)
+    return dict(zip(names, in_threads(lambda name: sha256_of_file(folder / name), names), strict=True))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -56,6 +56,12 @@ def test_a_git_lfs_pointer_for_weights_is_refused(tmp_path, tiny_model):
         sources.check_folder(folder)
 
 
+def test_weights_go_from_the_file_to_the_device(tiny_model):
+    """A GPU is not at hand here; the device `meta` also shows that nothing is loaded on the CPU first."""
+    model = base_models.load_model(tiny_model, base_models.load_tokenizer(tiny_model), torch.float32, "meta")
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+
+
 def test_an_unknown_module_is_named(tiny_model):
     tokenizer = base_models.load_tokenizer(tiny_model)
     model = base_models.load_model(tiny_model, tokenizer, torch.float32)

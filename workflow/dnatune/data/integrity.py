@@ -6,7 +6,8 @@ from pathlib import Path
 
 from dnatune.contracts import Record
 from dnatune.errors import DataError
-from dnatune.files import VERIFY, digest, folder_hashes, sha256_of_file
+from dnatune.files import VERIFY, digest, folder_hashes, hashes_of, sha256_of_file
+from dnatune.threads import in_threads
 
 MANIFEST = "manifest.json"
 #: Larger files are read whole only if their size or date differs: 16 GB of weights take half a minute and more.
@@ -63,7 +64,7 @@ def stamps(folder: Path, names: Iterable[str]) -> dict[str, Stamp]:
 
 def write_manifest(folder: Path, names: Iterable[str]) -> None:
     """Write the manifest of some files of a folder."""
-    hashes = {name: sha256_of_file(folder / name) for name in names}
+    hashes = hashes_of(folder, names)
     Contents(files=hashes, large=stamps(folder, hashes)).write(folder / MANIFEST)
 
 
@@ -78,7 +79,8 @@ def check(folder: Path, made: Contents, fix: str) -> None:
     Raises:
         DataError: a file is missing or has changed; the message names it.
     """
-    problems = [(name, problem) for name in made.files if (problem := _problem(folder, name, made))]
+    found = in_threads(lambda name: _problem(folder, name, made), made.files)
+    problems = [(name, problem) for name, problem in zip(made.files, found, strict=True) if problem]
     if problems:
         name, problem = problems[0]
         others = [other for other, _ in problems[1 : _MOST_NAMED + 1]]

@@ -169,7 +169,9 @@ def with_new_rows(weight: torch.Tensor, rows: int | None) -> torch.Tensor:
     """Return a matrix with rows added up to a number, each the mean of those that are there; None adds none."""
     if rows is None:
         return weight
-    mean = weight.mean(dim=0, keepdim=True, dtype=torch.float64).to(weight.dtype)
+    # A GPU would add them up in another order.
+    there = weight.cpu() if weight.is_cuda else weight
+    mean = there.mean(dim=0, keepdim=True, dtype=torch.float64).to(weight)
     return torch.cat([weight, mean.expand(rows - len(weight), *weight.shape[1:])])
 
 

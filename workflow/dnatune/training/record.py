@@ -168,7 +168,7 @@ class Run(Conditions):
     total_parameters: int
     """Parameters of the model, the adapter included."""
     wall_seconds: Seconds
-    """Wall time of training, without start-up, scoring of the dev split and saving of checkpoints."""
+    """Wall time of training, without start-up, scoring of the dev split and standstills for checkpoints."""
     gpu_seconds: Seconds
     """Wall time × ranks on GPUs; 0 on a CPU."""
     final_loss: NatsPerToken | None

@@ -42,16 +42,15 @@ class HostMemory:
         return kept.copy_(tensor)
 
 
-class _Copies:
-    """The tensors of one tree: each is cut into flat pieces, and the pieces are dealt out to files of bounded size."""
+class _Pieces:
+    """The tensors of one tree, cut into flat pieces, and the pieces dealt out to files of bounded size."""
 
-    def __init__(self, name: str, memory: HostMemory):
-        self.name, self.memory = name, memory
+    def __init__(self) -> None:
         self.files: list[dict[str, Tensor]] = []
-        self._pieces, self._room = 0, 0
+        self._count, self._room = 0, 0
 
     def add(self, tensor: Tensor) -> list[str]:
-        """Copy a tensor; return the names of its pieces."""
+        """Add a tensor; return the names of its pieces."""
         flat = tensor.detach().contiguous().view(-1)
         return [self._add_piece(piece) for piece in flat.split(max(1, _FILE_BYTES // flat.element_size()))]
 
@@ -59,10 +58,10 @@ class _Copies:
         if piece.nbytes > self._room or not self.files:
             self.files.append({})
             self._room = _FILE_BYTES
-        name = f"{self._pieces}"
-        self.files[-1][name] = self.memory.copy_of(f"{self.name} {name}", piece)
+        name = f"{self._count}"
+        self.files[-1][name] = piece
         self._room -= piece.nbytes
-        self._pieces += 1
+        self._count += 1
         return name
 
 
@@ -79,9 +78,16 @@ def copy_tree(name: str, tree: Any, memory: HostMemory) -> Files:
     Raises:
         RunError: the tree holds something else; the message says where.
     """
-    copies = _Copies(name, memory)
-    structure = _taken_apart(tree, name, copies)
-    tensors = {_tensor_file(name, number): content for number, content in enumerate(copies.files)}
+    pieces = _Pieces()
+    structure = _taken_apart(tree, name, pieces)
+
+    def copy(place: tuple[dict[str, Tensor], str]) -> None:
+        file, piece = place
+        file[piece] = memory.copy_of(f"{name} {piece}", file[piece])
+
+    # The system zeroes new memory as it is first written to, which takes one thread longer than the copy.
+    in_threads(copy, [(file, piece) for file in pieces.files for piece in file])
+    tensors = {_tensor_file(name, number): file for number, file in enumerate(pieces.files)}
     text = json.dumps({_FILES: len(tensors), _TREE: structure}, allow_nan=False)
     return {**tensors, f"{name}.json": text}
 
@@ -126,7 +132,7 @@ def _tensor_file(name: str, number: int) -> str:
     return f"{name}-{number:05d}.safetensors"
 
 
-def _taken_apart(part: Any, place: str, copies: _Copies) -> Any:
+def _taken_apart(part: Any, place: str, pieces: _Pieces) -> Any:
     match part:
         case None | bool() | int() | str():
             # An enumeration of numbers or texts is written as such.
@@ -134,11 +140,11 @@ def _taken_apart(part: Any, place: str, copies: _Copies) -> Any:
         case float():
             return part if math.isfinite(part) else {_FLOAT: str(part)}
         case Tensor():
-            return {_TENSOR: [list(part.shape), copies.add(part)]}
+            return {_TENSOR: [list(part.shape), pieces.add(part)]}
         case Mapping() if all(isinstance(key, str | int) for key in part):
-            return {_MAP: [[key, _taken_apart(item, f"{place}.{key}", copies)] for key, item in part.items()]}
+            return {_MAP: [[key, _taken_apart(item, f"{place}.{key}", pieces)] for key, item in part.items()]}
         case list() | tuple():
-            items = [_taken_apart(item, f"{place}.{index}", copies) for index, item in enumerate(part)]
+            items = [_taken_apart(item, f"{place}.{index}", pieces) for index, item in enumerate(part)]
             return {_TUPLE: items} if isinstance(part, tuple) else items
     raise RunError(
         f"a checkpoint cannot hold the {type(part).__name__} at {place}",
