@@ -64,6 +64,7 @@ def test_what_ends_the_writing_ends_the_run_and_it_goes_on_from_the_checkpoint_b
     assert first.to_step >= 23 and last.from_step == 10 and last.reason == "completed"
 
 
+@pytest.mark.slow
 def test_a_slow_disk_holds_up_no_step_and_changes_nothing(start, whole, tmp_path):
     log = said(start(ranks=2, faults=("slow", 1), **SHORT))
     assert "meets slow after step 20" in log
