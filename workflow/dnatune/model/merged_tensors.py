@@ -20,6 +20,8 @@ from dnatune.model.weight_files import WEIGHTS, Stored, weight_file, write_index
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 #: Numbers of a tensor that are computed at a time. They fit into a core's cache; 2^24 take four times as long.
 _BLOCK = 1 << 19
+#: Most tensors that are in memory at once. At 8 billion weights, one of a layer holds 0.6 GB, an embedding 3.2 GB.
+_THREADS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,10 +115,10 @@ def _format(stored: torch.dtype, dtype: str | None) -> torch.dtype:
 
 @contextlib.contextmanager
 def _single_threads() -> Iterator[Executor]:
-    """Yield a pool of as many threads as torch computes with, each of which computes alone."""
+    """Yield a pool of as many threads as torch computes with, but for `_THREADS`, each of which computes alone."""
     count = torch.get_num_threads()
     try:
-        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(min(count, _THREADS), initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield pool
     finally:
         # The matrix library has one number for all threads.
