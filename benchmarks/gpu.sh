@@ -2,7 +2,7 @@
 # The speed comparison and the GPU tests on one NVIDIA GPU, with a random Llama.
 #
 #   benchmarks/gpu.sh GUE_FOLDER TOKENIZER_FOLDER [OUTPUT_FOLDER] [--size 1.3b|8b|tiny] [--precision bf16|fp16|both]
-#                     [--examples N] [--no-tests]
+#                     [--examples N] [--no-original] [--no-tests]
 #
 # The defaults are results/gpu, 1.3b, both, 128 examples. They are chosen so that a precision takes at most 10 minutes on
 # an H100. The size `tiny` tries the script out. TRL's trainer takes part if it can be imported, and Liger's kernels are
@@ -15,12 +15,13 @@
 set -euo pipefail
 
 usage() { sed -n '2,15p' "$0" >&2; exit 2; }
-size=1.3b precisions="bf16 fp16" examples=128 tests=yes folders=()
+size=1.3b precisions="bf16 fp16" examples=128 original=true tests=yes folders=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --size) size="${2:-}"; shift ;;
     --precision) precisions="${2:-}"; [ "$precisions" != both ] || precisions="bf16 fp16"; shift ;;
     --examples) examples="${2:-}"; shift ;;
+    --no-original) original=false ;;
     --no-tests) tests=no ;;
     -*) usage ;;
     *) folders+=("$1") ;;
@@ -56,7 +57,7 @@ for precision in $precisions; do
     --configfile config/benchmark.yaml --config \
     "data={\"source\": \"directory\", \"directory\": {\"path\": \"$gue\"}}" \
     "benchmark={\"tokenizer\": \"$tokenizer\", $shape, \"examples\": $examples, \"scoring_examples\": 64,
-      \"repeats\": 3, \"peers\": $peers}" \
+      \"repeats\": 3, \"original\": $original, \"peers\": $peers}" \
     "training={\"precision\": \"$precision\", \"global_batch_size\": $examples}" 2>&1 | tee "$output/$precision.log" \
     || failed+=("the comparison in $precision, see $output/$precision.log")
 done

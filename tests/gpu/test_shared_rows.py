@@ -43,16 +43,28 @@ def trainable_model(folder, tokenizer, dtype=torch.float32):
     return model.to(DEVICE)
 
 
-def gradients_of(model, examples, count, per_row, shared=True):
+def gradients_of(model, examples, count, per_row, shared=True, compiled=False):
     model.zero_grad()
     likelihood = base_models.LabelLikelihood(model)
+    if compiled:
+        likelihood.compile_layers()
     for part in chunks(range(count), per_row):
         (-likelihood(pack_training(examples, part, shared).to(torch.device(DEVICE))).sum() / count).backward()
     return {name: p.grad.double() for name, p in model.named_parameters() if p.requires_grad}
 
 
+@pytest.fixture
+def fp32_products():
+    """Matrix products in fp32 proper, not in the shorter TF32."""
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 @pytest.mark.parametrize("per_row", [1, 7, COUNT])
-def test_gradients_equal_ordinary_training(folder, prepared, per_row):
+def test_gradients_equal_ordinary_training(folder, prepared, fp32_products, per_row, compiled):
     tokenizer, examples = encode(folder, prepared)
     model = trainable_model(folder, tokenizer)
     model.zero_grad()
@@ -62,9 +74,27 @@ def test_gradients_equal_ordinary_training(folder, prepared, per_row):
         start = len(examples.prompt(i)) - 1
         (-sum(log_p[start + k, token] for k, token in enumerate(examples.answer(i))) / COUNT).backward()
     expected = {name: p.grad.double() for name, p in model.named_parameters() if p.requires_grad}
-    for name, gradient in gradients_of(model, examples, COUNT, per_row).items():
+    for name, gradient in gradients_of(model, examples, COUNT, per_row, compiled=compiled).items():
         error = (gradient - expected[name]).norm() / expected[name].norm()
         assert error < 5e-6, f"{name}: {error:.1e}"
+
+
+@pytest.mark.parametrize("recomputed", [False, True], ids=["kept", "recomputed"])
+def test_one_compiled_code_serves_rows_of_all_lengths(folder, prepared, recomputed):
+    tokenizer, examples = encode(folder, prepared)
+    model = trainable_model(folder, tokenizer)
+    with micro_batch.checkpointed(model, recomputed):
+        likelihood = base_models.LabelLikelihood(model)
+        likelihood.compile_layers()
+
+        def both_passes(first, last):
+            likelihood(pack_training(examples, range(first, last), True).to(torch.device(DEVICE))).sum().backward()
+
+        both_passes(0, COUNT)
+        both_passes(0, COUNT // 2)
+        with torch.compiler.set_stance("fail_on_recompile"):
+            for last in range(COUNT // 2 + 1, COUNT, 5):
+                both_passes(1, last)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)

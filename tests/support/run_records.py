@@ -30,6 +30,7 @@ def run_record(optimizer="adamw", learning_rate=1e-3, **changes) -> Run:
         "micro_batch_size": 16,
         "shared_prefix": True,
         "gradient_checkpointing": False,
+        "compiled": False,
         "accumulation": 4,
         "devices": ["n1:0", "n1:1"],
         "ranks": 2,

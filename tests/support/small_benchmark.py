@@ -5,6 +5,7 @@ import yaml
 from samples import ROOT
 
 SMALL = {
+    "original": True,
     "hidden_size": 32,
     "layers": 1,
     "heads": 4,

@@ -87,13 +87,14 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
             if parameter.requires_grad:
                 parameter.copy_(initial.pop(name))
     assert not initial
-    trainable = [p for p in model.parameters() if p.requires_grad]
+    likelihood = base_models.LabelLikelihood(model)
+    engines.prepare_layers(likelihood, method, training.zero_stage, compiled=False)
+    trainable = [p for p in likelihood.parameters() if p.requires_grad]
     sizes = [p.numel() for p in trainable]
     max_norm = training.max_grad_norm
     optimizer = optimizers.build(method, trainable, hyperparameters, max_norm, training.clip)
     clipping = optimizers.engine_clipping(method, max_norm)
     configuration = engines.deepspeed_configuration(training, precision, rank.world, clipping)
-    likelihood = base_models.LabelLikelihood(model)
     engine = engines.start_engine(likelihood, optimizer, configuration)
 
     if case["scaled"]:
@@ -109,7 +110,7 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
     if found := checkpoints.find():
         checkpoints.load(engine, found)
     outcome = trainer.run(checkpoints, found.saved if found else None)
-    weights = engines.full_precision_weights(model)
+    weights = engines.full_precision_weights(likelihood)
     measured = {
         "sizes": sizes,
         "forward_passes": watch.forward_passes,

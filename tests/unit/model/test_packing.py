@@ -14,7 +14,7 @@ from dnatune.launch.process_group import Rank
 from dnatune.model import base_models, flops
 from dnatune.model.scoring import label_log_probabilities
 from dnatune.model.shared_prefix import attention
-from dnatune.model.shared_prefix.packing import Rows, chunks, pack_scoring, pack_training, side_by_side, tree_mask
+from dnatune.model.shared_prefix.packing import Rows, chunks, pack_scoring, pack_training, side_by_side
 from dnatune.settings.training import Training
 from dnatune.training.loop import Trainer
 from dnatune.training.plan import Plan
@@ -168,11 +168,20 @@ def test_examples_that_see_each_other_give_another_result(toy):
 
 
 def test_mask_is_ancestry_by_brute_force():
-    # root 0 <- 1 <- 2, 1 <- 3; root 0 <- 4
-    parents, pieces = [-1, 0, 1, 1, 0], [0, 0, 1, 2, 2, 3, 4]
-    chains = {0: {0}, 1: {0, 1}, 2: {0, 1, 2}, 3: {0, 1, 3}, 4: {0, 4}}
-    expected = [[j <= i and pieces[j] in chains[pieces[i]] for j in range(7)] for i in range(7)]
-    assert tree_mask(tuple(pieces), tuple(parents)).tolist() == expected
+    labels = [[5, 6, 2], [7, 2], [8, 9, 10, 2]]
+    encoded = EncodedExamples([3, 4], [[10, 11], [12], [13, 14, 15]], [0, 1, 0], labels)
+    (group,) = pack_scoring(encoded, range(3), shared=True).groups
+    for example, own in enumerate(encoded.examples):
+        # Of every token but the last of a label: whose it is, None of the example itself, and its place in that.
+        tokens = [(None, place) for place in range(len(own))]
+        tokens += [(label, place) for label, ids in enumerate(labels) for place in range(len(ids) - 1)]
+        for row, (owner, place) in enumerate(tokens):
+            seen = [other is None or (other == owner and there <= place) for other, there in tokens]
+            if owner is None:
+                seen = [other is None and there <= place for other, there in tokens]
+            expected = [True, True, *seen]
+            assert group.mask[example, 0, row, : len(expected)].tolist() == expected, (example, row)
+            assert not group.mask[example, 0, row, len(expected) :].any()
 
 
 def test_a_label_that_begins_another_and_a_long_example_among_short_ones_are_exact(toy):

@@ -173,6 +173,23 @@ CALM = [dataclasses.replace(case, overflows=(), tag="calm") for case in OVERFLOW
 INFINITE = [
     Case("rk4", 2, z, 7, slow=z != 2, steps=3, schedule="constant", overflows=(6,), tag="infinite") for z in (1, 2, 3)
 ]
+#: Attempts within the last of three steps.
+LAST = [
+    Case(
+        method,
+        2,
+        z,
+        7,
+        slow=z != 2,
+        precision="bf16",
+        steps=3,
+        schedule="constant",
+        overflows=(attempt,),
+        tag=f"attempt{attempt}",
+    )
+    for method, attempt in (("rk4", 9), ("rk4", 11), ("adamw", 2))
+    for z in (1, 2, 3)
+]
 CLIPPED = [
     Case("rk4", n, z, SIZES[n][0], slow=(n, z) not in {(1, 0), (2, 0), (2, 2)}, steps=5, max_norm=0.5, tag="clipped")
     for n in SIZES
@@ -216,7 +233,7 @@ WHOLE = [
 ]
 CASES = [
     *(EXACT + IMPOSTORS + BF16 + [BF16_IMPOSTOR] + RKC + DROPOUT),
-    *(OVERFLOW + CALM + INFINITE + CLIPPED + CLIPPED_STAGES + CURVES + WHOLE),
+    *(OVERFLOW + CALM + INFINITE + LAST + CLIPPED + CLIPPED_STAGES + CURVES + WHOLE),
 ]
 
 
@@ -549,6 +566,13 @@ def test_a_stage_skipped_without_loss_scaling_ends_the_run(case, runs):
         assert rank["skipped_steps"] == 1
         assert rank["diverged"] is not None
         assert (rank["diverged"]["step"], rank["diverged"]["reason"]) == (2, "the gradient is not finite")
+
+
+@over(LAST)
+def test_an_infinite_gradient_of_the_last_step_ends_a_run_in_bf16(case, runs):
+    """DeepSpeed then applies the update, for in bf16 it looks at no gradient but at their norm."""
+    for rank in runs(case).ranks:
+        assert (rank["diverged"]["step"], rank["diverged"]["reason"]) == (3, "the gradient is not finite")
 
 
 @over(CLIPPED)

@@ -62,6 +62,8 @@ class Bench:
         self.part = range(min(self.own.slow_examples, self.own.examples))
         self.scored = range(self.own.scoring_examples)
         self.precision = engine.resolve_precision(self.settings.training.precision, self.rank.device)
+        #: dnatune's layers are compiled as in a run that is long enough for it.
+        self.compiled = engine.compiles(self.settings.training, engine.FEWEST_COMPILED, self.rank.device)
         self.dtype = engine.dtype_of(self.precision)
         self.liger = liger_usable(self.rank.device)
         self.vocabulary = self.own.vocabulary or len(tokenizer)

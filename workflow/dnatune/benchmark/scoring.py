@@ -49,6 +49,8 @@ def measure_scoring(bench: Bench, peak: float) -> dict[str, Any]:
         # A trained model ends its output there, but random weights do not end it.
         "original, stopped at label end": lambda index: len(test.answer(index)),
     }
+    if not bench.own.original:
+        slow.clear()
     ways = {**{name: one_by_one(limit, scored) for name, limit in slow.items()}, **batched}
     packed = [packing.pack_scoring(test, part, shared=True) for part in packing.chunks(scored, batch_size)]
     works = {

@@ -48,17 +48,19 @@ class Trained:
     """
 
     def __init__(self, bench: Bench, method: str, shared: bool = True):
+        training = bench.settings.training
         self.bench, self.model = bench, bench.adapted(bench.dtype).train()
-        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.loss = recipes.RecipeLoss(self.model, shared)
+        if self.loss.likelihood:
+            engine.prepare_layers(self.loss.likelihood, method, training.zero_stage, bench.compiled)
+        self.parameters = [p for p in self.loss.parameters() if p.requires_grad]
         self.hyperparameters = optimizers.validate(method, _HYPERPARAMETERS[method])
         self.copies = optimizers.state_copies(method, self.hyperparameters)
-        training = bench.settings.training
         optimizer = optimizers.build(
             method, self.parameters, self.hyperparameters, training.max_grad_norm, training.clip
         )
         clipping = optimizers.engine_clipping(method, training.max_grad_norm)
         configuration = engine.deepspeed_configuration(training, bench.precision, bench.rank.world, clipping)
-        self.loss = recipes.RecipeLoss(self.model, shared)
         self.engine = engine.start_engine(self.loss, optimizer, configuration)
         self.engine.train()
 
@@ -151,7 +153,7 @@ def _practice(bench: Bench) -> Iterator[list[Contestant]]:
     """Yield the recipes of others, which share one model; on a GPU, with the largest micro-batch that fits."""
     with contextlib.closing(Trained(bench, "adamw", shared=False)) as trained:
         original, *others = recipes.practice_recipes(bench.liger)
-        fitted = [original, *map(trained.with_largest_micro_batch, others)]
+        fitted = [*([original] if bench.own.original else []), *map(trained.with_largest_micro_batch, others)]
         yield [Contestant(r, trained.stepper(r), r.micro_batch_size <= len(bench.part)) for r in fitted]
 
 
@@ -234,6 +236,7 @@ def measure_training(bench: Bench, peak: float) -> dict[str, Any]:
         "examples": len(batch),
         "part_examples": len(bench.part),
         "dimensions": dataclasses.asdict(dimensions),
+        "compiled": bench.compiled,
         "agreement": agreement,
         "agreement_layers": layers,
         "recipes": results,

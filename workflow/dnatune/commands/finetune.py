@@ -148,7 +148,7 @@ def train(options: argparse.Namespace, conditions: record.Conditions, checkpoint
         if outcome.interrupted:
             report_interruption(outcome.progress.step)
             return
-        weights = full_precision_weights(model)
+        weights = full_precision_weights(trainer.engine.module)
         run = record_of(conditions, trainer, outcome, counts, devices(rank), segments.all)
         if rank.first:
             with publication(options, run, checkpoints.log) as adapter:
@@ -191,11 +191,13 @@ def trainer_of(
     # A model is loaded to be asked; training and what it needs of memory are with dropout.
     model.train()
     counts = base_models.parameter_counts(model)
-    trainable = [p for p in model.parameters() if p.requires_grad]
+    likelihood = base_models.LabelLikelihood(model)
+    compiled = engines.compiles(training, settings.budget.gradient_evaluations or plan.steps, rank.device)
+    engines.prepare_layers(likelihood, method, training.zero_stage, compiled)
+    trainable = [p for p in likelihood.parameters() if p.requires_grad]
     optimizer = optimizers.build(method, trainable, hyperparameters, training.max_grad_norm, training.clip)
     clipping = optimizers.engine_clipping(method, training.max_grad_norm)
     configuration = engines.deepspeed_configuration(training, conditions.precision, rank.world, clipping)
-    likelihood = base_models.LabelLikelihood(model)
     engine = engines.start_engine(likelihood, optimizer, configuration)
 
     if found:
@@ -280,6 +282,7 @@ def record_of(
         accumulation=trainer.accumulation,
         shared_prefix=rows.shared,
         gradient_checkpointing=rows.recomputed,
+        compiled=trainer.engine.module.compiled,
         devices=devices,
         device=torch.cuda.get_device_name() if on_gpu else "cpu",
         cpu=cpu_model(),

@@ -114,8 +114,8 @@ def _range(counts: Sequence[int]) -> int:
 
 def _training(record: Run) -> list[Any]:
     chosen = record.settings["training"]
-    # The precision is the one that was found: `auto` depends on the GPU that a job gets.
-    return [record.precision, *(chosen.get(key) for key in _TRAINING)]
+    # Precision and compiled code are as they were found: `auto` depends on the GPU that a job gets.
+    return [record.precision, record.compiled, *(chosen.get(key) for key in _TRAINING)]
 
 
 def _differ(values: Sequence[Any]) -> bool:

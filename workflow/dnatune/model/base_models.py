@@ -13,10 +13,12 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from dnatune.data.prompts import EncodedExamples
 from dnatune.errors import ModelError, memory_ended
+from dnatune.model import low_rank
 from dnatune.model.architecture import Architecture
 from dnatune.model.shared_prefix import attention
 from dnatune.model.shared_prefix.packing import FEWEST_LOGITS, PackedBatch
@@ -210,7 +212,7 @@ def add_lora(model: PreTrainedModel, lora: Lora, seed: int) -> PeftModel:
     untie_trained(model, [*lora.target_modules, *lora.modules_to_save])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return get_peft_model(model, lora_configuration(lora))
+        return _in_one_format(get_peft_model(model, lora_configuration(lora)), model.dtype)
 
 
 def lora_configuration(lora: Lora) -> LoraConfig:
@@ -223,6 +225,13 @@ def lora_configuration(lora: Lora) -> LoraConfig:
         target_modules=list(lora.target_modules),
         modules_to_save=list(lora.modules_to_save) or None,
     )
+
+
+def _in_one_format(model: PeftModel, dtype: torch.dtype) -> PeftModel:
+    """Give the adapter, which peft makes in fp32, the number format in which DeepSpeed trains all parameters."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
 
 
 def trained_modules(config: LoraConfig) -> list[str]:
@@ -266,19 +275,14 @@ def save_adapter(
 def load_adapter(
     base: Path, adapter: Path, dtype: torch.dtype, device: str = "cpu"
 ) -> tuple[PeftModel, PreTrainedTokenizerBase]:
-    """Load a base model with a trained adapter as it was trained in `dtype`, and the tokenizer saved with the adapter.
-
-    peft loads an adapter in fp32; DeepSpeed trains all parameters in one format and leaves buffers as they are.
-    """
+    """Load a base model with a trained adapter as it was trained in `dtype`, and the tokenizer beside the adapter."""
     tokenizer = load_tokenizer(adapter)
     model = load_model(base, tokenizer, dtype, device)
     config = LoraConfig.from_pretrained(adapter)
     untie_trained(model, trained_modules(config))
     # peft would read it onto the first GPU that it sees.
     adapted = PeftModel.from_pretrained(model, adapter, torch_device=device)
-    for parameter in adapted.parameters():
-        parameter.data = parameter.data.to(dtype)
-    return adapted, tokenizer
+    return _in_one_format(adapted, dtype), tokenizer
 
 
 class LabelLikelihood(nn.Module):
@@ -286,16 +290,41 @@ class LabelLikelihood(nn.Module):
 
     In a shared row, logits are computed only where a target is predicted. Ordinary rows run the model's own forward
     pass, which computes the logits of every token, so anything else that the model does to its logits is included.
+
+    Attributes:
+        model: the model.
+        adapter: its low-rank matrices as one parameter, if `flatten` was called.
+        compiled: whether its layers are.
     """
 
     def __init__(self, model: PreTrainedModel | PeftModel):
         super().__init__()
         self.model = model
+        self.adapter: low_rank.FlatAdapter | None = None
+        self.compiled = False
         attention.prepare(causal_model(model))
+        low_rank.fuse(model)
+
+    def flatten(self) -> None:
+        """Make one parameter of the model's low-rank matrices."""
+        self.adapter = low_rank.FlatAdapter(self.model)
+
+    def compile_layers(self) -> None:
+        """Have torch compile the forward and the backward pass of the decoder's layers when they first run.
+
+        All layers share the compiled code, and rows of all lengths. The layers are those that transformers can
+        recompute one by one.
+        """
+        self.compiled = True
+        for module in self.model.modules():
+            if isinstance(module, GradientCheckpointingLayer):
+                module.compile(dynamic=True)
 
     def forward(self, batch: PackedBatch) -> torch.Tensor:
         """Return log p(target | its past) [targets], in fp32."""
         causal = causal_model(self.model)
+        if self.adapter is not None:
+            self.adapter.spread()
         if not batch.groups:
             every = causal(input_ids=batch.input_ids, attention_mask=batch.mask, use_cache=False).logits
             return log_probabilities(every[batch.rows, batch.columns], batch.targets)

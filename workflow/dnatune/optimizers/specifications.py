@@ -143,6 +143,9 @@ def _runge_kutta(tableau: Tableau, description: str) -> MethodSpecification:
     )
 
 
+#: One pass over each weight and its state in place of one for every operation.
+_ONE_PASS = {"fused": True}
+
 METHODS: dict[str, MethodSpecification] = {
     spec.name: spec
     for spec in (
@@ -155,6 +158,7 @@ METHODS: dict[str, MethodSpecification] = {
                 "epsilon": _EPSILON,
             },
             class_path="torch.optim:AdamW",
+            arguments=_ONE_PASS,
             state_copies=2,
             weight_decay_style="decoupled",
         ),
@@ -167,6 +171,7 @@ METHODS: dict[str, MethodSpecification] = {
                 "nesterov": Hyperparameter(bool, "look ahead along the momentum", False),
             },
             class_path="torch.optim:SGD",
+            arguments=_ONE_PASS,
             state_copies=lambda chosen: 1 if chosen["momentum"] else 0,
         ),
         _runge_kutta(HEUN, "Heun's method, Runge–Kutta of order 2"),

@@ -31,6 +31,9 @@ class Benchmark(Settings):
     peers: Annotated[tuple[Literal["trl"], ...], AsTuple, AllDifferent] = setting((), unit="list of names")
     """Other trainers that are timed on the same batch. trl: TRL's SFTTrainer, which is installed apart;
     benchmarks/README.md."""
+    original: bool = setting(True, unit="yes or no")
+    """Whether the original recipe is timed too, which on a GPU takes three quarters of the time. The results of all
+    recipes are compared in any case."""
     examples: int = setting(128, ge=1, le=1_000_000, unit="examples")
     """Global batch of the timed steps, from the start of the first task's training split."""
     slow_examples: int = setting(32, ge=16, le=1_000_000, multiple_of=16, unit="examples")

@@ -3,7 +3,9 @@
 import contextlib
 import logging
 import math
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,9 +13,15 @@ from torch import distributed, nn
 
 from dnatune import optimizers
 from dnatune.errors import ConfigurationError
+from dnatune.model.base_models import LabelLikelihood
 from dnatune.settings.training import Training
 
 _LOG = logging.getLogger(__name__)
+#: Length of the shortest runs whose layers are compiled, in steps or gradient evaluations. On an H200 that saves about
+#: 0.1 s per gradient and takes 25 s (benchmarks/README.md).
+FEWEST_COMPILED = 300
+#: torch's environment variable with the folder of compiled code.
+_CODE_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -71,7 +79,9 @@ def deepspeed_configuration(training: Training, precision: str, world: int, clip
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 1_000_000_000,
         "fp16": {"enabled": precision == "fp16"},
-        "bf16": {"enabled": precision == "bf16"},
+        # A gradient that is not finite shows in its norm. DeepSpeed would ask every gradient for its extremes, a third
+        # of all kernels of a step (benchmarks/README.md).
+        "bf16": {"enabled": precision == "bf16", "check_grad_overflow": False},
     }
     return _overlaid(own, training.deepspeed)
 
@@ -165,16 +175,95 @@ def gradient_norm(engine: Any, optimizer: torch.optim.Optimizer) -> float:
     return math.nan if norm is None else float(norm)
 
 
-def full_precision_weights(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the trainable weights {name: fp32 tensor on the CPU}, gathered from all ranks; every rank must call it."""
+def compiles(training: Training, length: int, device: str) -> bool:
+    """Tell whether the layers of a model are compiled for training.
+
+    Args:
+        training: how the run is trained.
+        length: of the run, in the measure in which runs that are compared are equally long: gradient evaluations if
+            they are the budget, otherwise steps.
+        device: device of this rank.
+
+    Raises:
+        ConfigurationError: it is asked for without a GPU, or with ZeRO 3, which takes weights away between the layers.
+    """
+    possible = device.startswith("cuda") and training.zero_stage < 3
+    if training.compile is True and not possible:
+        raise ConfigurationError(
+            "compiled layers need a GPU and a ZeRO stage below 3", where="config key 'training.compile'", fix="use auto"
+        )
+    if training.compile == "auto":
+        # torch's compiler drops GPUs before Ampere (compute capability 8) one after the other.
+        return possible and length >= FEWEST_COMPILED and torch.cuda.get_device_capability(device)[0] >= 8
+    return training.compile
+
+
+def _keep_compiled_code() -> None:
+    """Have torch keep compiled code for later jobs in a folder of the user's own, unless the environment names one.
+
+    By default torch keeps it below /tmp, where another user can put code in its place.
+
+    Raises:
+        ConfigurationError: the folder cannot be made.
+    """
+    if _CODE_FOLDER in os.environ:
+        return
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = home / "dnatune" / "compiled"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"compiled code cannot be kept: {error.strerror}",
+            where=str(folder),
+            fix=f"set the environment variable {_CODE_FOLDER} to a folder of your own, or training.compile to false",
+        ) from None
+    os.environ[_CODE_FOLDER] = str(folder)
+
+
+def prepare_layers(likelihood: LabelLikelihood, method: str, zero_stage: int, compiled: bool) -> None:
+    """Make a model ready to be trained, before its optimizer is built.
+
+    Its low-rank matrices become one parameter, unless the method needs whole matrices, or ZeRO 3 would take the
+    parameter's values away as soon as its module has run.
+
+    Args:
+        likelihood: around the model, on its device.
+        method: the optimizer's method.
+        zero_stage: ZeRO stage.
+        compiled: whether its layers are to be compiled, see `compiles`.
+
+    Raises:
+        ConfigurationError: there is no folder for compiled code.
+    """
+    if optimizers.specification(method).elementwise and zero_stage < 3:
+        likelihood.flatten()
+    if compiled:
+        _keep_compiled_code()
+        likelihood.compile_layers()
+
+
+def full_precision_weights(likelihood: LabelLikelihood) -> dict[str, torch.Tensor]:
+    """Return the trainable weights {name in the model: fp32 tensor on the CPU}, gathered from all ranks.
+
+    Every rank must call it.
+    """
+    weights = {
+        name: _full_precision(parameter)
+        for name, parameter in likelihood.model.named_parameters()
+        if parameter.requires_grad
+    }
+    if likelihood.adapter is not None:
+        matrices = likelihood.adapter.named_matrices(_full_precision(likelihood.adapter.flat))
+        weights.update({name: matrix.clone() for name, matrix in matrices})
+    return weights
+
+
+def _full_precision(parameter: nn.Parameter) -> torch.Tensor:
     from deepspeed.utils import safe_get_full_fp32_param
 
-    weights = {}
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            master = safe_get_full_fp32_param(parameter)
-            weights[name] = (parameter if master is None else master).detach().float().cpu().clone()
-    return weights
+    master = safe_get_full_fp32_param(parameter)
+    return (parameter if master is None else master).detach().float().cpu().clone()
 
 
 @contextlib.contextmanager

@@ -7,8 +7,9 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from dnatune.training.step_log import StepLog, or_null
 _LOG = logging.getLogger(__name__)
 #: Every overflow halves the loss scale; after this many in a row, starting from 2^16, nothing is left to halve.
 _MOST_REPEATS = 40
+_Made = TypeVar("_Made")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +55,23 @@ class Outcome:
     def reason(self) -> SegmentEnd:
         """Return why the segment of the run has ended."""
         return "diverged" if self.diverged else "interrupted" if self.interrupted else "completed"
+
+
+@dataclasses.dataclass(frozen=True)
+class _PackedStep:
+    """What a step needs of its data.
+
+    Attributes:
+        examples: size of the global batch.
+        tokens: number of its label tokens.
+        work: of this rank, see `Meter.work`.
+        pieces: this rank's micro-batches on its device, with their weights.
+    """
+
+    examples: int
+    tokens: int
+    work: list[int]
+    pieces: list[tuple[PackedBatch, float]]
 
 
 class Trainer:
@@ -112,9 +131,10 @@ class Trainer:
         started = time.perf_counter() - progress.seconds
         diverged = None
         losses: list[float] = log.losses if log else []
-        with _bar(self.plan.steps, progress.step, self.rank.first) as bar:
+        packed = _ahead(self._packed, range(progress.step, self.plan.steps))
+        with _bar(self.plan.steps, progress.step, self.rank.first) as bar, contextlib.closing(packed):
             while progress.step < self.plan.steps and diverged is None and not self.asked_to_stop:
-                record = self._step(progress, checkpoints)
+                record = self._step(progress, checkpoints, next(packed))
                 diverged = self._divergence(record, progress.step)
                 if diverged is None and self._due(self.training.evaluation_steps, progress.step):
                     # Neither scoring the dev split nor saving is part of the cost of training.
@@ -149,7 +169,18 @@ class Trainer:
     def _due(self, every: int, step: int) -> bool:
         return step % every == 0 or step == self.plan.steps
 
-    def _step(self, progress: Progress, checkpoints: Checkpoints) -> dict[str, Any]:
+    def _packed(self, step: int) -> _PackedStep:
+        batch = self.order.indices(step)
+        pieces = self._micro_batches(batch)
+        done, needed = [piece for piece, _ in pieces], [piece for piece, weight in pieces if weight]
+        return _PackedStep(
+            len(batch),
+            sum(len(self.train.answer(i)) for i in batch),
+            self.meter.work(done, needed),
+            [(piece.to(self.device), weight) for piece, weight in pieces],
+        )
+
+    def _step(self, progress: Progress, checkpoints: Checkpoints, packed: _PackedStep) -> dict[str, Any]:
         """Take one optimizer step, count it and its gradient evaluations, and return its record.
 
         All stages use the same global batch and the same dropout.
@@ -158,24 +189,19 @@ class Trainer:
             DnatuneError: the checkpoint that is being written cannot be written.
         """
         began, step = time.perf_counter(), progress.step
-        batch = self.order.indices(step)
-        tokens = sum(len(self.train.answer(i)) for i in batch)
-        pieces = self._micro_batches(batch)
         # A rank that received the signal, or whose clock says so, informs all others: all stop or save after the same
         # step.
-        done, needed = [piece for piece, _ in pieces], [piece for piece, weight in pieces if weight]
         asked = [self.signal.received, self.saving.overdue, checkpoints.at_work, checkpoints.failed]
-        counts = [*self.meter.work(done, needed), *map(int, asked)]
+        counts = [*packed.work, *map(int, asked)]
         *work, asked_to_stop, asked_to_save, at_work, failed = _summed(counts, self.device)
         self.asked_to_stop, self.asked_to_save = asked_to_stop > 0, asked_to_save > 0
         checkpoints.go_on(at_work, failed)
-        pieces = [(piece.to(self.device), weight) for piece, weight in pieces]
         for group in self.engine.optimizer.param_groups:
             group["lr"] = self.rates[step]
         losses: list[float] = []
         applied, evaluations = True, 0
         while applied and len(losses) < self.plan.stages:
-            loss, applied, attempts = self._stage(step, pieces, tokens)
+            loss, applied, attempts = self._stage(step, packed.pieces, packed.tokens)
             losses.append(loss)
             evaluations += attempts
         seconds = time.perf_counter() - began
@@ -187,7 +213,7 @@ class Trainer:
             "learning_rate": self.rates[step],
             # If the engine skipped a stage, its gradient was not finite and its norm was not computed.
             "gradient_norm": gradient_norm(self.engine, self.optimizer) if applied else math.inf,
-            "samples_per_second": len(batch) * evaluations / seconds,
+            "samples_per_second": packed.examples * evaluations / seconds,
             **self.meter.rates(work, evaluations, seconds),
         }
 
@@ -253,16 +279,19 @@ class Trainer:
         count = len(self.dev)
         share = list(range(self.rank.index, count, self.rank.world))
         padded = share + [0] * (math.ceil(count / self.rank.world) - len(share))
-        scores = label_log_probabilities(
-            self.engine,
-            self.dev,
-            padded,
-            self.rows.micro_batch_size,
-            self.rows.shared,
-            self.rank.device,
-            # With ZeRO 3, the ranks fetch each other's weights in each forward pass.
-            halve=self.training.zero_stage < 3,
-        )[: len(share)]
+        # The test split is scored by code that is not compiled, and for so little scoring compiling takes too long.
+        compiled = self.engine.module.compiled
+        with torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():
+            scores = label_log_probabilities(
+                self.engine,
+                self.dev,
+                padded,
+                self.rows.micro_batch_size,
+                self.rows.shared,
+                self.rank.device,
+                # With ZeRO 3, the ranks fetch each other's weights in each forward pass.
+                halve=self.training.zero_stage < 3,
+            )[: len(share)]
         self.engine.train()
         truth = np.array([self.dev.answers[i] for i in share], dtype=int)
         classes = len(self.dev.labels)
@@ -274,6 +303,19 @@ class Trainer:
         tokens = sum(len(self.dev.answer(i)) for i in range(count))
         found = from_confusion(sums[1:].reshape(classes, classes).cpu().numpy())
         return {"dev_loss": float(sums[0]) / tokens, **{f"dev_{name}": value for name, value in found.items()}}
+
+
+def _ahead(task: Callable[[int], _Made], items: Iterable[int]) -> Generator[_Made, None, None]:
+    """Yield the task's result for each item; a thread makes the next one meanwhile."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        made: Future[_Made] | None = None
+        for item in items:
+            following = thread.submit(task, item)
+            if made is not None:
+                yield made.result()
+            made = following
+        if made is not None:
+            yield made.result()
 
 
 def _summed(numbers: list[int], device: torch.device) -> list[float]:

@@ -155,6 +155,8 @@ class Run(Conditions):
     """Whether the examples of a micro-batch shared one row and its prefix; the log says why if they did not."""
     gradient_checkpointing: bool
     """Whether gradient checkpointing was on."""
+    compiled: bool
+    """Whether the layers of the model were compiled."""
     devices: list[str]
     """Device of each rank as `node:number`; `node:cpu` if the scheduler gave it none."""
     device: str

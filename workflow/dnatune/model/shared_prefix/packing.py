@@ -17,11 +17,11 @@ row, padded on the right, without positions and with an ordinary padding mask.
 """
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from dnatune.data.prompts import EncodedExamples
@@ -30,7 +30,8 @@ from dnatune.data.prompts import EncodedExamples
 #: 12 rows (except 4 and 8), MKL sums a product over the vocabulary in another order, with an error of 3e-6 instead of
 #: 3e-7 at 61,957 tokens; the hidden state's gradient, in which large parts cancel, then had an error of 1e-3.
 FEWEST_LOGITS = 12
-_NO_PARENT = -1
+#: The piece of an example's own tokens.
+_EXAMPLE = 0
 #: Examples attend side by side if the longest has at most `_TIMES` as many tokens as the shortest, or at most `_MORE`
 #: tokens more; see benchmarks/README.md.
 _TIMES, _MORE = 1.5, 16
@@ -59,7 +60,7 @@ class Group:
 
     Attributes:
         mask: True if a token may attend to a token of the prefix or of its own example
-            [examples, 1, own, prefix + own].
+            [examples, 1, own, prefix + own]. Slots without a token see what is before them, and no token sees them.
         slots: index of each token in the flattened grid examples × own [tokens].
         examples: indices of these examples among the packed examples, in the order given [examples].
     """
@@ -188,17 +189,18 @@ def side_by_side(lengths: Sequence[int]) -> list[list[int]]:
 
 
 def _group(trees: "Sequence[_Tree]", members: Sequence[int], prefix: int) -> Group:
-    own = max(len(tree.ids) for tree in trees)
-    mask = torch.zeros(len(trees), 1, own, prefix + own, dtype=torch.bool)
-    slots: list[int] = []
-    for number, tree in enumerate(trees):
-        used = len(tree.ids)
-        slots += range(number * own, number * own + used)
-        mask[number, 0, :used, :prefix] = True
-        mask[number, 0, :used, prefix : prefix + used] = tree_mask(tuple(tree.pieces), tuple(tree.parents))
-    # An empty slot attends to itself, because a softmax over nothing would be NaN.
-    mask[:, :, :, prefix:].diagonal(dim1=2, dim2=3).fill_(True)
-    return Group(mask, torch.tensor(slots), torch.tensor(members))
+    lengths = np.array([len(tree.ids) for tree in trees])
+    own = int(lengths.max())
+    places = np.arange(own)
+    used = places < lengths[:, None]
+    # Empty slots come after all others, so no token attends to them. They attend, like a token, to their own past:
+    # a softmax over nothing would be NaN.
+    pieces = np.full(used.shape, _EXAMPLE)
+    pieces[used] = np.fromiter(itertools.chain.from_iterable(tree.pieces for tree in trees), int, lengths.sum())
+    mask = np.ones((len(trees), 1, own, prefix + own), dtype=bool)
+    related = (pieces[:, None, :] == _EXAMPLE) | (pieces[:, None, :] == pieces[:, :, None])
+    mask[:, 0, :, prefix:] = related & (places <= places[:, None])
+    return Group(*map(torch.from_numpy, (mask, np.flatnonzero(used), np.array(members))))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,8 +210,7 @@ class _Tree:
     Attributes:
         ids: token ids.
         depths: distance of each token from the example's first token.
-        pieces: the piece of each token: 0 for the example, then one number per answer.
-        parents: the parent of each piece.
+        pieces: the piece of each token: `_EXAMPLE`, then one number per answer.
         targets: (offset of the preceding token, token id, answer) of each token that is scored.
         answers: number of answers.
     """
@@ -217,21 +218,19 @@ class _Tree:
     ids: list[int]
     depths: list[int]
     pieces: list[int]
-    parents: list[int]
     targets: list[tuple[int, int, int]]
     answers: int
 
 
 def _tree(example: Sequence[int], answers: Sequence[Sequence[int]]) -> _Tree:
     """Return the tree of an example, which has at least one token, and its answers."""
-    tree = _Tree(list(example), list(range(len(example))), [0] * len(example), [_NO_PARENT], [], len(answers))
+    tree = _Tree(list(example), list(range(len(example))), [_EXAMPLE] * len(example), [], len(answers))
     for number, answer in enumerate(answers):
         start = len(tree.ids)
         # No scored token follows the last token of an answer, so that token is left out of the row.
         tree.ids.extend(answer[:-1])
         tree.depths.extend(range(len(example), len(example) + len(answer) - 1))
-        tree.pieces.extend([len(tree.parents)] * (len(answer) - 1))
-        tree.parents.append(0)
+        tree.pieces.extend([_EXAMPLE + 1 + number] * (len(answer) - 1))
         before = [len(example) - 1, *range(start, start + len(answer) - 1)]
         tree.targets.extend((place, token, number) for place, token in zip(before, answer, strict=True))
     return tree
@@ -250,25 +249,6 @@ def _ordinary(pairs: list[tuple[list[int], list[int]]]) -> PackedBatch:
         places += [(row, len(prompt) - 1 + offset, target, row) for offset, target in enumerate(answer)]
     row_of, column_of, targets, owners = torch.tensor(places, dtype=torch.long).unbind(dim=1)
     return PackedBatch(input_ids, None, mask, (), row_of, column_of, targets, owners)
-
-
-@functools.lru_cache(maxsize=64)
-def tree_mask(pieces: tuple[int, ...], parents: tuple[int, ...]) -> torch.Tensor:
-    """Return the attention mask [tokens, tokens]: True if the row's token attends to the column's. Do not change it.
-
-    Args:
-        pieces: the piece of each token.
-        parents: the parent of each piece, -1 for a root.
-    """
-    above = torch.zeros(len(parents), len(parents), dtype=torch.bool)
-    for piece, parent in enumerate(parents):
-        if parent != _NO_PARENT:
-            above[piece] = above[parent]
-        above[piece, piece] = True
-    piece = torch.tensor(pieces)
-    # A comparison instead of tril, because tril wakes every thread for each of these small masks.
-    place = torch.arange(len(piece))
-    return above[piece][:, piece] & (place[:, None] >= place)
 
 
 def chunks(indices: Sequence[int], size: int) -> Iterable[Sequence[int]]:

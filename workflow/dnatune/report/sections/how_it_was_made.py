@@ -106,6 +106,7 @@ def _facts(run: FinishedRun, origins: Origins) -> Iterator[tuple[tuple[str, str]
     rows = "a micro-batch behind one prefix" if record.shared_prefix else "one for each example"
     yield ("finetune", "rows"), rows
     yield ("finetune", "activations"), "recomputed" if record.gradient_checkpointing else "kept"
+    yield ("finetune", "layers"), "compiled" if record.compiled else "as transformers has them"
     if not run.diverged:
         yield ("evaluate", "test items"), formatting.count(run.metrics.n)
         yield ("evaluate", "answers"), "most probable label" if has_probabilities(run) else "decoded freely"
