@@ -181,12 +181,13 @@ def _at_once(bench: Bench, items: Sequence[_Item]) -> list[Sequence[_Item]]:
 
 
 def _rounds(bench: Bench) -> dict[str, Rounds]:
-    """Return the timed steps of all recipes, dnatune's last."""
-    groups = [lambda: _practice(bench), *(peers.groups(bench) if bench.own.peers else []), lambda: _own(bench)]
+    """Return the timed steps of all recipes, dnatune's last; timed first, they are in the log of a run that is cut."""
+    groups = [lambda: _own(bench), lambda: _practice(bench), *(peers.groups(bench) if bench.own.peers else [])]
     found: dict[str, Rounds] = {}
     for held in _at_once(bench, groups):
         found |= {rounds.recipe.name: rounds for rounds in _rounds_of(bench, held)}
-    return found
+    own = found.pop(recipes.OWN)
+    return {**found, recipes.OWN: own}
 
 
 def _rounds_of(bench: Bench, groups: Sequence[Callable[[], Any]]) -> list[Rounds]:
