@@ -34,10 +34,9 @@ def whole(start, tmp_path):
     ("fault", "ranks", "rank"),
     [
         ("killed", 1, 0),
-        ("full", 2, 1),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
-            for case in (("killed", 2, 0), ("killed", 2, 1), ("full", 1, 0), ("full", 2, 0))
+            for case in (("killed", 2, 0), ("killed", 2, 1), ("full", 1, 0), ("full", 2, 0), ("full", 2, 1))
         ),
     ],
 )

@@ -73,7 +73,7 @@ def test_defaults_are_filled_in_and_types_settled():
 def test_defaults_agree_with_torchs():
     for method, oracle in (("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)):
         ours = build(method, [parameter()]).param_groups[0]
-        theirs = oracle([parameter()], lr=0.1, weight_decay=0.0).param_groups[0]
+        theirs = oracle([parameter()], lr=0.1, weight_decay=0.0, fused=True).param_groups[0]
         assert {k: v for k, v in ours.items() if k != "params"} == {k: v for k, v in theirs.items() if k != "params"}
 
 
