@@ -58,6 +58,7 @@ def test_snakemake_that_is_told_to_end_saves_within_a_minute(workplace, number):
     assert not [*workplace.folder.glob(".snakemake/dnatune/*")]
 
 
+@pytest.mark.slow
 def test_after_a_snakemake_that_was_killed_the_same_command_goes_on(workplace):
     process = start(workplace)
     process.kill()

@@ -76,13 +76,19 @@ def test_other_code_and_other_ranks_are_named_and_only_code_can_be_accepted(star
     log = refusal(start(ranks=1, budget=SHORT))
     assert "the saved run was begun otherwise: code: 0123456789abcdef → " in log and "--accept-code-change" in log
     assert place.exists()
-    shutil.copytree(tmp_path / "checkpoints", tmp_path / "again")
     log = said(start("--accept-code-change", ranks=1, budget=SHORT))
     assert f"continuing from checkpoint {place.name}" in log
     assert "the run goes on although it was begun otherwise: code: 0123456789abcdef" in log
     killed, last = Run.read(tmp_path / "run.json").segments
     assert killed.accepted == [] and last.accepted == [f"code: 0123456789abcdef → {last.code}"]
-    # The setting does the same, and changes nothing else.
+
+
+@pytest.mark.slow
+def test_the_setting_accepts_as_the_option_does(start, cut, tmp_path):
+    place = cut(ranks=1, budget=SHORT)
+    saved_by(place, "0123456789abcdef")
+    shutil.copytree(tmp_path / "checkpoints", tmp_path / "again")
+    said(start("--accept-code-change", ranks=1, budget=SHORT))
     accepted, _ = weights(tmp_path), (tmp_path / "run.json").unlink()
     (tmp_path / "again").rename(tmp_path / "checkpoints")
     log = said(start(ranks=1, budget=SHORT, training={"accept_code_change": True}))
