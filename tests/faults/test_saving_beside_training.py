@@ -30,15 +30,10 @@ def whole(start, tmp_path):
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "ranks", "rank"),
-    [
-        ("killed", 1, 0),
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in (("killed", 2, 0), ("killed", 2, 1), ("full", 1, 0), ("full", 2, 0), ("full", 2, 1))
-        ),
-    ],
+    [("killed", 1, 0), ("killed", 2, 0), ("killed", 2, 1), ("full", 1, 0), ("full", 2, 0), ("full", 2, 1)],
 )
 def test_what_ends_the_writing_ends_the_run_and_it_goes_on_from_the_checkpoint_before(
     start, whole, tmp_path, fault, ranks, rank

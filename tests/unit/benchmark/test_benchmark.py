@@ -155,6 +155,7 @@ def finished(tmp_path_factory, tiny_model, prepared):
     return run_stage("benchmark", tmp_path_factory.mktemp("benchmark"), tiny_model, prepared)
 
 
+@pytest.mark.slow
 def test_on_a_gpu_others_have_the_largest_micro_batch_too(tmp_path, tiny_model, prepared):
     result, printed, _ = run_stage(str(ROOT / "tests/support/as_on_gpu.py"), tmp_path, tiny_model, prepared)
     rows = {name: row["micro_batch_size"] for name, row in result["training"]["recipes"].items()}
