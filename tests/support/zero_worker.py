@@ -88,7 +88,7 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
                 parameter.copy_(initial.pop(name))
     assert not initial
     likelihood = base_models.LabelLikelihood(model)
-    engines.prepare_layers(likelihood, method, training.zero_stage, compiled=False)
+    engines.prepare_layers(likelihood, training.zero_stage, compiled=False)
     trainable = [p for p in likelihood.parameters() if p.requires_grad]
     sizes = [p.numel() for p in trainable]
     max_norm = training.max_grad_norm

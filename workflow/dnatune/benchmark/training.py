@@ -52,7 +52,7 @@ class Trained:
         self.bench, self.model = bench, bench.adapted(bench.dtype).train()
         self.loss = recipes.RecipeLoss(self.model, shared)
         if self.loss.likelihood:
-            engine.prepare_layers(self.loss.likelihood, method, training.zero_stage, bench.compiled)
+            engine.prepare_layers(self.loss.likelihood, training.zero_stage, bench.compiled)
         self.parameters = [p for p in self.loss.parameters() if p.requires_grad]
         self.hyperparameters = optimizers.validate(method, _HYPERPARAMETERS[method])
         self.copies = optimizers.state_copies(method, self.hyperparameters)

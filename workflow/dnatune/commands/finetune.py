@@ -193,7 +193,7 @@ def trainer_of(
     counts = base_models.parameter_counts(model)
     likelihood = base_models.LabelLikelihood(model)
     compiled = engines.compiles(training, settings.budget.gradient_evaluations or plan.steps, rank.device)
-    engines.prepare_layers(likelihood, method, training.zero_stage, compiled)
+    engines.prepare_layers(likelihood, training.zero_stage, compiled)
     trainable = [p for p in likelihood.parameters() if p.requires_grad]
     optimizer = optimizers.build(method, trainable, hyperparameters, training.max_grad_norm, training.clip)
     clipping = optimizers.engine_clipping(method, training.max_grad_norm)

@@ -32,7 +32,7 @@ class Benchmark(Settings):
     """Other trainers that are timed on the same batch. trl: TRL's SFTTrainer, which is installed apart;
     benchmarks/README.md."""
     original: bool = setting(True, unit="yes or no")
-    """Whether the original recipe is timed too, which on a GPU takes three quarters of the time. The results of all
+    """Whether the original recipe is timed too, which on a GPU takes most of the time. The results of all
     recipes are compared in any case."""
     examples: int = setting(128, ge=1, le=1_000_000, unit="examples")
     """Global batch of the timed steps, from the start of the first task's training split."""

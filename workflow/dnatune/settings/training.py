@@ -78,7 +78,7 @@ class Training(Settings):
     """Recompute activations in the backward pass, which saves memory and costs about a third more work. auto: only if
     otherwise so few examples fit that repeating the prefix for them costs more; never on a CPU."""
     compile: Literal["auto"] | bool = setting("auto", unit="yes, no or auto")
-    """Have torch compile the model's layers, which makes a step on a GPU faster by a third to a half and costs half a
+    """Have torch compile the model's layers, which shortens a step on a GPU by a quarter to a third and costs half a
     minute at the start of a job. auto: on a GPU (Ampere or newer), without ZeRO 3, if the run has 300 steps or, if
     gradient evaluations are its budget, 300 of them. It changes the result by rounding and, if lora.dropout is not 0,
     by other random draws; runs that are compared must agree in it."""

@@ -221,22 +221,22 @@ def _keep_compiled_code() -> None:
     os.environ[_CODE_FOLDER] = str(folder)
 
 
-def prepare_layers(likelihood: LabelLikelihood, method: str, zero_stage: int, compiled: bool) -> None:
+def prepare_layers(likelihood: LabelLikelihood, zero_stage: int, compiled: bool) -> None:
     """Make a model ready to be trained, before its optimizer is built.
 
-    Its low-rank matrices become one parameter, unless the method needs whole matrices, or ZeRO 3 would take the
-    parameter's values away as soon as its module has run.
+    Under ZeRO 1 and 2, which hand flat vectors to an optimizer in any case, its low-rank matrices become one parameter.
+    Without ZeRO an optimizer, also a user's own, may work on whole matrices; and ZeRO 3 would take the parameter's
+    values away as soon as its module has run.
 
     Args:
         likelihood: around the model, on its device.
-        method: the optimizer's method.
         zero_stage: ZeRO stage.
         compiled: whether its layers are to be compiled, see `compiles`.
 
     Raises:
         ConfigurationError: there is no folder for compiled code.
     """
-    if optimizers.specification(method).elementwise and zero_stage < 3:
+    if zero_stage in (1, 2):
         likelihood.flatten()
     if compiled:
         _keep_compiled_code()
