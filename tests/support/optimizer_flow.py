@@ -22,7 +22,7 @@ STAGED = [
     ("rkc", {"stages": 7}),
     ("rk4_adam", {}),
 ]
-ALL = [*STAGED, ("sgd", {}), ("sgd", {"momentum": 0.9}), ("adamw", {}), ("rk4_single_gradient", {})]
+ALL = [*STAGED, ("sgd", {}), ("sgd", {"momentum": 0.9}), ("adamw", {}), ("lion", {}), ("rk4_single_gradient", {})]
 
 
 def slope(theta):

@@ -246,3 +246,18 @@ def test_rk4_adam_hides_no_infinite_gradient():
         theta.grad = torch.ones_like(theta) * (math.inf if stage == 2 else 1.0)
         optimizer.step()
     assert not math.isfinite(optimizer.last_update_norm)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.2])
+def test_lion_equals_its_formula(weight_decay):
+    """Algorithm 2 of the paper, in numpy; the weights cross zero, where a sign is decided anew."""
+    theta, expected, average = parameter(), START, np.zeros(SIZE)
+    optimizer = build("lion", [theta], learning_rate=0.07, weight_decay=weight_decay)
+    for _ in range(30):
+        drive(optimizer, [theta], 1)
+        gradient = slope(expected)
+        update = np.sign(0.9 * average + 0.1 * gradient)
+        expected = expected - 0.07 * (update + weight_decay * expected)
+        average = 0.99 * average + 0.01 * gradient
+        np.testing.assert_allclose(theta.detach().numpy(), expected, rtol=0, atol=1e-13)
+    assert (np.sign(expected) != np.sign(START)).any()

@@ -198,6 +198,17 @@ METHODS: dict[str, MethodSpecification] = {
             class_path=_OURS + "SingleGradientRK4",
         ),
         MethodSpecification(
+            name="lion",
+            description="Lion, which moves each weight by the sign of an average of gradients",
+            hyperparameters={
+                **_COMMON,
+                "betas": Hyperparameter("betas", "share of the average in a step, and its decay", (0.9, 0.99), **_BETA),
+            },
+            class_path="dnatune.optimizers.lion:Lion",
+            state_copies=1,
+            weight_decay_style="decoupled",
+        ),
+        MethodSpecification(
             name="rk4_adam",
             description="classical RK4 on a flow preconditioned by Adam's second moment",
             hyperparameters={
