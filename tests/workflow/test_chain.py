@@ -519,3 +519,14 @@ def test_ranks_that_share_a_test_set_predict_what_one_predicts(mode, chain, tmp_
     scores = {ranks: [[float(value) for value in row[3:]] for row in rows[ranks][1:]] for ranks in rows}
     # The same batches; a product may be summed in another order where a rank has fewer threads.
     assert scores[3] == [pytest.approx(row, rel=1e-5, abs=1e-6) for row in scores[1]]
+
+
+def test_the_status_of_a_finished_run_names_scores_and_report(chain):
+    command = [PYTHON, "-m", "dnatune", "status"]
+    assert run([*command, "--line"], chain.folder).output == "small: 2 runs: 1 diverged, 1 scored\n"
+    told = json.loads(run([*command, "results/small", "--json"], chain.folder).output)
+    scored = json.loads((chain.results / "evaluate/tiny/prom_core_all/adamw/seed3/metrics.json").read_text())
+    assert told["runs"][0]["score"] == scored["mcc"]
+    assert (told["report"], told["failures"]) == ("results/small/report.html", [])
+    done = run([*command, "results/other"], chain.folder)
+    assert done.code == 2 and "no experiment was started there" in done.output

@@ -27,6 +27,7 @@ STAGES = {
     "probe": "look for signs that a base model has seen a test split",
     "compare": "compare finished runs: tables, figures and the report",
     "benchmark": "time the original recipe, common practice and dnatune's own",
+    "status": "show how far an experiment is",
     "doctor": "say what will work on this machine or cluster",
 }
 

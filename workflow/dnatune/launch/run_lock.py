@@ -159,6 +159,13 @@ def describe(holder: dict[str, Any]) -> str:
     return f"{job}process {holder['process']} on {holder['host']}"
 
 
+def writer_of(folder: Path) -> str | None:
+    """Return a description of the living holder of the lock of a run's state; None if nobody has it."""
+    path = folder / _NAME
+    holder = _read(path)
+    return describe(holder) if holder and alive(holder, path) else None
+
+
 def is_local(holder: dict[str, Any]) -> bool:
     """Return whether this process would see the holder if it lived."""
     own = this_process()

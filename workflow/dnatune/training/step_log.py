@@ -15,6 +15,12 @@ def whole_steps(path: Path) -> int:
     return len(_rows(path))
 
 
+def last_row(path: Path) -> dict[str, Any] | None:
+    """Return the line of the last step that a log holds without a gap; None if there is none."""
+    rows = _rows(path)
+    return rows[-1] if rows else None
+
+
 class StepLog:
     """Writes training.jsonl; a resumed run drops the lines after the step of its checkpoint.
 
