@@ -1,6 +1,8 @@
 """Metrics against their textbook formulas, worked out here without scikit-learn."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -95,6 +97,25 @@ def test_calibration_error_by_hand():
     # One bin from 14/15 up: accuracy .5, confidence .96. One from 8/15 up: accuracy 1, confidence .555.
     expected = 0.5 * abs(0.5 - 0.96) + 0.5 * abs(1 - 0.555)
     assert metrics.expected_calibration_error(confidence, correct) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 9])
+def test_scores_of_a_confusion_matrix_are_scikit_learns(classes):
+    rng = np.random.default_rng(classes)
+    for _ in range(30):
+        confusion = rng.integers(0, 6, size=(classes, classes)) * rng.integers(0, 2, size=(classes, 1))
+        if not confusion.any():
+            continue
+        truth, guess = (places.ravel().repeat(confusion.ravel()) for places in np.indices(confusion.shape))
+        expected = metrics.from_predictions(truth.tolist(), guess.tolist(), classes)
+        for name, value in metrics.from_confusion(confusion).items():
+            assert value == (None if expected.score(name) is None else pytest.approx(expected.score(name), abs=1e-12))
+
+
+def test_training_imports_no_scikit_learn():
+    code = "import sys, dnatune.training.loop, dnatune.commands.finetune; print('sklearn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_an_unparsable_answer_is_wrong_and_no_class():
