@@ -22,8 +22,8 @@ def workplace(tmp_path):
 
 
 def start(workplace):
-    """Start Snakemake as `make` does, until its training has saved something; return it."""
-    command = workplace.command(LONG, "--rerun-incomplete", TARGET)
+    """Start Snakemake, until its training has saved something; return it."""
+    command = workplace.command(LONG, TARGET)
     environment = {**os.environ, "DNATUNE_SITE": str(workplace.site), "PYTHONPATH": ""}
     said = (workplace.folder / "said.txt").open("w")
     process = subprocess.Popen(
@@ -69,14 +69,14 @@ def test_after_a_snakemake_that_was_killed_the_same_command_goes_on(workplace):
     left = snakemake_lock._jobs_of(json.loads(record.read_text("utf-8")))
     for each in left:
         os.kill(each, signal.SIGSTOP)
-    refused = workplace.snakemake(LONG, "--rerun-incomplete", TARGET)
+    refused = workplace.snakemake(LONG, TARGET)
     assert refused.code != 0 and "Traceback" not in refused.output
     assert f"(kill {' '.join(map(str, left))})" in refused.output
     for each in left:
         os.kill(each, signal.SIGKILL)
     while any(Path(f"/proc/{each}").exists() for each in left):
         time.sleep(0.1)
-    done = workplace.complete(LONG, "--rerun-incomplete", TARGET)
+    done = workplace.complete(LONG, TARGET)
     assert f"removed the lock of process {process.pid} on " in done.output
     log = workplace.folder / "logs/small" / f"{RUN}.log"
     assert "continuing from checkpoint step-" in log.read_text("utf-8")
