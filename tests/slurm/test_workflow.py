@@ -378,6 +378,32 @@ def test_a_cancelled_job_ends_snakemake_with_its_number(new_place, cluster):
     assert "Trying to restart" not in said and said.count("submitted with SLURM jobid") == 1
 
 
+@pytest.mark.parametrize(("number", "nodes"), [(signal.SIGTERM, 1), (signal.SIGINT, 2)])
+def test_a_snakemake_that_is_told_to_end_saves_and_leaves_no_job(new_place, cluster, uncut, number, nodes):
+    """The jobs are looked after as the profile says: Snakemake itself would notice their end minutes later."""
+    workplace = new_place()
+    two = small(optimizers=CALM, budget={"steps": STEPS}, seeds=[3, 4])
+    targets = [TARGET, TARGET.replace("seed3", "seed4")]
+    options = ("--set-resources", f"finetune:nodes={nodes}")
+    # Somebody else has the other nodes, so that a run waits in the queue.
+    cluster.run("sbatch", f"--nodes={3 - nodes}", "--exclusive", "--output=/dev/null", "--wrap=sleep 600")
+    (other,) = (row["id"] for row in cluster.jobs())
+    process = workplace.start(two, *targets, *options, watchful=False)
+    logs = [workplace.folder / f"logs/small/{RUN.replace('seed3', f'seed{seed}')}.log" for seed in (3, 4)]
+    wait("one trains", lambda: any(log.exists() and f"step 10 of {STEPS}" in log.read_text() for log in logs))
+    began = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(60) != 0
+    assert time.monotonic() - began < 60
+    assert {row["id"] for row in cluster.jobs() if row["state"] in ("RUNNING", "PENDING")} == {other}
+    said = workplace.said()
+    assert "told to end: trainings are saved" in said and "Traceback" not in said and "Trying to restart" not in said
+    cluster.run("scancel", other)
+    workplace.complete_on_slurm(two, *targets, *options)
+    assert any("continuing from checkpoint" in log.read_text() for log in logs)
+    assert losses(workplace) == as_uncut(uncut, nodes)
+
+
 def test_accounting_that_stops_half_way_hangs_nothing(new_place, cluster, uncut):
     workplace = new_place()
     _, process, _ = started(workplace, cluster)

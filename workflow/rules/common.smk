@@ -69,6 +69,8 @@ onstart:
     snakemake_lock.leave_record(workflow.persistence)
     if workflow.local_exec:
         end_signals.end_jobs_too()
+    elif workflow.executor_plugin.name == "slurm":
+        end_signals.end_jobs_too(workflow.scheduler._executor)
     if CONFIG.write(Path(EXPERIMENT)) and Path(RESULTS, "plan").is_dir():
         # If the plans cannot be revised, the next start tries again.
         shell("python -m dnatune plan --experiment {EXPERIMENT:q} --results {RESULTS:q} || ! rm {EXPERIMENT:q}")
@@ -80,7 +82,7 @@ onstart:
 
 
 onerror:
-    screen.print_at_exit(FAILURES)
+    screen.print_at_exit(FAILURES, end_signals.told_to_end())
 
 
 wildcard_constraints:

@@ -89,6 +89,7 @@ def test_the_message_of_each_failed_job_comes_last_and_equal_ones_once(shown, tm
     logger.info("Finished", extra={"event": event("JOB_FINISHED"), "job_id": 2})
     fail(logger, tmp_path / "killed.log", 9, "merge")
     told, silent = watcher.messages()
+    assert watcher.messages(told_to_end=True) == [told]
     assert told.splitlines() == [
         "rule prepare and 1 more: DataError: it is odd",
         "  where: train.csv, line 7",

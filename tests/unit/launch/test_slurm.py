@@ -1,5 +1,7 @@
 """What dnatune asks Slurm's programs, which stand here as shell scripts."""
 
+import signal
+
 import pytest
 
 from dnatune.launch import slurm
@@ -22,7 +24,19 @@ def test_a_jobs_state(tmp_path, monkeypatch, body, state):
 
 def test_without_slurm_there_is_no_state_and_nothing_pends(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert slurm.job_state("77") is None and slurm.pending_jobs() == {}
+    assert slurm.job_state("77") is None and slurm.pending_jobs() == {} and slurm.jobs_named("mine") == []
+    slurm.cancel(["77"])
+
+
+def test_jobs_of_a_name_are_found_signalled_and_cancelled(tmp_path, monkeypatch):
+    program(tmp_path, monkeypatch, "squeue", "echo \"$@\" >&2; echo '8|RUNNING|rule_a'; echo '9|PENDING|'")
+    assert slurm.jobs_named("mine") == [("8", "RUNNING", "rule_a"), ("9", "PENDING", "")]
+    said = tmp_path / "said"
+    program(tmp_path, monkeypatch, "scancel", f'echo "$@" >> {said}; exit 1')
+    slurm.cancel({"9", "8"}, signal.SIGUSR1)
+    slurm.cancel({"9"})
+    slurm.cancel(set())
+    assert said.read_text() == "--signal=USR1 8 9\n9\n"
 
 
 @pytest.mark.parametrize("refusals", [0, 2, 9])

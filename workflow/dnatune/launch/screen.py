@@ -64,8 +64,12 @@ class FailureFilter(logging.Filter):
         lines += [f"    {name}: {value}" for name, value in told["aux"].items()]
         record.msg, record.args, record.event = "\n".join(lines), (), None
 
-    def messages(self) -> list[str]:
-        """Return dnatune's message of each failed job, the same message once."""
+    def messages(self, told_to_end: bool = False) -> list[str]:
+        """Return dnatune's message of each failed job, the same message once.
+
+        Args:
+            told_to_end: whether Snakemake was told to end; it has then ended the jobs that left no message.
+        """
         found: dict[str, list[str]] = {}
         for rule, logs in self.failed.values():
             told = _told(logs)
@@ -73,7 +77,7 @@ class FailureFilter(logging.Filter):
             if told:
                 told[0].where = self._seen_from_anywhere(told[0].where)
                 found.setdefault(f"{type(told[0]).__name__}: {told[0]}", []).append(name)
-            else:
+            elif not told_to_end:
                 found.setdefault(f"{_SILENT}\n  to do: read {logs[0] if logs else 'its log'}", []).append(name)
         return [f"{_who(names)}: {message}" for message, names in found.items()]
 
@@ -107,13 +111,13 @@ def watch(logger: logging.Logger, folder: Path | None = None) -> FailureFilter:
     return watcher
 
 
-def print_at_exit(watcher: FailureFilter) -> None:
-    """Print the messages of failed jobs when this process ends, after all that Snakemake prints."""
-    atexit.register(_print, watcher)
+def print_at_exit(watcher: FailureFilter, told_to_end: bool) -> None:
+    """Print the messages of failed jobs when this process ends, after all that Snakemake prints; see `messages`."""
+    atexit.register(_print, watcher, told_to_end)
 
 
-def _print(watcher: FailureFilter) -> None:
-    messages = watcher.messages()
+def _print(watcher: FailureFilter, told_to_end: bool) -> None:
+    messages = watcher.messages(told_to_end)
     shown = messages[:_MOST_MESSAGES]
     if len(messages) > len(shown):
         shown.insert(0, f"{len(messages) - len(shown)} other messages stand in the logs above")

@@ -1,12 +1,14 @@
-"""Slurm's programs as dnatune calls them: squeue, scontrol and srun."""
+"""Slurm's programs as dnatune calls them: squeue, scontrol, scancel and srun."""
 
+import contextlib
 import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from dnatune.errors import RunError
 from dnatune.launch.process_group import die_with_parent
@@ -16,6 +18,14 @@ _LOG = logging.getLogger(__name__)
 _REQUEUE_SECONDS = 120
 #: How often Slurm is asked to requeue a job, how long it may take to answer, and the pause before it is asked again.
 _REQUEUE_TRIES, _ANSWER_SECONDS, _REQUEUE_PAUSE = 3, 20, 20
+
+
+class Job(NamedTuple):
+    """A job that has not ended: Slurm's number, its state, and the comment with which it was submitted."""
+
+    number: str
+    state: str
+    comment: str
 
 
 def job_state(job: str) -> str | None:
@@ -33,9 +43,26 @@ def job_state(job: str) -> str | None:
 
 def pending_jobs() -> dict[str, str]:
     """Return {number: comment} of this user's pending jobs; empty if Slurm cannot be asked."""
-    done = _squeue("--me", "--states", "PENDING", "--format", "%i|%k")
+    return {job.number: job.comment for job in _jobs("--states", "PENDING")}
+
+
+def jobs_named(name: str) -> list[Job]:
+    """Return this user's jobs of a name that have not ended; none if Slurm cannot be asked."""
+    return _jobs("--name", name)
+
+
+def _jobs(*arguments: str) -> list[Job]:
+    done = _squeue("--me", "--format", "%i|%T|%k", *arguments)
     lines = done.stdout.splitlines() if done else []
-    return dict(line.split("|", 1) for line in lines if "|" in line)
+    return [Job(*line.split("|", 2)) for line in lines if line.count("|") >= 2]
+
+
+def cancel(jobs: Collection[str], number: signal.Signals | None = None) -> None:
+    """Cancel jobs by their numbers, or send a signal to their steps. Nothing is raised: ask again what became of it."""
+    if jobs:
+        options = [f"--signal={number.name.removeprefix('SIG')}"] if number else []
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(["scancel", *options, *sorted(jobs)], capture_output=True, check=False, timeout=20)
 
 
 def _squeue(*arguments: str) -> subprocess.CompletedProcess | None:
