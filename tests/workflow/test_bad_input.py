@@ -43,6 +43,15 @@ def visible(folder: Path) -> list[str]:
     return [file for file in files_below(folder) if not file.endswith(".snakemake_timestamp")]
 
 
+@pytest.mark.parametrize(("section", "key"), [("contamination", "manifest"), ("benchmark", "tokenizer")])
+def test_a_missing_file_is_told_with_its_key_before_anything_runs(tmp_path, section, key):
+    done = Workplace(tmp_path).snakemake(small(**{section: {key: "no/$(such) 'one'"}}), "--dry-run")
+    assert done.code != 0
+    assert_one_message(
+        done.output, "ConfigurationError", "no/$(such) 'one'", f"config key '{section}.{key}'", "correct"
+    )
+
+
 # Data
 
 BAD_SPLITS = {

@@ -9,6 +9,7 @@ import pytest
 
 from hostile_text import ATTACK, PATH_ATTACK, TOKEN
 from samples import make_tiny_model
+from small_benchmark import SMALL
 from workflow_runs import Workplace, run, small
 
 #: Of what rows of a class consist.
@@ -54,7 +55,7 @@ def hostile(tmp_path):
         budget={"steps": 20},
         training={"deepspeed": {"any": ATTACK}},
         contamination={"manifest": str(seen)},
-        benchmark={"tokenizer": PATH_ATTACK},
+        benchmark={**SMALL, "tokenizer": str(base)},
     )
 
 
@@ -63,7 +64,7 @@ def test_hostile_texts_go_through_the_whole_chain_as_texts(tmp_path, hostile):
     workplace = Workplace(tmp_path / "run")
     command = [*workplace.command(hostile), "--verbose", "--printshellcmds"]
     environment = {"DNATUNE_SITE": str(workplace.site), "PYTHONPATH": "", "HF_TOKEN": TOKEN}
-    done = run(command, workplace.folder, environment)
+    done = run([*command, "all", "benchmark"], workplace.folder, environment)
     assert done.code == 0, done.output[-3000:]
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in tmp_path.rglob("*") if path.name == "pwned"]
@@ -82,8 +83,8 @@ def test_a_dry_run_takes_hostile_paths(tmp_path, hostile, key):
     workplace = Workplace(tmp_path / "run")
     if key == "the common path":
         hostile = {**hostile, "data": {**hostile["data"], "source": "directory"}, "tasks": ["prom_core_all"]}
-    plan = workplace.plan(hostile, "--verbose")
-    assert plan.counts["prepare"] == 1 and plan.counts["finetune"] == 1
+    plan = workplace.plan(hostile, "--verbose", "all", "benchmark")
+    assert plan.counts["prepare"] == 1 and plan.counts["finetune"] == 1 and plan.counts["benchmark"] == 1
     assert not [path for path in tmp_path.rglob("*") if path.name == "pwned"]
 
 

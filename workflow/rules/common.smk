@@ -56,6 +56,7 @@ job_environment.prepare(
     SITE.exports(IN_SLURM_JOB, offline=workflow.remote_exec),
 )
 if workflow.is_main_process:
+    report_errors(CONFIG.require_files)
     snakemake_lock.mark_jobs()
     for caution in [*CONFIG.cautions(), *snakemake_lock.remove_dead()]:
         snakemake_logger.warning(f"dnatune: {caution}")

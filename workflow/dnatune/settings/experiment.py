@@ -74,6 +74,22 @@ class Configuration(StageSettings):
                 fix="start Snakemake again with the configuration that you want",
             )
 
+    def require_files(self) -> None:
+        """Check that what only a rule's input names is there, which Snakemake would miss without naming the key.
+
+        Raises:
+            ConfigurationError: names the key.
+        """
+        named = (("contamination", "manifest", "file", Path.is_file), ("benchmark", "tokenizer", "folder", Path.is_dir))
+        for section, key, kind, is_there in named:
+            path = self.settings[section].get(key)
+            if path is not None and not is_there(Path(path)):
+                raise ConfigurationError(
+                    f"there is no {kind} {path}",
+                    where=f"config key '{section}.{key}'",
+                    fix=f"correct the path, or remove the key; a relative path counts from {Path.cwd()}",
+                )
+
     def cautions(self) -> list[str]:
         """Return what is to be said before anything runs: optimizers with a handful of steps, as far as is known."""
         found = []
