@@ -89,7 +89,7 @@ rule evaluate_base:
         manifest=lambda wildcards, input: f"--manifest {shlex.quote(input.manifest)}" if input.manifest else "",
     shell:
         "python -m dnatune --log {log:q} {params.start} --experiment {params.experiment:q} --task {wildcards.task:q}"
-        " --model {input.model:q}"
+        " --name {wildcards.model:q} --model {input.model:q}"
         " --test {input.test:q} --predictions {output.predictions:q} --metrics {output.metrics:q}"
         " --then probe --experiment {params.experiment:q} --task {wildcards.task:q} --name {wildcards.model:q}"
         " --model {input.model:q} --train {input.train:q} --dev {input.dev:q} --test {input.test:q} {params.manifest}"

@@ -9,6 +9,7 @@ By hand:  python -m dnatune evaluate --experiment config/demo.yaml --task prom_c
 
 import argparse
 import dataclasses
+import functools
 import gc
 import time
 from collections.abc import Sequence
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnatune.commands import stage_parser
-from dnatune.errors import ModelError
+from dnatune.errors import ConfigurationError, ModelError
 from dnatune.files import publish_file
 from dnatune.settings import experiment
+from dnatune.settings.prompt import PromptSettings
 from dnatune.settings.scoring import EvaluateSettings
 from dnatune.training import record
 
@@ -38,6 +40,7 @@ def main() -> None:
     parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
     parser.add_argument("--task", required=True, help="name of the task")
     parser.add_argument("--model", type=Path, required=True, help="folder of the base model, with manifest.json")
+    parser.add_argument("--name", help="name of the base model, where it is scored as it came")
     parser.add_argument("--record", type=Path, help="run.json of a run on that model, with the adapter beside it")
     parser.add_argument("--merged", type=Path, help="folder of the run's merged model")
     parser.add_argument("--agreement", type=Path, help="merge.json to write")
@@ -50,7 +53,8 @@ def main() -> None:
         parser.error("--record, --merged and --agreement go together")
     if options.card and not options.record:
         parser.error("--card needs --record")
-    settings = experiment.read(options.experiment).evaluate_settings(options.task)
+    configuration = experiment.read(options.experiment)
+    settings = configuration.evaluate_settings(options.task)
 
     from dnatune.evaluation import agreement, metrics
     from dnatune.evaluation.predictions import write_predictions
@@ -59,7 +63,8 @@ def main() -> None:
     first = process_group.is_first()
     run = record.Run.read(options.record) if options.record else None
     if run is None or not run.diverged:
-        evaluate(options, settings, run)
+        prompt = configuration.prompt_settings(options.name) if options.name else None
+        evaluate(options, settings, run, run.typed_settings.prompt if run else prompt)
     elif first:
         write_predictions(options.predictions, [], [], len(settings.labels))
         metrics.diverged().write_beside(options.predictions, options.metrics)
@@ -81,7 +86,9 @@ def write_card(options: argparse.Namespace, run: record.Run) -> None:
         scratch.write_text(card, "utf-8")
 
 
-def evaluate(options: argparse.Namespace, settings: EvaluateSettings, run: record.Run | None) -> None:
+def evaluate(
+    options: argparse.Namespace, settings: EvaluateSettings, run: record.Run | None, prompt: PromptSettings | None
+) -> None:
     """Score every test item and write the results; of a run, the merged model is scored too, and compared."""
     from dnatune.data.records import read_split
     from dnatune.evaluation import agreement
@@ -91,6 +98,7 @@ def evaluate(options: argparse.Namespace, settings: EvaluateSettings, run: recor
     from dnatune.training import engine
 
     rank = process_group.join_scorers()
+    asked = functools.partial(ask, settings=settings, prompt=prompt, rank=rank)
     test = read_split(options.test, settings.labels)
     precision = engine.scoring_precision(run.precision if run else settings.precision, rank.device)
     dtype = engine.dtype_of(precision)
@@ -98,16 +106,16 @@ def evaluate(options: argparse.Namespace, settings: EvaluateSettings, run: recor
     if rank.first:
         check_inputs(options, run)
     if run is None:
-        own = [ask(*base_models.load_whole(options.model, dtype, rank.device), test, options.test, settings, rank)]
+        own = [asked(*base_models.load_whole(options.model, dtype, rank.device), test, options.test)]
     else:
         adapter = record.adapter_of(options.record)
         folders = [adapter, options.merged]
         trained = base_models.load_adapter(options.model, adapter, dtype, rank.device)
-        own = [ask(*trained, test, options.test, settings, rank)]
+        own = [asked(*trained, test, options.test)]
         del trained
         # Two models at once may be more than the memory holds, and circles of references keep the first one alive.
         gc.collect()
-        own.append(ask(*base_models.load_whole(options.merged, dtype, rank.device), test, options.test, settings, rank))
+        own.append(asked(*base_models.load_whole(options.merged, dtype, rank.device), test, options.test))
     indices = [number * len(test) + item for number, (items, *_) in enumerate(own) for item in items]
     gathered = process_group.gather(indices, [result for _, results, _ in own for result in results], rank)
     if gathered is None:
@@ -141,7 +149,13 @@ def check_inputs(options: argparse.Namespace, run: record.Run | None) -> None:
 
 
 def ask(
-    model: Any, tokenizer: Any, test: "Split", source: Path, settings: EvaluateSettings, rank: Any
+    model: Any,
+    tokenizer: Any,
+    test: "Split",
+    source: Path,
+    settings: EvaluateSettings,
+    prompt: PromptSettings | None,
+    rank: Any,
 ) -> tuple[list[int], Sequence[Any], float]:
     """Return this rank's items, a result for each (log-probabilities of the labels or a text), and the seconds it took.
 
@@ -151,15 +165,27 @@ def ask(
         test: the test split.
         source: file that the split came from.
         settings: how to score.
+        prompt: what is configured of the prompts' form.
         rank: this process.
+
+    Raises:
+        ConfigurationError: free decoding is asked for, and the answers are tokens and no words.
     """
+    from dnatune.data.prompt_form import PromptForm
     from dnatune.data.prompts import encode_examples
     from dnatune.launch import process_group
     from dnatune.model import base_models, micro_batch, scoring
     from dnatune.model.shared_prefix import exactness
 
-    examples = encode_examples(tokenizer, test, settings.labels, settings.max_seq_length, str(source), rank)
     generated = settings.max_new_tokens if settings.mode == "generate" else None
+    if generated and PromptForm.of(tokenizer, prompt).answers:
+        raise ConfigurationError(
+            "free decoding looks for the labels' words, and this model answers with tokens that stand for classes",
+            where="config key 'evaluation.mode'",
+            fix="choose the mode labels",
+        )
+    length = settings.max_seq_length
+    examples = encode_examples(tokenizer, test, settings.labels, length, str(source), rank, prompt)
     base_models.refuse_beyond_positions(model, [examples], generated)
     model.eval()
     alone = generated is None and exactness.shared_rows(base_models.causal_model(model), [examples])

@@ -71,7 +71,8 @@ def reader(folder: Path, settings: ProbeSettings) -> Callable[["Split", Path], "
     model = base_models.load_model(folder, tokenizer, dtype, device).eval()
 
     def states(split: "Split", source: Path) -> "np.ndarray":
-        examples = encode_examples(tokenizer, split, settings.labels, settings.max_seq_length, str(source))
+        labels, length = settings.labels, settings.max_seq_length
+        examples = encode_examples(tokenizer, split, labels, length, str(source), prompt=settings.prompt)
         base_models.refuse_beyond_positions(model, [examples])
         size = micro_batch.scoring_batch(settings.batch_size, examples.longest_prompt, len(examples), device)
         with scoring.progress(len(examples)) as bar:

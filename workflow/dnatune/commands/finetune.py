@@ -222,7 +222,7 @@ def examples_of(options: argparse.Namespace, settings: FinetuneSettings, tokeniz
     labels, length = settings.task.labels, settings.training.max_seq_length
 
     def encode(split: Any, path: Path) -> Any:
-        return encode_examples(tokenizer, split, labels, length, str(path), rank)
+        return encode_examples(tokenizer, split, labels, length, str(path), rank, settings.prompt)
 
     scored = read_split(options.dev, labels).first(settings.training.dev_examples)
     examples = encode(read_split(options.train, labels), options.train)

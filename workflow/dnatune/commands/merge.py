@@ -7,12 +7,16 @@ import logging
 import random
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dnatune.commands import stage_parser
 from dnatune.data.integrity import MANIFEST, check_model, contents_of
 from dnatune.files import publish_folder
 from dnatune.settings import experiment
 from dnatune.training import record
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 #: Prompts on which the merged weights are compared with base + adapter, and bases of each.
 _PROMPTS, _BASES = 2, 70
@@ -32,10 +36,11 @@ def main() -> None:
             run.check_outputs(options.record)
             check_model(options.model)
 
+            from dnatune.model.base_models import load_tokenizer
             from dnatune.model.merging import merge
 
             settings = experiment.read(options.experiment).merge_settings()
-            storage = merge(options.model, adapter, folder, settings.dtype, prompts_of(run))
+            storage = merge(options.model, adapter, folder, settings.dtype, prompts_of(run, load_tokenizer(adapter)))
             storage.write(folder / "storage.json")
             if storage.lossy:
                 logging.warning(storage.warning)
@@ -43,12 +48,14 @@ def main() -> None:
         contents_of(folder).write(folder / MANIFEST)
 
 
-def prompts_of(run: record.Run) -> list[str]:
-    """Return prompts of the run's task with random sequences, each with a label behind it."""
-    from dnatune.data.prompts import render
+def prompts_of(run: record.Run, tokenizer: "PreTrainedTokenizerBase") -> list[str]:
+    """Return prompts of the run's task with random sequences, each with an answer behind it."""
+    from dnatune.data.prompt_form import PromptForm
 
     task, dice = run.typed_settings.task, random.Random(0)  # noqa: S311
+    form = PromptForm.of(tokenizer, run.typed_settings.prompt)
+    answers = form.words(task.labels)
     return [
-        render(task.instruction, "".join(dice.choices("ACGT", k=_BASES))) + task.labels[number % len(task.labels)]
+        form.text(task.instruction, "".join(dice.choices("ACGT", k=_BASES))) + answers[number % len(answers)]
         for number in range(_PROMPTS)
     ]

@@ -1,4 +1,4 @@
-"""The one template, used alike for training, scoring and generation; text becomes token ids here and nowhere else."""
+"""One form of prompts for training, scoring and generation; text becomes token ids here and nowhere else."""
 
 import dataclasses
 import functools
@@ -9,20 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnatune.data import tokens
+from dnatune.data.prompt_form import TEMPLATE, PromptForm
 from dnatune.data.records import Split
 from dnatune.errors import DataError, ModelError
 from dnatune.launch.process_group import Rank
+from dnatune.settings.prompt import PromptSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _LOG = logging.getLogger(__name__)
-#: The template the original was trained with. The answer follows the final space.
-TEMPLATE = (
-    "Below is an instruction that describes a task. "
-    "Write a response that appropriately completes the request.\n\n"
-    "### Instruction:\n{instruction}\n{input}\n\n### Response: "
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +63,7 @@ class EncodedExamples:
 
 
 def render(instruction: str, sequence: str) -> str:
-    """Return the prompt text of a sequence."""
+    """Return the prompt text of a sequence in the form that a vocabulary of text gets."""
     return TEMPLATE.format(instruction=instruction, input=sequence)
 
 
@@ -94,7 +90,8 @@ def encode_labels(tokenizer: "PreTrainedTokenizerBase", labels: Sequence[str]) -
             f"the tokenizer does not know the label {', '.join(map(repr, lost))}: "
             "it has no token, or an unknown one, for a part of it",
             where=str(tokenizer.name_or_path),
-            fix="give the task 'labels' of words that are in the tokenizer's vocabulary, or choose another model",
+            fix="give the task 'labels' of words that are in the tokenizer's vocabulary, name tokens of it in "
+            "'models.<name>.prompt.answers', or choose another model",
         )
     for (first, left), (second, right) in itertools.combinations(zip(labels, encoded, strict=True), 2):
         if left == right:
@@ -136,6 +133,7 @@ def encode_examples(
     max_seq_length: int,
     source: str,
     rank: Rank | None = None,
+    prompt: PromptSettings | None = None,
 ) -> EncodedExamples:
     """Encode a split as prompts and answers.
 
@@ -148,17 +146,20 @@ def encode_examples(
         max_seq_length: most tokens of prompt and longest label together.
         source: file of records that the examples come from, for messages.
         rank: if given, all ranks call this together, and the tokens of a large split are kept beside `source`.
+        prompt: what is configured of the prompts' form; the rest follows from the vocabulary.
 
     Raises:
         DataError: an example leaves no room for its label.
         ModelError: see `encode_labels`.
+        ConfigurationError: see `PromptForm`.
     """
-    label_ids = encode_labels(tokenizer, labels)
-    tokenize = functools.partial(_tokenize, tokenizer, split)
+    form = PromptForm.of(tokenizer, prompt)
+    label_ids = encode_labels(tokenizer, form.words(labels))
+    tokenize = functools.partial(_tokenize, tokenizer, split, form)
     if rank is None or len(split) < tokens.LEAST_ROWS:
         prefix, examples = tokenize()
     else:
-        texts = [TEMPLATE, split.instruction, *split.sequences]
+        texts = [TEMPLATE, *dataclasses.astuple(form), split.instruction, *split.sequences]
         prefix, examples = tokens.kept_tokens(Path(source).parent / "tokens", tokenizer, texts, tokenize, rank)
     longest_label = max(map(len, label_ids))
     for line, length in enumerate(map(len, examples), start=1):
@@ -175,9 +176,11 @@ def encode_examples(
     return EncodedExamples(prefix, examples, list(split.labels), label_ids, unknown)
 
 
-def _tokenize(tokenizer: "PreTrainedTokenizerBase", split: Split) -> tuple[list[int], list[list[int]]]:
+def _tokenize(
+    tokenizer: "PreTrainedTokenizerBase", split: Split, form: PromptForm
+) -> tuple[list[int], list[list[int]]]:
     """Return the token ids that all prompts begin with, and those behind them of each."""
-    prompts = tokenizer([render(split.instruction, sequence) for sequence in split.sequences]).input_ids
+    prompts = tokenizer([form.text(split.instruction, sequence) for sequence in split.sequences]).input_ids
     end = tokenizer.eos_token_id
     # Some tokenizers close every text; a prompt is open until the answer ends it.
     prompts = [ids[:-1] if ids[-1] == end else ids for ids in prompts]

@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from dnatune.data.prompts import EncodedExamples
 from dnatune.errors import ModelError, memory_ended
-from dnatune.model import low_rank
+from dnatune.model import dna_tokenizers, low_rank
 from dnatune.model.architecture import Architecture
 from dnatune.model.shared_prefix import attention
 from dnatune.model.shared_prefix.packing import FEWEST_LOGITS, PackedBatch
@@ -29,11 +29,14 @@ logging.disable_progress_bar()
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer in a folder.
+    """Load the tokenizer in a folder; one that its authors give as a Python file is built from its vocabulary.
 
     Raises:
-        ModelError: transformers cannot load a tokenizer from the files.
+        ModelError: neither transformers nor dnatune can load a tokenizer from the files.
     """
+    built = dna_tokenizers.build(folder)
+    if built is not None:
+        return built
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:

@@ -34,9 +34,10 @@ def download_model(settings: ModelSettings, train: Path | None, folder: Path) ->
     """
     if settings.hub:
         from dnatune.data.hub import fetch_model
+        from dnatune.model.supported import refuse_unsupported
 
-        hub = settings.hub
-        fetch_model(hub.repo, hub.revision, folder, requested=settings.requested, check=check_weights)
+        hub, requested, before = settings.hub, settings.requested, refuse_unsupported
+        fetch_model(hub.repo, hub.revision, folder, requested=requested, check_before=before, check=check_weights)
         return
     with publish_folder(folder) as scratch:
         if settings.directory:
@@ -197,7 +198,9 @@ def check_folder(folder: Path) -> None:
             where=str(folder.absolute()),
             fix="give the folder that holds config.json",
         )
-    if not any((folder / name).is_file() for name in _TOKENIZERS):
+    from dnatune.model import dna_tokenizers
+
+    if not (any((folder / name).is_file() for name in _TOKENIZERS) or dna_tokenizers.is_known(folder)):
         raise ModelError(
             "the model folder has no tokenizer",
             where=str(folder.absolute()),
@@ -233,10 +236,13 @@ def check_weights(folder: Path) -> None:
 def copy_folder(source: Path, folder: Path) -> None:
     """Check a model folder, and copy the files that are also taken from the hub: no adapter, no second weights."""
     from dnatune.data.hub.selection import INDEX, model_files, shards_of
+    from dnatune.model.dna_tokenizers import is_known
+    from dnatune.model.supported import refuse_unsupported
 
     check_folder(source)
+    refuse_unsupported(source)
     available = [file.name for file in source.iterdir() if file.is_file()]
-    names = model_files(available)
+    names = model_files(available, vocabulary_needed=not is_known(source))
     shards = shards_of(source / INDEX, available) if INDEX in names else []
     outside = [name for name in [*names, *shards] if leads_out(source / name, source)]
     if outside:

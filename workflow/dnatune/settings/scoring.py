@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from dnatune.settings.base import AllDifferent, AsTuple, FilePath, Number, Settings, Text, setting
+from dnatune.settings.prompt import PromptSettings
 from dnatune.settings.simulation import SimulationSettings
 from dnatune.settings.sources import TaskSettings
 from dnatune.settings.tasks import Task
@@ -87,6 +88,8 @@ class ProbeSettings(Settings):
     """See `Evaluation`."""
     max_seq_length: int = setting(ge=1, unit="tokens")
     """See `Training`."""
+    prompt: PromptSettings | None = setting(None, unit="map")
+    """See `ModelEntry`."""
 
 
 class BaselineSettings(Settings):

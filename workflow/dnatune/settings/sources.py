@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from dnatune.settings.base import AsTuple, FilePath, Name, Number, Prose, Settings, Text, refused, setting
+from dnatune.settings.prompt import PromptSettings
 from dnatune.settings.simulation import SimulationSettings
 
 
@@ -165,7 +166,9 @@ class ModelEntry(_Chosen):
     hub: HubModel | None = setting(None, unit="map")
     """A repository of the Hugging Face hub."""
     directory: Folder | None = setting(None, unit="map")
-    """A folder that transformers can load."""
+    """A folder that transformers can load, or whose tokenizer dnatune knows; docs/models.md."""
+    prompt: PromptSettings | None = setting(None, unit="map")
+    """How sequences are put to the model. If absent, this follows from its vocabulary."""
 
 
 class DataEntry(_Chosen):

@@ -12,6 +12,7 @@ from dnatune.settings.benchmark import BenchmarkSettings, TimedScoring
 from dnatune.settings.experiment_file import Experiment
 from dnatune.settings.grid import Run
 from dnatune.settings.plan import PlannedOptimizer, PlanSettings
+from dnatune.settings.prompt import PromptSettings
 from dnatune.settings.scoring import (
     BaselineSettings,
     ComparedTask,
@@ -122,7 +123,12 @@ class StageSettings:
             items=self.experiment.contamination.items,
             batch_size=self.experiment.evaluation.batch_size,
             max_seq_length=self.experiment.training.max_seq_length,
+            prompt=self.prompt_settings(model),
         )
+
+    def prompt_settings(self, model: str) -> PromptSettings | None:
+        """Return what is configured of the prompts of a base model."""
+        return self.experiment.models[known_name(model, self.experiment.models, "models")].prompt
 
     @property
     def baselines(self) -> list[str]:
@@ -270,4 +276,5 @@ class StageSettings:
             budget=entry.budget,
             lora=self.experiment.lora,
             training=entry.training,
+            prompt=self.prompt_settings(run.model),
         )

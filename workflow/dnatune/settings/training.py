@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from dnatune.settings.base import AllDifferent, AsTuple, Number, Settings, Text, exactly_one, setting
 from dnatune.settings.deepspeed_keys import read_keys
+from dnatune.settings.prompt import PromptSettings
 from dnatune.settings.sources import TaskSettings
 
 #: A run of fewer steps is warned of. A step of AdamW moves a weight by about the learning rate, and 20 steps at 1e-3
@@ -182,6 +183,8 @@ class FinetuneSettings(Settings):
     """The adapter."""
     training: Training = setting(unit="map")
     """How the run is trained."""
+    prompt: PromptSettings | None = setting(None, unit="map")
+    """Form of the prompts, see `ModelEntry`."""
 
     def with_learning_rate(self, rate: float) -> Self:
         """Return the settings with another learning rate, or with one where it was missing."""

@@ -7,6 +7,7 @@ client's behaviour: an interrupted download is continued, and a snapshot appears
 files are there (both in `transfer`).
 """
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from dnatune.data.hub.repository import Repository, Snapshot, resolve
 from dnatune.data.hub.selection import INDEX, choose, model_files, shards_of, split_files
 from dnatune.data.hub.transfer import fetch, publish, require_space
 from dnatune.data.manifests import Manifest
+from dnatune.errors import ModelError
 
 
 def fetch_model(
@@ -25,6 +27,7 @@ def fetch_model(
     requested: str | None = None,
     endpoint: str | None = None,
     token_allowed: bool = True,
+    check_before: Callable[[Path], None] = lambda _: None,
     check: Callable[[Path], None] = lambda _: None,
 ) -> Manifest:
     """Fetch a base model and its tokenizer into the folder `destination`, and return its manifest.
@@ -41,16 +44,21 @@ def fetch_model(
         requested: the name under which the revision was first requested, for the manifest; default: `revision`.
         endpoint: address of the hub or a mirror; default: `HF_ENDPOINT`, otherwise the client's default.
         token_allowed: whether `HF_TOKEN` or a stored log-in may be sent to that address.
+        check_before: raises a ModelError of a folder that holds all files but the weights, before these are fetched.
         check: raises a ModelError of a folder of files that must not become the destination.
 
     Raises:
         DownloadError: the hub, the network, the disk or the content has a fault, or all weights are pickles.
-        ModelError: the repository lacks its configuration, tokenizer or weights, or `check` refuses it.
+        ModelError: the repository lacks its configuration, tokenizer or weights, or a check refuses it.
     """
     repository = Repository.checked(repo, "model", revision, endpoint, token_allowed)
     with explain_hub_errors(repository):
         snapshot = resolve(repository)
-        fetched = _fetch(snapshot, choose(snapshot, model_files), destination)
+        *small, weights = choose(snapshot, model_files)
+        require_space(snapshot, [*small, weights], destination)
+        fetched = _fetch(snapshot, small, destination)
+        _check_small_files(snapshot, fetched, check_before)
+        fetched |= _fetch(snapshot, [weights], destination)
         if INDEX in fetched:
             index, _ = fetched[INDEX]
             fetched |= _fetch(snapshot, choose(snapshot, shards_of, index), destination)
@@ -80,6 +88,18 @@ def fetch_dataset_splits(
         snapshot = resolve(repository)
         fetched = _fetch(snapshot, choose(snapshot, split_files, task), destination)
         return publish(snapshot, fetched, destination, requested)
+
+
+def _check_small_files(snapshot: Snapshot, fetched: dict[str, tuple[Path, str]], check: Callable[[Path], None]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (path, _) in fetched.items():
+            Path(folder, name).write_bytes(path.read_bytes())
+        try:
+            check(Path(folder))
+        except ModelError as error:
+            # The folder is gone when this is read.
+            error.where = str(error.where).replace(folder, str(snapshot.repository))
+            raise
 
 
 def _fetch(snapshot: Snapshot, names: list[str], destination: Path) -> dict[str, tuple[Path, str]]:

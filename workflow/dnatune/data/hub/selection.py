@@ -56,10 +56,14 @@ def choose(snapshot: Snapshot, select: Callable[..., list[str]], *arguments: obj
         raise
 
 
-def model_files(available: Iterable[str]) -> list[str]:
+def model_files(available: Iterable[str], vocabulary_needed: bool = True) -> list[str]:
     """Return the files of a model repository that are needed; for sharded weights, only the index.
 
     Only the root of the repository is considered, because other folders hold other formats of the same model.
+
+    Args:
+        available: paths in the repository.
+        vocabulary_needed: whether the tokenizer is known by a file of its vocabulary only.
 
     Raises:
         DownloadError: the repository has only pickled weights.
@@ -89,7 +93,7 @@ def model_files(available: Iterable[str]) -> list[str]:
         )
     if "config.json" not in root:
         raise ModelError("the repository has no config.json", fix="give the repository of a transformers model")
-    if not root.intersection(_VOCABULARIES):
+    if vocabulary_needed and not root.intersection(_VOCABULARIES):
         raise ModelError(
             f"the repository has no tokenizer: none of {', '.join(_VOCABULARIES)}",
             fix="download the model by hand, add the tokenizer with which it was trained, and give that folder as the "
