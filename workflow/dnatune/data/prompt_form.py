@@ -114,11 +114,13 @@ def _preset(tokenizer: "PreTrainedTokenizerBase") -> PromptForm:
     if all(tag in vocabulary for tag in TAGS):
         tokens = len(tokenizer(f"{TAGS[0]}{'A' * _PROBE}{TAGS[1]}", add_special_tokens=False).input_ids) - len(TAGS)
         return PromptForm(wrapper=TAGS, word_length=_PROBE // tokens) if tokens < _PROBE else PromptForm()
-    special = {*tokenizer.all_special_tokens, *filter(_MARKED.fullmatch, vocabulary)}
-    words = sorted((token for token in vocabulary if token not in special), key=vocabulary.get)
+    special = set(tokenizer.all_special_tokens)
+    words = [token for token in vocabulary if token not in special and not _MARKED.fullmatch(token)]
     if not words or not all(map(_DNA.fullmatch, words)):
         return PromptForm()
-    free = sorted(special - _used(tokenizer), key=lambda token: (_RESERVED.fullmatch(token) is None, vocabulary[token]))
+    words.sort(key=vocabulary.get)
+    free = {*vocabulary} - {*words} - _used(tokenizer)
+    free = sorted(free, key=lambda token: (_RESERVED.fullmatch(token) is None, vocabulary[token]))
     lengths = {len(word) for word in words}
     length = lengths.pop() if len(lengths) == 1 else None
     remainder = "pad_left" if length and length > 1 else "keep"
