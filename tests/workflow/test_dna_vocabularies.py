@@ -43,6 +43,9 @@ def test_each_model_learns_and_is_merged_and_scored(results, model):
     metrics, merge = (json_at(results / f"evaluate/{run}/{name}.json") for name in ("metrics", "merge"))
     assert metrics["status"] == "completed"
     assert merge["labels_changed"] == 0
+    card = (results / f"evaluate/{run}/README.md").read_text("utf-8")
+    assert ("`<->` for Non-promoter, `<+>` for promoter" in card) == (model == "kmers")
+    assert ("`<dna>` and `</dna>`" in card) == (model == "hybrid")
     assert json_at(results / f"evaluate/zero-shot/{model}/prom_core_all/metrics.json")["n"] == metrics["n"] == 60
 
 

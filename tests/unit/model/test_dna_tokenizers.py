@@ -110,6 +110,8 @@ def test_one_word_has_two_ids_in_text_and_in_dna(hybrid):
     ids = tokenizer("CCCCCC<dna>CCCCCC</dna>").input_ids
     assert ids[:-3] == half.encode("CCCCCC").ids and ids[-2] not in ids[:-3]
     assert tokenizer.decode(ids) == "CCCCCC<dna>CCCCCC</dna>"
+    # With Qwen3's 151,669 tokens before it, this is the id that a comment in the authors' class gives.
+    assert 151_669 + 3 + words(6).index("CCCCCC") == 154_402
     assert len(tokenizer) % 128 == 0 and tokenizer.convert_tokens_to_ids("<unused_0>") == half.get_vocab_size() + 4099
 
 

@@ -4,6 +4,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from dnatune.data.manifests import Manifest
+from dnatune.data.prompt_form import PromptForm
 from dnatune.evaluation import agreement
 from dnatune.evaluation.metrics import Metrics
 from dnatune.report.model_card import model_card
@@ -46,6 +47,19 @@ def test_it_says_how_the_merged_weights_differ_from_what_was_scored(run):
     text = ModelCard(model_card(*run, merge_record(600, update_kept=0.75), HUB)).text
     assert "| bf16, which keeps 0.750 of the update with an error of 0.100; 150 of 600 answers differ" in text
     assert "scored with base + adapter in fp32" in text
+
+
+def test_it_says_what_is_asked_and_answered_without_words(run):
+    plain, asked = ModelCard(model_card(*run, merge_record(), HUB)).text, "The model answers this instruction"
+    assert asked in plain and "tokens:" not in plain
+    form = PromptForm("sequence", ("<dna>", "</dna>"), "pad_left", 6, ("<sp0>", "<sp1>", "<sp2>"))
+    record, metrics = run
+    settings = {**record.settings, "task": {**record.settings["task"], "labels": ["Non-promoter", "promoter"]}}
+    record = record.model_copy(update={"settings": settings})
+    text = ModelCard(model_card(record, metrics, merge_record(), HUB, form)).text
+    assert "The answers are tokens: `<sp0>` for Non-promoter, `<sp1>` for promoter." in text
+    assert "The prompt is the sequence alone." in text and asked not in text
+    assert "`<dna>` and `</dna>`" in text and "filled up with A on the left to a multiple of 6 bases" in text
 
 
 def test_a_base_model_that_is_on_no_hub_is_named_in_the_text_alone(run):

@@ -11,6 +11,7 @@ from dnatune.settings.base import Settings
 from dnatune.settings.grid import Run
 from dnatune.settings.training import Budget, FinetuneSettings, Lora, Training
 
+PROMPT = {"wrapper": ["<dna>", "</dna>"], "remainder": "pad_left"}
 RUN = Run("tiny", "prom_core_all", "adamw", 0)
 #: What can change no result, each with another value.
 OPERATIONAL = {
@@ -103,12 +104,28 @@ def test_what_can_change_no_result_is_not_compared(key):
     assert probes[0] == probes[1]
 
 
-@pytest.mark.parametrize(("key", "value"), [("training.warmup_ratio", 0.5), ("lora.rank", 2), ("budget", {"steps": 3})])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("training.warmup_ratio", 0.5),
+        ("lora.rank", 2),
+        ("budget", {"steps": 3}),
+        ("models.tiny.prompt", {"template": "sequence"}),
+    ],
+)
 def test_what_may_change_a_result_is_compared(key, value):
     before, after = (experiment.resolve(one) for one in (changed("seeds", [0]), changed(key, value)))
     assert before.compared() != after.compared()
     if key != "budget":
         assert before.finetune_settings(RUN).compared() != after.finetune_settings(RUN).compared()
+
+
+def test_the_prompt_decides_what_a_model_is_asked_and_not_what_is_downloaded():
+    before, after = (experiment.resolve(one) for one in (changed("seeds", [0]), changed("models.tiny.prompt", PROMPT)))
+    assert before.model_settings(RUN.model) == after.model_settings(RUN.model)
+    assert after.finetune_settings(RUN).prompt == after.probe_settings(RUN.model, RUN.task).prompt is not None
+    # Settings of runs that were made before there were prompts stay what they were.
+    assert "prompt" not in json.dumps(before.finetune_settings(RUN).plain())
 
 
 def test_the_batch_of_scoring_is_compared_where_it_is_timed():

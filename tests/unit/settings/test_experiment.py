@@ -50,6 +50,9 @@ SHIPPED = sorted((ROOT / "config").glob("*.yaml"))
             "models.tiny.tiny.pretrain.tasks",
             "give its name alone",
         ),
+        ("models.tiny.prompt", {"wrapper": ["<dna>"]}, "models.tiny.prompt.wrapper", "too short"),
+        ("models.tiny.prompt", {"answers": ["a b", "c"]}, "models.tiny.prompt.answers", "must match"),
+        ("models.tiny.prompt", {"remainder": "left"}, "models.tiny.prompt.remainder", "pad_left"),
         ("optimizers.adamw.learning_rate", -1.0, "optimizers.adamw.learning_rate", "not a number > 0"),
         ("optimizers.adamw", {"weight_decay": 0.0}, "optimizers.adamw.learning_rate", "missing"),
         ("optimizers.adamw.learning_rte", 1.0, "optimizers.adamw.learning_rte", "did you mean 'learning_rate'?"),
@@ -276,3 +279,13 @@ def test_the_demo_its_base_and_its_search_belong_together():
         assert {**found, "learning_rate": demo["optimizers"][name]["learning_rate"]} == demo["optimizers"][name]
     assert set(rates["optimizers"]) == set(demo["optimizers"]) == set(rates["tuning"]["rates"])
     assert rates["tuning"]["seed"] not in demo["seeds"]
+
+
+def test_answers_are_enough_for_every_task_and_are_not_looked_for_in_texts():
+    config = changed("models.tiny.prompt", {"answers": ["<a>", "<b>"]})
+    experiment.resolve(config)
+    three = {"tasks": ["splice_reconstructed"], "data": {"source": "hub"}}
+    for change, said in ((three, "has 3 classes"), ({"evaluation": {"mode": "generate"}}, "labels' words")):
+        with pytest.raises(ConfigurationError, match=said) as caught:
+            experiment.resolve({**config, **change})
+        assert caught.value.where == "config key 'models.tiny.prompt.answers'"

@@ -76,12 +76,18 @@ def main() -> None:
 def write_card(options: argparse.Namespace, run: record.Run) -> None:
     """Write the card of the merged model from its run.json, its metrics and where its base model came from."""
     from dnatune.data.manifests import Manifest
+    from dnatune.data.prompt_form import PromptForm
     from dnatune.evaluation.agreement import Merge
     from dnatune.evaluation.metrics import Metrics
     from dnatune.report.model_card import model_card
 
+    form = PromptForm()
+    if run.diverged is None:
+        from dnatune.model.base_models import load_tokenizer
+
+        form = PromptForm.of(load_tokenizer(record.adapter_of(options.record)), run.typed_settings.prompt)
     manifest = Manifest.read(options.model / "manifest.json")
-    card = model_card(run, Metrics.read(options.metrics), Merge.read(options.agreement), manifest)
+    card = model_card(run, Metrics.read(options.metrics), Merge.read(options.agreement), manifest, form)
     with publish_file(options.card) as scratch:
         scratch.write_text(card, "utf-8")
 

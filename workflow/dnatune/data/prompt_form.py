@@ -41,7 +41,7 @@ class PromptForm:
     """
 
     template: str = "instruction"
-    wrapper: tuple[str, str] = ("", "")
+    wrapper: tuple[str, ...] = ("", "")
     remainder: str = "keep"
     word_length: int | None = None
     answers: tuple[str, ...] | None = None

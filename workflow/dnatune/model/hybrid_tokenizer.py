@@ -54,9 +54,11 @@ def build(folder: Path, settings: Mapping[str, Any]) -> PreTrainedTokenizerFast:
     text = Tokenizer.from_file(str(path))
     content = json.loads(text.to_str())
     model = content["model"]
-    if model["type"] != "BPE" or "ByteLevel" not in json.dumps(content["decoder"]):
+    if model["type"] != "BPE" or "ByteLevel" not in json.dumps(content["decoder"]) or START in text.get_vocab():
         raise ModelError(
-            "the text half of the tokenizer is not byte-level BPE", where=str(path), fix="report this with its name"
+            f"the text half of the tokenizer is not byte-level BPE without {START}",
+            where=str(path),
+            fix="report this with the name of the model",
         )
     first = text.get_vocab_size()
     words = ["".join(word) for word in itertools.product(_BASES, repeat=length)]

@@ -1,12 +1,17 @@
 """A model card for each merged model, in the format of the Hugging Face hub."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from dnatune.data.manifests import Manifest
+from dnatune.data.prompt_form import PromptForm
 from dnatune.evaluation.agreement import Merge
 from dnatune.evaluation.metrics import Metrics
 from dnatune.training.record import Run
 
+_WORDS = PromptForm()
 #: Older version of transformers with which merged folders are tried: tests/unit/model/test_older_transformers.py.
 TRIED_WITH = "4.57"
 #: Key in metrics.json → identifier and name of the metric on the hub.
@@ -18,7 +23,7 @@ _METRICS = {
 }
 
 
-def model_card(record: Run, metrics: Metrics, merge: Merge, manifest: Manifest) -> str:
+def model_card(record: Run, metrics: Metrics, merge: Merge, manifest: Manifest, form: PromptForm = _WORDS) -> str:
     """Return the card: front matter that the hub reads, and what made the model, in words.
 
     Of a diverged run there is no model, and the card says that.
@@ -28,6 +33,7 @@ def model_card(record: Run, metrics: Metrics, merge: Merge, manifest: Manifest) 
         metrics: metrics.json of the test split, of base + adapter.
         merge: merge.json of the merged model.
         manifest: manifest.json of the base model.
+        form: of the prompts.
     """
     if end := record.diverged:
         return (
@@ -57,10 +63,10 @@ def model_card(record: Run, metrics: Metrics, merge: Merge, manifest: Manifest) 
         model_name=record.place,
         eval_results=results,
     )
-    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_text(record, metrics, merge, manifest)}"))
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_text(record, metrics, merge, manifest, form)}"))
 
 
-def _text(record: Run, metrics: Metrics, merge: Merge, manifest: Manifest) -> str:
+def _text(record: Run, metrics: Metrics, merge: Merge, manifest: Manifest, form: PromptForm) -> str:
     settings, optimizer = record.settings, record.settings["optimizer"]
     base = manifest.origin + (f", revision {manifest.revision}" if manifest.revision else "")
     rows = "\n".join(
@@ -89,9 +95,7 @@ A DNA language model, fine-tuned with LoRA on `{record.task}` by dnatune and mer
 
 ## Use
 
-The model answers this instruction with one of its labels; the sequence stands below it:
-
-> {settings["task"]["instruction"]}
+{_prompt(settings["task"], form)}
 
 Score each label's log-probability rather than parse generated text.
 
@@ -113,6 +117,26 @@ to chance stands in the report of all seeds.
 Not for clinical use. The score holds for sequences like those of the benchmark; items of the test split that resemble
 training sequences are listed in the audit of the data.
 """
+
+
+def _prompt(task: Mapping[str, Any], form: PromptForm) -> str:
+    """Return what the model is asked and how it answers, in words."""
+    asked = "The prompt is the sequence alone."
+    if form.template == "instruction":
+        asked = (
+            "The model answers this instruction with one of its labels; the sequence stands below it:\n\n"
+            f"> {task['instruction']}"
+        )
+    if any(form.wrapper):
+        asked += f"\n\nRight before and behind the sequence stand `{form.wrapper[0]}` and `{form.wrapper[1]}`."
+    if form.remainder != "keep":
+        done = "filled up with A" if form.remainder.startswith("pad") else "trimmed"
+        side = form.remainder.rpartition("_")[2]
+        asked += f"\n\nThe sequence is {done} on the {side} to a multiple of {form.word_length} bases."
+    if form.answers:
+        pairs = zip(form.words(task["labels"]), task["labels"], strict=True)
+        asked += "\n\nThe answers are tokens: " + ", ".join(f"`{token}` for {label}" for token, label in pairs) + "."
+    return asked
 
 
 def _stored(merge: Merge) -> str:

@@ -154,6 +154,7 @@ def resolve(config: Mapping[str, Any]) -> Configuration:
         rate_grid.check(experiment.tuning, experiment.optimizers, experiment.seeds)
     if experiment.comparison.reference:
         known_name(experiment.comparison.reference, experiment.optimizers, "comparison.reference")
+    _check_answers(experiment, tasks)
     entries = {name: optimizer_entry(name, entry, experiment) for name, entry in experiment.optimizers.items()}
     if experiment.comparison.reference is not None:
         known_name(experiment.comparison.reference, entries, "comparison.reference")
@@ -163,6 +164,29 @@ def resolve(config: Mapping[str, Any]) -> Configuration:
         if experiment.data.source == "simulated":
             _check_classes(pretraining)
     return configuration
+
+
+def _check_answers(experiment: Experiment, tasks: list[Task]) -> None:
+    """Check that tokens that stand for classes are enough for every task, and that nothing looks for words instead."""
+    for name, model in experiment.models.items():
+        answers = model.prompt.answers if model.prompt else None
+        if answers is None:
+            continue
+        where = f"config key 'models.{name}.prompt.answers'"
+        for task in tasks:
+            if len(task.labels) > len(answers):
+                raise ConfigurationError(
+                    f"there are {len(answers)} tokens for the answers and task '{task.name}' has {len(task.labels)} "
+                    "classes",
+                    where=where,
+                    fix="name a token of the vocabulary for each class",
+                )
+        if experiment.evaluation.mode == "generate":
+            raise ConfigurationError(
+                "evaluation.mode is 'generate', which looks for the labels' words",
+                where=where,
+                fix="choose the mode labels, or leave the answers out",
+            )
 
 
 def _check_classes(tasks: list[Task]) -> None:

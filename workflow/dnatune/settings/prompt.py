@@ -18,7 +18,7 @@ class PromptSettings(Settings):
     template: Literal["instruction", "sequence"] | None = setting(None, unit="one of two words")
     """instruction: the task's question in words, then the sequence. sequence: the sequence alone. If absent, a
     vocabulary that has only DNA gets sequence, any other one instruction."""
-    wrapper: Annotated[tuple[Tag, Tag], AsTuple] | None = setting(None, unit="two texts")
+    wrapper: Annotated[tuple[Tag, ...], AsTuple] | None = setting(None, min_length=2, max_length=2, unit="two texts")
     """Texts right before and behind the sequence. If absent, a vocabulary of text and 6-mers gets `<dna>` and
     `</dna>`, any other one nothing."""
     remainder: Remainder | None = setting(None, unit="one of five words")
