@@ -22,6 +22,7 @@ from dnatune.evaluation.agreement import Merge  # noqa: E402
 from dnatune.evaluation.contamination import Contamination  # noqa: E402
 from dnatune.evaluation.metrics import Metrics  # noqa: E402
 from dnatune.model.pretraining import PretrainingRecord  # noqa: E402
+from dnatune.prediction.record import Prediction  # noqa: E402
 from dnatune.report.legends import LEGENDS  # noqa: E402
 from dnatune.settings import json_schema, tables  # noqa: E402
 from dnatune.settings.experiment_file import Experiment  # noqa: E402
@@ -36,6 +37,7 @@ RECORDS = {
     "audit.json": Audit,
     "run.json": Run,
     "metrics.json": Metrics,
+    "<output>.json": Prediction,
     "merge.json": Merge,
     "contamination.json": Contamination,
     "choice.json": Choice,

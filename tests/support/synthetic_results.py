@@ -82,7 +82,11 @@ class Results:
             seed=seed,
             settings={
                 "model": model,
-                "task": {key: value for key, value in vars(self.tasks[task]).items() if key in ("name", "instruction")},
+                "task": {
+                    key: value
+                    for key, value in vars(self.tasks[task]).items()
+                    if key in ("name", "labels", "instruction")
+                },
                 "seed": seed,
                 "optimizer": {
                     "name": optimizer,

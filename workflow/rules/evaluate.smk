@@ -42,13 +42,13 @@ rule evaluate:
         f"{LOGS}/benchmarks/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.tsv"
     conda:
         ENVIRONMENT
-    threads: SITE.scoring_cores
+    threads: SITE.scoring_cores()
     resources:
         **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
         experiment=EXPERIMENT,
         compared=lambda wildcards: compared(CONFIG.merge_settings(), CONFIG.evaluate_settings(wildcards.task)),
-        start=evaluate_command,
+        start=scoring_command("evaluate"),
     shell:
         "python -m dnatune --log {log:q} merge --experiment {params.experiment:q} --model {input.model:q}"
         " --record {input.record:q} --folder {output.merged:q}"
@@ -77,7 +77,7 @@ rule evaluate_base:
         f"{LOGS}/benchmarks/evaluate/zero-shot/{{model}}/{{task}}.tsv"
     conda:
         ENVIRONMENT
-    threads: SITE.scoring_cores
+    threads: SITE.scoring_cores()
     resources:
         **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
@@ -85,7 +85,7 @@ rule evaluate_base:
         compared=lambda wildcards: compared(
             CONFIG.evaluate_settings(wildcards.task), CONFIG.probe_settings(wildcards.model, wildcards.task)
         ),
-        start=evaluate_command,
+        start=scoring_command("evaluate"),
         manifest=lambda wildcards, input: f"--manifest {shlex.quote(input.manifest)}" if input.manifest else "",
     shell:
         "python -m dnatune --log {log:q} {params.start} --experiment {params.experiment:q} --task {wildcards.task:q}"
@@ -171,7 +171,7 @@ rule evaluate_frozen_dev:
         f"{LOGS}/benchmarks/evaluate/frozen/{{model}}/{{task}}_dev.tsv"
     conda:
         ENVIRONMENT
-    threads: SITE.scoring_cores
+    threads: SITE.scoring_cores()
     resources:
         **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:
@@ -199,7 +199,7 @@ rule evaluate_frozen:
         f"{LOGS}/benchmarks/evaluate/frozen/{{model}}/{{task}}.tsv"
     conda:
         ENVIRONMENT
-    threads: SITE.scoring_cores
+    threads: SITE.scoring_cores()
     resources:
         **resources_of("evaluate", mem_mb=SITE.mem_mb, runtime="4h"),
     params:

@@ -33,9 +33,33 @@ def requested_option(settings, manifest):
     return f"--requested {shlex.quote(hub.revision)}" if hub else ""
 
 
-def evaluate_command(wildcards, resources, threads):
-    """Return how scoring is started; one process needs no launcher, which takes seconds."""
-    return f"launch --ranks {resources.ranks} --cpus {threads} evaluate" if resources.ranks > 1 else "evaluate"
+def scoring_command(stage):
+    """Return a function that says how a stage which scores is started."""
+
+    def command(wildcards, resources, threads):
+        # One process needs no launcher, which takes seconds.
+        return f"launch --ranks {resources.ranks} --cpus {threads} {stage}" if resources.ranks > 1 else stage
+
+    return command
+
+
+def predict_inputs(wildcards):
+    """Return the files that predictions are made from."""
+    run, chosen = CONFIG.predicted_run(), CONFIG.experiment.predict
+    return {
+        "record": f"{RESULTS}/finetune/{run.path}/run.json",
+        "model": f"{RESULTS}/download/models/{run.model}",
+        "dev": f"{RESULTS}/prepare/{run.task}/dev.jsonl",
+        "sequences": chosen.input,
+        "genome": chosen.genome or [],
+    }
+
+
+def predict_options(wildcards, input):
+    """Return the options that say how sequences are read."""
+    chosen = CONFIG.experiment.predict
+    genome = ["--genome", input.genome] if input.genome else []
+    return shlex.join([*genome, *chosen.options(), "--batch-size", str(CONFIG.experiment.evaluation.batch_size)])
 
 
 def trials_of(wildcards, file, fine):

@@ -25,7 +25,7 @@ if CONFIG.pretrained:
             model="|".join(map(re.escape, CONFIG.pretrained)),
         conda:
             ENVIRONMENT
-        threads: SITE.scoring_cores
+        threads: SITE.scoring_cores()
         resources:
             **resources_of("pretrain", mem_mb=8000, runtime="4h"),
         params:

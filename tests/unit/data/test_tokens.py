@@ -52,7 +52,7 @@ def test_what_is_read_back_is_what_was_tokenised(tmp_path, encode, tokenizer, si
     def once_more(*_):
         pytest.fail("tokenised again")
 
-    monkeypatch.setattr("dnatune.data.prompts._tokenize", once_more)
+    monkeypatch.setattr("dnatune.data.prompts.tokenize", once_more)
     read = encode(rows)
     assert isinstance(read.examples, tokens.MappedRows) and len(read) == len(rows)
     assert contents(read) == contents(made) == contents(plain)
@@ -165,8 +165,8 @@ tokens.LEAST_ROWS = 1
 model, records, out, *labels = sys.argv[1:]
 rank = join_scorers()
 made = []
-tokenize = prompts._tokenize
-prompts._tokenize = lambda *arguments: made.append(1) or tokenize(*arguments)
+tokenize = prompts.tokenize
+prompts.tokenize = lambda *arguments: made.append(1) or tokenize(*arguments)
 examples = prompts.encode_examples(
     base_models.load_tokenizer(Path(model)), read_split(Path(records), labels), labels, 512, records, rank
 )

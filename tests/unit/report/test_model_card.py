@@ -1,15 +1,22 @@
 """Model cards: the hub's own reader takes them, and the numbers are those of the run."""
 
+import re
+
 import pytest
+import torch
 from huggingface_hub import ModelCard
 
 from dnatune.data.manifests import Manifest
 from dnatune.data.prompt_form import PromptForm
+from dnatune.data.prompts import encode_examples
 from dnatune.evaluation import agreement
 from dnatune.evaluation.metrics import Metrics
+from dnatune.model.base_models import LabelLikelihood, load_tokenizer, load_whole
+from dnatune.model.scoring import label_log_probabilities
 from dnatune.report.model_card import model_card
 from dnatune.training.record import Run
 from merge_records import merge_record
+from samples import TASK, split_of
 from synthetic_results import Results
 
 HUB = Manifest(source="hub", origin="owner/base", requested="main", revision="a" * 40, settings={}, files={}, large={})
@@ -41,6 +48,23 @@ def test_the_text_says_what_made_it(run):
     for word in ("owner/base, revision " + "a" * 40, "learning_rate 0.001", "Is it one?", record.inputs.train):
         assert word in text
     assert f"| MCC | {metrics.mcc:.3f} |" in text
+
+
+def test_its_program_scores_the_labels_as_dnatune_does(run, tiny_model, monkeypatch, capsys):
+    record, metrics = run
+    task = {"labels": list(TASK.labels), "instruction": TASK.instruction}
+    record = record.model_copy(update={"settings": {**record.settings, "task": task}})
+    text = model_card(record, metrics, merge_record(), TINY)
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tiny_model)
+    exec(compile(program, "card", "exec"), {})  # noqa: S102
+    found = dict(line.rsplit(" ", 1) for line in capsys.readouterr().out.splitlines())
+    (sequence,) = re.findall(r'^sequence = "(.*)"$', program, re.MULTILINE)
+    examples = encode_examples(load_tokenizer(tiny_model), split_of([(sequence, 0)]), TASK.labels, 512, "card")
+    model, _ = load_whole(tiny_model, torch.float32)
+    scores = label_log_probabilities(LabelLikelihood(model.eval()), examples, [0], 1, False, "cpu")
+    # fp32 sums in another order.
+    assert [float(found[label]) for label in TASK.labels] == pytest.approx(scores[0].tolist(), abs=1e-4)
 
 
 def test_it_says_how_the_merged_weights_differ_from_what_was_scored(run):

@@ -201,15 +201,15 @@ def test_what_this_machine_has_is_not_asked_of_a_cluster(tmp_path, key):
 
 def test_on_one_machine_with_gpus_one_job_scores_at_a_time(tmp_path):
     site = load(tmp_path, {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}, cpus_per_rank=4)
-    assert site.scoring_cores == 16
-    assert load(tmp_path, {"CUDA_VISIBLE_DEVICES": ""}, cpus_per_rank=4).scoring_cores == 1
+    assert site.scoring_cores() == 16
+    assert load(tmp_path, {"CUDA_VISIBLE_DEVICES": ""}, cpus_per_rank=4).scoring_cores() == 1
 
 
 def test_a_job_of_slurm_that_scores_gets_the_cores_that_go_with_its_gpus(tmp_path):
     given = {"gpus_per_node": 8, "cpus_per_rank": 4, "slurm": {}}
-    assert load(tmp_path, **given).scoring_cores == 4
-    assert load(tmp_path, **given, rules={"evaluate": {"ranks_per_node": 2}}).scoring_cores == 8
-    assert load(tmp_path, **{**given, "gpus_per_node": 0}).scoring_cores == 1
+    assert load(tmp_path, **given).scoring_cores() == 4
+    assert load(tmp_path, **given, rules={"evaluate": {"ranks_per_node": 2}}).scoring_cores() == 8
+    assert load(tmp_path, **{**given, "gpus_per_node": 0}).scoring_cores() == 1
 
 
 def test_resources_that_go_together_are_not_changed_alone():
@@ -234,6 +234,7 @@ CONFIGURATION = {
     "seeds": [0],
     "optimizers": {"AdamW": {"method": "adamw"}, "RK4": {"method": "rk4_single_gradient"}},
     "evaluation": {"baselines": ["majority", "frozen"]},
+    "predict": {"input": "sequences.fa", "optimizer": "RK4"},
     "tuning": {"trials": 2, "fine": 3, "seed": 1, "rates": {"AdamW": [1.0e-4, 1.0e-3], "RK4": [1.0e-3, 1.0e-2]}},
 }
 
@@ -243,12 +244,13 @@ def submitted(tmp_path_factory):
     """Return a function of a site and options: the workflow's sbatch lines, {rules and optimizer: line}."""
     folder = tmp_path_factory.mktemp("lines")
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIGURATION), "utf-8")
+    (folder / "sequences.fa").write_text(">a\nACGT\n", "utf-8")
 
     @functools.cache
     def submit(site, *options):
         script = ROOT / "tests/support/sbatch_lines.py"
         command = [sys.executable, script, "--profile", "slurm", "--no-hooks", "--directory", folder, "--nolock"]
-        command += ["--configfile", folder / "config.yaml", *options, "--", "all", "benchmark"]
+        command += ["--configfile", folder / "config.yaml", *options, "--", "all", "benchmark", "predict"]
         environment = {**os.environ, "DNATUNE_SITE": str(site), "CUDA_VISIBLE_DEVICES": ""}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

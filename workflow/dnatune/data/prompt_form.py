@@ -67,6 +67,11 @@ class PromptForm:
             )
         return form
 
+    @property
+    def fewest_bases(self) -> int:
+        """Return the length below which nothing of a sequence is left."""
+        return self.word_length if self.remainder.startswith("trim") else 1
+
     def text(self, instruction: str, sequence: str) -> str:
         """Return the prompt text of a sequence.
 

@@ -155,12 +155,12 @@ def encode_examples(
     """
     form = PromptForm.of(tokenizer, prompt)
     label_ids = encode_labels(tokenizer, form.words(labels))
-    tokenize = functools.partial(_tokenize, tokenizer, split, form)
+    make = functools.partial(tokenize, tokenizer, form, split.instruction, split.sequences)
     if rank is None or len(split) < tokens.LEAST_ROWS:
-        prefix, examples = tokenize()
+        prefix, examples = make()
     else:
         texts = [TEMPLATE, *dataclasses.astuple(form), split.instruction, *split.sequences]
-        prefix, examples = tokens.kept_tokens(Path(source).parent / "tokens", tokenizer, texts, tokenize, rank)
+        prefix, examples = tokens.kept_tokens(Path(source).parent / "tokens", tokenizer, texts, make, rank)
     longest_label = max(map(len, label_ids))
     for line, length in enumerate(map(len, examples), start=1):
         if len(prefix) + length + longest_label > max_seq_length:
@@ -176,11 +176,11 @@ def encode_examples(
     return EncodedExamples(prefix, examples, list(split.labels), label_ids, unknown)
 
 
-def _tokenize(
-    tokenizer: "PreTrainedTokenizerBase", split: Split, form: PromptForm
+def tokenize(
+    tokenizer: "PreTrainedTokenizerBase", form: PromptForm, instruction: str, sequences: Sequence[str]
 ) -> tuple[list[int], list[list[int]]]:
-    """Return the token ids that all prompts begin with, and those behind them of each."""
-    prompts = tokenizer([form.text(split.instruction, sequence) for sequence in split.sequences]).input_ids
+    """Return the token ids that the prompts of all sequences begin with, and those behind them of each."""
+    prompts = tokenizer([form.text(instruction, sequence) for sequence in sequences]).input_ids
     end = tokenizer.eos_token_id
     # Some tokenizers close every text; a prompt is open until the answer ends it.
     prompts = [ids[:-1] if ids[-1] == end else ids for ids in prompts]

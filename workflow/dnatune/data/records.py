@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dnatune.data.integrity import check_file
+from dnatune.data.sequences import foreign_letters
 from dnatune.errors import DataError, shown
 from dnatune.files import is_lfs_pointer, read_json_lines, write_json_lines
 from dnatune.settings.tasks import Task
 
 _HEADER = ["sequence", "label"]
-_ALPHABET = "ACGTN"
 _FIELDS = {"instruction", "input", "output"}
 #: Most foreign bases or columns that a message names.
 _MOST_NAMED = 8
@@ -174,9 +174,7 @@ def _example(row: list[str], where: str, classes: Mapping[str, int]) -> tuple[st
     sequence, label = row[0].upper(), row[1]
     if not sequence:
         raise DataError("the sequence is empty", where=where, fix="remove the row or fill it in")
-    # A sequence without foreign letters is stripped to nothing: faster than a set of its letters.
-    if sequence.strip(_ALPHABET):
-        foreign = sorted(set(sequence) - set(_ALPHABET))
+    if foreign := foreign_letters(sequence):
         raise DataError(
             f"base {', '.join(map(repr, foreign[:_MOST_NAMED]))} in a sequence",
             where=f"{where}, column sequence",

@@ -6,6 +6,7 @@ import numpy as np
 
 #: The bases in the order of their codes; the code of a base's complement is 3 minus its own.
 BASES = "ACGT"
+_ALPHABET = f"{BASES}N"
 #: Code of N and of every other letter.
 UNKNOWN = 4
 _CODES = np.full(256, UNKNOWN, np.uint8)
@@ -33,6 +34,12 @@ def gc_content(sequence: str) -> float:
     strong = sequence.count("G") + sequence.count("C")
     known = strong + sequence.count("A") + sequence.count("T")
     return strong / known if known else 0.0
+
+
+def foreign_letters(sequence: str) -> list[str]:
+    """Return the letters of a sequence in upper case that are neither a base nor N, in alphabetical order."""
+    # A sequence without foreign letters is stripped to nothing: faster than a set of its letters.
+    return sorted(set(sequence) - set(_ALPHABET)) if sequence.strip(_ALPHABET) else []
 
 
 def reverse_complement(sequence: str) -> str:

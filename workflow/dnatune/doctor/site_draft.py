@@ -79,7 +79,7 @@ def slurm_site(partition: Partition, nodes: Sequence[Node], account: str | None,
     shared = min(memory, max(memory // gpus, _ENOUGH_FOR_A_MODEL)) if gpus else memory
     if shared < memory:
         lines += ["# Jobs with one GPU can share a node.", "rules:"]
-        lines += [f"  {rule}: {{mem_mb: {shared}}}" for rule in ("evaluate", "benchmark")]
+        lines += [f"  {rule}: {{mem_mb: {shared}}}" for rule in ("evaluate", "predict", "benchmark")]
     return "\n".join(lines) + "\n"
 
 

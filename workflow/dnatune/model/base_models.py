@@ -145,20 +145,26 @@ def refuse_beyond_positions(
     Raises:
         ModelError: an example has more tokens.
     """
+    most = most_positions(model)
+    longest = max(split.longest_prompt + (answer or max(map(len, split.labels))) for split in splits)
+    if most is not None and longest > most:
+        raise ModelError(
+            f"the model has an embedding for each of {most} positions, and the longest example with its answer has "
+            f"{longest} tokens",
+            where=causal_model(model).name_or_path,
+            fix="choose a model with more positions, or leave the longest sequences out; nothing is ever truncated",
+        )
+
+
+def most_positions(model: PreTrainedModel | PeftModel) -> int | None:
+    """Return for how many positions a model has an embedding each; None if it computes them."""
     causal = causal_model(model)
     most = getattr(causal.config.get_text_config(), "max_position_embeddings", None)
     known = (causal.get_input_embeddings(), causal.get_output_embeddings())
     tables = [module.weight for module in causal.modules() if isinstance(module, nn.Embedding) and module not in known]
     # GPT-J keeps computed positions as a buffer; OPT begins at the third row.
     sizes = {len(table) for table in [*tables, *causal.buffers()] if table.dim() == 2}
-    longest = max(split.longest_prompt + (answer or max(map(len, split.labels))) for split in splits)
-    if most is not None and sizes & {most, most + 2} and longest > most:
-        raise ModelError(
-            f"the model has an embedding for each of {most} positions, and the longest example with its answer has "
-            f"{longest} tokens",
-            where=causal.name_or_path,
-            fix="choose a model with more positions, or leave the longest sequences out; nothing is ever truncated",
-        )
+    return most if most is not None and sizes & {most, most + 2} else None
 
 
 def rows_with(model: PreTrainedModel, tokens: int) -> dict[str, int]:

@@ -14,6 +14,7 @@ from dnatune.training.record import Run
 _WORDS = PromptForm()
 #: Older version of transformers with which merged folders are tried: tests/unit/model/test_older_transformers.py.
 TRIED_WITH = "4.57"
+_EXAMPLE = "TATAAAGCGCGCGATTACAGGCAT"
 #: Key in metrics.json → identifier and name of the metric on the hub.
 _METRICS = {
     "mcc": ("matthews_correlation", "MCC"),
@@ -97,7 +98,13 @@ A DNA language model, fine-tuned with LoRA on `{record.task}` by dnatune and mer
 
 {_prompt(settings["task"], form)}
 
-Score each label's log-probability rather than parse generated text.
+Score each label's log-probability rather than parse generated text:
+
+```python
+{_snippet(settings["task"], form)}
+```
+
+`python -m dnatune predict` does it for files of sequences, regions and variants, and calibrates the probabilities.
 
 Trained and written with transformers {record.software.transformers}. dnatune's tests read such folders with
 transformers {TRIED_WITH} too, which gives the same token ids and logits; no other program was tried.
@@ -137,6 +144,28 @@ def _prompt(task: Mapping[str, Any], form: PromptForm) -> str:
         pairs = zip(form.words(task["labels"]), task["labels"], strict=True)
         asked += "\n\nThe answers are tokens: " + ", ".join(f"`{token}` for {label}" for token, label in pairs) + "."
     return asked
+
+
+def _snippet(task: Mapping[str, Any], form: PromptForm) -> str:
+    """Return a program that scores the labels of one sequence with transformers alone."""
+    example = _EXAMPLE[: len(_EXAMPLE) // (form.word_length or 1) * (form.word_length or 1)]
+    before, behind = form.text(task["instruction"], example).split(example)
+    answers = dict(zip(task["labels"], form.words(task["labels"]), strict=True))
+    return f'''import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "."  # the merged model's
+sequence = "{example}"{"" if form.remainder == "keep" else f"  # its length: a multiple of {form.word_length}"}
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder).eval()
+prompt = tokenizer({before!r} + sequence + {behind!r}).input_ids
+if prompt[-1] == tokenizer.eos_token_id:
+    prompt = prompt[:-1]
+for label, word in {answers!r}.items():
+    answer = [*tokenizer(word, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].float()
+    print(label, logits.log_softmax(-1)[range(len(answer)), answer].sum().item())'''
 
 
 def _stored(merge: Merge) -> str:

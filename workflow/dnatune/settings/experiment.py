@@ -159,6 +159,8 @@ def resolve(config: Mapping[str, Any]) -> Configuration:
     if experiment.comparison.reference is not None:
         known_name(experiment.comparison.reference, entries, "comparison.reference")
     configuration = Configuration(experiment, {task.name: task for task in tasks}, entries)
+    if experiment.predict:
+        configuration.predicted_run()
     for model in configuration.pretrained:
         pretraining = list(configuration.pretraining_tasks(model).values())
         if experiment.data.source == "simulated":

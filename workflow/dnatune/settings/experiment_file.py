@@ -10,6 +10,7 @@ from dnatune import optimizers
 from dnatune.errors import ConfigurationError, shown
 from dnatune.settings.base import AllDifferent, AsTuple, Name, Settings, setting
 from dnatune.settings.benchmark import Benchmark
+from dnatune.settings.prediction import Predict
 from dnatune.settings.scoring import Audit, Comparison, Contamination, Evaluation, Merge
 from dnatune.settings.sources import DataEntry, ModelEntry, NameOrTask
 from dnatune.settings.training import Budget, Lora, OptimizerEntry, Training
@@ -57,6 +58,8 @@ class Experiment(Settings):
     benchmark: Benchmark = setting(default_factory=Benchmark, unit="map")
     """The speed comparison, `snakemake benchmark`; benchmarks/README.md. Its model is a Llama with random weights;
     task, adapter and training are those of the configuration."""
+    predict: Predict | None = setting(None, unit="map", reruns=False)
+    """Predictions for new sequences, `snakemake predict`; docs/predict.md."""
     merge: Merge = setting(default_factory=Merge, unit="map")
     """How merged models are stored."""
     keep_merged: bool = setting(True, unit="yes or no", reruns=False)

@@ -13,12 +13,14 @@ from dnatune.provenance import usable_cores, visible_gpus
 from dnatune.settings.site_file import Override, SiteFile, Slurm, find, read_site
 
 #: Rules whose jobs compute on a GPU where there is one; finetune on all that its ranks need, the others on one.
-_ON_GPU = ("pretrain", "finetune", "evaluate", "benchmark")
+_ON_GPU = ("pretrain", "finetune", "evaluate", "predict", "benchmark")
 #: Rules of which two follow each other in one job where every job must take a GPU (`group` in the rule files).
 _SHARING = ("prepare", "evaluate_baseline")
 #: Rules that `rules` may speak of, with those of which it may say how many ranks they have.
-_RULES = ("pretrain", "prepare", "finetune", "evaluate", "evaluate_baseline", "compare", "benchmark")
-_WITH_RANKS = ("finetune", "evaluate")
+_RULES = ("pretrain", "prepare", "finetune", "evaluate", "evaluate_baseline", "compare", "predict", "benchmark")
+#: Those of them whose ranks share what is to be scored.
+_SCORING = ("evaluate", "predict")
+_WITH_RANKS = ("finetune", *_SCORING)
 #: Resources that belong together: one alone, changed on the command line, would contradict the others.
 _BOUND = ("nodes", "tasks", "mpi", "ranks", "gres", "tasks_per_gpu", "slurm_extra")
 #: Every key that `Site.resources` may return.
@@ -120,20 +122,18 @@ class Site:
             self.layout(optimizer, nodes)
         return nodes
 
-    @property
-    def scoring_ranks(self) -> int:
-        """Return the ranks, each with a GPU where there are any, that score one test set."""
-        return self._override("evaluate").ranks_per_node or 1
+    def scoring_ranks(self, rule: str) -> int:
+        """Return the ranks, each with a GPU where there are any, that share what a rule scores."""
+        return self._override(rule).ranks_per_node or 1
 
-    @property
-    def scoring_cores(self) -> int:
+    def scoring_cores(self, rule: str = "evaluate") -> int:
         """Return the cores of a job that merges and scores: those that go with its GPUs, one per rank without any.
 
         On one machine with GPUs it gets all, so that no two jobs meet on its first GPU.
         """
         if not self.gpus:
-            return self.scoring_ranks
-        return (self.ranks if self.slurm is None else self.scoring_ranks) * self.cpus_per_rank
+            return self.scoring_ranks(rule)
+        return (self.ranks if self.slurm is None else self.scoring_ranks(rule)) * self.cpus_per_rank
 
     @property
     def benchmark_cores(self) -> int:
@@ -172,8 +172,8 @@ class Site:
         count, ranks = self.layout(optimizer, nodes) if rule == "finetune" else (1, 1)
         if rule == "finetune":
             asked |= {"nodes": count, "ranks": ranks}
-        if rule == "evaluate":
-            ranks = self.scoring_ranks
+        if rule in _SCORING:
+            ranks = self.scoring_ranks(rule)
             asked["ranks"] = ranks
         if self.slurm is None:
             return asked
@@ -252,12 +252,13 @@ def load(root: Path, environment: Mapping[str, str]) -> Site:
     site = _resolved(settings, path, environment)
     for optimizer in (None, *site.optimizers):
         site.layout(optimizer)
-    if site.gpus and site.scoring_ranks > site.gpus:
-        raise ConfigurationError(
-            f"{site.scoring_ranks} ranks score a test set, and a node has {site.gpus} GPUs",
-            where=f"{path}: key 'rules.evaluate.ranks_per_node'",
-            fix="lower it, or correct gpus_per_node",
-        )
+    for rule in _SCORING:
+        if site.gpus and site.scoring_ranks(rule) > site.gpus:
+            raise ConfigurationError(
+                f"{site.scoring_ranks(rule)} ranks score one input, and a node has {site.gpus} GPUs",
+                where=f"{path}: key 'rules.{rule}.ranks_per_node'",
+                fix="lower it, or correct gpus_per_node",
+            )
     _check_jobs(site)
     return site
 

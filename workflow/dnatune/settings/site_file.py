@@ -57,7 +57,8 @@ class Override(Settings):
     nodes: int | None = _setting(None, ge=1, unit="nodes")
     """Nodes of a run; finetune only."""
     ranks_per_node: int | None = _setting(None, ge=1, unit="processes")
-    """Ranks on each node of a finetune run; in evaluate, the ranks that share one test set."""
+    """Ranks on each node of a finetune run; in evaluate and predict, the ranks that share what
+    is scored."""
     mem_mb: int | None = _setting(None, ge=1, unit="MB per node")
     """Memory."""
     runtime: Duration | None = _setting(None, unit=_DURATION)

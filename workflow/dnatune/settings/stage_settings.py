@@ -12,6 +12,7 @@ from dnatune.settings.benchmark import BenchmarkSettings, TimedScoring
 from dnatune.settings.experiment_file import Experiment
 from dnatune.settings.grid import Run
 from dnatune.settings.plan import PlannedOptimizer, PlanSettings
+from dnatune.settings.prediction import Predict
 from dnatune.settings.prompt import PromptSettings
 from dnatune.settings.scoring import (
     BaselineSettings,
@@ -114,6 +115,33 @@ class StageSettings:
     def merge_settings(self) -> Merge:
         """Return what decides how merged models are stored."""
         return self.experiment.merge
+
+    def predicted_run(self) -> Run:
+        """Return the run that predicts: as `predict` names it, the first of the grid where it does not.
+
+        Raises:
+            ConfigurationError: there is no `predict`, or the configuration has none of that name.
+        """
+        chosen = self.experiment.predict
+        if chosen is None:
+            raise ConfigurationError(
+                "it does not say what to predict",
+                where="config key 'predict'",
+                fix="give it at least the file: predict: {input: sequences.fa}; docs/predict.md has the other keys",
+            )
+        first, seeds = self.runs()[0], list(map(str, self.experiment.seeds))
+        seed = first.seed if chosen.seed is None else int(known_name(str(chosen.seed), seeds, "predict.seed"))
+        return Run(
+            known_name(chosen.model or first.model, self.experiment.models, "predict.model"),
+            known_name(chosen.task or first.task, self.tasks, "predict.task"),
+            known_name(chosen.optimizer or first.optimizer, self.optimizers, "predict.optimizer"),
+            seed,
+        )
+
+    @property
+    def predict_outputs(self) -> tuple[str, ...]:
+        """Return the names of the files of predictions."""
+        return self.experiment.predict.outputs if self.experiment.predict else Predict.model_fields["outputs"].default
 
     def probe_settings(self, model: str, task: str) -> ProbeSettings:
         """Return what decides the search for signs that a base model knows a task's test split."""
