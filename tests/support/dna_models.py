@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,14 @@ def write_kmer_tokenizer(folder: Path, length: int = 6, ids: bool = False, **cha
 def write_character_tokenizer(folder: Path, name: str = "CaduceusTokenizer") -> Path:
     """Write what Caduceus and HyenaDNA have of their tokenizers: settings alone."""
     return _write_settings(folder, f"tokenization.{name}", {"model_max_length": 1000})
+
+
+def write_esm_tokenizer(folder: Path, known: Sequence[str]) -> Path:
+    """Write a vocabulary as the Plant DNA models have it, for the class EsmTokenizer of transformers."""
+    _write(folder, "vocab.txt", "\n".join(["<unk>", "<pad>", "<mask>", "<cls>", *known, "<eos>", "<bos>"]))
+    roles = {f"{role}_token": f"<{role}>" for role in ("cls", "eos", "pad", "unk", "mask", "bos")}
+    _write(folder, "config.json", json.dumps({"model_type": "gpt2"}))
+    return _write(folder, "tokenizer_config.json", json.dumps({"tokenizer_class": "EsmTokenizer", **roles}))
 
 
 def write_hybrid_tokenizer(folder: Path) -> Path:

@@ -4,7 +4,13 @@ import hashlib
 
 import pytest
 
-from dna_models import write_character_tokenizer, write_hybrid_tokenizer, write_kmer_tokenizer
+from dna_models import (
+    words,
+    write_character_tokenizer,
+    write_esm_tokenizer,
+    write_hybrid_tokenizer,
+    write_kmer_tokenizer,
+)
 from dnatune.data.prompt_form import TEMPLATE, PromptForm
 from dnatune.data.prompts import encode_examples, render
 from dnatune.errors import ConfigurationError, DataError
@@ -48,6 +54,19 @@ def test_a_vocabulary_of_dna_alone_gets_the_sequence_alone(kmers, characters):
     form = PromptForm.of(characters)
     assert form.text(TASK.instruction, "CCGGTTAC") == "CCGGTTAC"
     assert form.words(["a", "b", "c"]) == ["[RESERVED]", "A", "C"]
+
+
+@pytest.mark.parametrize(
+    ("known", "ids"), [("ATCGN", [3, 4, 6, 7, 5, 8]), ([*words(3), *"ATCGN"], [3, 15, 69, 72])], ids=["bases", "3-mers"]
+)
+def test_a_vocabulary_of_dna_that_transformers_reads_gets_the_sequence_too(tmp_path, known, ids):
+    """The class cuts a rest, and a word with N, into single bases, which are in the vocabulary."""
+    tokenizer = load_tokenizer(write_esm_tokenizer(tmp_path, known))
+    form = PromptForm.of(tokenizer)
+    assert (form.template, form.remainder) == ("sequence", "keep")
+    examples = encode_examples(tokenizer, split_of([("ACGTN", 0), ("TT", 1)]), TASK.labels, 64, "rows")
+    assert examples.prompt(0) == ids
+    assert examples.labels == [[4, tokenizer.eos_token_id], [5, tokenizer.eos_token_id]]
 
 
 def test_text_with_kmers_gets_tags_and_words(hybrid):
