@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-base plan test test-slurm test-long bench doctor lint audit lock tables docs clean setup
+.PHONY: help demo demo-base plan test test-slurm test-long test-faults bench doctor lint audit lock tables docs clean setup
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -43,6 +43,10 @@ test-slurm: $(READY) ## run the tests on a real Slurm, started on this machine (
 test-long: $(READY) ## run the tests that are too long for every change
 	$(BIN)/python -m pytest -m "slow" --durations=15 tests/slurm
 	$(PYTEST) -m "slow and not gpu"
+
+test-faults: $(READY) ## run the tests of faults, the long ones too, and print the table of docs/reliability.md
+	$(BIN)/python -m pytest -m "fault" tests/slurm
+	$(PYTEST) -m "fault"
 
 doctor: $(READY) ## say what will work on this machine or cluster, and write a site file
 	$(BIN)/python -m dnatune doctor

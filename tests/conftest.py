@@ -6,10 +6,17 @@ from pathlib import Path
 import pytest
 
 from dnatune.data.records import read_csv, write_split
+from fault_table import FaultTable
 from samples import ROOT, TASK, make_tiny_model, rows_of, split_of
 
 # Processes that tests start find the library where the tests do.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "workflow"), os.environ.get("PYTHONPATH")]))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Print the table of faults after a run of the tests of faults alone."""
+    if "fault" in config.option.markexpr:
+        config.pluginmanager.register(FaultTable())
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ def told(code, log):
     assert "Traceback" not in log and "could not be written: " in log and "df -h" in log
 
 
+@pytest.mark.fault("a disk that fills up")
 @pytest.mark.slow
 @pytest.mark.parametrize("kilobytes", [4, 100, 300, 500, 700, 900, 1100, 1300, 1500, 1800])
 def test_training_on_a_full_disk_ends_in_one_message_and_goes_on_with_room(start, disk, tmp_path, kilobytes):
@@ -55,6 +56,7 @@ def test_training_on_a_full_disk_ends_in_one_message_and_goes_on_with_room(start
     assert not (folder / "checkpoints").exists()
 
 
+@pytest.mark.fault("a disk that fills up")
 @pytest.mark.slow
 @pytest.mark.parametrize("kilobytes", [4, 100, 200, 300, 310, 320])
 def test_merging_and_scoring_on_a_full_disk(start, disk, tmp_path, tiny_model, prepared, kilobytes):

@@ -70,8 +70,10 @@ def test_no_spoilt_configuration_ends_in_a_traceback(understood, tmp_path):
     assert 0 < check(500, understood, tmp_path) < 100
 
 
+@pytest.mark.fault("a spoilt configuration")
 @pytest.mark.slow
-def test_no_spoilt_configuration_of_5000_ends_in_a_traceback(understood, tmp_path):
+def test_no_spoilt_configuration_of_5000_ends_in_a_traceback(understood, tmp_path, record_property):
+    record_property("cases", 5000)
     assert 0 < check(5000, understood, tmp_path) < 1000
 
 
@@ -98,7 +100,9 @@ def spoilt_text(text, dice):
     return "\n".join(lines)
 
 
-def test_no_spoilt_file_ends_in_a_traceback(tmp_path):
+@pytest.mark.fault("a spoilt configuration")
+def test_no_spoilt_file_ends_in_a_traceback(tmp_path, record_property):
+    record_property("cases", 300)
     texts = [(ROOT / "config" / name).read_text("utf-8") for name in ("demo.yaml", "config.yaml", "comparison.yaml")]
     path, found = tmp_path / "config.yaml", 0
     for number in range(300):
@@ -108,8 +112,9 @@ def test_no_spoilt_file_ends_in_a_traceback(tmp_path):
     assert 100 < found < 300
 
 
+@pytest.mark.fault("a spoilt configuration")
 @pytest.mark.slow
-def test_snakemake_refuses_spoilt_configurations_in_one_message(tmp_path, monkeypatch):
+def test_snakemake_refuses_spoilt_configurations_in_one_message(tmp_path, monkeypatch, record_property):
     """200 dry runs: what `resolve` refuses is refused with the same message, and what it takes can be planned."""
     workplace, outcomes = Workplace(tmp_path), {True: 0, False: 0}
     (tmp_path / "seen.txt").touch()
@@ -117,6 +122,7 @@ def test_snakemake_refuses_spoilt_configurations_in_one_message(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     # Half of the dry runs are of accepted ones, which are a twentieth of all.
     wanted = {True: 100, False: 100}
+    record_property("cases", sum(wanted.values()))
     for said, config in mutations.configurations(2, 10_000):
         try:
             text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)

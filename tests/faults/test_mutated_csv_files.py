@@ -64,6 +64,8 @@ def test_no_spoilt_csv_file_ends_in_a_traceback(tmp_path, monkeypatch, caplog):
     assert 20 < check(200, tmp_path, monkeypatch, caplog) < 120
 
 
+@pytest.mark.fault("spoilt CSV files")
 @pytest.mark.slow
-def test_no_spoilt_csv_file_of_2000_ends_in_a_traceback(tmp_path, monkeypatch, caplog):
+def test_no_spoilt_csv_file_of_2000_ends_in_a_traceback(tmp_path, monkeypatch, caplog, record_property):
+    record_property("cases", 2000)
     assert 200 < check(2000, tmp_path, monkeypatch, caplog) < 1200

@@ -30,6 +30,7 @@ def whole(start, tmp_path):
     return made
 
 
+@pytest.mark.fault("SIGKILL or a full disk while training goes on beside a save")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "ranks", "rank"),

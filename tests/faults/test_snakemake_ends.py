@@ -40,6 +40,7 @@ def said_by(workplace):
     return (workplace.folder / "said.txt").read_text("utf-8")
 
 
+@pytest.mark.fault("SIGTERM, SIGINT, SIGHUP or SIGKILL of Snakemake or a launcher")
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGHUP))]
 )
@@ -58,6 +59,7 @@ def test_snakemake_that_is_told_to_end_saves_within_a_minute(workplace, number):
     assert not [*workplace.folder.glob(".snakemake/dnatune/*")]
 
 
+@pytest.mark.fault("SIGTERM, SIGINT, SIGHUP or SIGKILL of Snakemake or a launcher")
 @pytest.mark.slow
 def test_after_a_snakemake_that_was_killed_the_same_command_goes_on(workplace):
     process = start(workplace)

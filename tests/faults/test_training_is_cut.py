@@ -10,6 +10,7 @@ from dnatune.training.record import Run
 from workflow_runs import said, wait_for
 
 
+@pytest.mark.fault("SIGTERM, SIGINT, SIGHUP or SIGKILL of Snakemake or a launcher")
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_launcher_that_is_told_to_end_saves_within_a_minute(start, tmp_path, number):
@@ -32,6 +33,7 @@ def test_a_launcher_that_is_told_to_end_saves_within_a_minute(start, tmp_path, n
     assert first.start <= first.end <= last.start <= last.end
 
 
+@pytest.mark.fault("SIGTERM, SIGINT, SIGHUP or SIGKILL of Snakemake or a launcher")
 def test_a_run_that_is_killed_goes_on_from_a_checkpoint_that_nobody_asked_for(start, cut, tmp_path):
     cut()
     assert "continuing from checkpoint step-" in said(start())

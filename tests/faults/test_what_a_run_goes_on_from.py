@@ -53,6 +53,7 @@ def weights(folder):
     return (folder / "adapter/adapter_model.safetensors").read_bytes()
 
 
+@pytest.mark.fault("a pickle in a checkpoint")
 def test_nothing_in_a_checkpoint_is_a_pickle_and_none_is_opened(start, cut, tmp_path):
     place = cut(ranks=1, budget=SHORT)
     files = [path for path in place.rglob("*") if path.is_file()]
@@ -68,6 +69,7 @@ def test_nothing_in_a_checkpoint_is_a_pickle_and_none_is_opened(start, cut, tmp_
     assert not (tmp_path / "poisoned").exists() and (tmp_path / "run.json").exists()
 
 
+@pytest.mark.fault("other ranks, key, code or DeepSpeed file")
 def test_other_code_and_other_ranks_are_named_and_only_code_can_be_accepted(start, cut, tmp_path):
     place = cut(ranks=1, budget=SHORT)
     saved_by(place, "0123456789abcdef")
@@ -83,6 +85,7 @@ def test_other_code_and_other_ranks_are_named_and_only_code_can_be_accepted(star
     assert killed.accepted == [] and last.accepted == [f"code: 0123456789abcdef → {last.code}"]
 
 
+@pytest.mark.fault("other ranks, key, code or DeepSpeed file")
 @pytest.mark.slow
 def test_the_setting_accepts_as_the_option_does(start, cut, tmp_path):
     place = cut(ranks=1, budget=SHORT)
@@ -96,6 +99,7 @@ def test_the_setting_accepts_as_the_option_does(start, cut, tmp_path):
     assert weights(tmp_path) == accepted
 
 
+@pytest.mark.fault("other ranks, key, code or DeepSpeed file")
 @pytest.mark.slow
 def test_another_content_of_the_deepspeed_file_is_another_run(start, cut, tmp_path):
     keys = tmp_path / "keys.json"

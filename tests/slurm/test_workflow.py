@@ -218,6 +218,7 @@ def test_a_job_about_to_end_saves_itself_and_goes_on(new_place, cluster, uncut, 
     assert "Trying to restart" not in workplace.said()
 
 
+@pytest.mark.fault("SIGTERM, SIGINT, SIGHUP or SIGKILL of Snakemake or a launcher")
 def test_a_killed_rank_ends_its_job_at_once_and_the_retry_is_right(new_place, cluster, uncut):
     workplace = new_place()
     job, process, _ = started(workplace, cluster)
@@ -247,6 +248,7 @@ def ranks_of(workplace, count=2):
     return sorted(found)
 
 
+@pytest.mark.fault("two writers")
 def test_a_second_snakemake_waits_for_the_first_ones_run(new_place, cluster, uncut):
     workplace = new_place()
     _, first, log = started(workplace, cluster)
@@ -272,6 +274,7 @@ def test_a_second_snakemake_waits_for_the_first_ones_run(new_place, cluster, unc
     assert not (workplace.results / RUN / "checkpoints").exists()
 
 
+@pytest.mark.fault("two writers")
 @pytest.mark.parametrize("requeued", [False, True], ids=["never begun", "requeued"])
 def test_a_second_snakemake_is_refused_while_jobs_of_the_first_would_start_later(new_place, cluster, requeued):
     workplace = new_place()
@@ -320,6 +323,7 @@ def test_a_run_that_slurm_does_not_requeue_goes_on_without_a_retry(new_place, cl
     assert losses(workplace) == uncut
 
 
+@pytest.mark.fault("SIGTERM, SIGINT, SIGHUP or SIGKILL of Snakemake or a launcher")
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_a_killed_launcher_takes_its_ranks_along_and_the_retry_is_right(new_place, cluster, uncut, nodes):
     workplace = new_place()
@@ -333,6 +337,7 @@ def test_a_killed_launcher_takes_its_ranks_along_and_the_retry_is_right(new_plac
     assert losses(workplace) == as_uncut(uncut, nodes)
 
 
+@pytest.mark.fault("SIGTERM, SIGINT, SIGHUP or SIGKILL of Snakemake or a launcher")
 def test_a_launcher_of_two_nodes_that_is_told_to_end_saves_and_the_retry_goes_on(new_place, cluster):
     workplace = new_place()
     _, process, log = started(workplace, cluster, "--set-resources", "finetune:nodes=2")
@@ -378,6 +383,7 @@ def test_a_cancelled_job_ends_snakemake_with_its_number(new_place, cluster):
     assert "Trying to restart" not in said and said.count("submitted with SLURM jobid") == 1
 
 
+@pytest.mark.fault("SIGTERM, SIGINT, SIGHUP or SIGKILL of Snakemake or a launcher")
 @pytest.mark.parametrize(("number", "nodes"), [(signal.SIGTERM, 1), (signal.SIGINT, 2)])
 def test_a_snakemake_that_is_told_to_end_saves_and_leaves_no_job(new_place, cluster, uncut, number, nodes):
     """The jobs are looked after as the profile says: Snakemake itself would notice their end minutes later."""
@@ -415,6 +421,7 @@ def test_accounting_that_stops_half_way_hangs_nothing(new_place, cluster, uncut)
     assert losses(workplace) == uncut
 
 
+@pytest.mark.fault("a lost node")
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_a_lost_node_s_run_goes_on_elsewhere(new_place, cluster, uncut, nodes):
     """Of one node, the one with the job's own script; of two, the other."""

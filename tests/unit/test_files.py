@@ -48,7 +48,8 @@ def test_a_folder_is_replaced_only_by_a_whole_one(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_a_folder_that_is_replaced_is_whole_whenever_the_process_is_killed(tmp_path, renaming):
+@pytest.mark.fault("SIGKILL before each file operation")
+def test_a_folder_that_is_replaced_is_whole_whenever_the_process_is_killed(tmp_path, renaming, record_property):
     target = tmp_path / "model"
     publish(target, "old")
     absent = 0
@@ -60,6 +61,7 @@ def test_a_folder_that_is_replaced_is_whole_whenever_the_process_is_killed(tmp_p
             absent += 1
             publish(target, "old")
     assert number > 8
+    record_property("cases", number)
     assert absent == (renaming == "no exchange")
     assert (target / "a").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

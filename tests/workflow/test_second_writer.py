@@ -18,6 +18,7 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in files}
 
 
+@pytest.mark.fault("two writers")
 def test_whoever_waited_for_the_same_run_leaves_it_and_another_run_is_made(start_training, tmp_path):
     first = start_training(tmp_path, job="1")
     deadline = time.monotonic() + 60
@@ -59,6 +60,7 @@ def test_a_whole_run_of_the_same_code_is_made(is_made):
     assert not tell(code="another")
 
 
+@pytest.mark.fault("flipped, cut, missing and foreign files")
 @pytest.mark.parametrize(
     "lost", ["adapter/adapter_config.json", "adapter/adapter_model.safetensors", "training.jsonl", "run.json"]
 )

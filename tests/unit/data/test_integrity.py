@@ -44,6 +44,7 @@ def test_what_was_made_is_taken_whatever_its_date(model):
     assert check_model(model) == digest(folder_hashes(model))
 
 
+@pytest.mark.fault("flipped, cut, missing and foreign files")
 @pytest.mark.parametrize("name", ["config.json", WEIGHTS, "below/other.txt"])
 @pytest.mark.parametrize(
     ("damage", "said"),
@@ -71,6 +72,7 @@ def test_several_files_are_named(model):
     assert {"config.json", WEIGHTS} == {name for name in ("config.json", WEIGHTS) if name in str(caught.value)}
 
 
+@pytest.mark.fault("flipped, cut, missing and foreign files")
 def test_a_file_that_nobody_made_is_refused(model):
     (model / "adapter_config.json").write_text("{}")
     with pytest.raises(DataError, match="not one of this model's") as caught:
@@ -93,6 +95,7 @@ def test_a_large_file_is_read_if_its_date_differs_or_the_site_says_so(model, mon
         check_model(model)
 
 
+@pytest.mark.fault("flipped, cut, missing and foreign files")
 def test_a_csv_that_was_edited_among_the_results_is_refused(tmp_path):
     path = tmp_path / "train.csv"
     path.write_text("sequence,label\nACGT,0\nTTTT,1\n")
@@ -105,6 +108,7 @@ def test_a_csv_that_was_edited_among_the_results_is_refused(tmp_path):
     assert "source" in caught.value.fix
 
 
+@pytest.mark.fault("flipped, cut, missing and foreign files")
 def test_records_that_were_edited_are_refused(tmp_path):
     path = tmp_path / "train.jsonl"
     write_split(path, split_of([("ACGT", 0), ("TTTT", 1)]), TASK.labels)
@@ -144,11 +148,13 @@ def test_a_changed_number_in_a_record_is_found(tmp_path):
     assert Run.read(path).final_loss == 0.5
 
 
-def test_a_flipped_bit_in_any_byte_of_a_record_is_found_or_changes_nothing(tmp_path):
+@pytest.mark.fault("flipped, cut, missing and foreign files")
+def test_a_flipped_bit_in_any_byte_of_a_record_is_found_or_changes_nothing(tmp_path, record_property):
     path = tmp_path / "run.json"
     run = run_record()
     run.write(path)
     written = path.read_bytes()
+    record_property("cases", len(written))
     missed = []
     for place in range(len(written)):
         changed = bytearray(written)
@@ -162,6 +168,7 @@ def test_a_flipped_bit_in_any_byte_of_a_record_is_found_or_changes_nothing(tmp_p
     assert missed == []
 
 
+@pytest.mark.fault("flipped, cut, missing and foreign files")
 def test_an_adapter_that_is_not_the_runs_own_is_refused(tmp_path):
     adapter = tmp_path / "adapter"
     adapter.mkdir()

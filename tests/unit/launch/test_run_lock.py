@@ -28,12 +28,14 @@ def test_the_lock_names_its_holder_and_goes_with_its_folder(tmp_path):
     assert not folder.exists()
 
 
+@pytest.mark.fault("two writers")
 def test_a_living_writer_is_named_and_its_lock_kept(tmp_path):
     with run_lock.held(tmp_path / "run", 0), pytest.raises(RunError) as caught, run_lock.held(tmp_path / "run", 0.2):
         pytest.fail("two writers")
     assert f"process {os.getpid()}" in str(caught.value) and "run.lock" in str(caught.value)
 
 
+@pytest.mark.fault("two writers")
 def test_a_writer_that_ends_is_waited_for(tmp_path):
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(2)"])
     lock(tmp_path / "run", process=other.pid)
@@ -47,6 +49,7 @@ def test_a_writer_that_ends_is_waited_for(tmp_path):
     reaper.join()
 
 
+@pytest.mark.fault("two writers")
 @pytest.mark.parametrize(
     "holder",
     [
@@ -67,6 +70,7 @@ def test_a_dead_writers_lock_is_taken_away(tmp_path, holder, caplog):
     assert [(record.name, record.levelname) for record in caplog.records] == [(run_lock.__name__, "WARNING")]
 
 
+@pytest.mark.fault("two writers")
 @pytest.mark.parametrize(
     "content", ["[]", "null", "7", '"x"', "{}", '{"job": 1}', '{"job": [], "host": {}, "process": 1, "started": 2}']
 )
@@ -84,6 +88,7 @@ def test_one_on_another_host_that_gave_a_sign_of_life_counts(tmp_path):
         pytest.fail("two writers")
 
 
+@pytest.mark.fault("two writers")
 def test_a_requeued_job_takes_over_from_itself(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     path = lock(tmp_path / "run", host="elsewhere", process=1, job="77")
@@ -108,6 +113,7 @@ def test_a_lock_that_changed_hands_is_not_taken_away(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["run.lock"]
 
 
+@pytest.mark.fault("two writers")
 @pytest.mark.parametrize("stale", [False, True], ids=["free", "left over"])
 def test_many_at_once_get_it_one_after_another(tmp_path, stale):
     if stale:

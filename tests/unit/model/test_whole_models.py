@@ -61,6 +61,7 @@ def of_directory(folder):
     return ModelSettings(source="directory", directory=Folder(path=str(folder)))
 
 
+@pytest.mark.fault("flipped, cut, missing and foreign files")
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -96,6 +97,7 @@ def test_many_missing_tensors_are_counted(folder):
         Architecture(folder).check()
 
 
+@pytest.mark.fault("flipped, cut, missing and foreign files")
 def test_a_shard_that_the_index_names_and_the_folder_lacks(folder, tmp_path):
     AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder, max_shard_size="20KB")
     (folder / "model.safetensors").unlink()
@@ -107,6 +109,7 @@ def test_a_shard_that_the_index_names_and_the_folder_lacks(folder, tmp_path):
         base_models.load_whole(folder, torch.float32)
 
 
+@pytest.mark.fault("flipped, cut, missing and foreign files")
 def test_a_file_of_weights_that_was_cut_short(folder):
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])

@@ -79,6 +79,7 @@ def flip(path):
     path.write_bytes(content)
 
 
+@pytest.mark.fault("flipped, cut, missing and foreign files")
 @pytest.mark.parametrize(
     "damage",
     [
@@ -126,6 +127,7 @@ def test_a_run_that_went_back_keeps_what_it_saves(root, engine):
     assert found(made) == 3
 
 
+@pytest.mark.fault("flipped, cut, missing and foreign files")
 def test_stray_files_are_passed_over(checkpoints):
     for name in ("step-", "step-99", "step-00000099.partial", "step-00000099.old", "step-0000009x"):
         (checkpoints.folder / name).mkdir()
@@ -142,10 +144,12 @@ def test_a_log_that_is_behind_takes_the_checkpoint_that_it_fits(checkpoints, cap
     assert found(checkpoints) is None
 
 
-def test_a_save_that_is_killed_leaves_the_checkpoints_before_it(checkpoints, engine):
+@pytest.mark.fault("SIGKILL before each file operation")
+def test_a_save_that_is_killed_leaves_the_checkpoints_before_it(checkpoints, engine, record_property):
     for number in kill_at_each_operation(lambda: save(checkpoints, engine, 15)):
         assert found(checkpoints) in (10, 15), number
     assert number > 5
+    record_property("cases", number)
     assert found(checkpoints) == 15
 
 
@@ -232,6 +236,7 @@ def test_what_cannot_change_a_result_goes_on_without_a_word(checkpoints, root, c
     assert "otherwise" not in caplog.text
 
 
+@pytest.mark.fault("other ranks, key, code or DeepSpeed file")
 def test_another_configuration_begins_at_step_0_and_says_what_differs(checkpoints, root, engine, caplog):
     other = of(root, key="optimizers.adamw.learning_rate", value=0.5)
     assert other.find() is None
@@ -244,12 +249,14 @@ def test_another_configuration_begins_at_step_0_and_says_what_differs(checkpoint
     assert not root.exists()
 
 
+@pytest.mark.fault("other ranks, key, code or DeepSpeed file")
 def test_other_training_data_are_another_configuration(checkpoints, root, caplog):
     changed = conditions().inputs.model_copy(update={"train": "1" * 64})
     assert of(root, inputs=changed).find() is None
     assert f"training split: {'0' * 64} → {'1' * 64}" in caplog.text
 
 
+@pytest.mark.fault("flipped, cut, missing and foreign files")
 def test_state_that_fits_nothing_is_removed(checkpoints, root, caplog):
     earlier, damaged, stranger = root / "0123456789abcdef", root / ("f" * 16), root / "notes"
     (earlier / "step-00000003").mkdir(parents=True)
@@ -263,6 +270,7 @@ def test_state_that_fits_nothing_is_removed(checkpoints, root, caplog):
     assert f"removed {earlier}: nothing in it can be continued" in caplog.text
 
 
+@pytest.mark.fault("other ranks, key, code or DeepSpeed file")
 def test_other_code_is_named_and_goes_on_only_if_that_is_accepted(checkpoints, root, caplog):
     caplog.set_level(logging.INFO)
     now = {**software("bbbb"), "torch": "2.14.0"}
@@ -278,6 +286,7 @@ def test_other_code_is_named_and_goes_on_only_if_that_is_accepted(checkpoints, r
     assert found(of(root)) == 10
 
 
+@pytest.mark.fault("other ranks, key, code or DeepSpeed file")
 @pytest.mark.parametrize(("change", "told"), [({"ranks": 2}, "ranks: 1 → 2"), ({"precision": "bf16"}, "fp32 → bf16")])
 @pytest.mark.parametrize("accept", [False, True])
 def test_a_state_that_is_cut_otherwise_is_never_taken(checkpoints, root, change, told, accept):

@@ -290,12 +290,14 @@ def sized(examples, steps):
     )
 
 
+@pytest.mark.fault("crash, resume and change in any order (stateful)")
 class TestProtocol(Protocol.TestCase):
     """The short form."""
 
     settings = sized(30, 25)
 
 
+@pytest.mark.fault("crash, resume and change in any order (stateful)")
 @pytest.mark.slow
 class TestProtocolAtLength(Protocol.TestCase):
     """The long form."""
