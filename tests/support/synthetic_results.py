@@ -60,7 +60,7 @@ class Results:
     def add_run(
         self, optimizer, seed=0, *, task="prom_core_all", model="tiny", skill=1.0, steps=60, stages=1, batch=128,
         code="aaaa", diverged_at=None, generate=False, dev=True, learning_rate=1e-3, constant=False,
-        gpu=False, update_kept=1.0,
+        gpu=False, update_kept=1.0, head=None,
     ):  # fmt: skip
         """Write one run; `skill` is how far the right class is lifted, in nats; `constant` answers class 0 always."""
         place = f"{model}/{task}/{optimizer}/seed{seed}"
@@ -96,6 +96,7 @@ class Results:
                 "budget": {"epochs": 1},
                 "lora": {"rank": 8, "alpha": 32, "target_modules": ["q_proj", "v_proj"]},
                 "training": {"global_batch_size": batch, "precision": "auto", "deepspeed": {}, "packing": True},
+                **({"head": head} if head else {}),
             },
             steps=done,
             gradient_evaluations=done * stages,

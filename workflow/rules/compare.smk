@@ -11,9 +11,7 @@ Config:  name, tasks (labels, metric), comparison, tuning; the whole configurati
 
 EVALUATIONS = [f"{RESULTS}/evaluate/{run.path}" for run in RUNS]
 CHOICES = list(dict.fromkeys(CHOICE.format(**vars(run)) for run in RUNS)) if CONFIG.tuned else []
-ZERO_SHOTS = [
-    f"{RESULTS}/evaluate/zero-shot/{model}/{task}" for model in CONFIG.settings["models"] for task in CONFIG.tasks
-]
+ZERO_SHOTS = [f"{RESULTS}/evaluate/zero-shot/{model}/{task}" for model, task in CONFIG.asked]
 FROZEN_FOLDERS = [f"{RESULTS}/evaluate/frozen/{model}/{task}" for model, task in CONFIG.frozen]
 BASELINES = [f"{RESULTS}/evaluate/baselines/{task}/{name}" for task in CONFIG.tasks for name in CONFIG.baselines]
 

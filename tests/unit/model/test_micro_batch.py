@@ -68,6 +68,8 @@ def fit(device="cpu", world=2, train=TRAIN, shared=True, **changes):
 class Room(nn.Module):
     """A model with memory for a limited number of examples, and for any number with gradient checkpointing."""
 
+    supports_gradient_checkpointing = True
+
     def __init__(self, limit):
         super().__init__()
         self.weight, self.limit, self.recomputing = nn.Parameter(torch.ones(())), limit, False

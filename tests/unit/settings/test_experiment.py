@@ -43,6 +43,8 @@ SHIPPED = sorted((ROOT / "config").glob("*.yaml"))
         ("models.tiny.source", "hub", "models.tiny.hub", "missing"),
         ("models.tiny.tiny", {"heads": 3}, "models.tiny.tiny.hidden_size", "multiple"),
         ("models", {}, "models", "at least one"),
+        ("models.tiny.head", "classification", "models.tiny.head", "a Llama that is made to answer with label words"),
+        ("models.tiny.head", "classifier", "models.tiny.head", "one of label_words, classification"),
         ("models.tiny.tiny", {"pretrain": {"tasks": ["prom"]}}, "models.tiny.tiny.pretrain.tasks", "not a task of GUE"),
         (
             "models.tiny.tiny",
@@ -175,6 +177,34 @@ def test_a_pretrained_model_depends_on_the_tasks_that_are_reported():
     assert found.data_settings("prom_core_all").source == "simulated"
     # What is written down is understood again.
     assert experiment.resolve(found.settings).settings == found.settings
+
+
+def test_a_head_has_no_prompt():
+    with pytest.raises(ConfigurationError, match="gets the sequence alone") as error:
+        experiment.resolve(changed("models.encoder", ENCODER | {"prompt": {"template": "sequence"}}))
+    assert error.value.where == "config key 'models.encoder.prompt'"
+
+
+ENCODER = {"source": "hub", "hub": {"repo": "someone/encoder"}, "head": "classification"}
+
+
+def test_an_encoder_cannot_write_text():
+    with pytest.raises(ConfigurationError, match="model 'encoder' has a classification head") as error:
+        experiment.resolve(changed("models.encoder", ENCODER) | {"evaluation": {"mode": "generate"}})
+    assert error.value.where == "config key 'evaluation.mode'"
+
+
+def test_the_head_of_a_model_is_a_setting_of_its_stages_and_of_no_other_model():
+    configuration = experiment.resolve(changed("models.encoder", ENCODER))
+    runs = {run.model: configuration.finetune_settings(run).compared() for run in configuration.runs()}
+    assert runs["encoder"]["head"] == "classification"
+    # What a causal model's results were made from says nothing new, so nothing is made again.
+    assert "head" not in runs["tiny"]
+    for model, head in (("encoder", "classification"), ("tiny", None)):
+        assert configuration.model_settings(model).head == head
+        assert configuration.probe_settings(model, "prom_core_all").head == head
+    # Only a model that writes can be asked before it is fine-tuned.
+    assert configuration.asked == [("tiny", "prom_core_all")]
 
 
 def test_the_grid_is_the_product():

@@ -88,7 +88,7 @@ def by_contract(configuration: experiment.Configuration, results: Path) -> dict[
         "test_records": [results / "prepare" / task / "test.jsonl" for task in tasks],
         "models": [results / "download/models" / model for model in models],
         "data": [results / "download/data" / task / "manifest.json" for task in tasks],
-        "zero_shots": [results / "evaluate/zero-shot" / model / task for model in models for task in tasks],
+        "zero_shots": [results / "evaluate/zero-shot" / model / task for model, task in configuration.asked],
         "choices": [results.joinpath("tuning", *search, "choice.json") for search in searches],
         "baselines": [results / "evaluate/baselines" / task / name for task, name in baselines],
         "frozen": [results / "evaluate/frozen" / model / task for model, task in configuration.frozen],

@@ -178,11 +178,14 @@ def ask(
         ConfigurationError: free decoding is asked for, and the answers are tokens and no words.
     """
     from dnatune.data.prompt_form import PromptForm
-    from dnatune.data.prompts import encode_examples
+    from dnatune.data.prompts import encode_examples, encode_sequences
     from dnatune.launch import process_group
-    from dnatune.model import base_models, micro_batch, scoring
+    from dnatune.model import base_models, classification, micro_batch, scoring
     from dnatune.model.shared_prefix import exactness
 
+    causal = base_models.causal_model(model)
+    with_prompts = functools.partial(encode_examples, prompt=prompt)
+    encode = encode_sequences if classification.classifies(causal) else with_prompts
     generated = settings.max_new_tokens if settings.mode == "generate" else None
     if generated and PromptForm.of(tokenizer, prompt).answers:
         raise ConfigurationError(
@@ -190,11 +193,10 @@ def ask(
             where="config key 'evaluation.mode'",
             fix="choose the mode labels",
         )
-    length = settings.max_seq_length
-    examples = encode_examples(tokenizer, test, settings.labels, length, str(source), rank, prompt)
+    examples = encode(tokenizer, test, settings.labels, settings.max_seq_length, str(source), rank)
     base_models.refuse_beyond_positions(model, [examples], generated)
     model.eval()
-    alone = generated is None and exactness.shared_rows(base_models.causal_model(model), [examples])
+    alone = generated is None and exactness.shared_rows(causal, [examples])
     # One answer for all ranks, for their devices may round differently, and the items of each follow from it.
     shared = all(process_group.exchange(alone, rank))
     tokens = examples.longest_prompt + generated if generated else scoring.scored_tokens(examples, shared)

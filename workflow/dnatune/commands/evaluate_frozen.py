@@ -4,6 +4,7 @@ By hand:  python -m dnatune evaluate_frozen --experiment config/demo.yaml --task
           --train train.jsonl --dev dev.jsonl --folder frozen
 """
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,20 +60,22 @@ def main() -> None:
 
 def reader(folder: Path, settings: ProbeSettings) -> Callable[["Split", Path], "np.ndarray"]:
     """Return a function that computes the base model's mean hidden states of a split [examples, hidden size]."""
-    from dnatune.data.prompts import encode_examples
+    from dnatune.data.prompts import encode_examples, encode_sequences
     from dnatune.launch.process_group import sees_gpu
     from dnatune.model import base_models, micro_batch, scoring
+    from dnatune.model.classification import Head
     from dnatune.model.hidden_states import mean_hidden_states
     from dnatune.training import engine
 
     device = "cuda:0" if sees_gpu() else "cpu"
     tokenizer = base_models.load_tokenizer(folder)
     dtype = engine.dtype_of(engine.resolve_precision("auto", device))
-    model = base_models.load_model(folder, tokenizer, dtype, device).eval()
+    head = Head(settings.labels, 0) if settings.head else None
+    model = base_models.load_model(folder, tokenizer, dtype, device, head).eval()
 
     def states(split: "Split", source: Path) -> "np.ndarray":
-        labels, length = settings.labels, settings.max_seq_length
-        examples = encode_examples(tokenizer, split, labels, length, str(source), prompt=settings.prompt)
+        encode = encode_sequences if settings.head else functools.partial(encode_examples, prompt=settings.prompt)
+        examples = encode(tokenizer, split, settings.labels, settings.max_seq_length, str(source))
         base_models.refuse_beyond_positions(model, [examples])
         size = micro_batch.scoring_batch(settings.batch_size, examples.longest_prompt, len(examples), device)
         with scoring.progress(len(examples)) as bar:

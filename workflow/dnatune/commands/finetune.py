@@ -6,6 +6,7 @@ By hand:  python -m dnatune launch --ranks 2 finetune --experiment config/demo.y
 
 import argparse
 import contextlib
+import functools
 import logging
 import shutil
 import sys
@@ -65,7 +66,29 @@ def main() -> None:
         stream=sys.stderr,
     )
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    finetune(options, settings, rank)
+    finetune(options, with_chosen_lora(options.model, settings), rank)
+
+
+def head_of(settings: FinetuneSettings) -> Any:
+    """Return the classification head that is trained; None for a causal language model."""
+    from dnatune.model.classification import Head
+
+    return Head(settings.task.labels, settings.seed) if settings.head else None
+
+
+def with_chosen_lora(model: Path, settings: FinetuneSettings) -> FinetuneSettings:
+    """Return the settings with the modules that are trained, which the default leaves open for a classification head.
+
+    Args:
+        model: folder of the base model.
+        settings: of the run.
+    """
+    if not settings.head:
+        return settings
+    from dnatune.model import architecture, classification
+
+    lora = classification.chosen_lora(settings.lora, architecture.network_of(model, head_of(settings)))
+    return settings.model_copy(update={"lora": lora})
 
 
 def finetune(options: argparse.Namespace, settings: FinetuneSettings, rank: Any) -> None:
@@ -182,9 +205,10 @@ def trainer_of(
         logging.warning(warning)
 
     splits = [examples, dev] if dev else [examples]
-    base_models.refuse_uncovered(options.model, tokenizer, splits, settings.lora)
+    head = head_of(settings)
+    base_models.refuse_uncovered(options.model, tokenizer, splits, settings.lora, head)
     dtype = engines.dtype_of(conditions.precision)
-    base = base_models.load_model(options.model, tokenizer, dtype, rank.device)
+    base = base_models.load_model(options.model, tokenizer, dtype, rank.device, head)
     model = base_models.add_lora(base, settings.lora, settings.seed).to(rank.device)
     # One answer for all ranks, for their devices may round differently.
     shared = all_ranks_agree(exactness.shared_rows(base, splits), rank)
@@ -216,13 +240,14 @@ def trainer_of(
 
 def examples_of(options: argparse.Namespace, settings: FinetuneSettings, tokenizer: Any, rank: Any) -> tuple[Any, Any]:
     """Return the encoded training split and the encoded dev examples; None if there are none."""
-    from dnatune.data.prompts import encode_examples
+    from dnatune.data.prompts import encode_examples, encode_sequences
     from dnatune.data.records import read_split
 
     labels, length = settings.task.labels, settings.training.max_seq_length
 
     def encode(split: Any, path: Path) -> Any:
-        return encode_examples(tokenizer, split, labels, length, str(path), rank, settings.prompt)
+        encoded = encode_sequences if settings.head else functools.partial(encode_examples, prompt=settings.prompt)
+        return encoded(tokenizer, split, labels, length, str(path), rank)
 
     scored = read_split(options.dev, labels).first(settings.training.dev_examples)
     examples = encode(read_split(options.train, labels), options.train)

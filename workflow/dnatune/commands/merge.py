@@ -49,13 +49,19 @@ def main() -> None:
 
 
 def prompts_of(run: record.Run, tokenizer: "PreTrainedTokenizerBase") -> list[str]:
-    """Return prompts of the run's task with random sequences, each with an answer behind it."""
+    """Return prompts of the run's task with random sequences, each with an answer behind it.
+
+    A classification head gets the sequences alone.
+    """
     from dnatune.data.prompt_form import PromptForm
 
-    task, dice = run.typed_settings.task, random.Random(0)  # noqa: S311
-    form = PromptForm.of(tokenizer, run.typed_settings.prompt)
-    answers = form.words(task.labels)
+    settings, dice = run.typed_settings, random.Random(0)  # noqa: S311
+    sequences = ["".join(dice.choices("ACGT", k=_BASES)) for _ in range(_PROMPTS)]
+    if settings.head:
+        return sequences
+    form = PromptForm.of(tokenizer, settings.prompt)
+    answers = form.words(settings.task.labels)
     return [
-        form.text(task.instruction, "".join(dice.choices("ACGT", k=_BASES))) + answers[number % len(answers)]
-        for number in range(_PROMPTS)
+        form.text(settings.task.instruction, sequence) + answers[number % len(answers)]
+        for number, sequence in enumerate(sequences)
     ]

@@ -117,6 +117,11 @@ class Group:
     runs: tuple[FinishedRun, ...]
 
     @property
+    def head(self) -> str:
+        """Return how the model answers, as `models.<name>.head` says it."""
+        return self.runs[0].record.settings.get("head", "label_words")
+
+    @property
     def completed(self) -> list[FinishedRun]:
         """Return the runs that have a model and metrics."""
         return [run for run in self.runs if not run.diverged]

@@ -29,7 +29,8 @@ class EncodedExamples:
         prefix: token ids that every prompt begins with, start-of-sequence included; may be empty.
         examples: the rest of each prompt, at least one token each.
         answers: index into `labels` of each example's answer.
-        labels: token ids of each possible answer, end-of-sequence included.
+        labels: token ids of each possible answer, end-of-sequence included; of a classification head, the index of the
+            class alone.
         unknown_share: share of the prompts' tokens that the tokenizer does not know.
     """
 
@@ -47,6 +48,12 @@ class EncodedExamples:
     def longest_prompt(self) -> int:
         """Return the number of tokens of the longest prompt."""
         return len(self.prefix) + max(map(len, self.examples))
+
+    @property
+    def longest_label(self) -> int:
+        """Return the number of tokens of the longest label; 0 if they are outputs of a classification head."""
+        longest = max(map(len, self.labels))
+        return longest if longest > 1 else 0
 
     def prompt(self, index: int) -> list[int]:
         """Return the whole prompt of one example."""
@@ -171,9 +178,62 @@ def encode_examples(
                 fix="raise 'training.max_seq_length' or leave the sequence out; nothing is ever truncated",
             )
     unknown = _unknown_share(tokenizer, prefix, examples)
-    if unknown and (rank is None or rank.first):
-        _LOG.warning("the tokenizer does not know %.3g %% of the tokens of the prompts in %s", 100 * unknown, source)
+    _warn_of_unknown(unknown, source, rank)
     return EncodedExamples(prefix, examples, list(split.labels), label_ids, unknown)
+
+
+def encode_sequences(
+    tokenizer: "PreTrainedTokenizerBase",
+    split: Split,
+    labels: Sequence[str],
+    max_seq_length: int,
+    source: str,
+    rank: Rank | None = None,
+) -> EncodedExamples:
+    """Encode a split for a model with a classification head: sequences alone, as its tokenizer opens and closes them.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        split: the examples.
+        labels: the task's label words; of a class only its index matters.
+        max_seq_length: most tokens of a sequence.
+        source: file of records that the examples come from, for messages.
+        rank: see `encode_examples`.
+
+    Raises:
+        DataError: a sequence has more tokens.
+    """
+    make = functools.partial(tokenize_alone, tokenizer, split.sequences)
+    if rank is None or len(split) < tokens.LEAST_ROWS:
+        prefix, examples = make()
+    else:
+        texts = ["sequences alone", *split.sequences]
+        prefix, examples = tokens.kept_tokens(Path(source).parent / "tokens", tokenizer, texts, make, rank)
+    for line, length in enumerate(map(len, examples), start=1):
+        if length > max_seq_length:
+            raise DataError(
+                f"the sequence has {length} tokens, and max_seq_length is {max_seq_length}",
+                where=f"{source}, line {line}",
+                fix="raise 'training.max_seq_length' or leave the sequence out; nothing is ever truncated",
+            )
+    unknown = _unknown_share(tokenizer, prefix, examples)
+    _warn_of_unknown(unknown, source, rank)
+    return EncodedExamples(prefix, examples, list(split.labels), class_indices(labels), unknown)
+
+
+def class_indices(labels: Sequence[str]) -> list[list[int]]:
+    """Return what stands for the token ids of the labels where a classification head has an output for each."""
+    return [[index] for index in range(len(labels))]
+
+
+def tokenize_alone(tokenizer: "PreTrainedTokenizerBase", sequences: Sequence[str]) -> tuple[list[int], list[list[int]]]:
+    """Return the token ids of sequences alone, without a prefix that they share."""
+    return [], tokenizer(list(sequences)).input_ids
+
+
+def _warn_of_unknown(share: float, source: str, rank: Rank | None) -> None:
+    if share and (rank is None or rank.first):
+        _LOG.warning("the tokenizer does not know %.3g %% of the tokens of the prompts in %s", 100 * share, source)
 
 
 def tokenize(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import (
     WeightConverter,
@@ -22,10 +22,14 @@ from transformers.utils import logging
 from transformers.utils.loading_report import LoadStateDictInfo
 
 from dnatune.errors import ModelError
+from dnatune.model import classification
+from dnatune.model.classification import Head
 from dnatune.model.weight_files import stored_tensors, weight_files
 
 # Progress bars for loading a file are useless in a log file.
 logging.disable_progress_bar()
+#: What transformers is asked for, without and with a classification head.
+KINDS = ("causal language model", "model for sequence classification")
 #: Most tensors that a message names.
 _NAMED = 3
 
@@ -38,19 +42,21 @@ class Architecture:
 
     Args:
         folder: the model folder.
+        head: classification head of the model; None for a causal language model.
 
     Attributes:
-        network: the causal language model, its parameters on torch's meta device, its buffers computed.
+        network: the model, its parameters on torch's meta device, its buffers computed.
         stored: the stored tensors by their name in the files.
         sources: names in the files of the tensors that each parameter is made of.
+        drawn: names of the parameters of an untrained head that are drawn, whether or not they are stored.
 
     Raises:
         ModelError: transformers does not know the architecture, or the files of weights are incomplete.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, head: Head | None = None):
         self.folder = folder
-        self.network = network_of(folder)
+        self.network = network_of(folder, head)
         self.stored = stored_tensors(weight_files(folder))
         self._rules = get_model_conversion_mapping(self.network)
         self._renamings = [rule for rule in self._rules if isinstance(rule, WeightRenaming)]
@@ -60,6 +66,11 @@ class Architecture:
         for name in self.stored:
             renamed, _ = rename_source_key(name, self._renamings, self._converters, prefix, parameters)
             self.sources.setdefault(renamed, []).append(name)
+        self.drawn: set[str] = set()
+        if head and head.seed is not None:
+            single = {parameter: names[0] for parameter, names in self.sources.items() if len(names) == 1}
+            shapes = {parameter: self.stored[name].shape for parameter, name in single.items()}
+            self.drawn = classification.drawn_parameters(self.network, shapes)
 
     def check(self) -> None:
         """Check that every parameter has a stored value of its shape.
@@ -74,10 +85,11 @@ class Architecture:
         # Of tied matrices one is enough.
         self.network.tie_weights(missing_keys=found.missing_keys, recompute_mapping=False)
         self.network._adjust_missing_and_unexpected_keys(found)
-        missing = sorted(found.missing_keys)
+        missing = sorted(found.missing_keys - self.drawn)
         wrong = [
             f"{name} ({_shape(there)} where {_shape(due)} is due)"
             for name, there, due in sorted(found.mismatched_keys, key=lambda item: item[0])
+            if name not in self.drawn
         ]
         broken = sorted(found.conversion_errors)
         if missing or wrong or broken:
@@ -87,7 +99,7 @@ class Architecture:
                 f"the weights do not fit the model's architecture, {type(self.network).__name__}: {said}",
                 where=str(self.folder),
                 fix="get a whole copy of the model, or save it again: under ZeRO 3 gather the weights first, and save "
-                "the causal language model with its output layer",
+                "a causal language model with its output layer",
             )
 
     def parameter(self, name: str, read: Callable[[str], torch.Tensor] | None = None) -> torch.Tensor:
@@ -116,6 +128,13 @@ class Architecture:
         parent, _, own = name.rpartition(".")
         self.network.get_submodule(parent)._parameters[own] = before
         return value.detach()
+
+    @property
+    def unused(self) -> set[str]:
+        """Return the stored parameters that a model with a classification head does not take from the files."""
+        if not classification.classifies(self.network):
+            return set()
+        return self.drawn | (self.sources.keys() - self.network.state_dict().keys())
 
     def read(self, name: str) -> torch.Tensor:
         """Return a stored tensor."""
@@ -152,25 +171,34 @@ class Architecture:
         return convert_and_load_state_dict_in_model(self.network, tensors, plan)[0]
 
 
-def network_of(folder: Path) -> PreTrainedModel:
-    """Return the causal language model of a folder, its parameters on the meta device, its buffers computed.
+def network_of(folder: Path, head: Head | None = None) -> PreTrainedModel:
+    """Return the model of a folder, its parameters on the meta device, its buffers computed.
+
+    Args:
+        folder: the model folder.
+        head: classification head of the model; None for a causal language model.
 
     Raises:
         ModelError: transformers does not know the architecture.
     """
+    auto = AutoModelForSequenceClassification if head else AutoModelForCausalLM
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = (
+            classification.configuration(folder, head)
+            if head
+            else AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        )
         stored = config.dtype
         with init_empty_weights(include_buffers=False):
-            network = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False).eval()
+            network = auto.from_config(config, dtype=torch.float32, trust_remote_code=False).eval()
     except (OSError, ValueError, KeyError, ImportError, AttributeError, TypeError) as error:
         raise ModelError(
             f"the model cannot be built: {str(error).strip().splitlines()[0]}",
             where=str(folder),
-            fix="use a causal language model that transformers can load without remote code",
+            fix=f"use a {KINDS[head is not None]} that transformers can load without remote code",
         ) from None
     network.config.dtype = stored
-    return network
+    return classification.without_unused_pooler(network)
 
 
 def _listed(names: list[str]) -> str:
@@ -189,22 +217,26 @@ def weights_on_demand(model: nn.Module, value: Callable[[str], torch.Tensor]) ->
     The memory then holds the weights of one module at a time.
 
     Args:
-        model: a network with parameters on the meta device.
+        model: a network with parameters, and stored buffers, on the meta device.
         value: returns the value of a parameter by its name.
     """
     hooks = []
 
     def watch(name: str, module: nn.Module) -> None:
         empty = {own: p for own, p in module._parameters.items() if p is not None and p.is_meta}
+        buffers = {own: b for own, b in module._buffers.items() if b is not None and b.is_meta}
 
         def fill(*_: Any) -> None:
             for own in empty:
                 module._parameters[own] = nn.Parameter(value(f"{name}.{own}"), requires_grad=False)
+            for own in buffers:
+                module._buffers[own] = value(f"{name}.{own}")
 
         def drop(*_: Any) -> None:
             module._parameters.update(empty)
+            module._buffers.update(buffers)
 
-        if empty:
+        if empty or buffers:
             hooks.append(module.register_forward_pre_hook(fill))
             hooks.append(module.register_forward_hook(drop, always_call=True))
 

@@ -9,6 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -18,8 +19,9 @@ from transformers.utils import logging
 
 from dnatune.data.prompts import EncodedExamples
 from dnatune.errors import ModelError, memory_ended
-from dnatune.model import dna_tokenizers, low_rank
-from dnatune.model.architecture import Architecture
+from dnatune.model import classification, dna_tokenizers, low_rank
+from dnatune.model.architecture import KINDS, Architecture
+from dnatune.model.classification import Head
 from dnatune.model.shared_prefix import attention
 from dnatune.model.shared_prefix.packing import FEWEST_LOGITS, PackedBatch
 from dnatune.settings.training import Lora
@@ -48,34 +50,53 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_model(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, device: str = "cpu"
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    dtype: torch.dtype,
+    device: str = "cpu",
+    head: Head | None = None,
 ) -> PreTrainedModel:
-    """Load a causal language model onto a device, and resize its embeddings if the tokenizer has more tokens.
+    """Load a model onto a device, and resize its embeddings if the tokenizer has more tokens.
 
     Its weights go from the files to the device, several at once. transformers uses SDPA if it supports SDPA for the
     model, otherwise the model's own attention.
 
+    Args:
+        folder: the model folder.
+        tokenizer: the model's tokenizer.
+        dtype: number format of the weights.
+        device: torch device name.
+        head: classification head of the model; None for a causal language model.
+
     Raises:
         ModelError: transformers cannot load the model, or its weights are not whole.
     """
-    Architecture(folder).check()
+    architecture = Architecture(folder, head)
+    architecture.check()
+    auto = AutoModelForSequenceClassification if head else AutoModelForCausalLM
+    # A head of other classes than the base model's has another shape.
+    of_head = {"config": classification.configuration(folder, head), "ignore_mismatched_sizes": True} if head else {}
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            device_map={"": device},
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-        )
+        with classification.without_load_report(head):
+            model = auto.from_pretrained(
+                folder,
+                **of_head,
+                dtype=dtype,
+                device_map={"": device},
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+            )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         if memory_ended(error):
             raise
         raise ModelError(
             f"the model cannot be loaded: {_first_line(error)}",
             where=str(folder),
-            fix="use a causal language model that transformers can load without remote code",
+            fix=f"use a {KINDS[head is not None]} that transformers can load without remote code",
         ) from None
+    if head:
+        classification.complete(model, architecture.drawn, head, tokenizer)
     add_rows(model, len(tokenizer))
     return model
 
@@ -95,7 +116,11 @@ def add_rows(model: PreTrainedModel, tokens: int) -> None:
 
 
 def refuse_uncovered(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, splits: Sequence[EncodedExamples], lora: Lora
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    splits: Sequence[EncodedExamples],
+    lora: Lora,
+    head: Head | None = None,
 ) -> None:
     """Check that a base model has embeddings for the data's positions, and that training reaches those of new tokens.
 
@@ -104,31 +129,34 @@ def refuse_uncovered(
         tokenizer: its tokenizer.
         splits: the encoded splits.
         lora: what is trained.
+        head: classification head of the model, if it has one.
 
     Raises:
         ModelError: an example has more positions; or a split has a token without a row, and the embeddings, or of a
             label the output layer, are not trained.
     """
-    network = Architecture(folder).network
+    network = Architecture(folder, head).network
     refuse_beyond_positions(network, splits)
     rows = network.get_input_embeddings().num_embeddings
     if len(tokenizer) <= rows:
         return
-    names = {module: name.rsplit(".", 1)[-1] for name, module in network.named_modules()}
-    read, written = (names[module] for module in (network.get_input_embeddings(), network.get_output_embeddings()))
+    names = {module: name for name, module in network.named_modules()}
+    tables = [names[module] for module in (network.get_input_embeddings(), network.get_output_embeddings()) if module]
     trained = {*lora.target_modules, *lora.modules_to_save}
     for split in splits:
         answers = {token for label in split.labels for token in label}
         tokens = {*split.prefix, *answers}.union(*split.examples)
-        for module, met in ((read, tokens), (written, answers)):
+        # A classification head writes no tokens.
+        for module, met in zip(tables, (tokens, answers), strict=False):
             new = sorted(token for token in met if token >= rows)
-            if new and module not in trained:
+            own = module.rsplit(".", 1)[-1]
+            if new and trained.isdisjoint(_ends(module)):
                 raise ModelError(
                     f"the tokenizer has {len(tokenizer)} tokens and the model rows for {rows}; {len(new)} of the new "
                     f"ones are in the data ({', '.join(map(repr, tokenizer.convert_ids_to_tokens(new[:5])))}), and "
-                    f"{module}, where they get a row, is not trained",
+                    f"{own}, where they get a row, is not trained",
                     where=str(folder),
-                    fix=f"add {module} to 'lora.modules_to_save', or use the tokenizer that the model was trained with",
+                    fix=f"add {own} to 'lora.modules_to_save', or use the tokenizer that the model was trained with",
                 )
 
 
@@ -146,7 +174,7 @@ def refuse_beyond_positions(
         ModelError: an example has more tokens.
     """
     most = most_positions(model)
-    longest = max(split.longest_prompt + (answer or max(map(len, split.labels))) for split in splits)
+    longest = max(split.longest_prompt + (answer or split.longest_label) for split in splits)
     if most is not None and longest > most:
         raise ModelError(
             f"the model has an embedding for each of {most} positions, and the longest example with its answer has "
@@ -161,15 +189,18 @@ def most_positions(model: PreTrainedModel | PeftModel) -> int | None:
     causal = causal_model(model)
     most = getattr(causal.config.get_text_config(), "max_position_embeddings", None)
     known = (causal.get_input_embeddings(), causal.get_output_embeddings())
-    tables = [module.weight for module in causal.modules() if isinstance(module, nn.Embedding) and module not in known]
+    tables = [module for module in causal.modules() if isinstance(module, nn.Embedding) and module not in known]
     # GPT-J keeps computed positions as a buffer; OPT begins at the third row.
-    sizes = {len(table) for table in [*tables, *causal.buffers()] if table.dim() == 2}
-    return most if most is not None and sizes & {most, most + 2} else None
+    sizes = {len(table) for table in [*(table.weight for table in tables), *causal.buffers()] if table.dim() == 2}
+    if most is None or not sizes & {most, most + 2}:
+        return None
+    # RoBERTa and ESM begin behind the token that pads.
+    return most - max((table.padding_idx + 1 for table in tables if table.padding_idx is not None), default=0)
 
 
 def rows_with(model: PreTrainedModel, tokens: int) -> dict[str, int]:
     """Return the number of rows of each parameter of the embeddings and the output layer, if tokens add some."""
-    modules = (model.get_input_embeddings(), model.get_output_embeddings())
+    modules = list(filter(None, (model.get_input_embeddings(), model.get_output_embeddings())))
     if tokens <= modules[0].num_embeddings:
         return {}
     names = {module: name for name, module in model.named_modules()}
@@ -189,9 +220,9 @@ def with_new_rows(weight: torch.Tensor, rows: int | None) -> torch.Tensor:
 def load_whole(
     folder: Path, dtype: torch.dtype, device: str = "cpu"
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load the model and the tokenizer of one folder."""
+    """Load the model and the tokenizer of one folder, with its classification head if its configuration names one."""
     tokenizer = load_tokenizer(folder)
-    return load_model(folder, tokenizer, dtype, device), tokenizer
+    return load_model(folder, tokenizer, dtype, device, classification.trained_head(folder)), tokenizer
 
 
 def _first_line(error: Exception) -> str:
@@ -209,30 +240,37 @@ def add_lora(model: PreTrainedModel, lora: Lora, seed: int) -> PeftModel:
     Raises:
         ModelError: the model has no module of a configured name.
     """
-    names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
+    names = {end for name, _ in model.named_modules() for end in _ends(name)}
     for key in ("target_modules", "modules_to_save"):
         missing = [name for name in getattr(lora, key) if name not in names]
         if missing:
             raise ModelError(
                 f"the model has no module named {', '.join(missing)}",
                 where=f"config key 'lora.{key}'",
-                fix=f"its modules are: {', '.join(sorted(name for name in names if name and not name.isdigit()))}",
+                fix=f"its modules are: {', '.join(sorted(name for name in names if name and name.isidentifier()))}",
             )
     untie_trained(model, [*lora.target_modules, *lora.modules_to_save])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return _in_one_format(get_peft_model(model, lora_configuration(lora)), model.dtype)
+        configuration = lora_configuration(lora, model if classification.classifies(model) else None)
+        return _in_one_format(get_peft_model(model, configuration), model.dtype)
 
 
-def lora_configuration(lora: Lora) -> LoraConfig:
-    """Return peft's configuration of an adapter."""
+def _ends(name: str) -> list[str]:
+    """Return by what a module may be named: the last part of its name, the last two parts, …"""
+    parts = name.split(".")
+    return [".".join(parts[start:]) for start in range(len(parts))]
+
+
+def lora_configuration(lora: Lora, model: PreTrainedModel | None = None) -> LoraConfig:
+    """Return peft's configuration of an adapter, for a model with a classification head if it is given."""
+    saved = {"task_type": "CAUSAL_LM", "modules_to_save": list(lora.modules_to_save) or None}
     return LoraConfig(
-        task_type="CAUSAL_LM",
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=list(lora.target_modules),
-        modules_to_save=list(lora.modules_to_save) or None,
+        **(classification.peft_options(model, lora) if model else saved),
     )
 
 
@@ -256,7 +294,9 @@ def untie_trained(model: PreTrainedModel, trained: Iterable[str]) -> None:
         trained: names of the modules that get an update or are trained in full.
     """
     head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
-    names = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if module in (head, embeddings)}
+    if head is None:
+        return
+    names = {end for name, module in model.named_modules() if module in (head, embeddings) for end in _ends(name)}
     if not model.config.tie_word_embeddings or names.isdisjoint(trained):
         return
     head.weight = nn.Parameter(head.weight.detach().clone())
@@ -279,6 +319,8 @@ def save_adapter(
     model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
     tokenizer.save_pretrained(folder)
+    if classification.classifies(causal_model(model)):
+        classification.save_configuration(causal_model(model), folder)
 
 
 def load_adapter(
@@ -286,7 +328,7 @@ def load_adapter(
 ) -> tuple[PeftModel, PreTrainedTokenizerBase]:
     """Load a base model with a trained adapter as it was trained in `dtype`, and the tokenizer beside the adapter."""
     tokenizer = load_tokenizer(adapter)
-    model = load_model(base, tokenizer, dtype, device)
+    model = load_model(base, tokenizer, dtype, device, classification.adapted_head(adapter))
     config = LoraConfig.from_pretrained(adapter)
     untie_trained(model, trained_modules(config))
     # peft would read it onto the first GPU that it sees.
@@ -298,7 +340,8 @@ class LabelLikelihood(nn.Module):
     """Log-probabilities of a packed batch's targets.
 
     In a shared row, logits are computed only where a target is predicted. Ordinary rows run the model's own forward
-    pass, which computes the logits of every token, so anything else that the model does to its logits is included.
+    pass, which computes the logits of every token, so anything else that the model does to its logits is included. With
+    a classification head, a row has one logit for each class, and a target is the index of a class.
 
     Attributes:
         model: the model.
@@ -311,7 +354,9 @@ class LabelLikelihood(nn.Module):
         self.model = model
         self.adapter: low_rank.FlatAdapter | None = None
         self.compiled = False
-        attention.prepare(causal_model(model))
+        self.classifies = classification.classifies(causal_model(model))
+        if not self.classifies:
+            attention.prepare(causal_model(model))
         low_rank.fuse(model)
 
     def flatten(self) -> None:
@@ -334,6 +379,8 @@ class LabelLikelihood(nn.Module):
         causal = causal_model(self.model)
         if self.adapter is not None:
             self.adapter.spread()
+        if self.classifies:
+            return log_probabilities(classification.class_logits(causal, batch)[batch.rows], batch.targets)
         if not batch.groups:
             every = causal(input_ids=batch.input_ids, attention_mask=batch.mask, use_cache=False).logits
             return log_probabilities(every[batch.rows, batch.columns], batch.targets)
@@ -349,7 +396,7 @@ class LabelLikelihood(nn.Module):
 
 
 def causal_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """Return the causal language model inside a PEFT wrapper, or the model itself if it has no wrapper."""
+    """Return the model inside a PEFT wrapper, or the model itself if it has no wrapper."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 

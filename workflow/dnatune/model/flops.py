@@ -15,6 +15,7 @@ from torch import distributed, nn
 from transformers import PreTrainedModel
 
 from dnatune.errors import RunError
+from dnatune.model.classification import classifies
 from dnatune.model.shared_prefix.packing import FEWEST_LOGITS, PackedBatch
 
 _LOG = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ def dimensions(model: PreTrainedModel) -> Dimensions:
         RunError: the formulas do not hold for this model.
     """
     config = model.config
+    if classifies(model):
+        raise RunError("FLOPs are not counted: the formulas are those of a causal language model")
     if getattr(config, "num_attention_heads", None) is None:
         raise RunError("FLOPs cannot be counted: the model has no attention heads")
     unknown = _unknown_weights(model.get_decoder())

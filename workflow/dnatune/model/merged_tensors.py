@@ -30,10 +30,11 @@ class Tensor:
 
     Attributes:
         parameter: the parameter that it is; None if the architecture has none of that name.
-        base: the base's tensor.
+        base: the base's tensor; of a part that was made for the adapter, the adapter's.
         rows: number of rows, where new tokens add some.
         replacement: of a module that was trained in full, its tensor in the adapter.
         layer: of a module that has an update, peft's layer.
+        file: name of the file to write it into; default: that of the base's tensor.
     """
 
     parameter: str | None
@@ -41,6 +42,12 @@ class Tensor:
     rows: int | None = None
     replacement: Stored | None = None
     layer: LoraLayer | None = None
+    file: str | None = None
+
+    @property
+    def home(self) -> str:
+        """Return the name of the file to write it into."""
+        return self.file or self.base.file.name
 
     @property
     def changed(self) -> bool:
@@ -90,7 +97,7 @@ def write(tensors: Mapping[str, Tensor], folder: Path, dtype: str | None) -> dic
     """
     files: dict[str, list[str]] = {}
     for name, tensor in tensors.items():
-        files.setdefault(tensor.base.file.name, []).append(name)
+        files.setdefault(tensor.home, []).append(name)
     formats = {name: _format(tensor.base.dtype, dtype) for name, tensor in tensors.items()}
     order = sorted(tensors, key=lambda name: math.prod(tensors[name].shape), reverse=True)
     with contextlib.ExitStack() as stack:
@@ -105,7 +112,7 @@ def write(tensors: Mapping[str, Tensor], folder: Path, dtype: str | None) -> dic
         pool = stack.enter_context(_single_threads())
         squares = dict(zip(order, pool.map(store, order), strict=True))
     if set(files) != {WEIGHTS}:
-        write_index(folder, {name: tensor.base.file.name for name, tensor in tensors.items()})
+        write_index(folder, {name: tensor.home for name, tensor in tensors.items()})
     return _kept(tensors, formats, squares)
 
 

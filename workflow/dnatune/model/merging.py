@@ -9,13 +9,15 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.utils import ModulesToSaveWrapper
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from dnatune.data.prompts import EncodedExamples
 from dnatune.errors import ModelError
 from dnatune.files import read_json, write_json
-from dnatune.model import base_models
+from dnatune.model import base_models, classification
 from dnatune.model.architecture import Architecture, network_of, weights_on_demand
 from dnatune.model.merged_tensors import FORMATS, Tensor, write
+from dnatune.model.shared_prefix.packing import pack_training
 from dnatune.model.storage import Storage
 from dnatune.model.weight_files import Stored, stored_tensors
 
@@ -47,8 +49,9 @@ def merge(base: Path, adapter: Path, folder: Path, dtype: str | None, prompts: S
             merged weight is too large for the format, or the merged weights do not compute what base + adapter does.
     """
     tokenizer = base_models.load_tokenizer(adapter)
-    architecture, saved = Architecture(base), stored_tensors([adapter / ADAPTER])
-    adapted = _adapted(base, adapter, saved, len(tokenizer))
+    head = classification.adapted_head(adapter)
+    architecture, saved = Architecture(base, head), stored_tensors([adapter / ADAPTER])
+    adapted = _adapted(base, adapter, saved, tokenizer, head)
     causal = base_models.causal_model(adapted)
     tensors = _tensors(architecture, adapted, saved)
     if dtype is not None:
@@ -56,9 +59,9 @@ def merge(base: Path, adapter: Path, folder: Path, dtype: str | None, prompts: S
     causal.config.architectures = [type(causal).__name__]
     causal.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    if not (base / _GENERATION).is_file():
+    if not head and not (base / _GENERATION).is_file():
         GenerationConfig.from_model_config(causal.config).save_pretrained(folder)
-    for name in (_GENERATION, *_VOCABULARIES):
+    for name in (*(() if head else (_GENERATION,)), *_VOCABULARIES):
         if (base / name).is_file():
             shutil.copyfile(base / name, folder / name)
     _write_for_older_readers(folder)
@@ -89,18 +92,27 @@ def _write_for_older_readers(folder: Path) -> None:
     write_json(folder / "tokenizer_config.json", tokenizer)
 
 
-def _adapted(base: Path, adapter: Path, saved: Mapping[str, Stored], tokens: int) -> PeftModel:
+def _adapted(
+    base: Path,
+    adapter: Path,
+    saved: Mapping[str, Stored],
+    tokenizer: PreTrainedTokenizerBase,
+    head: classification.Head | None,
+) -> PeftModel:
     """Return the network of base + adapter with the values of the low-rank matrices and no others.
 
     Args:
         base: folder of the base model.
         adapter: folder of the adapter.
         saved: the adapter's tensors.
-        tokens: size of its tokenizer.
+        tokenizer: its tokenizer.
+        head: classification head of its model, if that has one.
     """
     config = LoraConfig.from_pretrained(adapter)
-    network = network_of(base)
-    base_models.add_rows(network, tokens)
+    network = network_of(base, head)
+    if head:
+        classification.set_padding(network, tokenizer)
+    base_models.add_rows(network, len(tokenizer))
     base_models.untie_trained(network, base_models.trained_modules(config))
     adapted = get_peft_model(network, config, low_cpu_mem_usage=True).eval()
     matrices = {_LORA.sub(r".\1.default\2", name): one.read() for name, one in saved.items() if _LORA.search(name)}
@@ -118,7 +130,8 @@ def _adapted(base: Path, adapter: Path, saved: Mapping[str, Stored], tokens: int
 def _tensors(architecture: Architecture, adapted: PeftModel, saved: Mapping[str, Stored]) -> dict[str, Tensor]:
     """Return every tensor of the merged model by its name in the files.
 
-    A matrix that the base ties to another one, and that has changed, is stored under its own name now.
+    A matrix that the base ties to another one, and that has changed, is stored under its own name now. A model with a
+    classification head has none of the base's other heads.
     """
     layers, replaced = {}, {}
     for name, module in adapted.named_modules():
@@ -130,19 +143,24 @@ def _tensors(architecture: Architecture, adapted: PeftModel, saved: Mapping[str,
                 replaced[f"{parameter}.{own}"] = saved[f"{name}.{own}"]
     causal, bare = base_models.causal_model(adapted), architecture.network
     rows = base_models.rows_with(bare, causal.config.get_text_config().vocab_size)
-    names = {name: name for name in architecture.stored}
+    unused = {name for parameter in architecture.unused for name in architecture.sources.get(parameter, [])}
+    names = {name: name for name in architecture.stored if name not in unused}
     parameters = {name: parameter for parameter, (name, *others) in architecture.sources.items() if not others}
     tied = bare.all_tied_weights_keys if bare.config.tie_word_embeddings else {}
     untied = set() if causal.config.tie_word_embeddings else {*tied, *tied.values()}
-    for parameter in sorted({*layers, *replaced, *untied}):
+    for parameter in sorted({*layers, *replaced, *untied} - architecture.drawn):
         if architecture.stored_name(parameter) is None:
             names[parameter] = architecture.stored_name(architecture.partner(parameter))
             parameters[parameter] = parameter
-    return {
+    tensors = {
         name: Tensor(parameter, architecture.stored[base], *(part.get(parameter) for part in (rows, replaced, layers)))
         for name, base in names.items()
         for parameter in [parameters.get(name)]
     }
+    # What was drawn for the head has no value in the base that training could have changed.
+    file = next(iter(architecture.stored.values())).file
+    made = {name: Tensor(name, replaced[name], file=file.name) for name in sorted(architecture.drawn)}
+    return tensors | made
 
 
 @torch.no_grad()
@@ -162,7 +180,7 @@ def _difference(
     Raises:
         ModelError: the difference is more than rounding.
     """
-    merged = Architecture(folder)
+    merged = Architecture(folder, classification.trained_head(folder))
     merged.check()
     rows = base_models.rows_with(architecture.network, len(tokenizer))
 
@@ -170,7 +188,7 @@ def _difference(
         parameter = name.removeprefix(_PEFT).replace(".base_layer.", ".").replace(".original_module.", ".")
         if ".modules_to_save." in parameter:
             one = next(one for one in tensors.values() if one.parameter == parameter.replace(_SAVED, "."))
-            return one.replacement.read().float()
+            return (one.replacement or one.base).read().float()
         value = architecture.parameter(parameter).float()
         return base_models.with_new_rows(value, rows.get(parameter))
 
@@ -178,14 +196,10 @@ def _difference(
         return merged.parameter(name, lambda stored: tensors[stored].exact()).float()
 
     ids = [tokenizer(text).input_ids for text in prompts]
-    mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(one), dtype=torch.long) for one in ids], batch_first=True)
-    tokens = torch.nn.utils.rnn.pad_sequence([torch.tensor(one) for one in ids], batch_first=True)
     found = []
     for model, value in ((base_models.causal_model(adapted), of_adapted), (merged.network, of_merged)):
         with weights_on_demand(model, value):
-            logits = model(input_ids=tokens, attention_mask=mask, use_cache=False).logits[:, :-1]
-        followed = mask[:, 1:].bool()
-        found.append(base_models.log_probabilities(logits[followed], tokens[:, 1:][followed]))
+            found.append(_log_probabilities(model, ids))
     difference = float((found[0] - found[1]).abs().max())
     if not difference <= _ROUNDING:
         raise ModelError(
@@ -195,3 +209,15 @@ def _difference(
             fix="report this with the name of the base model and 'lora' of the configuration",
         )
     return difference, len(found[0])
+
+
+def _log_probabilities(model: PreTrainedModel, ids: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Return the log-probability of each token of texts after the first; with a classification head, of each class."""
+    if classification.classifies(model):
+        batch = pack_training(EncodedExamples([], ids, [0] * len(ids), [[0]]), range(len(ids)), shared=False)
+        return classification.class_logits(model, batch).log_softmax(dim=1).flatten()
+    mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(one), dtype=torch.long) for one in ids], batch_first=True)
+    tokens = torch.nn.utils.rnn.pad_sequence([torch.tensor(one) for one in ids], batch_first=True)
+    logits = model(input_ids=tokens, attention_mask=mask, use_cache=False).logits[:, :-1]
+    followed = mask[:, 1:].bool()
+    return base_models.log_probabilities(logits[followed], tokens[:, 1:][followed])

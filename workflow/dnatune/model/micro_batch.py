@@ -218,8 +218,18 @@ def chunks_that_fit(
 
 @contextlib.contextmanager
 def checkpointed(model: Any, wanted: bool) -> Iterator[None]:
-    """Turn gradient checkpointing on within the context, if wanted."""
+    """Turn gradient checkpointing on within the context, if wanted.
+
+    Raises:
+        ConfigurationError: the model's class does not offer it.
+    """
     base = model.get_base_model()
+    if wanted and not base.supports_gradient_checkpointing:
+        raise ConfigurationError(
+            f"{type(base).__name__} has no gradient checkpointing",
+            where="config key 'training.gradient_checkpointing'",
+            fix="set it to false; if memory runs out, set a smaller training.micro_batch_size",
+        )
     if wanted:
         base.activation_checkpointing_enable({"use_reentrant": False})
     try:

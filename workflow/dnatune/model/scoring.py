@@ -29,7 +29,9 @@ def scored_tokens(examples: EncodedExamples, shared: bool) -> int:
     """
     if shared:
         return max(map(len, examples.examples)) + sum(len(label) - 1 for label in examples.labels)
-    return len(examples.labels) * (examples.longest_prompt + max(map(len, examples.labels)) - 1)
+    if not examples.longest_label:
+        return examples.longest_prompt
+    return len(examples.labels) * (examples.longest_prompt + examples.longest_label - 1)
 
 
 @torch.no_grad()

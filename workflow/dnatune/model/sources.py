@@ -1,5 +1,6 @@
 """Base models from any source: a tiny model is made, other models are checked; each gets a folder with a manifest."""
 
+import functools
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +11,7 @@ from dnatune.data.manifests import write_manifest
 from dnatune.errors import DataError, ModelError
 from dnatune.files import is_lfs_pointer, leads_out, publish_folder
 from dnatune.settings.benchmark import Benchmark
-from dnatune.settings.sources import ModelSettings, TaskSettings, TinyModel
+from dnatune.settings.sources import ModelSettings, OtherHead, TaskSettings, TinyModel
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -36,12 +37,13 @@ def download_model(settings: ModelSettings, train: Path | None, folder: Path) ->
         from dnatune.data.hub import fetch_model
         from dnatune.model.supported import refuse_unsupported
 
-        hub, requested, before = settings.hub, settings.requested, refuse_unsupported
-        fetch_model(hub.repo, hub.revision, folder, requested=requested, check_before=before, check=check_weights)
+        hub, requested = settings.hub, settings.requested
+        before, check = (functools.partial(one, head=settings.head) for one in (refuse_unsupported, check_weights))
+        fetch_model(hub.repo, hub.revision, folder, requested=requested, check_before=before, check=check)
         return
     with publish_folder(folder) as scratch:
         if settings.directory:
-            copy_folder(Path(settings.directory.path).expanduser(), scratch)
+            copy_folder(Path(settings.directory.path).expanduser(), scratch, settings.head)
             origin, made_by = settings.directory.path, {}
         else:
             made_by = {**settings.tiny.plain(), "task": settings.task.plain()}
@@ -222,25 +224,30 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def check_weights(folder: Path) -> None:
+def check_weights(folder: Path, head: OtherHead = None) -> None:
     """Check the headers of a model's weights against its architecture.
+
+    Args:
+        folder: of the model.
+        head: what it is to have; the number of its classes follows from a task and does not matter here.
 
     Raises:
         ModelError: tensors are missing or have another shape, or a file that the index names is missing.
     """
     from dnatune.model.architecture import Architecture
+    from dnatune.model.classification import Head
 
-    Architecture(folder).check()
+    Architecture(folder, Head(("0", "1"), 0) if head else None).check()
 
 
-def copy_folder(source: Path, folder: Path) -> None:
+def copy_folder(source: Path, folder: Path, head: OtherHead = None) -> None:
     """Check a model folder, and copy the files that are also taken from the hub: no adapter, no second weights."""
     from dnatune.data.hub.selection import INDEX, model_files, shards_of
     from dnatune.model.dna_tokenizers import is_known
     from dnatune.model.supported import refuse_unsupported
 
     check_folder(source)
-    refuse_unsupported(source)
+    refuse_unsupported(source, head)
     available = [file.name for file in source.iterdir() if file.is_file()]
     names = model_files(available, vocabulary_needed=not is_known(source))
     shards = shards_of(source / INDEX, available) if INDEX in names else []
@@ -252,6 +259,6 @@ def copy_folder(source: Path, folder: Path) -> None:
             fix="put the files themselves there; a model may not bring in other files of yours, which merged models "
             "would then hold",
         )
-    check_weights(source)
+    check_weights(source, head)
     for name in [*names, *shards]:
         shutil.copyfile(source / name, folder / name)

@@ -6,21 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from dnatune.errors import ModelError
+from dnatune.settings.sources import OtherHead
 
 #: What a refusal says that loads instead.
 WHAT_LOADS = (
     "causal language models whose class is part of transformers load, such as llama (GENERator, Carbon, DNA-LLaMA3), "
-    "gpt2, gpt_neox, gemma, mistral and mamba; docs/models.md"
+    "gpt2, gpt_neox, gemma, mistral and mamba, and encoders with a classification head, such as bert, esm, modernbert "
+    "and big_bird; docs/models.md"
 )
 #: Keys of `auto_map` that do not name the class of a model.
 _NO_MODELS = ("AutoConfig", "AutoTokenizer", "AutoProcessor", "AutoFeatureExtractor", "AutoImageProcessor")
 
 
-def refuse_unsupported(folder: Path) -> None:
+def refuse_unsupported(folder: Path, head: OtherHead = None) -> None:
     """Check what a model folder says of itself: config.json and the tokenizer.
 
     Args:
         folder: with all files of the model; the weights may be missing.
+        head: what the model is to have.
 
     Raises:
         ModelError: code that comes with the model would have to run, transformers does not know the architecture, the
@@ -28,11 +31,11 @@ def refuse_unsupported(folder: Path) -> None:
     """
     from dnatune.model.base_models import load_tokenizer
 
-    refuse_configuration(folder / "config.json")
+    refuse_configuration(folder / "config.json", head)
     load_tokenizer(folder)
 
 
-def refuse_configuration(path: Path) -> None:
+def refuse_configuration(path: Path, head: OtherHead = None) -> None:
     """Check a config.json alone; see `refuse_unsupported`."""
     content = _read(path)
     quantized = content.get("quantization_config")
@@ -53,18 +56,28 @@ def refuse_configuration(path: Path) -> None:
             fix=f"choose another model: {WHAT_LOADS}. If the class of transformers is the same network, remove auto_map"
             " in a copy of the folder and give that as the model's `directory`",
         )
-    _refuse_architecture(content, path)
+    _refuse_architecture(content, path, head)
 
 
-def _refuse_architecture(content: Mapping[str, Any], path: Path) -> None:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+def _refuse_architecture(content: Mapping[str, Any], path: Path, head: OtherHead) -> None:
+    from transformers.models.auto import modeling_auto as known
 
-    kind = content.get("model_type")
-    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        names = content.get("architectures") or ["none named"]
+    kind, where = content.get("model_type"), f"{path}, model_type"
+    tuned, written = known.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    # transformers has a class for causal language models of several encoders too, whose tokens see what they predict.
+    reads_only = kind in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES and not content.get("is_decoder")
+    if not head and reads_only and kind in tuned:
         raise ModelError(
-            f"transformers has no causal language model of the type {kind!r} ({', '.join(map(str, names))})",
-            where=f"{path}, model_type",
+            f"the model is an encoder ({kind}), which cannot write label words",
+            where=where,
+            fix="set 'models.<name>.head' to classification; docs/models.md",
+        )
+    if kind not in (tuned if head else written) or (not head and reads_only):
+        names = content.get("architectures") or ["none named"]
+        what = "model for sequence classification" if head else "causal language model"
+        raise ModelError(
+            f"transformers has no {what} of the type {kind!r} ({', '.join(map(str, names))})",
+            where=where,
             fix=f"choose another model: {WHAT_LOADS}",
         )
 

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from dnatune.data.prompt_form import PromptForm
-from dnatune.data.prompts import EncodedExamples, encode_labels, tokenize
+from dnatune.data.prompts import EncodedExamples, class_indices, encode_labels, tokenize, tokenize_alone
 from dnatune.errors import ModelError
 from dnatune.model import base_models, micro_batch, scoring
+from dnatune.model.classification import classifies
 from dnatune.model.shared_prefix import exactness
 from dnatune.settings.prompt import PromptSettings
 from dnatune.settings.sources import TaskSettings
@@ -42,8 +43,10 @@ class Scorer:
         device: str,
     ):
         self._model, self._tokenizer, self._task = model.eval(), tokenizer, task
-        self._form = PromptForm.of(tokenizer, prompt)
-        self._labels = encode_labels(tokenizer, self._form.words(task.labels))
+        self._form = None if classifies(base_models.causal_model(model)) else PromptForm.of(tokenizer, prompt)
+        self._labels = (
+            encode_labels(tokenizer, self._form.words(task.labels)) if self._form else class_indices(task.labels)
+        )
         self._batch_size, self._device = batch_size, device
         self._likelihood = base_models.LabelLikelihood(model)
         self._shared, self._tried_with = True, 0
@@ -52,16 +55,22 @@ class Scorer:
     @property
     def fewest_bases(self) -> int:
         """Return the length below which nothing of a sequence would be left in its prompt."""
-        return self._form.fewest_bases
+        return self._form.fewest_bases if self._form else 1
 
     def encode(self, sequences: Sequence[str]) -> EncodedExamples:
-        """Return the prompts of sequences, at least one, as token ids; their answers mean nothing."""
-        prefix, examples = tokenize(self._tokenizer, self._form, self._task.instruction, sequences)
+        """Return the prompts of sequences, at least one, as token ids; their answers mean nothing.
+
+        A model with a classification head gets the sequences alone.
+        """
+        if self._form:
+            prefix, examples = tokenize(self._tokenizer, self._form, self._task.instruction, sequences)
+        else:
+            prefix, examples = tokenize_alone(self._tokenizer, sequences)
         return EncodedExamples(prefix, examples, [0] * len(sequences), self._labels)
 
     def tokens(self, examples: EncodedExamples) -> np.ndarray:
         """Return the number of tokens of each prompt with the longest label [examples]."""
-        beside = len(examples.prefix) + max(map(len, self._labels))
+        beside = len(examples.prefix) + examples.longest_label
         return np.array([beside + len(own) for own in examples.examples])
 
     def log_probabilities(self, examples: EncodedExamples) -> np.ndarray:

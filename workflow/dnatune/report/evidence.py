@@ -63,6 +63,11 @@ class Evidence:
         return len({group.model for group in self.groups}) > 1
 
     @property
+    def classifiers(self) -> list[str]:
+        """Return the names of the models with a classification head."""
+        return list(dict.fromkeys(group.model for group in self.groups if group.head == "classification"))
+
+    @property
     def looks(self) -> base.Palette:
         """Return colour, shape and dash of each optimizer."""
         return base.palette(self.groups)

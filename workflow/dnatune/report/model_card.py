@@ -24,6 +24,13 @@ _METRICS = {
 }
 
 
+#: How a model with a classification head is asked.
+_HEAD = (
+    "The model has a classification head with an output for each label, which its configuration names. It reads the "
+    'sequence alone: `pipeline("text-classification", model=folder, top_k=None)("ACGT…")`.'
+)
+
+
 def model_card(record: Run, metrics: Metrics, merge: Merge, manifest: Manifest, form: PromptForm = _WORDS) -> str:
     """Return the card: front matter that the hub reads, and what made the model, in words.
 
@@ -58,7 +65,7 @@ def model_card(record: Run, metrics: Metrics, merge: Merge, manifest: Manifest, 
     on_hub = manifest.source == "hub"
     data = ModelCardData(
         library_name="transformers",
-        pipeline_tag="text-generation",
+        pipeline_tag="text-classification" if record.settings.get("head") else "text-generation",
         base_model=manifest.origin if on_hub else None,
         tags=["dna", "genomics", "lora", "dnatune"],
         model_name=record.place,
@@ -96,13 +103,7 @@ A DNA language model, fine-tuned with LoRA on `{record.task}` by dnatune and mer
 
 ## Use
 
-{_prompt(settings["task"], form)}
-
-Score each label's log-probability rather than parse generated text:
-
-```python
-{_snippet(settings["task"], form)}
-```
+{_HEAD if settings.get("head") else _prompt(settings["task"], form)}
 
 `python -m dnatune predict` does it for files of sequences, regions and variants, and calibrates the probabilities.
 
@@ -143,7 +144,10 @@ def _prompt(task: Mapping[str, Any], form: PromptForm) -> str:
     if form.answers:
         pairs = zip(form.words(task["labels"]), task["labels"], strict=True)
         asked += "\n\nThe answers are tokens: " + ", ".join(f"`{token}` for {label}" for token, label in pairs) + "."
-    return asked
+    return (
+        f"{asked}\n\nScore each label's log-probability rather than parse generated text:\n\n"
+        f"```python\n{_snippet(task, form)}\n```"
+    )
 
 
 def _snippet(task: Mapping[str, Any], form: PromptForm) -> str:

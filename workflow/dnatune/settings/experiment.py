@@ -155,6 +155,8 @@ def resolve(config: Mapping[str, Any]) -> Configuration:
     if experiment.comparison.reference:
         known_name(experiment.comparison.reference, experiment.optimizers, "comparison.reference")
     _check_answers(experiment, tasks)
+    if experiment.evaluation.mode == "generate":
+        _check_writers(experiment)
     entries = {name: optimizer_entry(name, entry, experiment) for name, entry in experiment.optimizers.items()}
     if experiment.comparison.reference is not None:
         known_name(experiment.comparison.reference, entries, "comparison.reference")
@@ -189,6 +191,16 @@ def _check_answers(experiment: Experiment, tasks: list[Task]) -> None:
                 where=where,
                 fix="choose the mode labels, or leave the answers out",
             )
+
+
+def _check_writers(experiment: Experiment) -> None:
+    silent = [name for name, entry in experiment.models.items() if entry.other_head]
+    if silent:
+        raise ConfigurationError(
+            f"model '{silent[0]}' has a classification head and cannot write text",
+            where="config key 'evaluation.mode'",
+            fix="set it to labels, or leave the model out",
+        )
 
 
 def _check_classes(tasks: list[Task]) -> None:

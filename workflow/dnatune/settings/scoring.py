@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from dnatune.settings.base import AllDifferent, AsTuple, FilePath, Number, Settings, Text, setting
 from dnatune.settings.prompt import PromptSettings
 from dnatune.settings.simulation import SimulationSettings
-from dnatune.settings.sources import TaskSettings
+from dnatune.settings.sources import OtherHead, TaskSettings
 from dnatune.settings.tasks import Task
 from dnatune.settings.training import AutoOrCount
 
@@ -90,6 +90,8 @@ class ProbeSettings(Settings):
     """See `Training`."""
     prompt: PromptSettings | None = setting(None, unit="map")
     """See `ModelEntry`."""
+    head: OtherHead = setting(None, unit="word")
+    """Head of the model, if it is no causal language model, see `ModelEntry`."""
 
 
 class BaselineSettings(Settings):

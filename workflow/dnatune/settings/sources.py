@@ -155,11 +155,18 @@ class _Chosen(Settings):
         return getattr(self, self.source)
 
 
+#: Of a causal language model, which answers with label words, the settings of the stages name no head.
+OtherHead = Literal["classification"] | None
+
+
 class ModelEntry(_Chosen):
     """A base model."""
 
     source: Literal["tiny", "hub", "directory"] = setting(unit="one of three words")
     """Where the base model comes from. The map of the same name has its settings."""
+    head: Literal["label_words", "classification"] = setting("label_words", unit="one of two words")
+    """How it answers. label_words: a causal language model writes the label behind a prompt. classification: a new
+    layer on top of the model, an encoder for example, has an output for each class; docs/models.md."""
     tiny: TinyModel = setting(default_factory=TinyModel, unit="map")
     """A small Llama with a DNA tokenizer, which is made from the first task's training split or, with `pretrain`, from
     the sequences of pretraining."""
@@ -169,6 +176,23 @@ class ModelEntry(_Chosen):
     """A folder that transformers can load, or whose tokenizer dnatune knows; docs/models.md."""
     prompt: PromptSettings | None = setting(None, unit="map")
     """How sequences are put to the model. If absent, this follows from its vocabulary."""
+
+    @property
+    def other_head(self) -> OtherHead:
+        """Return the head of a model that is no causal language model."""
+        return None if self.head == "label_words" else self.head
+
+    @model_validator(mode="after")
+    def _a_head_gets_the_sequence_alone(self) -> Self:
+        if self.other_head and self.source == "tiny":
+            raise refused(
+                "head",
+                "a tiny model is a Llama that is made to answer with label words",
+                "leave 'head' out, or give an encoder as hub or directory",
+            )
+        if self.other_head and self.prompt:
+            raise refused("prompt", "a model with a classification head gets the sequence alone", "leave 'prompt' out")
+        return self
 
 
 class DataEntry(_Chosen):
@@ -241,6 +265,8 @@ class ModelSettings(Download):
     """Of a pretrained one, the tasks whose form it learns and whose test items it must not have seen."""
     similarity: float | None = setting(None, unit="Jaccard index")
     """Of a pretrained one, `audit.similarity`."""
+    head: OtherHead = setting(None, unit="word")
+    """Head of the model, if it is no causal language model, see `ModelEntry`."""
     hub: HubModel | None = setting(None, unit="map")
     """Repository."""
     directory: Folder | None = setting(None, unit="map")

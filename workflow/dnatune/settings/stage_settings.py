@@ -152,6 +152,7 @@ class StageSettings:
             batch_size=self.experiment.evaluation.batch_size,
             max_seq_length=self.experiment.training.max_seq_length,
             prompt=self.prompt_settings(model),
+            head=self.experiment.models[model].other_head,
         )
 
     def prompt_settings(self, model: str) -> PromptSettings | None:
@@ -163,6 +164,15 @@ class StageSettings:
         """Return the baselines without a language model; simulated data have the Bayes-optimal classifier too."""
         bayes = ["bayes"] if self.experiment.data.source == "simulated" else []
         return [*(name for name in self.experiment.evaluation.baselines if name != "frozen"), *bayes]
+
+    @property
+    def asked(self) -> list[tuple[str, str]]:
+        """Return (model, task) of each base model that can be asked before it is fine-tuned.
+
+        A new classification head knows nothing, and such a model writes no tokens.
+        """
+        models = [name for name, entry in self.experiment.models.items() if entry.other_head is None]
+        return list(itertools.product(models, self.tasks))
 
     @property
     def frozen(self) -> list[tuple[str, str]]:
@@ -239,7 +249,7 @@ class StageSettings:
             made_for = {"reported": reported, "similarity": self.experiment.audit.similarity}
         elif entry.source == "tiny":
             made_for = {"task": self.prepare_settings(next(iter(self.tasks)))}
-        return ModelSettings(source=entry.source, **made_for, **{entry.source: entry.chosen})
+        return ModelSettings(source=entry.source, head=entry.other_head, **made_for, **{entry.source: entry.chosen})
 
     @property
     def pretrained(self) -> list[str]:
@@ -305,4 +315,5 @@ class StageSettings:
             lora=self.experiment.lora,
             training=entry.training,
             prompt=self.prompt_settings(run.model),
+            head=self.experiment.models[run.model].other_head,
         )

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from dnatune.settings.base import AllDifferent, AsTuple, Number, Settings, Text, exactly_one, setting
 from dnatune.settings.deepspeed_keys import read_keys
 from dnatune.settings.prompt import PromptSettings
-from dnatune.settings.sources import TaskSettings
+from dnatune.settings.sources import OtherHead, TaskSettings
 
 #: A run of fewer steps is warned of. A step of AdamW moves a weight by about the learning rate, and 20 steps at 1e-3
 #: move it by .02, the standard deviation of a new Llama's weights. Four steps over 420 examples left MCC 0 at AUROC
@@ -125,11 +125,13 @@ class Lora(Settings):
     target_modules: Annotated[tuple[Text, ...], AsTuple, AllDifferent] = setting(
         _MODULES, min_length=1, unit="list of module names"
     )
-    """Linear layers that get an update."""
+    """Linear layers that get an update, by the last part of their names or the last parts. The default names Llama's; a
+    model with a classification head gets the linear layers of its attention instead."""
     modules_to_save: Annotated[tuple[Text, ...], AsTuple, AllDifferent] = setting(
         ("embed_tokens", "lm_head"), unit="list of module names"
     )
-    """Modules that are trained in full and saved with the adapter."""
+    """Modules that are trained in full and saved with the adapter. A classification head always is; the default then
+    adds nothing to it."""
 
 
 def few_steps(steps: int) -> str | None:
@@ -185,6 +187,8 @@ class FinetuneSettings(Settings):
     """How the run is trained."""
     prompt: PromptSettings | None = setting(None, unit="map")
     """Form of the prompts, see `ModelEntry`."""
+    head: OtherHead = setting(None, unit="word")
+    """Head of the model, if it is no causal language model, see `ModelEntry`."""
 
     def with_learning_rate(self, rate: float) -> Self:
         """Return the settings with another learning rate, or with one where it was missing."""

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from dnatune.data.prompts import EncodedExamples
 from dnatune.errors import memory_ended
 from dnatune.model.base_models import LabelLikelihood
+from dnatune.model.classification import classifies
 from dnatune.model.shared_prefix.packing import chunks, pack_scoring
 
 _LOG = logging.getLogger(__name__)
@@ -30,10 +31,14 @@ _COMPARED = 16
 def shared_rows(model: PreTrainedModel, splits: Sequence[EncodedExamples]) -> bool:
     """Return whether examples may share rows; if only ordinary rows are exact, log the reason.
 
+    A model with a classification head reads the sequence alone: there is no prefix to share.
+
     Args:
-        model: a causal model on its device.
+        model: a model on its device.
         splits: the encoded splits that the model will process.
     """
+    if classifies(model):
+        return False
     reason = why_not_shared(model, splits)
     if reason is not None:
         _LOG.warning("using ordinary rows, which are slower, because shared-prefix rows would not be exact: %s", reason)

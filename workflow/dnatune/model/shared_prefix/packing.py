@@ -12,8 +12,9 @@ distance from the root. So every token has the same hidden state as in a row of 
 more than that: examples of similar length attend side by side, padded to the longest of them. So the cost of an example
 does not depend on the other examples, and the row grows with the micro-batch.
 
-A model for which this is not exact (see `exactness.why_not_shared`) gets ordinary rows: one prompt and one answer per
-row, padded on the right, without positions and with an ordinary padding mask.
+A model for which this is not exact (see `exactness.why_not_shared`), and one with a classification head, gets ordinary
+rows: one prompt and one answer per row, or all its answers if they are of one token. They are padded on the right,
+without positions and with an ordinary padding mask.
 """
 
 import dataclasses
@@ -141,8 +142,13 @@ def pack_scoring(examples: EncodedExamples, indices: Sequence[int], shared: bool
 
 def _pack(examples: EncodedExamples, items: list[tuple[int, list[int]]], shared: bool) -> PackedBatch:
     if not shared:
-        pairs = [(examples.prompt(index), examples.labels[label]) for index, labels in items for label in labels]
-        return _ordinary(pairs)
+        rows = []
+        for index, labels in items:
+            prompt, answers = examples.prompt(index), [examples.labels[label] for label in labels]
+            # Nothing of an answer of one token is in a row, so all of an example share one.
+            together = all(len(answer) == 1 for answer in answers)
+            rows += [(prompt, answers)] if together else [(prompt, [answer]) for answer in answers]
+        return _ordinary(rows)
     trees = [_tree(examples.examples[index], [examples.labels[label] for label in labels]) for index, labels in items]
     first_answers = [0, *itertools.accumulate(tree.answers for tree in trees)]
     prefix = len(examples.prefix)
@@ -236,17 +242,18 @@ def _tree(example: Sequence[int], answers: Sequence[Sequence[int]]) -> _Tree:
     return tree
 
 
-def _ordinary(pairs: list[tuple[list[int], list[int]]]) -> PackedBatch:
-    """Return one row per prompt and answer; as in shared rows, the answer's last token is left out."""
-    length = max(len(prompt) + len(answer) - 1 for prompt, answer in pairs)
+def _ordinary(pairs: list[tuple[list[int], list[list[int]]]]) -> PackedBatch:
+    """Return one row per prompt with its answer, or its answers of one token; an answer's last token is left out."""
+    length = max(len(prompt) + len(answers[0]) - 1 for prompt, answers in pairs)
     input_ids = torch.zeros(len(pairs), length, dtype=torch.long)
     mask = torch.zeros(len(pairs), length, dtype=torch.long)
-    places = []
-    for row, (prompt, answer) in enumerate(pairs):
-        ids = [*prompt, *answer[:-1]]
+    places, owners = [], itertools.count()
+    for row, (prompt, answers) in enumerate(pairs):
+        ids = [*prompt, *answers[0][:-1]]
         input_ids[row, : len(ids)] = torch.tensor(ids)
         mask[row, : len(ids)] = 1
-        places += [(row, len(prompt) - 1 + offset, target, row) for offset, target in enumerate(answer)]
+        for answer, owner in zip(answers, owners, strict=False):
+            places += [(row, len(prompt) - 1 + offset, target, owner) for offset, target in enumerate(answer)]
     row_of, column_of, targets, owners = torch.tensor(places, dtype=torch.long).unbind(dim=1)
     return PackedBatch(input_ids, None, mask, (), row_of, column_of, targets, owners)
 

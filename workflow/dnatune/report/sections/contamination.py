@@ -11,6 +11,10 @@ _OR_THE_TASK = (
     " A model that learnt test items does so; so does one that was trained on the task's training split or on the same"
     " sequences from another source, and one that knows a feature of the classes that k-mers do not see."
 )
+_NOT_ASKED = (
+    "Not asked: {models}. A classification head is new, and a model with it writes no tokens, so there is no score"
+    " before fine-tuning and no search for signs that it has seen test items."
+)
 #: What each sign means and what else could raise it, in plain words; a number is put in by its name.
 _SIGNS = {
     "knows_the_labels": "It knows labels that composition does not explain (p {labels} over test items, {with_dev} with"
@@ -36,11 +40,13 @@ _SIGNS = {
 
 def content(evidence: Evidence) -> Mapping[str, Any] | None:
     """Return the section on whether base models knew the test items."""
-    if not evidence.contaminations:
+    classifiers = evidence.classifiers
+    if not (evidence.contaminations or classifiers):
         return None
     sources = sorted({one.source for one in evidence.published})
     bases = [_base(one, evidence) for one in evidence.contaminations]
-    return {"bases": bases, "level": formatting.level(LEVEL), "sources": sources}
+    not_asked = _NOT_ASKED.format(models=formatting.listed(classifiers)) if classifiers else None
+    return {"bases": bases, "not_asked": not_asked, "level": formatting.level(LEVEL), "sources": sources}
 
 
 def _base(found: Contamination, evidence: Evidence) -> dict[str, Any]:

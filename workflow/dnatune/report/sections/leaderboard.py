@@ -20,8 +20,23 @@ def content(evidence: Evidence) -> Mapping[str, Any]:
     return {
         "leaderboards": [_leaderboard(task, evidence.groups, evidence.rows) for task in evidence.tasks.values()],
         "testing": evidence.settings.comparison,
+        "heads": bool(evidence.classifiers),
+        "comparable": _comparable(evidence),
         "table": formatting.download(comparison_text(evidence.rows)),
     }
+
+
+def _comparable(evidence: Evidence) -> str | None:
+    """Return which columns compare across models of both heads; None where all models have one head."""
+    classifiers = evidence.classifiers
+    if not classifiers or {group.model for group in evidence.groups} == set(classifiers):
+        return None
+    names, verb = formatting.listed(classifiers), "has" if len(classifiers) == 1 else "have"
+    return (
+        f"{names} {verb} a classification head and the other models answer with label words: scores on the test items "
+        "compare across both, and so do steps and epochs; losses, which count label tokens or items, wall times and "
+        "learning rates do not, and optimizers are tested against each other within a model only."
+    )
 
 
 def _leaderboard(task: Task, groups: Sequence[Group], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
