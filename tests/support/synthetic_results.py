@@ -140,12 +140,19 @@ class Results:
         Audit(**report).write(path)
         return path
 
-    def add_origin(self, kind, name, source, origin, requested=None, revision=None):
+    def add_origin(self, kind, name, source, origin, requested=None, revision=None, split=None):
         """Write the manifest of a base model or a task's data; `kind` is `models` or `data`."""
         path = self.root / "download" / kind / name / "manifest.json"
         files = {"config.json" if kind == "models" else "train.csv": f"{zlib.crc32(name.encode()):064x}"}
         Manifest(
-            source=source, origin=origin, requested=requested, revision=revision, settings={}, files=files, large={}
+            source=source,
+            origin=origin,
+            requested=requested,
+            revision=revision,
+            settings={},
+            split=split,
+            files=files,
+            large={},
         ).write(path)
         return path
 
@@ -153,8 +160,9 @@ class Results:
         """Return the configuration that the manifests belong to."""
         models = {folder.name: self._configured(Manifest.read(folder / "manifest.json")) for folder in self.models}
         data = {"directory": {"path": "/data"}}
-        for path in self.data:
-            data |= self._configured(Manifest.read(path))
+        for manifest in map(Manifest.read, self.data):
+            # Files of a user's own stand in `tasks`.
+            data |= self._configured(manifest) if manifest.source != "files" else {}
         data["source"] = "simulated" if self.settings.simulated else "hub" if "hub" in data else "directory"
         # Simulated data have two classes.
         plain = self.settings.plain()

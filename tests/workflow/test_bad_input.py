@@ -9,23 +9,13 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
+from one_message import assert_one_message, visible
 from workflow_runs import PYTHON, Finished, Workplace, files_below, run, small
 
 TASK = {"name": "mine", "labels": ["no", "yes"], "instruction": "Is it one?"}
 GOOD = b"sequence,label\nACGTN,0\nacgta,1\nTTTTT,1\n"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12\n"
 SPLITS = ("train", "dev", "test")
-
-
-def assert_one_message(text: str, kind: str, *phrases: str) -> None:
-    """Assert that a text holds one message of ours, of a kind, with place, remedy and the phrases."""
-    assert "Traceback" not in text
-    assert len(re.findall(r"\b\w+Error: ", text)) == 1, text
-    message = text[text.index(f"{kind}: ") :]
-    assert "\n  where: " in message
-    assert "\n  to do: " in message
-    for phrase in phrases:
-        assert phrase in message, f"{phrase!r} is not in:\n{text}"
 
 
 def write_splits(folder: Path, **spoilt: bytes | None) -> Path:
@@ -36,11 +26,6 @@ def write_splits(folder: Path, **spoilt: bytes | None) -> Path:
         if content is not None:
             (folder / f"{split}.csv").write_bytes(content)
     return folder
-
-
-def visible(folder: Path) -> list[str]:
-    """Return the files below a folder, half-written ones too, but for the records of Snakemake itself."""
-    return [file for file in files_below(folder) if not file.endswith(".snakemake_timestamp")]
 
 
 @pytest.mark.parametrize(("section", "key"), [("contamination", "manifest"), ("benchmark", "tokenizer")])
@@ -155,18 +140,14 @@ def assert_message_comes_last(output: str, *phrases: str) -> None:
     assert screen[-1].startswith("  to do: ")
 
 
-def test_a_missing_split_stops_the_download(tmp_path):
+def test_a_missing_split_stops_before_any_job(tmp_path):
     workplace = Workplace(tmp_path / "run")
     source = write_splits(tmp_path / "source", dev=None)
-    configuration = small(tasks=[{**TASK, "path": str(source)}])
-    done = workplace.snakemake(configuration, "results/small/prepare/mine/train.jsonl")
+    done = workplace.snakemake(small(tasks=[{**TASK, "path": str(source)}]), "--dry-run")
     assert done.code != 0
-    assert "Error in rule download_data" in done.output
-    assert "logs/small/download/data/mine.log" in done.output
-    message = workplace.log("small/download/data/mine")
-    assert_one_message(message, "dnatune: DataError", "dev.csv not found", str(source), "'path'")
-    assert "train.csv not found" not in message
-    assert visible(workplace.results) == ["experiment.json"]
+    assert_one_message(done.output, "ConfigurationError", "dev.csv not found", str(source), f"{source}/train.csv")
+    assert "train.csv not found" not in done.output
+    assert visible(workplace.results) == []
 
 
 def test_an_example_that_leaves_no_room_for_its_label(copied_chain):

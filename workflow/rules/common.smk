@@ -17,6 +17,7 @@ from snakemake.logging import logger as snakemake_logger
 LIBRARY = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(LIBRARY))
 
+from dnatune.data.own_data import fitting
 from dnatune.errors import DnatuneError
 from dnatune.launch import end_signals, job_environment, resubmission, screen, snakemake_lock
 from dnatune.settings import command_line, experiment, grid, settings_file, site
@@ -35,7 +36,10 @@ if workflow.is_main_process:
     for path in workflow.configfiles:
         report_errors(settings_file.read, Path(path))
 report_errors(job_environment.refuse_locale, config)
-CONFIG = report_errors(experiment.resolve, command_line.read_scalars(config, workflow.config_settings.config))
+GIVEN = command_line.read_scalars(config, workflow.config_settings.config)
+if workflow.is_main_process:
+    report_errors(fitting.check, GIVEN)
+CONFIG = report_errors(experiment.resolve, GIVEN)
 SITE = report_errors(site.load, LIBRARY.parent, os.environ)
 report_errors(site.refuse_overrides, workflow.resource_settings.overwrite_resources)
 NODES = report_errors(SITE.requested_nodes, workflow.resource_settings.overwrite_resources, CONFIG.optimizers)

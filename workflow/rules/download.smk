@@ -1,6 +1,6 @@
 """download: fetches or makes base models and the tasks' CSV files, as configured.
 
-Inputs:  the files of a `directory` source; for a `tiny` model the first task's training split
+Inputs:  the files of a `directory` source or of the user's own tasks; for a `tiny` model the first task's training split
 Outputs: download/models/{model}/, download/data/{task}/{train,dev,test}.csv and manifest.json
 Config:  models, data, tasks
 """
@@ -18,7 +18,7 @@ MODEL_MANIFEST = f"{RESULTS}/download/models/{{model}}/manifest.json"
 
 rule download_data:
     input:
-        files_of_directory,
+        files_of_user,
     output:
         expand("{results}/download/data/{{task}}/{split}.csv", results=RESULTS, split=SPLITS),
         manifest=DATA_MANIFEST,

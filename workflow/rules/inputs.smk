@@ -6,13 +6,9 @@ Config keys used: through `CONFIG`.
 from dnatune.data import manifests, sources
 
 
-def files_of_directory(wildcards):
-    """Return the CSV files of a `directory` source that exist; the command names the missing ones."""
-    settings = CONFIG.data_settings(wildcards.task)
-    if settings.source != "directory":
-        return []
-    folder = sources.task_folder(settings)
-    return [str(path) for split in SPLITS if (path := folder / f"{split}.csv").is_file()]
+def files_of_user(wildcards):
+    """Return the files that a task's data are taken from and that exist; the command names the missing ones."""
+    return [str(path) for path in sources.files_of(CONFIG.data_settings(wildcards.task)) if path.is_file()]
 
 
 def tokenizer_data(wildcards):

@@ -39,7 +39,7 @@ def written(tmp_path, content):
         ("sequence,label\nACGT,promoter\n", "unknown label 'promoter'", "line 2, column label"),
         ("sequence,label\nACGT,-1\n", "unknown label '-1'", "line 2, column label"),
         ("sequence,label\nACGT,²\n", "unknown label '²'", "line 2, column label"),
-        ("sequence,label\nACGT,0\n,1\n", "the sequence is empty", "line 3"),
+        ("sequence,label\nACGT,0\n,1\n", "the sequence is empty", "line 3, column sequence"),
         ("sequence,label\nACGT,0,7\n", "3 fields in place of 2", "line 2"),
         ("sequence,label\nACGT,0\n\nACGT,1\n", "0 fields in place of 2", "line 3"),
         ('sequence,label\n"AC\nGT",0\n', r"base '\n'", "line 2, column sequence"),

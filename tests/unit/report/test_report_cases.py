@@ -39,6 +39,45 @@ def test_the_headline_warns_if_training_has_relatives_of_many_test_items(tmp_pat
     assert f"{related} test items ({related // 6} %) have a twin in training" in section_of(page, "audit")
 
 
+SPLIT = {
+    "by": "clusters",
+    "made": ["dev", "test"],
+    "seed": 4,
+    "groups": 612,
+    "largest": 17,
+    "chromosomes": {},
+    "classes": {
+        "train": {"Non-promoter": 1240, "promoter": 250},
+        "dev": {"Non-promoter": 31, "promoter": 32},
+        "test": {"Non-promoter": 33, "promoter": 34},
+    },
+}
+BY_CHROMOSOME = {"train": ["chr1", "chr2"], "dev": ["chr8"], "test": ["chr9", "chrX"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "dev and test were made of them with seed 4, so that none of 612 clusters of similar sequences"),
+        ({"made": ["dev"]}, "dev was made of them with seed 4"),
+        (
+            {"by": "chromosomes", "seed": None, "chromosomes": BY_CHROMOSOME},
+            "dev and test were made of them by chromosome: dev is chr8; test is chr9, chrX.",
+        ),
+        ({"by": "random", "groups": None}, "were drawn from them at random within each class, with seed 4."),
+        ({"by": None, "made": [], "seed": None}, "Each was in its split already."),
+    ],
+)
+def test_the_audit_says_how_files_of_one_s_own_were_split(tmp_path, changes, said):
+    made = Results(tmp_path, items=100)
+    made.add_run("adamw")
+    made.data = [made.add_origin("data", "prom_core_all", "files", "yes.fa, no.fa", split={**SPLIT, **changes})]
+    audit = section_of(render(made), "audit")
+    assert "The examples come from yes.fa, no.fa." in audit
+    assert said in audit
+    assert "train 1 240 250 dev 31 32 test 33 34" in audit
+
+
 def test_a_baseline_that_does_not_apply_says_why_in_the_table(tmp_path):
     made = Results(tmp_path, items=100)
     made.add_run("adamw")

@@ -6,10 +6,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from dnatune.contracts import Record
 from dnatune.data.integrity import Contents, contents_of
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.files import digest
 from dnatune.settings.sources import Download
+
+
+class MadeSplit(Record):
+    """How the examples of a user's own files came into splits."""
+
+    by: Literal["clusters", "chromosomes", "random"] | None
+    """Rule by which splits were made; `null` if all were there."""
+    made: list[str]
+    """Splits that were made, of the examples that no file and no column puts into another."""
+    seed: int | None
+    """Seed of the draw; `null` if nothing was drawn."""
+    groups: int | None
+    """Clusters, or chromosomes, each of which went to one split whole; `null` if examples were drawn one by one."""
+    largest: int | None
+    """Examples in the largest of them."""
+    chromosomes: dict[str, list[str]]
+    """By split, the chromosomes of a split by chromosome; empty for others."""
+    classes: dict[str, dict[str, int]]
+    """By split and class, the number of examples."""
 
 
 class Manifest(Contents):
@@ -17,17 +37,19 @@ class Manifest(Contents):
 
     remedy: ClassVar[str] = "delete its folder and download again"
 
-    source: Literal["hub", "directory", "simulated", "tiny"]
+    source: Literal["hub", "directory", "files", "simulated", "tiny"]
     """Kind of source."""
     origin: str
-    """Repository, folder as configured, or the generator's name."""
+    """Repository, folder or files as configured, or the generator's name."""
     requested: str | None
     """Revision of a hub repository by the name it was first downloaded under; `null` for other sources."""
     revision: str | None
     """Commit that this meant at the time, 40 hexadecimal digits; `null` for other sources."""
     settings: dict[str, Any]
     """What made it if the source is `simulated` or `tiny`; `folder`, where the CSV files were, for a task's data from a
-    `directory`; empty otherwise."""
+    `directory`; `files`, the SHA-256 of each of the user's files, if the source is that; empty otherwise."""
+    split: MadeSplit | None = None
+    """Of the user's own files, how their examples came into splits; `null` or absent for other sources."""
 
     @property
     def digest(self) -> str:
@@ -138,7 +160,9 @@ def _hub_of(settings: Mapping[str, Any], origin: Origin, *keys: str) -> dict[str
     return part
 
 
-def write_manifest(folder: Path, source: str, origin: str, settings: dict[str, Any]) -> None:
+def write_manifest(
+    folder: Path, source: str, origin: str, settings: dict[str, Any], split: MadeSplit | None = None
+) -> None:
     """Write manifest.json of a folder that did not come from the hub."""
     Manifest(
         source=source,
@@ -146,5 +170,6 @@ def write_manifest(folder: Path, source: str, origin: str, settings: dict[str, A
         requested=None,
         revision=None,
         settings=settings,
+        split=split,
         **dict(contents_of(folder)),
     ).write(folder / "manifest.json")

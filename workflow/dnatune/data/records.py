@@ -172,14 +172,7 @@ def _example(row: list[str], where: str, classes: Mapping[str, int]) -> tuple[st
     if len(row) != 2:
         raise DataError(f"{len(row)} fields in place of 2", where=where, fix="a row is: sequence,label")
     sequence, label = row[0].upper(), row[1]
-    if not sequence:
-        raise DataError("the sequence is empty", where=where, fix="remove the row or fill it in")
-    if foreign := foreign_letters(sequence):
-        raise DataError(
-            f"base {', '.join(map(repr, foreign[:_MOST_NAMED]))} in a sequence",
-            where=f"{where}, column sequence",
-            fix="allowed are A, C, G, T and N, in upper or lower case",
-        )
+    check_sequence(sequence, f"{where}, column sequence")
     if label not in classes:
         raise DataError(
             f"unknown label {shown(label)}",
@@ -187,6 +180,26 @@ def _example(row: list[str], where: str, classes: Mapping[str, int]) -> tuple[st
             fix=f"a label is a class index from 0 to {len(classes) - 1}, without leading zeros",
         )
     return sequence, classes[label]
+
+
+def check_sequence(sequence: str, where: str) -> None:
+    """Check that a sequence is DNA in upper case.
+
+    Args:
+        sequence: as it was read.
+        where: its place, for the message.
+
+    Raises:
+        DataError: it is empty, or has letters besides A, C, G, T and N.
+    """
+    if not sequence:
+        raise DataError("the sequence is empty", where=where, fix="remove the row or fill it in")
+    if foreign := foreign_letters(sequence):
+        raise DataError(
+            f"base {', '.join(map(repr, foreign[:_MOST_NAMED]))} in a sequence",
+            where=where,
+            fix="allowed are A, C, G, T and N, in upper or lower case",
+        )
 
 
 def write_split(path: Path, split: Split, labels: Sequence[str]) -> None:

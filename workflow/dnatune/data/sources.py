@@ -30,15 +30,24 @@ def task_folder(settings: DataSettings) -> Path:
     return next((place for place in places if place.is_dir()), root / settings.task)
 
 
+def files_of(settings: DataSettings) -> list[Path]:
+    """Return the files that the data of a task are taken from; none of the hub or a simulator."""
+    if settings.files:
+        return [Path(path).expanduser() for path in settings.files.all_paths]
+    return [task_folder(settings) / f"{split}.csv" for split in SPLITS] if settings.directory else []
+
+
 def download_data(settings: DataSettings, folder: Path) -> None:
     """Write train.csv, dev.csv, test.csv and manifest.json of a task into `folder`, whole or not at all.
+
+    Of a user's own files there is rows.tsv too.
 
     Args:
         settings: what decides them.
         folder: download/data/<task>.
 
     Raises:
-        DataError: a split is missing or no CSV file.
+        DataError: a split is missing or no CSV file; or a user's own file is not what it should be.
         DownloadError: the hub cannot be reached or does not have it.
     """
     if settings.hub:
@@ -48,7 +57,13 @@ def download_data(settings: DataSettings, folder: Path) -> None:
         fetch_dataset_splits(repo, revision, settings.task, folder, requested=settings.requested)
         return
     with publish_folder(folder) as scratch:
-        if settings.directory:
+        split = None
+        if settings.files:
+            from dnatune.data.own_data.making import hashes_of_files, write_splits
+
+            split = write_splits(settings, scratch)
+            origin, made_by = ", ".join(settings.files.all_paths), {"files": hashes_of_files(settings)}
+        elif settings.directory:
             origin, folder_of_task = settings.directory.path, task_folder(settings)
             if not settings.own and not folder_of_task.is_dir():
                 raise _no_folder(settings.task, Path(origin).expanduser())
@@ -60,7 +75,7 @@ def download_data(settings: DataSettings, folder: Path) -> None:
             made_by = settings.simulated.plain()
             origin = "dnatune.data.simulation"
             _write_simulated(settings.simulated, scratch)
-        write_manifest(scratch, settings.source, origin, made_by)
+        write_manifest(scratch, settings.source, origin, made_by, split)
 
 
 def _no_folder(task: str, root: Path) -> DataError:

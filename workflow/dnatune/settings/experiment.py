@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from dnatune.files import read_json, write_json
 from dnatune.settings import rate_grid, settings_file
 from dnatune.settings.base import Settings
 from dnatune.settings.experiment_file import Experiment, optimizer_entry
+from dnatune.settings.own_data import in_yaml
+from dnatune.settings.sources import DataEntry, TaskEntry
 from dnatune.settings.stage_settings import StageSettings, known_name
 from dnatune.settings.tasks import Task, resolve_task
 from dnatune.settings.training import OptimizerEntry, few_steps
@@ -145,11 +147,11 @@ def resolve(config: Mapping[str, Any]) -> Configuration:
     """
     experiment = Experiment.read(config)
     tasks = [resolve_task(entry) for entry in experiment.tasks]
+    experiment = _with_labels(experiment, tasks)
     names = [task.name for task in tasks]
     if len(set(names)) != len(names):
         raise ConfigurationError("a task is named twice", where="config key 'tasks'", fix="name each task once")
-    if experiment.data.source == "simulated":
-        _check_classes(tasks)
+    _check_data(experiment.data, tasks)
     if experiment.tuning:
         rate_grid.check(experiment.tuning, experiment.optimizers, experiment.seeds)
     if experiment.comparison.reference:
@@ -164,9 +166,7 @@ def resolve(config: Mapping[str, Any]) -> Configuration:
     if experiment.predict:
         configuration.predicted_run()
     for model in configuration.pretrained:
-        pretraining = list(configuration.pretraining_tasks(model).values())
-        if experiment.data.source == "simulated":
-            _check_classes(pretraining)
+        _check_data(experiment.data, configuration.pretraining_tasks(model).values())
     return configuration
 
 
@@ -203,9 +203,30 @@ def _check_writers(experiment: Experiment) -> None:
         )
 
 
-def _check_classes(tasks: list[Task]) -> None:
-    for task in tasks:
-        if task.path is None and len(task.labels) != 2:
+def _with_labels(experiment: Experiment, tasks: Sequence[Task]) -> Experiment:
+    """Return the configuration with the labels that the users' files gave, which are then read only once."""
+    entries = [
+        TaskEntry.read({**entry.plain(), "labels": list(task.labels)}, prefix=f"tasks.{number}")
+        if task.files
+        else entry
+        for number, (entry, task) in enumerate(zip(experiment.tasks, tasks, strict=True))
+    ]
+    return experiment.model_copy(update={"tasks": tuple(entries)})
+
+
+def _check_data(data: DataEntry | None, tasks: Iterable[Task]) -> None:
+    without = [task for task in tasks if not task.own]
+    if data is None and without:
+        raise ConfigurationError(
+            f"'data' is missing, and the task '{without[0].name}' has no data of its own",
+            where="config key 'data'",
+            fix="add it, or give the task files of your own (docs/your-own-data.md):\n"
+            + in_yaml([{"name": without[0].name, "fasta": {"one class": "one.fa", "another": "another.fa"}}]),
+        )
+    if data is None or data.source != "simulated":
+        return
+    for task in without:
+        if len(task.labels) != 2:
             raise ConfigurationError(
                 f"simulated data have 2 classes and task '{task.name}' has {len(task.labels)}",
                 where="config key 'data.source'",

@@ -27,8 +27,9 @@ class Experiment(Settings):
     """Results go to results/<name>."""
     models: dict[Name, ModelEntry] = setting(min_length=1, unit="map of name to model")
     """Base models by name."""
-    data: DataEntry = setting(unit="map")
-    """Where the tasks' CSV files come from. One word chooses the source; the maps of the other sources are not used."""
+    data: DataEntry | None = setting(None, unit="map")
+    """Where the tasks' CSV files come from. One word chooses the source; the maps of the other sources are not used. It
+    may be absent if every task has files of its own."""
     tasks: Annotated[tuple[NameOrTask, ...], AsTuple] = setting(min_length=1, unit="list of names or maps")
     """GUE's tasks by name, or tasks of your own."""
     seeds: Annotated[tuple[Seed, ...], AsTuple, AllDifferent] = setting(

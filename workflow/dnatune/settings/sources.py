@@ -3,21 +3,13 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, model_validator
 
 from dnatune.settings.base import AsTuple, FilePath, Name, Number, Prose, Settings, Text, refused, setting
+from dnatune.settings.own_data import Label, OwnData
 from dnatune.settings.prompt import PromptSettings
 from dnatune.settings.simulation import SimulationSettings
 
-
-def _stripped(text: str) -> str:
-    if text != text.strip():
-        raise PydanticCustomError("outer_space", "it begins or ends with white space, and the prompt ends with a space")
-    return text
-
-
-Label = Annotated[Text, Field(max_length=200), AfterValidator(_stripped)]
 Repository = Annotated[str, Field(pattern="^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")]
 
 
@@ -67,19 +59,39 @@ def check_heads(shape: Any) -> None:
         )
 
 
-class TaskEntry(Settings):
-    """An entry of `tasks`."""
+class _Question(Settings):
+    """What a task asks."""
 
     name: Name = setting(unit="folder name")
     """Name of the task."""
     path: FilePath | None = setting(None, unit="folder")
-    """Folder with train.csv, dev.csv and test.csv, which is used instead of `data.source`."""
+    """Folder with train.csv, dev.csv and test.csv, which is used instead of `data`."""
     labels: Annotated[tuple[Label, ...], AsTuple] | None = setting(None, min_length=2, unit="list of words")
-    """Answer of each class, in the order of the class indices."""
+    """Answer of each class, in the order of the class indices. If absent, files of one's own decide: the classes as
+    they are written under `fasta` or `bed`, or the words of a table in alphabetical order."""
     instruction: Prose | None = setting(None, unit="text")
-    """Question that the model is asked."""
+    """Question that the model is asked. If absent, that of GUE, or one made from the task's name and labels."""
     metric: Literal["mcc", "f1_macro"] | None = setting(None, unit="metric")
     """Metric that comparisons use."""
+
+
+class TaskEntry(OwnData, _Question):
+    """An entry of `tasks`."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.path is not None and self.kind is not None:
+            raise refused(self.kind, f"'path' and '{self.kind}' are given", "keep one of them")
+        if self.classes and self.labels and set(self.classes) != set(self.labels):
+            raise refused("labels", f"the labels are not the classes of '{self.kind}'", "name the same, in any order")
+        classes = self.labels or self.classes
+        if classes and len(classes) < 2:
+            raise refused(self.kind or "labels", "there is one class", "give at least two, each with files of its own")
+        for key, part in self.parts.items():
+            strange = set(part.classes or ()) - set(classes or part.classes or ())
+            if strange:
+                raise refused(key, f"'{min(strange)}' is no class of the task", f"they are {', '.join(classes)}")
+        return self
 
 
 def _named(entry: Any) -> Any:
@@ -238,7 +250,7 @@ class Download(_Chosen):
 class DataSettings(Download):
     """What decides the CSV files of a task."""
 
-    source: Literal["simulated", "hub", "directory"] = setting(unit="one of three words")
+    source: Literal["simulated", "hub", "directory", "files"] = setting(unit="one of three words")
     """Where they come from."""
     task: str = setting(unit="name")
     """Name of the task."""
@@ -250,6 +262,12 @@ class DataSettings(Download):
     """Repository."""
     directory: Folder | None = setting(None, unit="map")
     """Folder."""
+    files: OwnData | None = setting(None, unit="map")
+    """Files of the user's, and how they are split."""
+    labels: Annotated[tuple[str, ...], AsTuple] | None = setting(None, unit="list of words")
+    """Of the user's files, the answer of each class."""
+    similarity: float | None = setting(None, unit="Jaccard index")
+    """Of a split by clusters, `audit.similarity`."""
 
 
 class ModelSettings(Download):

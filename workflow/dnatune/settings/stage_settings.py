@@ -90,9 +90,14 @@ class StageSettings:
         """Return what decides the CSV files of a task."""
         known = {name: one for model in self.pretrained for name, one in self.pretraining_tasks(model).items()}
         known |= self.tasks
-        path, data = known[known_name(task, known, "tasks")].path, self.experiment.data
-        if path is not None:
-            return DataSettings(source="directory", task=task, own=True, directory=Folder(path=path))
+        chosen, data = known[known_name(task, known, "tasks")], self.experiment.data
+        if chosen.path is not None:
+            return DataSettings(source="directory", task=task, own=True, directory=Folder(path=chosen.path))
+        if chosen.files is not None:
+            similarity = self.experiment.audit.similarity if chosen.files.splitting.by == "clusters" else None
+            return DataSettings(
+                source="files", task=task, files=chosen.files, labels=chosen.labels, similarity=similarity
+            )
         return DataSettings(source=data.source, task=task, **{data.source: data.chosen})
 
     def prepare_settings(self, task: str) -> TaskSettings:
@@ -160,9 +165,14 @@ class StageSettings:
         return self.experiment.models[known_name(model, self.experiment.models, "models")].prompt
 
     @property
+    def simulated(self) -> bool:
+        """Return whether `data` are simulated."""
+        return self.experiment.data is not None and self.experiment.data.source == "simulated"
+
+    @property
     def baselines(self) -> list[str]:
         """Return the baselines without a language model; simulated data have the Bayes-optimal classifier too."""
-        bayes = ["bayes"] if self.experiment.data.source == "simulated" else []
+        bayes = ["bayes"] if self.simulated else []
         return [*(name for name in self.experiment.evaluation.baselines if name != "frozen"), *bayes]
 
     @property
@@ -206,7 +216,7 @@ class StageSettings:
                 ComparedTask(name=task.name, labels=task.labels, instruction=task.instruction, metric=task.metric)
                 for task in self.tasks.values()
             ),
-            simulated=self.experiment.data.source == "simulated",
+            simulated=self.simulated,
             comparison=self.experiment.comparison,
         )
 

@@ -7,12 +7,19 @@ DNA-LLaMA3 was made with, double space included; those of the yeast and virus ta
 
 import dataclasses
 import difflib
+from pathlib import Path
 
-from dnatune.errors import ConfigurationError
+from dnatune import text_files
+from dnatune.errors import ConfigurationError, DataError
+from dnatune.settings.own_data import OwnData, Table
 from dnatune.settings.sources import TaskEntry
 
 #: The three splits, in the order in which they are made.
 SPLITS = ("train", "dev", "test")
+#: What an entry of `tasks` may give of a task itself.
+_GIVEN = ("name", "path", "labels", "instruction", "metric")
+#: A column with more different words than this holds no classes.
+_MOST_CLASSES = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +34,7 @@ class Task:
         length: length of the sequences, bp; None where unknown.
         sizes: rows of train, dev and test; None where unknown.
         path: a folder of the user's with the three CSV files, instead of the configured source.
+        files: other files of the user's, instead of the configured source.
     """
 
     name: str
@@ -36,6 +44,12 @@ class Task:
     length: int | None = None
     sizes: tuple[int, int, int] | None = None
     path: str | None = None
+    files: OwnData | None = None
+
+    @property
+    def own(self) -> bool:
+        """Return whether the task has data of its own, whatever the configured source."""
+        return self.path is not None or self.files is not None
 
 
 def _instruction(subject: str, labels: tuple[str, ...]) -> str:
@@ -100,20 +114,34 @@ def resolve_task(entry: TaskEntry, key: str = "tasks") -> Task:
     """Return the task that one entry of `key` names. An entry with a name of GUE's overrides only what it gives.
 
     Raises:
-        ConfigurationError: the name is not GUE's and labels or instruction are missing, or labels repeat.
+        ConfigurationError: the name is not GUE's and labels or instruction are missing; labels repeat; or they are to
+            be read from a table, which cannot be read.
     """
-    given = {key: value for key, value in entry if value is not None}
     where = f"config key '{key}', entry '{entry.name}'"
-    missing = [key for key in ("labels", "instruction") if key not in given]
+    files = OwnData.of(entry)
+    given = {name: value for name in _GIVEN if (value := getattr(entry, name)) is not None}
+    if files is not None:
+        given |= {"labels": entry.labels or files.classes or _words_of(files.table, where), "files": files}
+    if "labels" in given and (entry.path or files):
+        subject = entry.name.replace("_", " ")
+        given.setdefault("instruction", _instruction(f"the {subject} class", given["labels"]))
+    missing = [name for name in ("labels", "instruction") if name not in given]
     if entry.name in GUE:
         task = dataclasses.replace(GUE[entry.name], **given)
+    elif entry.path is not None and missing:
+        raise ConfigurationError(
+            f"the task '{entry.name}' has a folder of its own and no labels",
+            where=where,
+            fix="name the answer of each class index, as in labels: [background, enhancer]; files with words need no"
+            " labels (docs/your-own-data.md)",
+        )
     elif missing:
         near = difflib.get_close_matches(entry.name, GUE, n=1)
         raise ConfigurationError(
             f"'{entry.name}' is not a task of GUE",
             where=where,
             fix=(f"did you mean '{near[0]}'? " if near else "")
-            + f"A task of your own needs: {', '.join(missing)}; GUE's are: {', '.join(GUE)}",
+            + f"A task of your own needs: {', '.join(missing)} (docs/your-own-data.md); GUE's are: {', '.join(GUE)}",
         )
     else:
         task = Task(**given)
@@ -122,3 +150,30 @@ def resolve_task(entry: TaskEntry, key: str = "tasks") -> Task:
             f"labels repeat: {', '.join(task.labels)}", where=where, fix="give each class a word of its own"
         )
     return task
+
+
+def _words_of(table: Table, where: str) -> tuple[str, ...]:
+    """Return the words in a table's column of labels: in alphabetical order, class indices in that of the numbers.
+
+    Raises:
+        ConfigurationError: the table cannot be read, or has one class or far too many.
+    """
+    try:
+        header, rows = text_files.table(Path(table.path).expanduser(), [table.label])
+        column = header.index(table.label)
+        words: set[str] = set()
+        for _, row in rows:
+            words.add(row[column].strip())
+            if len(words) > _MOST_CLASSES:
+                break
+    except DataError as error:
+        raise ConfigurationError(error.what, where=f"{error.where}; {where}", fix=error.fix) from None
+    words.discard("")
+    if not 2 <= len(words) <= _MOST_CLASSES:
+        count = f"more than {_MOST_CLASSES}" if len(words) > 1 else str(len(words))
+        raise ConfigurationError(
+            f"the column '{table.label}' has {count} different values, so it does not hold classes",
+            where=f"{table.path}; {where}",
+            fix=f"name the column of the classes: table: {{path: {table.path}, label: COLUMN}}",
+        )
+    return tuple(sorted(words, key=lambda word: (not word.isdecimal(), int(word) if word.isdecimal() else 0, word)))

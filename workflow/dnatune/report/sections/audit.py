@@ -5,6 +5,7 @@ from typing import Any
 
 from dnatune.comparison.results import Group
 from dnatune.data.leakage import Audit
+from dnatune.data.manifests import Origin
 from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
 from dnatune.settings.tasks import Task
@@ -16,9 +17,19 @@ _MOST_RELATED = 0.05
 def content(evidence: Evidence) -> Mapping[str, Any]:
     """Return the section of what the splits of each task share."""
     audits = [
-        _audit(task, evidence.audits[task.name], evidence.groups, evidence.rows) for task in evidence.tasks.values()
+        _audit(task, evidence.audits[task.name], evidence.groups, evidence.rows)
+        | {"origin": _origin(evidence.origins.data.get(task.name))}
+        for task in evidence.tasks.values()
     ]
     return {"audits": audits}
+
+
+def _origin(origin: Origin | None) -> dict[str, Any] | None:
+    """Return how a user's own files were split; None of other data."""
+    if origin is None or origin.manifest.split is None:
+        return None
+    split = origin.manifest.split
+    return {**dict(split), "files": origin.manifest.origin, "words": list(split.classes["train"])}
 
 
 def _audit(task: Task, audit: Audit, groups: Sequence[Group], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

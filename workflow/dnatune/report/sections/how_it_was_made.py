@@ -12,7 +12,7 @@ from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
 
 _INPUTS = {"model": ("download", "digest of the base model"), "train": ("prepare", "digest of the training split")}
-_SOURCES = {"hub": "model hub", "directory": "folder", "simulated": "simulated", "tiny": "made here"}
+_SOURCES = {"hub": "model hub", "directory": "folder", "files": "files", "simulated": "simulated", "tiny": "made here"}
 #: Digits of a hash that are shown.
 _DIGITS = 12
 _AXES = ("optimizer", "task", "model", "seed")
