@@ -10,7 +10,7 @@ from snakemake import jobs as snakemake_jobs
 
 from dnatune import outcomes
 from dnatune.errors import ConfigurationError, DataError, DownloadError, Interrupted, ModelError, RunError
-from dnatune.launch import resubmission, slurm
+from dnatune.launch import end_signals, resubmission, slurm
 
 
 class Job:
@@ -37,6 +37,11 @@ def test_what_would_fail_again_is_not_tried_again(tmp_path, kind):
 def test_other_failures_are_tried_as_often_as_the_profile_says(tmp_path, failure):
     """No text of the log counts."""
     assert resubmission.Resubmission(True).retries(failed(tmp_path, failure)) == 2
+
+
+def test_a_snakemake_that_was_told_to_end_tries_nothing_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(end_signals, "told_to_end", lambda: True)
+    assert resubmission.Resubmission(True).retries(failed(tmp_path, Interrupted("saved", step=7))) == 0
 
 
 def test_a_saved_run_uses_no_retry_and_counts_once(tmp_path, monkeypatch):
@@ -126,7 +131,7 @@ def test_a_snakemake_that_lacks_what_is_replaced_is_refused(lacking):
 )
 def test_a_job_that_would_start_later_is_refused(tmp_path, monkeypatch, jobs, found):
     squeue = tmp_path / "squeue"
-    squeue.write_text("#!/bin/sh\necho '12|rule_finetune_wildcards_a_b_c_1'\necho '99|(null)'\n")
+    squeue.write_text("#!/bin/sh\necho '12|PENDING|rule_finetune_wildcards_a_b_c_1'\necho '99|PENDING|(null)'\n")
     squeue.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     if not found:

@@ -19,6 +19,8 @@ _LOOK_SECONDS, _SLURM_LOOK_SECONDS = 0.5, 2
 #: Seconds after the signal that trainings on Slurm have to save, and after which Snakemake waits for no job.
 _SAVE_SECONDS, _LAST_SECONDS = 36, 50
 _SHELLS = ("bash", "sh", "dash")
+#: What is no stage: programs by which Slurm is asked how jobs are, and told to end them.
+_SLURM_PROGRAMS = ("squeue", "sacct", "scancel", "scontrol", "sbatch", "sacctmgr", "sinfo")
 #: How the comments begin of jobs that train; the plugin writes them from the names of rules.
 _TRAINING = ("rule_finetune_", "rule_trial_", "rule_fine_trial_")
 _TOLD = threading.Event()
@@ -79,7 +81,8 @@ def _stages() -> "Iterator[psutil.Process]":
 
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess):
-            yield from child.children() if child.name() in _SHELLS else [child]
+            found = child.children() if child.name() in _SHELLS else [child]
+            yield from (process for process in found if process.name() not in _SLURM_PROGRAMS)
 
 
 class _SlurmJobs:

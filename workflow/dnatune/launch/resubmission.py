@@ -12,7 +12,7 @@ from typing import Any
 
 from dnatune import errors, outcomes
 from dnatune.errors import ConfigurationError, DnatuneError, RunError
-from dnatune.launch import slurm
+from dnatune.launch import end_signals, slurm
 
 #: The versions of Snakemake that this was tested with: from the first to below the second.
 TESTED = ((9, 27), (9, 28))
@@ -107,9 +107,11 @@ class Resubmission:
     def retries(self, job: Any) -> int:
         """Return how often a failed job may be tried again.
 
-        A job that would fail in the same way, or that somebody has cancelled, is not tried again. A saved run that is
-        continued uses none of the retries.
+        A job that would fail in the same way, or that somebody has cancelled, is not tried again; nor is any when this
+        Snakemake was told to end. A saved run that is continued uses none of the retries.
         """
+        if end_signals.told_to_end():
+            return 0
         files = [file for file in map(outcomes.beside, map(Path, job.log)) if file.is_file()]
         ended = {file: told[0] for file in files if (told := outcomes.read(file))}
         if any(isinstance(failure, errors.REPEATING) for failure in ended.values()):
