@@ -72,3 +72,5 @@ def test_the_card_of_an_encoder_says_how_it_is_asked(tmp_path):
     assert card.data.pipeline_tag == "text-classification"
     assert 'pipeline("text-classification"' in card.text
     assert "Is it one?" not in card.text
+    # Older versions were tried with causal language models alone.
+    assert "No other version" in card.text and "4.57" not in card.text

@@ -24,6 +24,11 @@ _METRICS = {
 }
 
 
+#: With what else a merged folder was tried.
+_ALONE = "No other version and no other program was tried."
+_ELSEWHERE = f"""dnatune's tests read such folders with
+transformers {TRIED_WITH} too, which gives the same token ids and logits; no other program was tried.
+docs/merged-models.md of dnatune says how to go on to GGUF."""
 #: How a model with a classification head is asked.
 _HEAD = (
     "The model has a classification head with an output for each label, which its configuration names. It reads the "
@@ -107,9 +112,7 @@ A DNA language model, fine-tuned with LoRA on `{record.task}` by dnatune and mer
 
 `python -m dnatune predict` does it for files of sequences, regions and variants, and calibrates the probabilities.
 
-Trained and written with transformers {record.software.transformers}. dnatune's tests read such folders with
-transformers {TRIED_WITH} too, which gives the same token ids and logits; no other program was tried.
-docs/merged-models.md of dnatune says how to go on to GGUF.
+Trained and written with transformers {record.software.transformers}. {_ALONE if settings.get("head") else _ELSEWHERE}
 
 ## Evaluation
 
