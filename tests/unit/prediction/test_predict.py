@@ -99,8 +99,8 @@ def test_what_was_killed_goes_on_without_a_gap(merged, sequences, tmp_path, monk
     assert sorted(one.name for one in kept.glob("*.parquet")) == ["00000000.parquet", "00000001.parquet"]
     monkeypatch.setattr(rows, "CHUNK", 4)
     scored = []
-    table = columns.Columns.table
-    monkeypatch.setattr(columns.Columns, "table", lambda *given: scored.append(given[1]) or table(*given))
+    prepare = columns.Columns.prepare
+    monkeypatch.setattr(columns.Columns, "prepare", lambda *given: scored.append(given[1]) or prepare(*given))
     run_stage(monkeypatch, *stage, tmp_path / "cut.tsv")
     # The parts that were there are not scored again.
     assert len(scored) == len(range(8, len(sequences), 4)) and scored[0][0].fields[0] == "s8"
@@ -125,6 +125,17 @@ def test_parts_of_another_input_are_not_used(merged, sequences, tmp_path, monkey
     fasta_of(path, sequences[7:11])
     run_stage(monkeypatch, *stage)
     assert len(pd.read_csv(output, sep="\t")) == 4
+
+
+def test_two_ranks_write_what_one_does(merged, sequences, tmp_path):
+    path = fasta_of(tmp_path / "s.fa", sequences)
+    script = [ROOT / "tests/support/cut_prediction.py", "4", "-1", "--model", merged, "--input", path, "--output"]
+    together = [sys.executable, "-m", "dnatune", "launch", "--ranks", "2", "--cpus", "2", *script, tmp_path / "two.tsv"]
+    for command in ([sys.executable, *script, tmp_path / "one.tsv"], together):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "two.tsv").read_bytes() == (tmp_path / "one.tsv").read_bytes()
+    assert not (tmp_path / "two.tsv.parts").exists()
 
 
 def test_several_ranks_take_chunks_by_turns(monkeypatch):

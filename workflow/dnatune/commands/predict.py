@@ -138,8 +138,7 @@ class Job:
         columns = dataclasses.replace(self.columns, temperature=calibration.divisor)
         with scoring.progress(rows.rows_of_rank(self.rows, rank.index, rank.world), shown=rank.first) as bar:
             run.score(columns, scorer, parts, rank, bar.update)
-        # Returns when every rank has written its parts.
-        process_group.exchange(None, rank)
+        process_group.part(rank)
         if rank.first:
             self.write(columns, parts, calibration, precision, time.perf_counter() - started)
 

@@ -281,14 +281,19 @@ def gather(indices: Sequence[int], results: Sequence[Any], rank: Rank) -> list[A
     Results are JSON-like values, arrays, or tuples of these. All ranks call this together, and part then.
     """
     parts = exchange(list(zip(indices, map(_without_arrays, results), strict=True)), rank)
+    part(rank)
+    if not rank.first:
+        return None
+    return [result for _, result in sorted((pair for part in parts for pair in part), key=lambda pair: pair[0])]
+
+
+def part(rank: Rank) -> None:
+    """Wait until all ranks have come here, and leave the group of those that scored together."""
     if rank.world > 1:
         from torch import distributed
 
         distributed.barrier()
         distributed.destroy_process_group()
-    if not rank.first:
-        return None
-    return [result for _, result in sorted((pair for part in parts for pair in part), key=lambda pair: pair[0])]
 
 
 def _without_arrays(result: Any) -> Any:

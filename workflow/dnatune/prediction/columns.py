@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import special
 
+from dnatune.data.prompts import EncodedExamples
 from dnatune.data.sequences import reverse_complement
 from dnatune.errors import DataError, shown
 from dnatune.inference.probabilities import log_ratios
@@ -17,6 +18,23 @@ REASON = "reason"
 _TYPES = {str: pa.string(), int: pa.int64()}
 #: Significant digits of a number; those of predictions.tsv.
 _DIGITS = 9
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """Rows and their prompts.
+
+    Attributes:
+        rows: the rows.
+        reasons: why each is not scored; empty where it is.
+        asked: indices of the rows that have prompts; those with too many tokens get no score.
+        examples: the prompts; None if there are none.
+    """
+
+    rows: Sequence[Row]
+    reasons: list[str]
+    asked: list[int]
+    examples: EncodedExamples | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,38 +86,41 @@ class Columns:
                 fix="rename it",
             )
 
-    def table(self, rows: Sequence[Row], scorer: Scorer) -> pa.Table:
-        """Score rows and return them with what was found."""
-        versions = len(self.source.versions)
-        reasons = [row.reason or self._too_short(row, scorer.fewest_bases) for row in rows]
-        scored = [number for number, reason in enumerate(reasons) if not reason]
-        sequences = [sequence for number in scored for sequence in rows[number].sequences]
-        logs = np.full((len(rows), versions, len(self.labels)), np.nan)
-        own = logs.copy()
-        if sequences:
-            found, tokens = self._score(sequences, scorer)
-            calibrated = special.log_softmax(found / self.temperature, axis=-1)
-            shape = (-1, versions, len(self.labels))
-            logs[scored], own[scored] = (_mean_logarithm(each).reshape(shape) for each in (found, calibrated))
-            for number, most in zip(scored, tokens.reshape(-1, versions).max(axis=1), strict=True):
-                if most > scorer.most_tokens:
-                    reasons[number] = f"{most} tokens with the label, and {scorer.most_tokens} are the most"
-        given = [list(values) for values in zip(*(row.fields for row in rows), strict=True)]
-        columns = given + self._predictions(logs, own)
-        return pa.table([*map(pa.array, columns), pa.array(reasons)], schema=self.schema)
-
-    @staticmethod
-    def _too_short(row: Row, fewest: int) -> str:
-        shortest = min(map(len, row.sequences))
-        return f"fewer bases than the {fewest} of a token" if shortest < fewest else ""
-
-    def _score(self, sequences: Sequence[str], scorer: Scorer) -> tuple[np.ndarray, np.ndarray]:
-        """Return log-probabilities [strands, sequences, classes], and the tokens of the longer strand [sequences]."""
+    def prepare(self, rows: Sequence[Row], scorer: Scorer) -> "Prepared":
+        """Return rows with the prompts of all sequences to score, first those of one strand, then of the other."""
+        reasons = [row.reason or _too_short(row, scorer.fewest_bases) for row in rows]
+        asked = [number for number, reason in enumerate(reasons) if not reason]
+        sequences = [sequence for number in asked for sequence in rows[number].sequences]
+        if not sequences:
+            return Prepared(rows, reasons, [], None)
         others = [] if self.strand == "forward" else list(map(reverse_complement, sequences))
         strands = {"forward": [sequences], "reverse": [others], "both": [sequences, others]}[self.strand]
         examples = scorer.encode([sequence for strand in strands for sequence in strand])
-        found = scorer.log_probabilities(examples).reshape(len(strands), len(sequences), -1)
-        return found, scorer.tokens(examples).reshape(len(strands), -1).max(axis=0)
+        longest = scorer.tokens(examples).reshape(len(strands), len(asked), -1).max(axis=(0, 2))
+        for number, tokens in zip(asked, longest, strict=True):
+            if tokens > scorer.most_tokens:
+                reasons[number] = f"{tokens} tokens with the label, and {scorer.most_tokens} are the most"
+        return Prepared(rows, reasons, asked, examples)
+
+    def table(self, prepared: "Prepared", scores: np.ndarray | None) -> pa.Table:
+        """Return the rows with what was found.
+
+        Args:
+            prepared: the rows.
+            scores: log-probabilities of their prompts [prompts, classes]; None if there are none.
+        """
+        rows, shape = prepared.rows, (-1, len(self.source.versions), len(self.labels))
+        logs = np.full((len(rows), *shape[1:]), np.nan)
+        own = logs.copy()
+        if scores is not None:
+            by_strand = scores.reshape(2 if self.strand == "both" else 1, -1, len(self.labels))
+            calibrated = special.log_softmax(by_strand / self.temperature, axis=-1)
+            logs[prepared.asked], own[prepared.asked] = (
+                _mean_logarithm(each).reshape(shape) for each in (by_strand, calibrated)
+            )
+        given = [list(values) for values in zip(*(row.fields for row in rows), strict=True)]
+        columns = given + self._predictions(logs, own)
+        return pa.table([*map(pa.array, columns), pa.array(prepared.reasons)], schema=self.schema)
 
     def _predictions(self, logs: np.ndarray, own: np.ndarray) -> list[pa.Array]:
         """Return the columns of the predictions but for the reasons.
@@ -120,6 +141,11 @@ class Columns:
             kinds = (odds[:, 0], odds[:, 1], odds[:, 1] - odds[:, 0])
             columns += [_numbers(values, missing) for kind in kinds for values in kind.T]
         return columns
+
+
+def _too_short(row: Row, fewest: int) -> str:
+    shortest = min(map(len, row.sequences))
+    return f"fewer bases than the {fewest} of a token" if shortest < fewest else ""
 
 
 def _mean_logarithm(logs: np.ndarray) -> np.ndarray:
