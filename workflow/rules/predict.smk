@@ -11,8 +11,8 @@ Config:  predict; evaluation.batch_size
 Site:    rules.predict.ranks_per_node: number of GPUs of the job that share the input
 """
 
-if workflow.dag_settings and "predict" in workflow.dag_settings.targets:
-    # Said before Snakemake looks for the rule's inputs, which would end in a traceback.
+if workflow.is_main_process and "predict" in sys.argv:
+    # Said before Snakemake asks for the rule's inputs, where its message would come with a traceback.
     report_errors(CONFIG.predicted_run)
 
 PREDICTED = [f"{RESULTS}/predict/{name}" for name in CONFIG.predict_outputs]

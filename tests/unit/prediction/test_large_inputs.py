@@ -44,7 +44,7 @@ print(json.dumps({
 @pytest.mark.slow
 def test_memory_is_that_of_a_small_input_and_the_rate_that_of_scoring(merged, tmp_path):
     dice, found = random.Random(1), {}
-    for windows in (10_000, 100_000):
+    for windows in (30_000, 100_000):
         path, bases = tmp_path / f"{windows}.fa", windows * 10 + 90
         with path.open("w", encoding="utf-8") as stream:
             stream.write(">chromosome\n")
@@ -54,8 +54,8 @@ def test_memory_is_that_of_a_small_input_and_the_rate_that_of_scoring(merged, tm
         command += ["--stride", "10", "--output", tmp_path / f"{windows}.tsv"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found[windows] = json.loads(done.stdout.splitlines()[-1])
-    # A part has 4,096 rows; what is left of the allocator's reserve differs from run to run.
-    assert found[100_000]["kilobytes"] < 1.1 * found[10_000]["kilobytes"]
+    # The tokenizer keeps what became of its last 10,000 words, so memory grows until it has met as many.
+    assert found[100_000]["kilobytes"] < 1.05 * found[30_000]["kilobytes"]
     large = found[100_000]
     # Reading, tokens and files, with all threads of the process counted.
     assert large["seconds"] < 1.1 * large["scoring_seconds"]
