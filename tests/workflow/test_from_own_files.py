@@ -47,7 +47,7 @@ def test_the_example_of_the_page_leads_to_a_report(workplace):
     results = workplace.folder / "results/my-enhancers"
     audit = section_of((results / "report.html").read_text("utf-8"), "audit")
     assert "The examples come from background.fa, enhancers.fa.gz." in audit
-    assert "so that none of 300 clusters of similar sequences" in audit
+    assert "so that none of 299 clusters of similar sequences (the largest has 2)" in audit
     assert "split background enhancer train 120 120 dev 15 15 test 15 15" in audit
     with (results / "download/data/enhancers/rows.tsv").open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream, delimiter="\t") if row["split"] == "test"]
