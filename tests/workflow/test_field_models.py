@@ -18,7 +18,7 @@ from workflow_runs import PYTHON, ROOT, Workplace, small
 #: What is trained, where the names of modules are not Llama's.
 MODULES = {
     "gpt2": (["c_attn"], ["wte", "lm_head"]),
-    "gptneox": (["query_key_value"], ["embed_in", "embed_out"]),
+    "gptneox": (["query_key_value"], ["embed_in", "lm_head"]),
     "phi3": (["qkv_proj"], ["embed_tokens", "lm_head"]),
 }
 LLAMA = (["q_proj", "v_proj"], ["embed_tokens", "lm_head"])
