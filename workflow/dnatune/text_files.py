@@ -1,6 +1,7 @@
 """Text files as people have them: plain or compressed with gzip, any ends of lines, tables with commas or tabs."""
 
 import csv
+import functools
 import gzip
 import io
 import sys
@@ -29,6 +30,11 @@ def lines(path: Path) -> Iterator[str]:
     """
     for line in _text(path):
         yield line.rstrip("\r\n")
+
+
+def pieces(path: Path, most: int) -> Iterator[str]:
+    """Yield the lines of a text file as `lines` does, with their ends; one of more than `most` letters in pieces."""
+    return _text(path, most)
 
 
 def table(path: Path, columns: Sequence[str] = ()) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
@@ -86,8 +92,8 @@ def _rows(path: Path, reader: Iterator[list[str]], width: int) -> Iterator[tuple
         ) from None
 
 
-def _text(path: Path) -> Iterator[str]:
-    """Yield the lines of a text file with their ends, each of which is read as a line feed."""
+def _text(path: Path, most: int = -1) -> Iterator[str]:
+    """Yield the lines of a text file, or pieces of them, with their ends, each of which is read as a line feed."""
     if not path.is_file():
         said = "this is a folder" if path.is_dir() else "file not found"
         raise DataError(said, where=str(path), fix="check the path; a relative one counts from where snakemake starts")
@@ -100,7 +106,7 @@ def _text(path: Path) -> Iterator[str]:
             packed = stream.read(len(_GZIP)) == _GZIP
             stream.seek(0)
             with io.TextIOWrapper(gzip.open(stream) if packed else stream, "utf-8-sig") as text:
-                for line in text:
+                for line in iter(functools.partial(text.readline, most), ""):
                     if "\x00" in line:
                         raise _no_text(path, 0)
                     yield line

@@ -127,10 +127,10 @@ def test_windows_along_regions_are_those_of_a_brute_force(chromosomes, genome, t
     [
         ("one\t0\t158", "the region ends at 158, and one has 157 bases"),
         ("three\t0\t5", "'three' is not in the genome"),
-        ("one\t5\t5", "starts at 5 and ends at 5"),
+        ("one\t5\t5", "ends at 5 and begins at 5"),
         ("one\t-1\t5", "no region"),
         ("one\t1", "no region"),
-        ("one\t0\t5\tn\t0\tx", "the strand is 'x'"),
+        ("one\t0\t5\tn\t0\tx", "'x' is no strand"),
     ],
 )
 def test_a_bad_region_is_refused_with_its_line(genome, tmp_path, line, said):
@@ -164,7 +164,7 @@ def test_what_is_no_text_is_refused(tmp_path):
     binary, cut = tmp_path / "b.fa", tmp_path / "c.fa.gz"
     binary.write_bytes(b">a\n\xff\xfe")
     cut.write_bytes(gzip.compress(b">a\nACGT\n" * 99)[:-12])
-    for path, said in ((binary, "not UTF-8 text"), (cut, "damaged"), (tmp_path / "none.fa", "cannot be read")):
+    for path, said in ((binary, "not UTF-8 text"), (cut, "damaged"), (tmp_path / "none.fa", "file not found")):
         with pytest.raises(DataError, match=said):
             source_of(path, None, Reading()).check()
 

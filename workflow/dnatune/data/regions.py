@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dnatune.data.fasta import FastaRecord, read_fasta
@@ -57,13 +57,17 @@ def read_bed(path: Path) -> list[Region]:
     Raises:
         DataError: the file is no text or has no region; or a line is no region.
     """
-    found = []
-    for number, line in enumerate(lines(path), start=1):
-        if line.strip() and not line.startswith(("#", "track", "browser")):
-            found.append(_region(line, path, number))
+    found = list(each_region(path))
     if not found:
         raise DataError("the file has no region", where=str(path), fix="give a BED file with at least one region")
     return found
+
+
+def each_region(path: Path) -> Iterator[Region]:
+    """Yield the regions of a BED file one at a time; see `read_bed`. A file without any is no error."""
+    for number, line in enumerate(lines(path), start=1):
+        if line.strip() and not line.startswith(("#", "track", "browser")):
+            yield _region(line, path, number)
 
 
 def _region(line: str, path: Path, number: int) -> Region:

@@ -9,8 +9,8 @@ import numpy as np
 
 from dnatune.errors import DataError, shown
 from dnatune.prediction.rows import MOST_BASES, Row, refuse_no_rows, scored_strand, too_many
-from dnatune.prediction.text_files import opened
 from dnatune.prediction.windows import Windows
+from dnatune.text_files import pieces
 
 #: Most letters that are read at once: a chromosome may stand on one line.
 _PIECE = 1 << 16
@@ -38,22 +38,22 @@ class Fasta:
         """See `Source`; eight bytes per sequence are held to find names that are there twice."""
         refuse_repeated_names(self.path)
         count = 0
-        for _, pieces in records(self.path):
-            length = sum(map(len, pieces))
+        for _, letters in records(self.path):
+            length = sum(map(len, letters))
             count += max(1, self._windows.count(length)) if self._windows else 1
         return refuse_no_rows(count, self.path)
 
     def rows(self) -> Iterator[Row]:
         """See `Source`."""
-        for name, pieces in records(self.path):
-            yield from self._in_windows(name, pieces) if self._windows else [self._whole(name, pieces)]
+        for name, letters in records(self.path):
+            yield from self._in_windows(name, letters) if self._windows else [self._whole(name, letters)]
 
-    def _in_windows(self, name: str, pieces: Iterator[str]) -> Iterator[Row]:
+    def _in_windows(self, name: str, letters: Iterator[str]) -> Iterator[Row]:
         length = 0
 
         def measured() -> Iterator[str]:
             nonlocal length
-            for piece in pieces:
+            for piece in letters:
                 length += len(piece)
                 yield piece
 
@@ -63,9 +63,9 @@ class Fasta:
         if start is None:
             yield Row((name, 0, length, self._strand), reason=self._windows.too_short())
 
-    def _whole(self, name: str, pieces: Iterator[str]) -> Row:
+    def _whole(self, name: str, letters: Iterator[str]) -> Row:
         held, length = [], 0
-        for piece in pieces:
+        for piece in letters:
             length += len(piece)
             if length <= MOST_BASES:
                 held.append(piece)
@@ -79,8 +79,8 @@ def records(path: Path) -> Iterator[tuple[str, Iterator[str]]]:
     Raises:
         DataError: the file is no FASTA file.
     """
-    for (_, name), pieces in itertools.groupby(_pieces(path), key=lambda piece: piece[:2]):
-        yield name, (letters for _, _, letters in pieces if letters)
+    for (_, name), group in itertools.groupby(_pieces(path), key=lambda piece: piece[:2]):
+        yield name, (letters for _, _, letters in group if letters)
 
 
 def refuse_repeated_names(path: Path) -> None:
@@ -116,23 +116,21 @@ def _names(path: Path) -> Iterator[tuple[int, str]]:
 
 def _pieces(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield line of the header, name and letters of each piece of a sequence; the first piece of each is empty."""
-    with opened(path) as stream:
-        line, header, name, whole = 0, 0, "", True
-        while text := stream.readline(_PIECE):
-            begins, whole = whole, text.endswith("\n")
-            line += begins
-            if begins and text.startswith(">"):
-                header, name = line, next(iter(text[1:].split()), "")
-                if not name:
-                    raise DataError("a sequence has no name", where=f"{path}, line {line}", fix="name it behind >")
-                while not whole and (rest := stream.readline(_PIECE)):
-                    whole = rest.endswith("\n")
-                yield header, name, ""
-            elif letters := text.strip():
-                if not header:
-                    raise DataError(
-                        f"the first line is {shown(letters)}, and not the header of a sequence",
-                        where=f"{path}, line {line}",
-                        fix="give a FASTA file: > and a name, and the bases on the lines below",
-                    )
-                yield header, name, letters
+    line, header, name, whole, in_header = 0, 0, "", True, False
+    for text in pieces(path, _PIECE):
+        begins, whole = whole, text.endswith("\n")
+        line += begins
+        in_header = text.startswith(">") if begins else in_header
+        if in_header and begins:
+            header, name = line, next(iter(text[1:].split()), "")
+            if not name:
+                raise DataError("a sequence has no name", where=f"{path}, line {line}", fix="name it behind >")
+            yield header, name, ""
+        elif not in_header and (letters := text.strip()):
+            if not header:
+                raise DataError(
+                    f"the first line is {shown(letters)}, and not the header of a sequence",
+                    where=f"{path}, line {line}",
+                    fix="give a FASTA file: > and a name, and the bases on the lines below",
+                )
+            yield header, name, letters

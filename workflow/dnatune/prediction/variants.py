@@ -7,7 +7,7 @@ from pathlib import Path
 from dnatune.errors import DataError, shown
 from dnatune.prediction.genome import Genome
 from dnatune.prediction.rows import Row, refuse_no_rows, scored_strand
-from dnatune.prediction.text_files import numbered_lines
+from dnatune.text_files import lines
 
 #: CHROM, POS, ID, REF, ALT, QUAL, FILTER and INFO.
 _FEWEST_FIELDS = 8
@@ -92,7 +92,9 @@ class Variants:
 
     def _variants(self) -> Iterator[Variant]:
         begun = False
-        for line, text in numbered_lines(self.path):
+        for line, text in enumerate(lines(self.path), start=1):
+            if not text.strip():
+                continue
             where = f"{self.path}, line {line}"
             begun = begun or text.startswith("##fileformat=VCF")
             if not begun:
