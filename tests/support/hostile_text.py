@@ -6,6 +6,10 @@ ATTACK = "$(touch pwned) `touch pwned`; touch pwned & 'q' \"d\" {x} {input} <x> 
 PATH_ATTACK = "$(touch pwned) `touch pwned`; touch pwned & 'q' \"d\" %s \\ *"
 #: Looks like a token of Hugging Face and is none.
 TOKEN = "hf_" + "Canary7" * 5
+#: Where a task stands, and a split of it that has files of its own.
+_TASKS = [
+    f"{task}.{split}" for task in ("tasks.0", "models.*.tiny.pretrain.tasks.0") for split in ("", "dev.", "test.")
+]
 #: Keys that take any line of text, because nothing but a reader or a file system reads it.
 FREE = {
     "data.hub.revision",
@@ -15,9 +19,12 @@ FREE = {
     "models.*.tiny.pretrain.tasks.0.instruction",
     "models.*.tiny.pretrain.tasks.0.labels.0",
     "optimizers.*.any",
+    "predict.class",
+    "predict.column",
     "tasks.0.instruction",
     "tasks.0.labels.0",
     "training.deepspeed.any",
+    *(f"{task}table.{column}" for task in _TASKS for column in ("sequence", "label", "split", "chromosome")),
 }
 #: Keys that take any path.
 PATHS = {
@@ -26,5 +33,8 @@ PATHS = {
     "data.directory.path",
     "models.*.directory.path",
     "models.*.tiny.pretrain.tasks.0.path",
+    "predict.genome",
+    "predict.input",
     "tasks.0.path",
+    *(f"{task}{file}" for task in _TASKS for file in ("fasta.*", "bed.*", "genome", "table.path")),
 }

@@ -138,6 +138,18 @@ def bases() -> list[Config]:
         contamination={"manifest": "seen.txt"},
         benchmark={"tokenizer": "tokenizer"},
         merge={"dtype": "bf16"},
+        predict={
+            "input": "regions.bed",
+            "genome": "genome.fa",
+            "column": "sequence",
+            "width": 100,
+            "class": "no",
+            "outputs": ["all.tsv", "no.bedgraph"],
+            "model": "hub",
+            "task": "mine",
+            "optimizer": "adamw",
+            "seed": 3,
+        },
     )
     return [DEMO, small(), rich, experiment.resolve(rich).settings]
 

@@ -1,5 +1,6 @@
 """Commands, markup and a token go through the whole chain as text: nothing runs, and no token shows."""
 
+import csv
 import hashlib
 import html.parser
 import json
@@ -44,13 +45,22 @@ def hostile(tmp_path):
         lines = [f"{sequence},{label}" for sequence, label in rows(count, dice)]
         (folder / f"{split}.csv").write_text("\n".join(["sequence,label", *lines, ""]), "utf-8")
     make_tiny_model(base, list(rows(50, dice)))
+    table, named = tmp_path / f"table {PATH_ATTACK}.csv", f"sequence {ATTACK}"
+    with table.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows(
+            [(named, f"class {ATTACK}"), *((row, ("no", "yes")[one]) for row, one in rows(300, dice))]
+        )
     seen = tmp_path / f"seen {PATH_ATTACK}"
     seen.parent.mkdir(parents=True, exist_ok=True)
     seen.write_text(hashlib.sha256(b"ACGT").hexdigest() + "\n")
     return small(
         models={"tiny": None, "base": {"source": "directory", "directory": {"path": str(base)}}},
         data={"directory": {"path": str(folder)}, "hub": {"revision": ATTACK}},
-        tasks=[{"name": "mine", "path": str(folder), "labels": [ATTACK, "no"], "instruction": f"{ATTACK}\nWhich?"}],
+        tasks=[
+            {"name": "mine", "path": str(folder), "labels": [ATTACK, "no"], "instruction": f"{ATTACK}\nWhich?"},
+            {"name": "table", "table": {"path": str(table), "sequence": named, "label": f"class {ATTACK}"}},
+        ],
+        predict={"input": str(table), "column": named, "class": ATTACK, "outputs": ["all.tsv", "shown.bedgraph"]},
         optimizers={"wild": None},
         budget={"steps": 20},
         training={"deepspeed": {"any": ATTACK}},
@@ -64,7 +74,7 @@ def test_hostile_texts_go_through_the_whole_chain_as_texts(tmp_path, hostile):
     workplace = Workplace(tmp_path / "run")
     command = [*workplace.command(hostile), "--verbose", "--printshellcmds"]
     environment = {"DNATUNE_SITE": str(workplace.site), "PYTHONPATH": "", "HF_TOKEN": TOKEN}
-    done = run([*command, "all", "benchmark"], workplace.folder, environment)
+    done = run([*command, "all", "benchmark", "predict"], workplace.folder, environment)
     assert done.code == 0, done.output[-3000:]
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in tmp_path.rglob("*") if path.name == "pwned"]
@@ -84,7 +94,8 @@ def test_a_dry_run_takes_hostile_paths(tmp_path, hostile, key):
     if key == "the common path":
         hostile = {**hostile, "data": {**hostile["data"], "source": "directory"}, "tasks": ["prom_core_all"]}
     plan = workplace.plan(hostile, "--verbose", "all", "benchmark")
-    assert plan.counts["prepare"] == 1 and plan.counts["finetune"] == 1 and plan.counts["benchmark"] == 1
+    assert plan.counts["prepare"] == plan.counts["finetune"] == len(hostile["tasks"])
+    assert plan.counts["benchmark"] == 1
     assert not [path for path in tmp_path.rglob("*") if path.name == "pwned"]
 
 

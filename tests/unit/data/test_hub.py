@@ -48,6 +48,7 @@ def test_a_model_is_fetched_whole_and_nothing_else(server, tmp_path):
             "requested": "v1",
             "revision": FIRST,
             "settings": {},
+            "split": None,
             "files": {name: hashlib.sha256(data).hexdigest() for name, data in wanted.items()},
         }
     )

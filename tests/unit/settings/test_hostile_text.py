@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import re
 
 import pytest
 
@@ -37,9 +38,35 @@ def text_keys():
 ENTRIES = {"models.*.hub": "hub", "models.*.directory": "folder", "optimizers.*.any": "mine"}
 
 
+#: A task's files of its own, by their kind.
+OWN_FILES = {
+    "fasta": {"fasta": {"no": "no.fa", "yes": "yes.fa"}},
+    "bed": {"bed": {"no": "no.bed", "yes": "yes.bed"}, "genome": "genome.fa"},
+    "table": {"table": {"path": "all.csv"}},
+}
+_OWN = re.compile(r"(?P<task>.*tasks)[.]0[.](?P<split>(dev|test)[.])?(?P<kind>fasta|bed|genome|width|table)\b.*")
+
+
+def with_own_files(config, key):
+    """The configuration with a task on files of its own, if a key is one of these."""
+    found = _OWN.fullmatch(key)
+    if not found:
+        return config
+    kind = "bed" if found["kind"] in ("genome", "width") else found["kind"]
+    name = "mine" if found["task"] == "tasks" else "another"
+    task = {"name": name, "labels": ["no", "yes"], **copy.deepcopy(OWN_FILES[kind])}
+    if found["split"]:
+        task[found["split"].rstrip(".")] = copy.deepcopy(OWN_FILES[kind])
+    if found["task"] == "tasks":
+        config["tasks"][0] = task
+    else:
+        config["models"][next(iter(config["models"]))] = {"source": "tiny", "tiny": {"pretrain": {"tasks": [task]}}}
+    return config
+
+
 def configured(key, value):
     """A configuration with one text replaced; what the way to it lacks is added."""
-    config = copy.deepcopy(bases()[2])
+    config = with_own_files(copy.deepcopy(bases()[2]), key)
     chosen = next((name for start, name in ENTRIES.items() if key.startswith(start)), None)
     part, words = config, [0 if word == "0" else word for word in key.split(".")]
     for word, below in itertools.pairwise(words):
