@@ -60,7 +60,7 @@ def hostile(tmp_path):
             {"name": "mine", "path": str(folder), "labels": [ATTACK, "no"], "instruction": f"{ATTACK}\nWhich?"},
             {"name": "table", "table": {"path": str(table), "sequence": named, "label": f"class {ATTACK}"}},
         ],
-        predict={"input": str(table), "column": named, "class": ATTACK, "outputs": ["all.tsv", "shown.bedgraph"]},
+        predict={"input": str(table), "column": named, "class": ATTACK, "outputs": ["all.tsv"]},
         optimizers={"wild": None},
         budget={"steps": 20},
         training={"deepspeed": {"any": ATTACK}},
