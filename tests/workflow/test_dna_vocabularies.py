@@ -9,6 +9,8 @@ from dna_models import write_hybrid_tokenizer, write_kmer_tokenizer, write_llama
 from dnatune.model.base_models import load_tokenizer
 from workflow_runs import Workplace, small
 
+# The whole chain for two models; their tokenizers and prompts are also tested one by one.
+pytestmark = pytest.mark.slow
 MODELS = ("kmers", "hybrid")
 
 
