@@ -1,5 +1,6 @@
 """Snakemake with `--profile slurm` on a test cluster, as a user starts it on a log-in node."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -86,6 +87,8 @@ class SlurmWorkplace(workflow_runs.Workplace):
 
     def start(self, configuration: Mapping[str, Any], *arguments: str, watchful: bool = True) -> subprocess.Popen:
         """Start in the background; arguments as of `command`."""
+        # Tests that a shell runs in its background ignore SIGINT, and would hand that on.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with (self.folder / "snakemake.log").open("a") as log:
             return subprocess.Popen(
                 self.command(configuration, *arguments, watchful=watchful),
