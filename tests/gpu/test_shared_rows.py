@@ -7,7 +7,7 @@ from torch import distributed
 
 from dnatune.data.prompts import encode_examples
 from dnatune.data.records import read_split
-from dnatune.model import base_models, micro_batch
+from dnatune.model import base_models, label_likelihood, micro_batch
 from dnatune.model.scoring import label_log_probabilities
 from dnatune.model.shared_prefix import exactness
 from dnatune.model.shared_prefix.packing import chunks, pack_training
@@ -45,7 +45,7 @@ def trainable_model(folder, tokenizer, dtype=torch.float32):
 
 def gradients_of(model, examples, count, per_row, shared=True, compiled=False):
     model.zero_grad()
-    likelihood = base_models.LabelLikelihood(model)
+    likelihood = label_likelihood.LabelLikelihood(model)
     if compiled:
         likelihood.compile_layers()
     for part in chunks(range(count), per_row):
@@ -84,7 +84,7 @@ def test_one_compiled_code_serves_rows_of_all_lengths(folder, prepared, recomput
     tokenizer, examples = encode(folder, prepared)
     model = trainable_model(folder, tokenizer)
     with micro_batch.checkpointed(model, recomputed):
-        likelihood = base_models.LabelLikelihood(model)
+        likelihood = label_likelihood.LabelLikelihood(model)
         likelihood.compile_layers()
 
         def both_passes(first, last):
@@ -108,7 +108,7 @@ def test_scores_are_those_of_the_processor(folder, prepared):
     model = base_models.load_model(folder, tokenizer, torch.float32).eval()
     scores = {
         device: label_log_probabilities(
-            base_models.LabelLikelihood(model.to(device)), examples, range(COUNT), 32, True, device
+            label_likelihood.LabelLikelihood(model.to(device)), examples, range(COUNT), 32, True, device
         )
         for device in ("cpu", DEVICE)
     }
@@ -151,7 +151,7 @@ def test_where_memory_ends_the_micro_batch_is_halved_and_the_gradient_the_same(
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     scarce(idle + micro_batch.later_bytes(trained, 1, 1, 0) + needed // 3)
     training = Training(gradient_checkpointing=False, global_batch_size=count, zero_stage=1)
-    likelihood = base_models.LabelLikelihood(model)
+    likelihood = label_likelihood.LabelLikelihood(model)
     rows = micro_batch.choose_micro_batch(training, model, likelihood, examples, True, DEVICE, 1, 0)
     assert 1 < rows.micro_batch_size <= count // 2
     assert not rows.recomputed
@@ -165,7 +165,9 @@ def test_where_memory_ends_the_scored_batch_is_halved_and_the_scores_the_same(
 ):
     folder = make_tiny_model(tmp_path / "tiny", simulated_rows, hidden_size=512, intermediate_size=2048)
     tokenizer, examples = encode(folder, prepared)
-    likelihood = base_models.LabelLikelihood(base_models.load_model(folder, tokenizer, torch.float32).to(DEVICE).eval())
+    likelihood = label_likelihood.LabelLikelihood(
+        base_models.load_model(folder, tokenizer, torch.float32).to(DEVICE).eval()
+    )
     count = len(examples)
 
     def score():

@@ -64,7 +64,7 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
     from safetensors.torch import load_file
 
     from dnatune import optimizers
-    from dnatune.model import base_models, flops
+    from dnatune.model import base_models, flops, label_likelihood
     from dnatune.model.shared_prefix.packing import Rows
     from dnatune.settings.training import Budget, Lora, Training
     from dnatune.training import engine as engines
@@ -87,7 +87,7 @@ def run_case(plan: dict[str, Any], case: dict[str, Any], rank: Any, tokenizer: A
             if parameter.requires_grad:
                 parameter.copy_(initial.pop(name))
     assert not initial
-    likelihood = base_models.LabelLikelihood(model)
+    likelihood = label_likelihood.LabelLikelihood(model)
     engines.prepare_layers(likelihood, training.zero_stage, compiled=False)
     trainable = [p for p in likelihood.parameters() if p.requires_grad]
     sizes = [p.numel() for p in trainable]

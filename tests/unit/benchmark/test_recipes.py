@@ -10,7 +10,7 @@ from dnatune import benchmark
 from dnatune.benchmark import recipes
 from dnatune.data.prompts import encode_examples
 from dnatune.errors import RunError
-from dnatune.model import base_models, flops
+from dnatune.model import base_models, flops, label_likelihood
 from dnatune.model.scoring import label_log_probabilities
 from dnatune.model.shared_prefix import packing
 from samples import LORA, TASK, split_of
@@ -56,7 +56,7 @@ def test_the_loss_is_that_of_the_label_tokens_over_the_whole_batch(adapted, exam
     (loss, gradient) = recipes.gradient(adapted, COMPARED[0], examples, range(COUNT))
     adapted.eval()
     with torch.no_grad():
-        logs = base_models.LabelLikelihood(adapted)(packing.pack_training(examples, range(COUNT), shared=False))
+        logs = label_likelihood.LabelLikelihood(adapted)(packing.pack_training(examples, range(COUNT), shared=False))
     assert loss == pytest.approx(-float(logs.sum()) / recipes.answer_tokens(examples, range(COUNT)), rel=1e-6)
     trainable = {name for name, p in adapted.named_parameters() if p.requires_grad}
     assert set(gradient) == trainable
@@ -114,7 +114,7 @@ def test_scoring_recipes_agree(plain, examples):
     assert errors.keys() == {"original", "shared prefix"}
     assert all(error < 1e-5 for error in errors.values())
     rows = recipes.score_in_rows(plain, examples, [3, 1], 3)
-    shared = label_log_probabilities(base_models.LabelLikelihood(plain), examples, [3, 1], 4, True, "cpu")
+    shared = label_log_probabilities(label_likelihood.LabelLikelihood(plain), examples, [3, 1], 4, True, "cpu")
     assert rows.shape == (2, 2, max(map(len, examples.labels)))
     assert rows.sum(axis=2) == pytest.approx(shared, abs=1e-4)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dnatune.errors import ModelError
-from dnatune.model import base_models, sources
+from dnatune.model import base_models, label_likelihood, sources
 from samples import LORA, make_tiny_model
 
 
@@ -83,7 +83,7 @@ def test_log_probabilities_and_their_gradient_are_exact_over_a_large_vocabulary(
     torch.manual_seed(0)
     logits = (5 * torch.randn(7, 61_957)).requires_grad_()
     targets, weights = torch.randint(61_957, (7,)), torch.randn(7)
-    found = base_models.log_probabilities(logits, targets)
+    found = label_likelihood.log_probabilities(logits, targets)
     (found * weights).sum().backward()
     exact = logits.detach().double().requires_grad_()
     truth = exact.log_softmax(dim=1).gather(1, targets[:, None])[:, 0]

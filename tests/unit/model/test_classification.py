@@ -12,7 +12,17 @@ from transformers import AlbertConfig, AlbertForSequenceClassification, LlamaCon
 
 from dnatune.data.prompts import encode_sequences
 from dnatune.errors import ConfigurationError, DataError, ModelError
-from dnatune.model import base_models, classification, hidden_states, merging, micro_batch, scoring, sources, supported
+from dnatune.model import (
+    base_models,
+    classification,
+    hidden_states,
+    label_likelihood,
+    merging,
+    micro_batch,
+    scoring,
+    sources,
+    supported,
+)
 from dnatune.model.architecture import Architecture, network_of
 from dnatune.model.classification import Head
 from dnatune.model.shared_prefix import exactness
@@ -55,7 +65,7 @@ def adapted(folder):
 
 
 def scores(model, examples, together):
-    likelihood = base_models.LabelLikelihood(model.eval())
+    likelihood = label_likelihood.LabelLikelihood(model.eval())
     return scoring.label_log_probabilities(likelihood, examples, EVERY, together, False, "cpu")
 
 
@@ -76,7 +86,7 @@ def test_loss_and_gradients_are_those_of_transformers(folder):
     expected.backward()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad}
     model.zero_grad()
-    likelihood = base_models.LabelLikelihood(model)
+    likelihood = label_likelihood.LabelLikelihood(model)
     # In micro-batches of two, as the loop does.
     loss = sum(-likelihood(pack_training(examples, part, False)).sum() for part in ([0, 1], [2, 3], [4, 5], [6]))
     (loss / len(ROWS)).backward()
@@ -124,7 +134,7 @@ def test_a_trained_model_is_loaded_and_merged_without_loss(folder, tmp_path):
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-2)
     before = scores(model, examples, 4)
-    (-base_models.LabelLikelihood(model)(pack_training(examples, EVERY, False)).mean()).backward()
+    (-label_likelihood.LabelLikelihood(model)(pack_training(examples, EVERY, False)).mean()).backward()
     optimizer.step()
     weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
     (tmp_path / "adapter").mkdir()
@@ -290,7 +300,7 @@ def test_a_sequence_may_take_every_position_and_no_more(tmp_path, changes, most)
         examples = encoded([("A" * bases, 0)], most=200)
         if bases == most - 2:
             base_models.refuse_beyond_positions(model, [examples])
-            base_models.LabelLikelihood(model)(pack_training(examples, [0], False))
+            label_likelihood.LabelLikelihood(model)(pack_training(examples, [0], False))
         else:
             with pytest.raises(ModelError, match=f"each of {most} positions"):
                 base_models.refuse_beyond_positions(model, [examples])
@@ -314,7 +324,7 @@ def test_gradient_checkpointing_changes_nothing_or_is_refused(bert):
     def gradient(recomputed):
         model = adapted(bert).train()
         with micro_batch.checkpointed(model, recomputed):
-            (-base_models.LabelLikelihood(model)(pack_training(examples, EVERY, False)).mean()).backward()
+            (-label_likelihood.LabelLikelihood(model)(pack_training(examples, EVERY, False)).mean()).backward()
         return [p.grad for p in model.parameters() if p.requires_grad]
 
     assert all(map(torch.equal, gradient(False), gradient(True)))

@@ -9,7 +9,7 @@ from torch._dynamo.utils import counters
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from dnatune.data.prompts import EncodedExamples
-from dnatune.model import base_models, micro_batch
+from dnatune.model import base_models, label_likelihood, micro_batch
 from dnatune.model.scoring import label_log_probabilities
 from dnatune.model.shared_prefix.packing import pack_training
 from samples import LORA
@@ -46,7 +46,7 @@ def likelihood():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.05)
-    found = base_models.LabelLikelihood(model.train())
+    found = label_likelihood.LabelLikelihood(model.train())
     found.flatten()
     return found
 

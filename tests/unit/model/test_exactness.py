@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from dnatune.data.prompts import EncodedExamples
-from dnatune.model import base_models
+from dnatune.model import base_models, label_likelihood
 from dnatune.model.shared_prefix import exactness
 from dnatune.model.shared_prefix.packing import pack_scoring, pack_training
 
@@ -146,7 +146,7 @@ def test_the_rows_that_are_chosen_score_as_the_model_does(name):
     shared = exactness.shared_rows(model, [EXAMPLES])
     indices = range(len(EXAMPLES))
     batch = pack_scoring(EXAMPLES, indices, shared)
-    tokens = base_models.LabelLikelihood(model)(batch)
+    tokens = label_likelihood.LabelLikelihood(model)(batch)
     scores = torch.zeros(2 * len(EXAMPLES)).index_add_(0, batch.owners, tokens)
     assert scores == pytest.approx(own_log_probabilities(model, EXAMPLES, indices), abs=2e-5)
 
@@ -155,7 +155,7 @@ def test_ordinary_rows_train_on_the_same_answers():
     model = EXACT["llama"]()
     indices = [3, 0, 4]
     ordinary, shared = (pack_training(EXAMPLES, indices, way) for way in (False, True))
-    likelihood = base_models.LabelLikelihood(model)
+    likelihood = label_likelihood.LabelLikelihood(model)
     found, expected = (
         torch.zeros(3).index_add_(0, batch.owners, likelihood(batch).detach()) for batch in (ordinary, shared)
     )

@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from dnatune.benchmark import recipes
 from dnatune.data.prompts import EncodedExamples
-from dnatune.model import base_models, flops, micro_batch
+from dnatune.model import base_models, flops, label_likelihood, micro_batch
 from dnatune.model.flops import Work
 from dnatune.model.shared_prefix.packing import FEWEST_LOGITS, pack_scoring, pack_training
 from samples import LORA
@@ -55,7 +55,7 @@ def test_training_formula_counts_what_torch_counts(saved, key_value_heads, check
     ).train()
     batch = pack_training(EXAMPLES, range(4), shared=True)
     dimensions = flops.dimensions(model.get_base_model())
-    likelihood = base_models.LabelLikelihood(model)
+    likelihood = label_likelihood.LabelLikelihood(model)
 
     def task():
         with micro_batch.checkpointed(model, checkpointing):
@@ -82,7 +82,7 @@ def test_scoring_formulas_count_what_torch_counts():
     dimensions = flops.dimensions(model)
     batch = pack_scoring(EXAMPLES, range(4), shared=True)
     with torch.no_grad():
-        packed = counted(lambda: base_models.LabelLikelihood(model)(batch))
+        packed = counted(lambda: label_likelihood.LabelLikelihood(model)(batch))
     assert packed == flops.scoring_flops(dimensions, flops.executed(batch))
     rows = counted(lambda: recipes.score_in_rows(model, EXAMPLES, range(4), 3))
     assert rows == flops.scoring_flops(dimensions, recipes.in_rows_work(EXAMPLES, range(4), 3))

@@ -5,7 +5,7 @@ import torch
 from peft.tuners.lora import Linear
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from dnatune.model import base_models, low_rank
+from dnatune.model import base_models, label_likelihood, low_rank
 from dnatune.settings.training import Lora
 from samples import LORA
 
@@ -49,7 +49,7 @@ def test_output_and_gradients_are_those_of_peft_also_with_dropout():
 
 def test_matrices_as_one_parameter_have_the_same_gradients_and_names():
     apart, together = adapted(), adapted()
-    separate, flat = base_models.LabelLikelihood(apart), base_models.LabelLikelihood(together)
+    separate, flat = label_likelihood.LabelLikelihood(apart), label_likelihood.LabelLikelihood(together)
     flat.flatten()
     expected, expected_gradients = gradients(separate.model)
     found, found_gradients = gradients(flat.model, flat)
@@ -62,7 +62,7 @@ def test_matrices_as_one_parameter_have_the_same_gradients_and_names():
 
 
 def test_layers_follow_the_parameter():
-    likelihood = base_models.LabelLikelihood(adapted())
+    likelihood = label_likelihood.LabelLikelihood(adapted())
     likelihood.flatten()
     before = gradients(likelihood.model, likelihood)[0]
     with torch.no_grad():

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from dnatune.data.prompts import encode_examples, render
 from dnatune.errors import ModelError, RunError
-from dnatune.model import base_models, merged_tensors, merging, scoring
+from dnatune.model import base_models, label_likelihood, merged_tensors, merging, scoring
 from dnatune.model.weight_files import INDEX, stored_tensors, weight_file, weight_files
 from samples import LORA, TASK, make_tiny_model, split_of
 
@@ -63,7 +63,7 @@ def merged(request, tmp_path_factory, simulated_rows):
 
 def scores(model, tokenizer, rows):
     examples = encode_examples(tokenizer, split_of(rows), TASK.labels, 512, "rows")
-    likelihood = base_models.LabelLikelihood(model.eval())
+    likelihood = label_likelihood.LabelLikelihood(model.eval())
     return scoring.label_log_probabilities(likelihood, examples, range(len(rows)), 25, 5, "cpu")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dnatune.data.prompts import EncodedExamples, encode_examples
 from dnatune.launch.process_group import Rank
-from dnatune.model import base_models, flops
+from dnatune.model import base_models, flops, label_likelihood
 from dnatune.model.scoring import label_log_probabilities
 from dnatune.model.shared_prefix import attention
 from dnatune.model.shared_prefix.packing import Rows, chunks, pack_scoring, pack_training, side_by_side
@@ -86,7 +86,7 @@ def test_gradients_equal_ordinary_training(folder, gue_rows, per_row):
     (-sum(ordinary_log_probabilities(model, prompts, answers)) / COUNT).backward()
     expected = gradients(model)
     model.zero_grad()
-    likelihood = base_models.LabelLikelihood(model)
+    likelihood = label_likelihood.LabelLikelihood(model)
     for part in chunks(range(COUNT), per_row):
         (-likelihood(pack_training(examples, part, shared=True)).sum() / COUNT).backward()
     for name, gradient in gradients(model).items():
@@ -102,7 +102,9 @@ def test_scores_equal_ordinary_scoring(folder, gue_rows, per_row):
     answers = [label for _ in range(COUNT) for label in examples.labels]
     with torch.no_grad():
         expected = torch.stack(ordinary_log_probabilities(model, prompts, answers))
-    scores = label_log_probabilities(base_models.LabelLikelihood(model), examples, range(COUNT), per_row, True, "cpu")
+    scores = label_log_probabilities(
+        label_likelihood.LabelLikelihood(model), examples, range(COUNT), per_row, True, "cpu"
+    )
     assert np.abs(scores.ravel() - expected.numpy()).max() < 1e-5
 
 
@@ -112,7 +114,7 @@ def test_the_ranks_shares_add_up_to_ordinary_training(folder, gue_rows, ranks):
     _, examples = encode(folder, gue_rows[:COUNT])
     model = trainable_model(folder)
     batch = list(range(3, 10))
-    likelihood = base_models.LabelLikelihood(model)
+    likelihood = label_likelihood.LabelLikelihood(model)
     prompts, answers = [examples.prompt(i) for i in batch], [examples.answer(i) for i in batch]
     (-sum(ordinary_log_probabilities(model, prompts, answers))).backward()
     expected = gradients(model)
@@ -137,10 +139,10 @@ def test_without_the_mask_the_result_is_wrong(folder, gue_rows):
     model = trainable_model(folder)
     batch = pack_training(examples, range(6), shared=True)
     with torch.no_grad():
-        right = base_models.LabelLikelihood(model)(batch)
+        right = label_likelihood.LabelLikelihood(model)(batch)
         causal = base_models.causal_model(model)
         logits = causal(input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False).logits
-        wrong = base_models.log_probabilities(logits[batch.rows, batch.columns], batch.targets)
+        wrong = label_likelihood.log_probabilities(logits[batch.rows, batch.columns], batch.targets)
     assert (right - wrong).abs().max() > 1e-3
 
 
@@ -148,7 +150,7 @@ def test_examples_that_see_each_other_give_another_result(toy):
     """Every element of the mask matters: attending to another example or its answer changes the score."""
     encoded = EncodedExamples([3, 4], [[10, 11], [12], [13, 14, 15]], [0, 1, 0], [[5, 6, 2], [7, 2]])
     batch = pack_scoring(encoded, range(3), shared=True)
-    likelihood = base_models.LabelLikelihood(toy)
+    likelihood = label_likelihood.LabelLikelihood(toy)
     (group,) = batch.groups
     used = torch.zeros(3 * group.own, dtype=torch.bool)
     used[group.slots] = True
@@ -191,7 +193,7 @@ def test_a_label_that_begins_another_and_a_long_example_among_short_ones_are_exa
     with torch.no_grad():
         truth = torch.stack(ordinary_log_probabilities(toy, prompts, labels * 3))
         batch = pack_scoring(encoded, range(3), shared=True)
-        tokens = base_models.LabelLikelihood(toy)(batch)
+        tokens = label_likelihood.LabelLikelihood(toy)(batch)
     assert torch.zeros(9).index_add_(0, batch.owners, tokens) == pytest.approx(truth, abs=1e-5)
 
 
@@ -241,7 +243,7 @@ def test_gradients_are_the_same_bit_for_bit_every_time(folder, gue_rows):
     """No sum depends on the order of execution, so a resumed run equals the uninterrupted run."""
     _, examples = encode(folder, gue_rows[:COUNT])
     model = trainable_model(folder)
-    likelihood, batch = base_models.LabelLikelihood(model), pack_training(examples, range(COUNT), shared=True)
+    likelihood, batch = label_likelihood.LabelLikelihood(model), pack_training(examples, range(COUNT), shared=True)
     twice = []
     for _ in range(2):
         model.zero_grad()
@@ -270,12 +272,12 @@ def test_any_shape_of_row_scores_as_one_example_a_row(toy, prefix, examples, lab
         prompts = [encoded.prompt(i) for i in indices]
         truth = torch.stack(ordinary_log_probabilities(toy, prompts, [encoded.answer(i) for i in indices]))
         batch = pack_training(encoded, indices, shared=True)
-        tokens = base_models.LabelLikelihood(toy)(batch)
+        tokens = label_likelihood.LabelLikelihood(toy)(batch)
         assert torch.zeros(len(examples)).index_add_(0, batch.owners, tokens) == pytest.approx(truth, abs=1e-5)
         every = [label for _ in indices for label in labels]
         truth = torch.stack(ordinary_log_probabilities(toy, [p for p in prompts for _ in labels], every))
         batch = pack_scoring(encoded, indices, shared=True)
-        tokens = base_models.LabelLikelihood(toy)(batch)
+        tokens = label_likelihood.LabelLikelihood(toy)(batch)
         assert torch.zeros(len(every)).index_add_(0, batch.owners, tokens) == pytest.approx(truth, abs=1e-5)
 
 
@@ -293,7 +295,7 @@ def test_any_shape_of_row_has_the_gradients_of_one_example_a_row(toy, prefix, ex
     sum(ordinary_log_probabilities(toy, prompts, [encoded.answer(i) for i in indices])).backward()
     expected = gradients(toy)
     toy.zero_grad()
-    base_models.LabelLikelihood(toy)(pack_training(encoded, indices, shared=True)).sum().backward()
+    label_likelihood.LabelLikelihood(toy)(pack_training(encoded, indices, shared=True)).sum().backward()
     for name, gradient in gradients(toy).items():
         assert (gradient - expected[name]).norm() <= 5e-6 * expected[name].norm() + 1e-7, name
 

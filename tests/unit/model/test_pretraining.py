@@ -10,7 +10,7 @@ from dnatune.data.prompts import encode_examples
 from dnatune.data.sequences import reverse_complement
 from dnatune.errors import DataError
 from dnatune.files import sha256_of_file
-from dnatune.model import base_models, pretraining, scoring, sources
+from dnatune.model import base_models, label_likelihood, pretraining, scoring, sources
 from dnatune.settings.sources import ModelSettings, Pretraining, TaskSettings, TinyModel
 from samples import TASK, split_of
 
@@ -107,7 +107,7 @@ def test_it_learns_dna_and_the_form_and_no_answer(tmp_path):
     split = split_of([(sequence, 0) for sequence in candidates[:40]])
     examples = encode_examples(tokenizer, split, TASK.labels, 512, "test")
     scores = torch.tensor(
-        scoring.label_log_probabilities(base_models.LabelLikelihood(model), examples, range(40), 8, True, "cpu")
+        scoring.label_log_probabilities(label_likelihood.LabelLikelihood(model), examples, range(40), 8, True, "cpu")
     )
     # It answers with a label and does not know which.
     assert scores.exp().sum(dim=1).min() > 0.7

@@ -7,7 +7,7 @@ from torch import nn
 
 from dnatune.data.prompts import encode_examples
 from dnatune.errors import RunError
-from dnatune.model import base_models, scoring
+from dnatune.model import base_models, label_likelihood, scoring
 from dnatune.model.shared_prefix.packing import pack_scoring
 from samples import TASK, split_of
 
@@ -44,7 +44,7 @@ class Limited(nn.Module):
 
     def __init__(self, model, limit):
         super().__init__()
-        self.likelihood, self.limit, self.sizes = base_models.LabelLikelihood(model), limit, []
+        self.likelihood, self.limit, self.sizes = label_likelihood.LabelLikelihood(model), limit, []
 
     def forward(self, batch):
         self.sizes.append(len(batch))

@@ -6,7 +6,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dnatune.data.prompts import encode_examples
-from dnatune.model import base_models, scoring
+from dnatune.model import base_models, label_likelihood, scoring
 from dnatune.model.shared_prefix.packing import pack_training
 from samples import LORA, TASK, make_tiny_model, split_of
 
@@ -44,7 +44,7 @@ def trained_and_scored(made, dtype, shared):
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.02)
-    likelihood = base_models.LabelLikelihood(model)
+    likelihood = label_likelihood.LabelLikelihood(model)
     likelihood(pack_training(examples, range(COUNT), shared)).sum().backward()
     gradient = torch.cat([p.grad.double().flatten() for p in model.parameters() if p.requires_grad])
     scores = scoring.label_log_probabilities(likelihood.eval(), examples, range(COUNT), COUNT, shared, "cpu")

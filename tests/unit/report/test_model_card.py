@@ -11,7 +11,8 @@ from dnatune.data.prompt_form import PromptForm
 from dnatune.data.prompts import encode_examples
 from dnatune.evaluation import agreement
 from dnatune.evaluation.metrics import Metrics
-from dnatune.model.base_models import LabelLikelihood, load_tokenizer, load_whole
+from dnatune.model.base_models import load_tokenizer, load_whole
+from dnatune.model.label_likelihood import LabelLikelihood
 from dnatune.model.scoring import label_log_probabilities
 from dnatune.report.model_card import model_card
 from dnatune.training.record import Run

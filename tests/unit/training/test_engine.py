@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from dnatune.errors import ConfigurationError
-from dnatune.model import base_models
+from dnatune.model import base_models, label_likelihood
 from dnatune.settings.training import Training
 from dnatune.training import engine
 from samples import LORA
@@ -44,7 +44,7 @@ def test_compiled_layers_are_refused_where_they_are_not_possible(device, zero_st
 @pytest.fixture
 def likelihood():
     shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    return base_models.LabelLikelihood(
+    return label_likelihood.LabelLikelihood(
         base_models.add_lora(LlamaForCausalLM(LlamaConfig(vocab_size=40, **shape)), LORA, seed=0)
     )
 
@@ -67,7 +67,7 @@ def test_weights_are_named_as_the_model_names_them(likelihood):
 
 def test_compiled_code_is_kept_where_only_its_user_can_write(likelihood, tmp_path, monkeypatch):
     # Without torch's compiler the folder is all that is left of it.
-    monkeypatch.setattr(base_models.LabelLikelihood, "compile_layers", lambda self: None)
+    monkeypatch.setattr(label_likelihood.LabelLikelihood, "compile_layers", lambda self: None)
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     engine.prepare_layers(likelihood, 2, compiled=True)

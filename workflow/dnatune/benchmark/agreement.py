@@ -11,7 +11,7 @@ from dnatune.benchmark import recipes
 from dnatune.benchmark.recipes import TrainingRecipe
 from dnatune.data.prompts import EncodedExamples
 from dnatune.errors import RunError
-from dnatune.model import base_models
+from dnatune.model import label_likelihood
 from dnatune.model.scoring import label_log_probabilities
 
 #: Largest relative difference allowed between losses, gradients and scores: fp32 sums taken in another order.
@@ -79,7 +79,7 @@ def check_scores(
     rows = recipes.score_in_rows(model, examples, indices, recipes.COMMON_ROWS)
     original = recipes.score_one_by_one(model, examples, indices, end, lambda _: 1)
     shared = label_log_probabilities(
-        base_models.LabelLikelihood(model), examples, indices, batch_size, True, str(model.device)
+        label_likelihood.LabelLikelihood(model), examples, indices, batch_size, True, str(model.device)
     )
     errors = {"original": _relative(original.first, rows[:, :, 0]), "shared prefix": _relative(shared, rows.sum(-1))}
     _refuse_disagreement({(name, "score"): error for name, error in errors.items()})

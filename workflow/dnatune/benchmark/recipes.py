@@ -16,8 +16,9 @@ from transformers import PreTrainedModel
 
 from dnatune.benchmark.kernels import liger_kernels
 from dnatune.data.prompts import EncodedExamples
-from dnatune.model.base_models import LabelLikelihood, causal_model, log_probabilities, logits_at
+from dnatune.model.base_models import causal_model
 from dnatune.model.flops import Work, executed, padded_work, required_work
+from dnatune.model.label_likelihood import LabelLikelihood, log_probabilities, logits_at
 from dnatune.model.micro_batch import checkpointed
 from dnatune.model.shared_prefix.packing import FEWEST_LOGITS, PackedBatch, chunks, pack_training
 

@@ -12,7 +12,7 @@ from dnatune.benchmark import recipes, timing
 from dnatune.benchmark.agreement import check_scores
 from dnatune.benchmark.bench import Bench
 from dnatune.benchmark.row_lengths import fits, time_rows
-from dnatune.model import base_models, flops, micro_batch
+from dnatune.model import flops, label_likelihood, micro_batch
 from dnatune.model.scoring import label_log_probabilities, scored_tokens
 from dnatune.model.shared_prefix import packing
 
@@ -33,7 +33,7 @@ def measure_scoring(bench: Bench, peak: float) -> dict[str, Any]:
     dimensions = flops.dimensions(model)
 
     def shared(size: int) -> Callable[[], Any]:
-        likelihood = base_models.LabelLikelihood(model)
+        likelihood = label_likelihood.LabelLikelihood(model)
         return lambda: label_log_probabilities(likelihood, test, scored, size, True, bench.rank.device, halve=False)
 
     def one_by_one(new_tokens: Callable[[int], int], indices: Sequence[int]) -> Callable[[], Any]:

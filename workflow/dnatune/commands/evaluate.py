@@ -180,7 +180,7 @@ def ask(
     from dnatune.data.prompt_form import PromptForm
     from dnatune.data.prompts import encode_examples, encode_sequences
     from dnatune.launch import process_group
-    from dnatune.model import base_models, classification, micro_batch, scoring
+    from dnatune.model import base_models, classification, label_likelihood, micro_batch, scoring
     from dnatune.model.shared_prefix import exactness
 
     causal = base_models.causal_model(model)
@@ -208,7 +208,7 @@ def ask(
             some = examples.subset(own)
             results = scoring.generate_texts(model, tokenizer, some, size, generated, bar.update)
         else:
-            likelihood = base_models.LabelLikelihood(model)
+            likelihood = label_likelihood.LabelLikelihood(model)
             results = scoring.label_log_probabilities(likelihood, examples, own, size, shared, rank.device, bar.update)
     return own, results, time.perf_counter() - started
 

@@ -189,7 +189,7 @@ def trainer_of(
     """
     from dnatune import optimizers
     from dnatune.launch.process_group import all_ranks_agree
-    from dnatune.model import base_models, flops, micro_batch
+    from dnatune.model import base_models, flops, label_likelihood, micro_batch
     from dnatune.model.shared_prefix import exactness
     from dnatune.model.shared_prefix.packing import Rows
     from dnatune.training import engine as engines
@@ -215,7 +215,7 @@ def trainer_of(
     # A model is loaded to be asked; training and what it needs of memory are with dropout.
     model.train()
     counts = base_models.parameter_counts(model)
-    likelihood = base_models.LabelLikelihood(model)
+    likelihood = label_likelihood.LabelLikelihood(model)
     compiled = engines.compiles(training, settings.budget.gradient_evaluations or plan.steps, rank.device)
     engines.prepare_layers(likelihood, training.zero_stage, compiled)
     trainable = [p for p in likelihood.parameters() if p.requires_grad]

@@ -56,7 +56,7 @@ def base_scorer(folder: Path, settings: ProbeSettings) -> Callable[["Split"], "n
     from dnatune.data.integrity import check_model
     from dnatune.data.prompts import encode_examples
     from dnatune.launch.process_group import sees_gpu
-    from dnatune.model import base_models, micro_batch, scoring
+    from dnatune.model import base_models, label_likelihood, micro_batch, scoring
     from dnatune.model.shared_prefix import exactness
     from dnatune.training import engine
 
@@ -73,7 +73,7 @@ def base_scorer(folder: Path, settings: ProbeSettings) -> Callable[["Split"], "n
         shared, items = exactness.shared_rows(model, [examples]), range(len(examples))
         tokens = scoring.scored_tokens(examples, shared)
         size = micro_batch.scoring_batch(settings.batch_size, tokens, len(items), device)
-        likelihood = base_models.LabelLikelihood(model)
+        likelihood = label_likelihood.LabelLikelihood(model)
         with scoring.progress(len(items)) as bar:
             return scoring.label_log_probabilities(likelihood, examples, items, size, shared, device, bar.update)
 

@@ -14,7 +14,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from dnatune.data.prompts import EncodedExamples
 from dnatune.errors import ModelError
 from dnatune.files import read_json, write_json
-from dnatune.model import base_models, classification
+from dnatune.model import base_models, classification, label_likelihood
 from dnatune.model.architecture import Architecture, network_of, weights_on_demand
 from dnatune.model.merged_tensors import FORMATS, Tensor, write
 from dnatune.model.shared_prefix.packing import pack_training
@@ -220,4 +220,4 @@ def _log_probabilities(model: PreTrainedModel, ids: Sequence[Sequence[int]]) -> 
     tokens = torch.nn.utils.rnn.pad_sequence([torch.tensor(one) for one in ids], batch_first=True)
     logits = model(input_ids=tokens, attention_mask=mask, use_cache=False).logits[:, :-1]
     followed = mask[:, 1:].bool()
-    return base_models.log_probabilities(logits[followed], tokens[:, 1:][followed])
+    return label_likelihood.log_probabilities(logits[followed], tokens[:, 1:][followed])

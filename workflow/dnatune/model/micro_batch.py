@@ -45,7 +45,7 @@ def choose_micro_batch(
     Args:
         training: how the run is trained.
         model: the model with its adapter.
-        likelihood: the `base_models.LabelLikelihood` around the model.
+        likelihood: the `label_likelihood.LabelLikelihood` around the model.
         train: encoded training split.
         shared: see `packing.Rows`.
         device: device of this rank.

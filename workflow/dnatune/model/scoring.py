@@ -48,7 +48,7 @@ def label_log_probabilities(
     """Return log p(label | prompt) of each example and label, end-of-sequence included.
 
     Args:
-        likelihood: a `base_models.LabelLikelihood` in evaluation mode.
+        likelihood: a `label_likelihood.LabelLikelihood` in evaluation mode.
         examples: the encoded split.
         indices: indices of the examples to score.
         batch_size: maximum number of examples per forward pass.

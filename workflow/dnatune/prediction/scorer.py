@@ -8,7 +8,7 @@ import numpy as np
 from dnatune.data.prompt_form import PromptForm
 from dnatune.data.prompts import EncodedExamples, class_indices, encode_labels, tokenize, tokenize_alone
 from dnatune.errors import ModelError
-from dnatune.model import base_models, micro_batch, scoring
+from dnatune.model import base_models, label_likelihood, micro_batch, scoring
 from dnatune.model.classification import classifies
 from dnatune.model.shared_prefix import exactness
 from dnatune.settings.prompt import PromptSettings
@@ -48,7 +48,7 @@ class Scorer:
             encode_labels(tokenizer, self._form.words(task.labels)) if self._form else class_indices(task.labels)
         )
         self._batch_size, self._device = batch_size, device
-        self._likelihood = base_models.LabelLikelihood(model)
+        self._likelihood = label_likelihood.LabelLikelihood(model)
         self._shared, self._tried_with = True, 0
         self.most_tokens = min(most_tokens, base_models.most_positions(model) or most_tokens)
 

@@ -13,7 +13,7 @@ from torch import distributed, nn
 
 from dnatune import optimizers
 from dnatune.errors import ConfigurationError
-from dnatune.model.base_models import LabelLikelihood
+from dnatune.model.label_likelihood import LabelLikelihood
 from dnatune.settings.training import Training
 
 _LOG = logging.getLogger(__name__)

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import logging
 import math
-import signal
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -28,6 +27,7 @@ from dnatune.training.engine import gradient_norm
 from dnatune.training.plan import BatchOrder, Plan, Progress, SaveSchedule
 from dnatune.training.record import Divergence, SegmentEnd
 from dnatune.training.step_log import StepLog, or_null
+from dnatune.training.stop_signal import StopSignal
 
 _LOG = logging.getLogger(__name__)
 #: Every overflow halves the loss scale; after this many in a row, starting from 2^16, nothing is left to halve.
@@ -78,7 +78,7 @@ class Trainer:
     """One run.
 
     Args:
-        engine: DeepSpeed engine around a `base_models.LabelLikelihood`.
+        engine: DeepSpeed engine around a `label_likelihood.LabelLikelihood`.
         optimizer: the engine's optimizer.
         rank: this process.
         train: encoded training split.
@@ -323,21 +323,6 @@ def _summed(numbers: list[int], device: torch.device) -> list[float]:
     tensor = torch.tensor(numbers, dtype=torch.float64, device=device)
     distributed.all_reduce(tensor)
     return tensor.tolist()
-
-
-class StopSignal:
-    """Notes SIGUSR1, which a scheduler sends before it ends the job, and SIGTERM, which the launcher passes on.
-
-    The loop acts on it after the current step.
-    """
-
-    def __init__(self) -> None:
-        self.received = False
-        for number in (signal.SIGUSR1, signal.SIGTERM):
-            signal.signal(number, self._note)
-
-    def _note(self, *_: Any) -> None:
-        self.received = True
 
 
 @contextlib.contextmanager

@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 
 from dnatune.data.prompts import EncodedExamples
 from dnatune.errors import memory_ended
-from dnatune.model.base_models import LabelLikelihood
 from dnatune.model.classification import classifies
+from dnatune.model.label_likelihood import LabelLikelihood
 from dnatune.model.shared_prefix.packing import chunks, pack_scoring
 
 _LOG = logging.getLogger(__name__)
