@@ -455,7 +455,7 @@ def test_the_command_line_takes_numbers_and_null_inside_maps_and_lists(chain):
 
 @pytest.mark.slow
 def test_all_of_gue_with_six_optimizers_and_five_seeds_is_planned_quickly(tmp_path):
-    """840 runs and as many trials, 2,858 jobs; measured: 6 s of a core, 244 MB. A log-in node allows moments."""
+    """840 runs and as many trials, 2,186 jobs; measured: 6 s of a core, 244 MB. A log-in node allows moments."""
     names = ("adamw", "sgd", "rk4", "rk4_single_gradient", "rkc", "rk4_adam")
     whole = small(
         models={"tiny": None, "base": {"source": "hub", "hub": {"repo": "a/b", "revision": "main"}}},
@@ -474,8 +474,8 @@ def test_all_of_gue_with_six_optimizers_and_five_seeds_is_planned_quickly(tmp_pa
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     counts = workplace.plan(whole).counts
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert counts["finetune"] == counts["evaluate"] == counts["trial"] == 840
-    assert counts["choose"] == 168
+    assert counts["finetune"] == counts["trial"] == 840
+    assert counts["choose"] == counts["evaluate"] == 168
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 30
     assert 50_000 < workplace.peak_kilobytes(whole, "--dry-run") < 1_000_000
 

@@ -22,6 +22,7 @@ STAGES = {
     "plan": "write down what a comparison will test",
     "merge": "merge an adapter into its base model",
     "evaluate": "score a model on a task's test split",
+    "evaluate_runs": "merge and score several runs, those that are not scored yet",
     "evaluate_baseline": "score the baselines without a language model",
     "evaluate_frozen": "score a logistic regression on a frozen base model's hidden states",
     "probe": "look for signs that a base model has seen a test split",
@@ -57,11 +58,16 @@ def main() -> None:
 
     def run() -> None:
         refuse_missing_module()
-        for stage, *arguments in stages:
-            sys.argv = [f"python -m dnatune {stage}", *arguments]
-            importlib.import_module(f"dnatune.commands.{stage}").main()
+        for named in stages:
+            call(*named)
 
     run_script(run, _write_to(log) if log else None)
+
+
+def call(stage: str, *arguments: object) -> None:
+    """Run a stage in this process."""
+    sys.argv = [f"python -m dnatune {stage}", *map(str, arguments)]
+    importlib.import_module(f"dnatune.commands.{stage}").main()
 
 
 def _write_to(log: Path) -> Path:

@@ -1,12 +1,12 @@
 """evaluate: merges each adapter and its base model, and predicts every test item with the run and all it is measured by.
 
 What counts is base + adapter in the precision of training. The merged model, a plain transformers model, is scored as
-well, and compared with it. Merging and scoring are one job, because each would wait in the queue and start Python.
+well, and compared with it.
 
-Inputs:  finetune/{model}/{task}/{optimizer}/seed{seed}/run.json and the adapter beside it,
+Inputs:  finetune/{model}/{task}/{optimizer}/seed{seed}/run.json and the adapter beside it, of every seed,
          download/models/{model}/, prepare/{task}/{train,dev,test}.jsonl
 Outputs: merge/{model}/{task}/{optimizer}/seed{seed}/, with storage.json (what its number format left of the update) and
-         run.json; for a diverged run run.json alone.
+         run.json; for a diverged run run.json alone. They are not declared: Snakemake would delete those of all seeds.
          evaluate/{model}/{task}/{optimizer}/seed{seed}/predictions.tsv, metrics.json, merge.json (how far the merged
          model agrees) and README.md (its card); the first two also in evaluate/zero-shot/{model}/{task}/ and, for each
          name of evaluation.baselines, in evaluate/baselines/{task}/{baseline}/, there with dev.json, which is written
@@ -16,30 +16,34 @@ Config:  merge, keep_merged, evaluation, contamination, tasks (labels, metric), 
 Site:    rules.evaluate.ranks_per_node: number of GPUs of a job that share one test set
 """
 
-MERGED = f"{RESULTS}/merge/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}"
-EVALUATED = f"{RESULTS}/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}"
+EVALUATED = f"{RESULTS}/evaluate/{{model}}/{{task}}/{{optimizer}}"
 ZERO_SHOT = f"{RESULTS}/evaluate/zero-shot/{{model}}/{{task}}"
 FROZEN = f"{RESULTS}/evaluate/frozen/{{model}}/{{task}}"
 BASELINE = f"{RESULTS}/evaluate/baselines/{{task}}"
 
 
+# One job scores all runs of an optimizer, because starting Python takes longer than to score a small model. `update`:
+# Snakemake does not delete the scores of a run before a job that adds those of another seed.
 rule evaluate:
     input:
         model=f"{RESULTS}/download/models/{{model}}",
-        record=rules.finetune.output.record,
+        records=expand(rules.finetune.output.record, seed=CONFIG.settings["seeds"], allow_missing=True),
         test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
         # It has to exist before any test score does.
         plan=PLANNED,
     output:
-        predictions=f"{EVALUATED}/predictions.tsv",
-        metrics=f"{EVALUATED}/metrics.json",
-        agreement=f"{EVALUATED}/merge.json",
-        card=f"{EVALUATED}/README.md",
-        merged=directory(MERGED) if CONFIG.settings["keep_merged"] else temp(directory(MERGED)),
+        update(
+            expand(
+                "{folder}/seed{seed}/{file}",
+                folder=EVALUATED,
+                seed=CONFIG.settings["seeds"],
+                file=["predictions.tsv", "metrics.json", "merge.json", "README.md"],
+            )
+        ),
     log:
-        f"{LOGS}/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.log",
+        f"{LOGS}/evaluate/{{model}}/{{task}}/{{optimizer}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/evaluate/{{model}}/{{task}}/{{optimizer}}/seed{{seed}}.tsv"
+        f"{LOGS}/benchmarks/evaluate/{{model}}/{{task}}/{{optimizer}}.tsv"
     conda:
         ENVIRONMENT
     threads: SITE.scoring_cores()
@@ -48,14 +52,13 @@ rule evaluate:
     params:
         experiment=EXPERIMENT,
         compared=lambda wildcards: compared(CONFIG.merge_settings(), CONFIG.evaluate_settings(wildcards.task)),
-        start=scoring_command("evaluate"),
+        results=subpath(output[0], ancestor=6),
+        # With `output` among its parameters Snakemake does not compare it.
+        keep=lambda wildcards, output: "--keep-merged" if CONFIG.settings["keep_merged"] else "",
+        places=lambda wildcards, output: shlex.join(places_of(wildcards)),
     shell:
-        "python -m dnatune --log {log:q} merge --experiment {params.experiment:q} --model {input.model:q}"
-        " --record {input.record:q} --folder {output.merged:q}"
-        " --then {params.start} --experiment {params.experiment:q} --task {wildcards.task:q}"
-        " --model {input.model:q} --record {input.record:q} --merged {output.merged:q}"
-        " --test {input.test:q} --predictions {output.predictions:q} --metrics {output.metrics:q}"
-        " --agreement {output.agreement:q} --card {output.card:q}"
+        "python -m dnatune --log {log:q} evaluate_runs --experiment {params.experiment:q} --results {params.results:q}"
+        " --ranks {resources.ranks} --cpus {threads} {params.keep} {params.places}"
 
 
 # The base model as it came: its scores, and signs that it has seen the test split before.

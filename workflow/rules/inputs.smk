@@ -39,6 +39,12 @@ def scoring_command(stage):
     return command
 
 
+def places_of(wildcards):
+    """Return the places of an optimizer's runs on a task, one of each seed."""
+    cell = (wildcards.model, wildcards.task, wildcards.optimizer)
+    return [run.path for run in RUNS if (run.model, run.task, run.optimizer) == cell]
+
+
 def predict_inputs(wildcards):
     """Return the files that predictions are made from."""
     run, chosen = CONFIG.predicted_run(), CONFIG.experiment.predict
