@@ -6,10 +6,14 @@ import random
 import pysam
 import pytest
 
+from dnatune.data.fasta import read_fasta
+from dnatune.data.records import read_csv
+from dnatune.data.regions import read_bed, sequences_of
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.prediction.rows import Row
 from dnatune.prediction.sources import source_of
 from dnatune.settings.prediction import Reading
+from samples import TASK
 
 _COMPLEMENT = {"A": "T", "C": "G", "G": "C", "T": "A", "N": "N"}
 
@@ -49,14 +53,14 @@ def genome(chromosomes, tmp_path_factory):
 def test_a_table_keeps_its_columns_and_says_why_a_row_is_not_scored(tmp_path):
     path = written(
         tmp_path / "t.csv",
-        '\ufeffname,DNA,note\r\na,acgt,"x, y"\r\nb,,\r\nc,NNN,\r\nd,ACRT,\r\ne,ANNN,\r\n',
+        '\ufeffname,DNA,note\r\na,acgt,"x, y"\r\nb,,\r\nc,NNN,\r\nd,ACXT,\r\ne,ANNN,\r\n',
     )
     rows = read(path, column="DNA")
     assert rows[0] == Row(("a", "acgt", "x, y"), ("ACGT",))
     assert [row.reason.split(":")[0] for row in rows[1:]] == [
         "the sequence is empty",
         "every base is N",
-        "base 'R'",
+        "base 'X' is no letter of DNA",
         "",
     ]
     tabs = written(tmp_path / "t.tsv.gz", "sequence\tlabel\nACGT\t1\n")
@@ -74,6 +78,21 @@ def test_sequences_of_fasta_are_read_whole(tmp_path, ending):
     ]
 
 
+def test_letters_for_several_bases_are_read_as_in_training(tmp_path):
+    """Each file for training, and the same file for predictions: letters of IUPAC are N, in both or in neither."""
+    letters = "ACGTNRYSWKMBDHVacgtnryswkmbdhv"
+    fasta, bed = written(tmp_path / "s.fa", f">c\n{letters}\n"), written(tmp_path / "r.bed", "c\t0\t30\tr\t0\t-\n")
+    csv = written(tmp_path / "s.csv", f"sequence,label\n{letters},0\n")
+    expected = ("ACGTN" + "N" * 10) * 2
+    (trained,) = read_csv(csv, TASK).sequences
+    (predicted,) = read(csv)
+    assert (trained,) == predicted.sequences == (expected,)
+    (record,), (predicted,) = read_fasta(fasta), read(fasta)
+    assert (record.sequence,) == predicted.sequences == (expected,)
+    trained, (predicted,) = sequences_of(fasta, read_bed(bed)), read(bed, fasta)
+    assert tuple(trained) == predicted.sequences == (other_strand(expected),)
+
+
 @pytest.mark.parametrize(("width", "stride"), [(9, 1), (9, 4), (10, 10), (7, 30), (61, 5), (157, 157), (1, 3)])
 def test_windows_are_those_of_a_brute_force(chromosomes, genome, width, stride, monkeypatch):
     expected = []
@@ -83,7 +102,7 @@ def test_windows_are_those_of_a_brute_force(chromosomes, genome, width, stride, 
         expected += [] if starts else [((name, 0, len(bases), "+"), "")]
     # Pieces that end within a line, at its end and at a window's.
     for piece in (1 << 16, 10, 7, 21):
-        monkeypatch.setattr("dnatune.prediction.fasta._PIECE", piece)
+        monkeypatch.setattr("dnatune.data.fasta._PIECE", piece)
         rows = read(genome, width=width, stride=stride)
         assert [row.fields for row in rows] == [fields for fields, _ in expected]
         for row, (_, bases) in zip(rows, expected, strict=True):
@@ -125,8 +144,8 @@ def test_windows_along_regions_are_those_of_a_brute_force(chromosomes, genome, t
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("one\t0\t158", "the region ends at 158, and one has 157 bases"),
-        ("three\t0\t5", "'three' is not in the genome"),
+        ("one\t0\t158", "one:0-158 reaches beyond the chromosome, which has 157 bases"),
+        ("three\t0\t5", "the genome has no chromosome 'three'"),
         ("one\t5\t5", "ends at 5 and begins at 5"),
         ("one\t-1\t5", "no region"),
         ("one\t1", "no region"),
@@ -144,7 +163,7 @@ def test_a_bad_region_is_refused_with_its_line(genome, tmp_path, line, said):
     ("name", "text", "said", "where"),
     [
         ("s.fa", ">a\nAC\n>b\nGG\n>a again\nTT\n", "the name 'a' is there twice", "s.fa, lines 1 and 5"),
-        ("s.fa", "ACGT\n", "not the header of a sequence", "s.fa, line 1"),
+        ("s.fa", "ACGT\n", "FASTA begins with '>', and here stands 'ACGT'", "s.fa, line 1"),
         ("s.fa", ">a\nAC\n>\nAC\n", "a sequence has no name", "s.fa, line 3"),
         ("s.fa", "", "there is nothing to predict", "s.fa"),
         ("t.csv", "sequence,a\nAC\n", "1 fields in place of 2", "t.csv, line 2"),

@@ -38,7 +38,7 @@ def columns_of(table, prefix):
 def sequences(simulated_rows):
     found = [sequence for sequence, _ in simulated_rows[460:485]]
     # Of other lengths, and some that are not scored.
-    return [*found[:5], found[5][:9], "N" * 70, *found[6:12], "ACGR", found[12] * 3, found[13] * 200, *found[14:]]
+    return [*found[:5], found[5][:9], "N" * 70, *found[6:12], "ACGX", found[12] * 3, found[13] * 200, *found[14:]]
 
 
 def test_every_format_has_the_same_rows(merged, prepared, sequences, tmp_path, monkeypatch):

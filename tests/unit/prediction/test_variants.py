@@ -68,7 +68,7 @@ def test_each_alternative_has_a_row_and_those_without_bases_a_reason(genome, tmp
         (("c", 0, ".", "A", "C"), "POS is '0'"),
         (("c", "x", ".", "A", "C"), "POS is 'x'"),
         (("c", 5, ".", "R", "C"), "REF is 'R'"),
-        (("chr1", 5, ".", "A", "C"), "'chr1' is not in the genome"),
+        (("chr1", 5, ".", "A", "C"), "the genome has no chromosome 'chr1'"),
     ],
 )
 def test_a_bad_variant_is_refused_with_its_line(genome, tmp_path, line, said):

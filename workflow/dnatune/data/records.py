@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dnatune.data.integrity import check_file
-from dnatune.data.sequences import foreign_letters
+from dnatune.data.sequences import foreign_letters, normalised
 from dnatune.errors import DataError, shown
 from dnatune.files import is_lfs_pointer, read_json_lines, write_json_lines
 from dnatune.settings.tasks import Task
@@ -52,7 +52,7 @@ class Split:
 
 
 def read_csv(path: Path, task: Task) -> Split:
-    """Read and check a split: header `sequence,label`, DNA in ACGTN (either case), class indices.
+    """Read and check a split: header `sequence,label`, DNA in the IUPAC alphabet (either case), class indices.
 
     Rows end at CR, LF or both. A byte-order mark and blank lines at the end are passed over.
 
@@ -171,7 +171,7 @@ def _example(row: list[str], where: str, classes: Mapping[str, int]) -> tuple[st
     """Return the sequence and the class index of a row, checked."""
     if len(row) != 2:
         raise DataError(f"{len(row)} fields in place of 2", where=where, fix="a row is: sequence,label")
-    sequence, label = row[0].upper(), row[1]
+    sequence, label = normalised(row[0]), row[1]
     check_sequence(sequence, f"{where}, column sequence")
     if label not in classes:
         raise DataError(
@@ -183,10 +183,10 @@ def _example(row: list[str], where: str, classes: Mapping[str, int]) -> tuple[st
 
 
 def check_sequence(sequence: str, where: str) -> None:
-    """Check that a sequence is DNA in upper case.
+    """Check that a normalised sequence is DNA.
 
     Args:
-        sequence: as it was read.
+        sequence: see `normalised`.
         where: its place, for the message.
 
     Raises:
@@ -198,7 +198,7 @@ def check_sequence(sequence: str, where: str) -> None:
         raise DataError(
             f"base {', '.join(map(repr, foreign[:_MOST_NAMED]))} in a sequence",
             where=where,
-            fix="allowed are A, C, G, T and N, in upper or lower case",
+            fix="allowed are A, C, G, T and N, and letters for several bases (R, Y, …), in upper or lower case",
         )
 
 

@@ -1,17 +1,15 @@
 """Regions of a genome: BED files, and the sequences that stand there."""
 
 import dataclasses
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dnatune.data.fasta import FastaRecord, read_fasta
+from dnatune.data.fasta import read_fasta
 from dnatune.data.sequences import reverse_complement
 from dnatune.errors import DataError, shown
 from dnatune.text_files import lines
 
-_NO_BASE = re.compile("[^ACGTN]")
 #: Most chromosomes that a message names.
 _MOST_NAMED = 6
 
@@ -46,6 +44,20 @@ class Region:
         """Return the window of so many bases around the middle of the region."""
         start = (self.start + self.end - width) // 2
         return dataclasses.replace(self, start=start, end=start + width)
+
+    def check_within(self, length: int, genome: Path) -> None:
+        """Check that the region lies on its chromosome, which has so many bases in a genome.
+
+        Raises:
+            DataError: it reaches beyond an end.
+        """
+        if self.start < 0 or self.end > length:
+            place = f"{self.chromosome}:{self.start}-{self.end}"
+            raise DataError(
+                f"{place} reaches beyond the chromosome, which has {length} bases",
+                where=self.where,
+                fix=f"take the region out, or use the genome that it was made on; this one is {genome}",
+            )
 
 
 def read_bed(path: Path) -> list[Region]:
@@ -87,10 +99,9 @@ def _region(line: str, path: Path, number: int) -> Region:
 
 
 def sequences_of(genome: Path, regions: Sequence[Region]) -> list[str]:
-    """Return the sequence of each region, of the minus strand as its reverse complement, in upper case.
+    """Return the sequence of each region, of the minus strand as its reverse complement, see `normalised`.
 
-    The genome is read once, a chromosome at a time, so that it needs no index and may be compressed with gzip. Letters
-    that stand for several bases (R, Y, …) become N.
+    The genome is read once, a chromosome at a time, so that it needs no index and may be compressed with gzip.
 
     Args:
         genome: FASTA of the chromosomes.
@@ -106,25 +117,21 @@ def sequences_of(genome: Path, regions: Sequence[Region]) -> list[str]:
     for chromosome in read_fasta(genome):
         there.append(chromosome.name)
         for number in wanted.pop(chromosome.name, ()):
-            found[number] = _cut(chromosome, regions[number], genome)
+            region = regions[number]
+            region.check_within(len(chromosome.sequence), genome)
+            cut = chromosome.sequence[region.start : region.end]
+            found[number] = reverse_complement(cut) if region.strand == "-" else cut
         if not wanted:
             return found
     first = regions[next(iter(wanted.values()))[0]]
-    others = ", ".join(there[:_MOST_NAMED]) + (", …" if len(there) > _MOST_NAMED else "")
-    raise DataError(
-        f"the genome has no chromosome {shown(first.chromosome)}",
-        where=first.where,
-        fix=f"use the genome that the regions were made on; {genome} has {others}",
+    raise no_chromosome(first.chromosome, first.where, genome, there)
+
+
+def no_chromosome(name: str, where: str, genome: Path, known: Sequence[str]) -> DataError:
+    """Return the error of a place on a chromosome that the genome, which has those that are known, lacks."""
+    others = ", ".join(known[:_MOST_NAMED]) + (", …" if len(known) > _MOST_NAMED else "")
+    return DataError(
+        f"the genome has no chromosome {shown(name)}",
+        where=where,
+        fix=f"use the genome that the file was made on; {genome} has {others}",
     )
-
-
-def _cut(chromosome: FastaRecord, region: Region, genome: Path) -> str:
-    length = len(chromosome.sequence)
-    if region.start < 0 or region.end > length:
-        raise DataError(
-            f"{region.chromosome}:{region.start}-{region.end} reaches beyond the chromosome, which has {length} bases",
-            where=region.where,
-            fix=f"take the region out, or use the genome that it was made on; this one is {genome}",
-        )
-    cut = _NO_BASE.sub("N", chromosome.sequence[region.start : region.end])
-    return reverse_complement(cut) if region.strand == "-" else cut

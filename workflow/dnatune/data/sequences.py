@@ -13,6 +13,8 @@ _CODES = np.full(256, UNKNOWN, np.uint8)
 _CODES[np.frombuffer(BASES.encode(), np.uint8)] = range(4)
 #: Bases that are looked through at a time, some 50 bytes each.
 _BLOCK = 1 << 20
+#: Letters of the IUPAC alphabet of DNA for two or three bases.
+_AMBIGUOUS = str.maketrans(dict.fromkeys("RYSWKMBDHV", "N"))
 _COMPLEMENT = str.maketrans(BASES, BASES[::-1])
 
 
@@ -36,8 +38,17 @@ def gc_content(sequence: str) -> float:
     return strong / known if known else 0.0
 
 
+def normalised(sequence: str) -> str:
+    """Return DNA as it is trained on and predicted: in upper case, with N for a letter that stands for several bases.
+
+    Letters outside the IUPAC alphabet of DNA stay, see `foreign_letters`.
+    """
+    upper = sequence.upper()
+    return upper.translate(_AMBIGUOUS) if upper.strip(_ALPHABET) else upper
+
+
 def foreign_letters(sequence: str) -> list[str]:
-    """Return the letters of a sequence in upper case that are neither a base nor N, in alphabetical order."""
+    """Return the letters of a normalised sequence that are neither a base nor N, in alphabetical order."""
     # A sequence without foreign letters is stripped to nothing: faster than a set of its letters.
     return sorted(set(sequence) - set(_ALPHABET)) if sequence.strip(_ALPHABET) else []
 

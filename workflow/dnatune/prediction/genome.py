@@ -6,14 +6,14 @@ from typing import Self
 
 import pysam
 
-from dnatune.errors import DataError, shown
+from dnatune.data.fasta import check_names
+from dnatune.data.regions import no_chromosome
+from dnatune.data.sequences import normalised
+from dnatune.errors import DataError
 from dnatune.files import publish_file
-from dnatune.prediction.fasta import refuse_repeated_names
 
 _INDEX, _BLOCKS = ".fai", ".gzi"
 _GZIP = b"\x1f\x8b"
-#: Most names that a message lists.
-_MOST_NAMED = 5
 
 
 class Genome:
@@ -53,7 +53,7 @@ class Genome:
         names = (_INDEX, _BLOCKS) if compressed else (_INDEX,)
         beside = [path.with_name(path.name + name) for name in names]
         if not all(index.is_file() for index in beside):
-            refuse_repeated_names(path)
+            check_names(path)
             try:
                 _write_indices(path, beside)
             except PermissionError:
@@ -73,18 +73,12 @@ class Genome:
             DataError: the genome has none of that name.
         """
         if chromosome not in self._lengths:
-            known = list(self._lengths)
-            more = ", …" if len(known) > _MOST_NAMED else ""
-            raise DataError(
-                f"{shown(chromosome)} is not in the genome {self.path}",
-                where=where,
-                fix=f"use the names of the genome: {', '.join(known[:_MOST_NAMED])}{more}",
-            )
+            raise no_chromosome(chromosome, where, self.path, list(self._lengths))
         return self._lengths[chromosome]
 
     def bases(self, chromosome: str, start: int, end: int) -> str:
-        """Return the bases from `start`, counted from 0, to before `end`, in upper case."""
-        return self._file.fetch(chromosome, start, end).upper()
+        """Return the bases from `start`, counted from 0, to before `end`, see `normalised`."""
+        return normalised(self._file.fetch(chromosome, start, end))
 
 
 def _write_indices(path: Path, indices: list[Path]) -> None:

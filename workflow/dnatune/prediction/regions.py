@@ -5,7 +5,6 @@ from pathlib import Path
 
 from dnatune.data.regions import Region, each_region
 from dnatune.data.sequences import reverse_complement
-from dnatune.errors import DataError
 from dnatune.prediction.genome import Genome
 from dnatune.prediction.rows import MOST_BASES, Row, refuse_no_rows, scored_strand, too_many
 from dnatune.prediction.windows import Windows
@@ -60,11 +59,5 @@ class Regions:
 
     def _regions(self) -> Iterator[Region]:
         for region in each_region(self.path):
-            length = self._genome.length(region.chromosome, region.where)
-            if region.end > length:
-                raise DataError(
-                    f"the region ends at {region.end}, and {region.chromosome} has {length} bases",
-                    where=region.where,
-                    fix=f"cut the region, or see whether the BED file belongs to the genome {self._genome.path}",
-                )
+            region.check_within(self._genome.length(region.chromosome, region.where), self._genome.path)
             yield region

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from dnatune.data.sequences import foreign_letters
+from dnatune.data.sequences import foreign_letters, normalised
 from dnatune.errors import DataError
 
 #: Rows that are scored and written together. A prediction that was cut short repeats less than that on each rank.
@@ -34,10 +34,10 @@ class Row:
 
     @classmethod
     def of(cls, fields: tuple[Any, ...], *sequences: str) -> Self:
-        """Return the row of sequences in either case, which are scored if training would accept them."""
-        upper = tuple(sequence.upper() for sequence in sequences)
-        reason = next(filter(None, map(_why_not_scored, upper)), "")
-        return cls(fields, () if reason else upper, reason)
+        """Return the row of sequences, which are read as in training and scored if training would accept them."""
+        read = tuple(map(normalised, sequences))
+        reason = next(filter(None, map(_why_not_scored, read)), "")
+        return cls(fields, () if reason else read, reason)
 
 
 def _why_not_scored(sequence: str) -> str:
@@ -46,7 +46,7 @@ def _why_not_scored(sequence: str) -> str:
     if len(sequence) > MOST_BASES:
         return too_many(len(sequence))
     if foreign := foreign_letters(sequence):
-        return f"base {', '.join(map(repr, foreign[:_MOST_NAMED]))}: only A, C, G, T and N are known"
+        return f"base {', '.join(map(repr, foreign[:_MOST_NAMED]))} is no letter of DNA"
     return "" if sequence.strip("N") else "every base is N"
 
 

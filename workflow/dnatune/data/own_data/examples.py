@@ -10,6 +10,7 @@ from pathlib import Path
 from dnatune.data.fasta import read_fasta
 from dnatune.data.records import check_sequence
 from dnatune.data.regions import read_bed, sequences_of
+from dnatune.data.sequences import normalised
 from dnatune.errors import DataError, shown
 from dnatune.settings.own_data import Examples, OwnData, Table
 from dnatune.text_files import table
@@ -141,7 +142,7 @@ def _of_table(settings: Table, labels: Sequence[str], columns: Sequence[str]) ->
         split = None if settings.split is None else _split_of(row[places[settings.split]], where, settings.split)
         chromosome = None if settings.chromosome is None else row[places[settings.chromosome]].strip()
         yield Example(
-            row[places[settings.sequence]].strip().upper(),
+            normalised(row[places[settings.sequence]].strip()),
             classes[row[places[settings.label]].strip()],
             # What is given for training may still be split, if dev or test is not there.
             None if split == "train" else split,
