@@ -117,7 +117,8 @@ def test_no_spoilt_file_ends_in_a_traceback(tmp_path, record_property):
 def test_snakemake_refuses_spoilt_configurations_in_one_message(tmp_path, monkeypatch, record_property):
     """200 dry runs: what `resolve` refuses is refused with the same message, and what it takes can be planned."""
     workplace, outcomes = Workplace(tmp_path), {True: 0, False: 0}
-    (tmp_path / "seen.txt").touch()
+    for name in ("seen.txt", "regions.bed", "genome.fa"):
+        (tmp_path / name).touch()
     (tmp_path / "tokenizer").mkdir()
     monkeypatch.chdir(tmp_path)
     # Half of the dry runs are of accepted ones, which are a twentieth of all.

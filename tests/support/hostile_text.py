@@ -19,7 +19,6 @@ FREE = {
     "models.*.tiny.pretrain.tasks.0.instruction",
     "models.*.tiny.pretrain.tasks.0.labels.0",
     "optimizers.*.any",
-    "predict.class",
     "predict.column",
     "tasks.0.instruction",
     "tasks.0.labels.0",
@@ -34,7 +33,6 @@ PATHS = {
     "models.*.directory.path",
     "models.*.tiny.pretrain.tasks.0.path",
     "predict.genome",
-    "predict.input",
     "tasks.0.path",
     *(f"{task}{file}" for task in _TASKS for file in ("fasta.*", "bed.*", "genome", "table.path")),
 }

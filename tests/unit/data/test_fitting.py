@@ -126,3 +126,19 @@ def test_what_fits_or_is_not_there_is_passed_over(tmp_path):
     tasks = ["prom_core_all", {"name": "mine", "path": str(tmp_path)}, {"name": "far", "path": str(tmp_path / "none")}]
     fitting.check({**BASE, "tasks": tasks})
     fitting.check({**BASE, "tasks": "prom_core_all"})
+
+
+def test_the_tasks_of_pretraining_are_looked_at_too(tmp_path):
+    (tmp_path / "enhancers.fa").write_text(fasta())
+    files = {"yes": str(tmp_path / "enhancer.fa"), "no": str(tmp_path / "enhancers.fa")}
+    pretrain = {"tasks": ["prom_core_all", {"name": "other", "fasta": files}]}
+    models = {"small": {"source": "tiny"}, "mine": {"source": "tiny", "tiny": {"pretrain": pretrain}}}
+    with pytest.raises(ConfigurationError, match="file not found") as caught:
+        fitting.check({**BASE, "models": models, "tasks": ["prom_core_all"]})
+    assert "config key 'models.mine.tiny.pretrain.tasks', entry 'other'" in caught.value.where
+    assert f"did you mean {tmp_path / 'enhancers.fa'}?" in caught.value.fix
+    (tmp_path / "enhancer.fa").write_text(fasta())
+    fitting.check({**BASE, "models": models, "tasks": ["prom_core_all"]})
+    # What is no configuration yet is left to the check of the keys.
+    for spoilt in (None, [], {"mine": None}, {"mine": {"tiny": "x"}}, {"mine": {"tiny": {"pretrain": {"tasks": 3}}}}):
+        fitting.check({**BASE, "models": spoilt})

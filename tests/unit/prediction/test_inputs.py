@@ -9,7 +9,7 @@ import pytest
 from dnatune.data.fasta import read_fasta
 from dnatune.data.records import read_csv
 from dnatune.data.regions import read_bed, sequences_of
-from dnatune.errors import ConfigurationError, DataError
+from dnatune.errors import DataError
 from dnatune.prediction.rows import Row
 from dnatune.prediction.sources import source_of
 from dnatune.settings.prediction import Reading
@@ -198,25 +198,3 @@ def test_a_genome_that_cannot_be_indexed_is_refused(tmp_path):
             source_of(bed, path, Reading())
         assert said in refusal.value.fix
         assert not path.with_name(f"{path.name}.fai").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "genome_given", "reading", "said"),
-    [
-        ("s.xyz", False, {}, "says no kind of input"),
-        ("s.csv", False, {"width": 5}, "not cut into windows"),
-        ("s.fa", True, {}, "only BED and VCF refer to a genome"),
-        ("s.bed", False, {}, "refers to a genome"),
-        ("s.vcf", True, {}, "no width"),
-        ("s.vcf", True, {"width": 5, "stride": 5}, "one window each"),
-    ],
-)
-def test_settings_that_do_not_suit_the_input_are_refused(tmp_path, genome, name, genome_given, reading, said):
-    path = written(tmp_path / name, ">a\nACGT\n")
-    with pytest.raises(ConfigurationError, match=said):
-        source_of(path, genome if genome_given else None, Reading.read(reading))
-
-
-def test_a_stride_needs_a_width():
-    with pytest.raises(ConfigurationError, match="there are no windows"):
-        Reading.read({"stride": 5})

@@ -149,8 +149,6 @@ def test_several_ranks_take_chunks_by_turns(monkeypatch):
     [
         (["--task", "mouse_0"], ModelError, "answers the task 'prom_core_all', and not 'mouse_0'"),
         (["--class", "Promoter"], ConfigurationError, "'Promoter' is no label of the model"),
-        (["--output", "p.xlsx"], ConfigurationError, "'.xlsx' names no format"),
-        (["--output", "p.parquet.gz"], ConfigurationError, "names no format"),
         (["--base", "."], ModelError, "is merged and needs no base"),
         (["--batch-size", "none"], ConfigurationError, "batch_size"),
         (["--strand", "left"], ConfigurationError, "strand"),
@@ -166,14 +164,11 @@ def test_bad_options_are_refused(merged, sequences, tmp_path, monkeypatch, optio
     assert refusal.value.where or refusal.value.fix
 
 
-def test_a_table_has_no_places_for_a_bedgraph_and_may_not_name_columns_as_predictions(merged, tmp_path, monkeypatch):
+def test_a_table_may_not_name_columns_as_predictions(merged, tmp_path, monkeypatch):
     (tmp_path / "t.csv").write_text("sequence,predicted\nACGT,x\n", "utf-8")
     stage = ["--model", merged, "--input", tmp_path / "t.csv", "--output"]
     with pytest.raises(DataError, match="'predicted' has the name of one that holds predictions"):
         run_stage(monkeypatch, *stage, tmp_path / "p.tsv")
-    (tmp_path / "t.csv").write_text("sequence\nACGT\n", "utf-8")
-    with pytest.raises(ConfigurationError, match="needs places"):
-        run_stage(monkeypatch, *stage, tmp_path / "p.bedgraph")
 
 
 def test_a_dev_split_of_another_task_is_refused(merged, prepared, sequences, tmp_path, monkeypatch):

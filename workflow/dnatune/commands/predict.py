@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnatune.commands import stage_parser
-from dnatune.errors import ModelError
+from dnatune.errors import ConfigurationError, ModelError
 from dnatune.settings.prediction import Reading
 from dnatune.settings.scoring import Evaluation
 
@@ -33,7 +33,7 @@ def main() -> None:
     options, reading, batch_size = _arguments()
 
     from dnatune.launch import process_group, run_lock
-    from dnatune.prediction import columns, outputs, parts, sources
+    from dnatune.prediction import columns, parts, sources
     from dnatune.prediction.trained import Trained
 
     trained = Trained.find(options.model, options.base)
@@ -42,8 +42,7 @@ def main() -> None:
     source = sources.source_of(options.input, options.genome, reading)
     table = columns.Columns(source, labels, reading.strand, 1.0)
     table.refuse_clash()
-    for path in options.output:
-        outputs.refuse_unknown(path, table, reading.class_of(labels))
+    reading.class_of(labels)
     rows = source.check()
     rank = process_group.join_scorers()
     job = Job(options, reading, trained, table, rows, batch_size, rank)
@@ -72,7 +71,12 @@ def _arguments() -> tuple[argparse.Namespace, Reading, Any]:
     given = {field.alias or name: getattr(options, field.alias or name) for name, field in Reading.model_fields.items()}
     size = int(options.batch_size) if options.batch_size.isdecimal() else options.batch_size
     scoring = Evaluation.read({"batch_size": size}, noun="command line")
-    return options, Reading.read(given, noun="command line"), scoring.batch_size
+    reading = Reading.read(given, noun="command line")
+    genome = options.genome and str(options.genome)
+    if said := reading.misfit(str(options.input), genome, list(map(str, options.output))):
+        key, what, fix = said
+        raise ConfigurationError(what, where=f"--{key.removesuffix('s')}", fix=fix)
+    return options, reading, scoring.batch_size
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,46 +11,10 @@ from typing import TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dnatune.errors import ConfigurationError
 from dnatune.files import publish_file
 from dnatune.prediction.columns import Columns
 from dnatune.prediction.windows import Windows
-
-_BEDGRAPH = (".bedgraph", ".bg")
-_ENDINGS = (".tsv", ".parquet", *_BEDGRAPH)
-_GZIP = ".gz"
-
-
-def refuse_unknown(path: Path, columns: Columns, shown_class: str) -> None:
-    """Check that an output can be written.
-
-    Args:
-        path: the output.
-        columns: its columns.
-        shown_class: the class whose probability a bedGraph shows.
-
-    Raises:
-        ConfigurationError: its ending says no format, or a bedGraph has no places or no class.
-    """
-    if shown_class not in columns.labels:
-        raise ConfigurationError(
-            f"{shown_class!r} is no label of the model",
-            where="--class",
-            fix=f"name one of: {', '.join(map(repr, columns.labels))}",
-        )
-    ending = _ending(path)
-    if ending not in _ENDINGS or (ending == ".parquet" and path.suffix == _GZIP):
-        raise ConfigurationError(
-            f"the ending {''.join(path.suffixes)!r} names no format",
-            where=str(path),
-            fix="end it with .tsv, .tsv.gz, .parquet, .bedgraph or .bedgraph.gz",
-        )
-    if ending not in _BEDGRAPH:
-        return
-    if columns.source.chromosome is None or len(columns.source.versions) > 1:
-        raise ConfigurationError(
-            "a bedGraph needs places, which only FASTA and BED have", where=str(path), fix="end it with .tsv"
-        )
+from dnatune.settings.prediction import BEDGRAPHS, GZIP, PARQUET, ending
 
 
 def write(path: Path, tables: Iterable[pa.Table], columns: Columns, windows: Windows | None, shown_class: str) -> None:
@@ -63,15 +27,15 @@ def write(path: Path, tables: Iterable[pa.Table], columns: Columns, windows: Win
         windows: windows that the rows are; None if they are something else.
         shown_class: the class whose probability a bedGraph shows.
     """
-    ending = _ending(path)
+    kind = ending(path.name)
     with publish_file(path) as scratch:
-        if ending == ".parquet":
+        if kind == PARQUET:
             with pq.ParquetWriter(scratch, columns.schema) as writer:
                 for table in tables:
                     writer.write_table(table)
             return
-        with _text(scratch, path.suffix == _GZIP) as stream:
-            if ending in _BEDGRAPH:
+        with _text(scratch, path.suffix.lower() == GZIP) as stream:
+            if kind in BEDGRAPHS:
                 stream.write(f'track type=bedGraph name="{shown_class}"\n')
                 for table in tables:
                     stream.writelines(_bedgraph_lines(table, columns, windows, shown_class))
@@ -103,8 +67,3 @@ def _text(path: Path, compressed: bool) -> Iterator[TextIO]:
         io.TextIOWrapper(binary, encoding="utf-8", newline="") as stream,
     ):
         yield stream
-
-
-def _ending(path: Path) -> str:
-    """Return what a file's name ends in, without the ending of compression."""
-    return Path(path.name.lower().removesuffix(_GZIP)).suffix

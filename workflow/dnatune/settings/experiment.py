@@ -82,9 +82,14 @@ class Configuration(StageSettings):
         Raises:
             ConfigurationError: names the key.
         """
-        named = (("contamination", "manifest", "file", Path.is_file), ("benchmark", "tokenizer", "folder", Path.is_dir))
+        named = (
+            ("contamination", "manifest", "file", Path.is_file),
+            ("benchmark", "tokenizer", "folder", Path.is_dir),
+            ("predict", "input", "file", Path.is_file),
+            ("predict", "genome", "file", Path.is_file),
+        )
         for section, key, kind, is_there in named:
-            path = self.settings[section].get(key)
+            path = self.settings.get(section, {}).get(key)
             if path is not None and not is_there(Path(path)):
                 raise ConfigurationError(
                     f"there is no {kind} {path}",
@@ -164,7 +169,8 @@ def resolve(config: Mapping[str, Any]) -> Configuration:
         known_name(experiment.comparison.reference, entries, "comparison.reference")
     configuration = Configuration(experiment, {task.name: task for task in tasks}, entries)
     if experiment.predict:
-        configuration.predicted_run()
+        labels = configuration.tasks[configuration.predicted_run().task].labels
+        experiment.predict.class_of(labels)
     for model in configuration.pretrained:
         _check_data(experiment.data, configuration.pretraining_tasks(model).values())
     return configuration

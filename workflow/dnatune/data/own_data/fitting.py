@@ -6,9 +6,9 @@ Only the beginning of each file is read, because this is done before anything ru
 import difflib
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dnatune.data.fasta import read_fasta
 from dnatune.errors import ConfigurationError, DataError, shown
@@ -37,19 +37,42 @@ def check(config: Mapping[str, Any]) -> None:
         config: as Snakemake hands it over, before `experiment.resolve`, which reads classes from tables.
 
     Raises:
-        ConfigurationError: an entry of `tasks` is wrong, or files do not fit it; the message has lines that would.
+        ConfigurationError: an entry of a list of tasks is wrong, or files do not fit it; the message has lines that
+            would.
     """
-    tasks = config.get("tasks")
-    for number, given in enumerate(tasks if isinstance(tasks, list) else ()):
-        if isinstance(given, Mapping):
-            entry = TaskEntry.read(given, prefix=f"tasks.{number}")
-            if entry.path is not None:
-                _check_folder(entry.name, entry.path, entry.labels or ())
-            for split, part in entry.parts.items():
-                _check_part(entry.name, split, part)
+    for key, tasks in _lists_of_tasks(config):
+        for number, given in enumerate(tasks if isinstance(tasks, list) else ()):
+            if isinstance(given, Mapping):
+                entry = TaskEntry.read(given, prefix=f"{key}.{number}")
+                task = _Place(entry.name, key)
+                if entry.path is not None:
+                    _check_folder(task, entry.path, entry.labels or ())
+                for split, part in entry.parts.items():
+                    _check_part(task, split, part)
 
 
-def _check_folder(task: str, path: str, labels: Sequence[str]) -> None:
+class _Place(NamedTuple):
+    """Where a task is configured: its name, and the key of the list that it stands in."""
+
+    name: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"config key '{self.key}', entry '{self.name}'"
+
+
+def _lists_of_tasks(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield key and value of each list of tasks, of a configuration that is not checked yet."""
+    yield "tasks", config.get("tasks")
+    models = config.get("models")
+    for name in models if isinstance(models, Mapping) else ():
+        found, below = models, (name, "tiny", "pretrain", "tasks")
+        for key in below:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        yield f"models.{'.'.join(map(str, below))}", found
+
+
+def _check_folder(task: _Place, path: str, labels: Sequence[str]) -> None:
     place = Path(path).expanduser()
     if place.is_file():
         raise _misfit(task, "'path' names a folder, and this is a file", path, [place])
@@ -76,11 +99,11 @@ def _problem_of_csv(file: Path, labels: Sequence[str]) -> str | None:
     return f"the label is the word {shown(words[0])}, and in a folder it must be a class index" if words else None
 
 
-def _check_part(task: str, split: str, part: Examples) -> None:
+def _check_part(task: _Place, split: str, part: Examples) -> None:
     checks = {"fasta": _check_fasta, "bed": _check_bed, "table": _check_table}
     for path in part.paths:
         place, kind = Path(path).expanduser(), "fasta" if path == part.genome else part.kind
-        where = f"{path}; config key 'tasks', entry '{task}'{'' if split == 'train' else f', {split}'}"
+        where = f"{path}; {task}{'' if split == 'train' else f', {split}'}"
         if place.is_dir():
             raise _misfit(task, f"{path} is a folder, and a file is needed", path, sorted(place.iterdir()))
         try:
@@ -90,7 +113,7 @@ def _check_part(task: str, split: str, part: Examples) -> None:
                     where=path,
                     fix=_near(place) + "check the path; a relative one counts from where snakemake starts",
                 )
-            checks[kind](place, part, task)
+            checks[kind](place, part, task.name)
         except DataError as error:
             raise ConfigurationError(error.what, where=where, fix=error.fix) from None
 
@@ -116,13 +139,13 @@ def _check_table(file: Path, part: Examples, task: str) -> None:
         )
 
 
-def _misfit(task: str, what: str, where: str, files: Sequence[Path]) -> ConfigurationError:
+def _misfit(task: _Place, what: str, where: str, files: Sequence[Path]) -> ConfigurationError:
     """Return the error that shows which entry of `tasks` would take the files that are there."""
-    entry = suggestion(task, files, where)
+    entry = suggestion(task.name, files, where)
     fix = "give train.csv, dev.csv and test.csv with the header sequence,label and class indices"
     if entry:
         fix = f"this takes the files as they are (docs/your-own-data.md):\n{in_yaml([entry])}"
-    return ConfigurationError(what, where=f"{where}; config key 'tasks', entry '{task}'", fix=fix)
+    return ConfigurationError(what, where=f"{where}; {task}", fix=fix)
 
 
 def suggestion(name: str, files: Sequence[Path], configured: str) -> Mapping[str, Any] | None:
