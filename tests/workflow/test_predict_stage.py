@@ -1,54 +1,29 @@
 """Predictions with the run of a finished chain: by hand and as a target of the workflow."""
 
-import csv
-import itertools
-
 import numpy as np
 import pytest
 
+from dnatune.evaluation.agreement import Merge
 from dnatune.prediction.record import Prediction
-from workflow_runs import PYTHON, RUN, run, small
-
-_LABELS = ("Non-promoter", "promoter")
-
-
-def logs_of(path, columns):
-    with path.open(encoding="utf-8", newline="") as stream:
-        return np.array([[float(row[name]) for name in columns] for row in csv.DictReader(stream, delimiter="\t")])
-
-
-def write_fasta(table, path):
-    with table.open(encoding="utf-8", newline="") as stream:
-        path.write_text(
-            "".join(f">s{number}\n{row['sequence']}\n" for number, row in enumerate(csv.DictReader(stream))), "utf-8"
-        )
-    return path
+from predicted import predict_test_split, write_fasta
+from workflow_runs import RUN, small
 
 
 def test_predictions_are_those_of_evaluate(chain, tmp_path):
-    results, place = chain.results, RUN.removeprefix("finetune/")
-    table = results / "download/data/prom_core_all/test.csv"
-    inputs = {"csv": table, "fasta": write_fasta(table, tmp_path / "test.fa")}
-    folders = {"trained": results / RUN, "merged": results / "merge" / place}
-    stages = []
-    for (model, folder), (kind, path) in itertools.product(folders.items(), inputs.items()):
-        output = tmp_path / f"{model}-{kind}.tsv"
-        stages.append(["predict", "--model", folder, "--input", path, "--batch-size", "32", "--output", output])
-    # What evaluate gives for the merged folder, as for any model that is whole.
-    stages.append(["evaluate", "--experiment", results / "experiment.json", "--task", "prom_core_all"])
-    stages[-1] += ["--model", folders["merged"], "--test", results / "prepare/prom_core_all/test.jsonl"]
-    stages[-1] += ["--predictions", tmp_path / "merged.tsv", "--metrics", tmp_path / "metrics.json"]
-    words = [word for stage in stages for word in ("--then", *stage)][1:]
-    done = run([PYTHON, "-m", "dnatune", *words], tmp_path, {"DNATUNE_DEVICE": "cpu"})
-    assert done.code == 0, done.output
-    expected = {"trained": results / "evaluate" / place / "predictions.tsv", "merged": tmp_path / "merged.tsv"}
-    for model, kind in itertools.product(folders, inputs):
-        found = logs_of(tmp_path / f"{model}-{kind}.tsv", [f"logp_{label}" for label in _LABELS])
+    place = RUN.removeprefix("finetune/")
+    predicted, done = predict_test_split(chain.results, place, tmp_path)
+    merge = Merge.read(chain.results / "evaluate" / place / "merge.json")
+    for (model, _), one in predicted.items():
         # Nine significant digits stand in both files.
-        np.testing.assert_allclose(found, logs_of(expected[model], ["logp_0", "logp_1"]), atol=1e-6, rtol=0)
-        record = Prediction.read(tmp_path / f"{model}-{kind}.tsv.json")
+        np.testing.assert_allclose(one.found, one.expected, atol=1e-6, rtol=0)
+        record = one.record
         assert record.merged == (model == "merged") and record.rows == 60 and record.not_scored == {}
         assert record.calibration.items == 40 and record.calibration.nats_after <= record.calibration.nats_before
+        assert record.largest_difference == (merge.largest_difference if record.merged else None)
+    assert merge.largest_difference is not None
+    # Said of each of the two predictions with the merged model, and in its card.
+    assert done.output.count(merge.sentence) == 2
+    assert merge.sentence in (chain.results / "evaluate" / place / "README.md").read_text("utf-8")
 
 
 def test_the_workflow_predicts_with_the_run_that_is_named_and_makes_nothing_again(copied_chain):
@@ -92,6 +67,8 @@ def test_the_workflow_predicts_with_the_run_that_is_named_and_makes_nothing_agai
         ({"input": "test.fa", "optimizer": "adam"}, "'adam' is not there"),
         ({"input": "test.fa", "outputs": []}, "outputs"),
         ({"input": "test.fa", "stride": 5}, "there are no windows"),
+        ({"input": "missing.fa"}, "config key 'predict.input'"),
+        ({"input": "test.csv", "outputs": ["p.bedgraph"]}, "config key 'predict.outputs'"),
     ],
 )
 def test_what_cannot_be_predicted_is_refused_in_one_message(chain, predict, said):

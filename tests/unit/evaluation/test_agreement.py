@@ -31,12 +31,16 @@ def test_what_the_merged_model_changes_is_counted():
     assert (found.precision, found.items, found.labels_changed) == ("bf16", 3, 2)
     assert found.largest_difference == np.log(0.6) - np.log(0.2)
     assert found.accuracy == 2 / 3 and found.mcc == 0.5
+    assert found.sentence == (
+        "2 of 3 answers differ from those of base + adapter, and log-probabilities by at most 1.1 nats"
+    )
 
 
 def test_texts_that_are_no_label_are_answers_too():
     of_merged = metrics.from_predictions([0, 1], [0, 1], 2)
     found = agreement.compare("fp32", storage_record(), FOLDER, [0, None, None], [0, None, 1], None, of_merged)
     assert found.labels_changed == 1 and found.largest_difference is None
+    assert found.sentence == "1 of 3 answers differ from those of base + adapter"
 
 
 @pytest.mark.parametrize("merged", [MERGED, np.full_like(TRAINED, np.nan)])

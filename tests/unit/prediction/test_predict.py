@@ -1,6 +1,7 @@
 """The stage: what it writes for a model, that a kill leaves no gap, and what it refuses."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from dnatune.commands import predict
 from dnatune.errors import ConfigurationError, DataError, ModelError
 from dnatune.prediction import columns, rows
 from dnatune.prediction.record import Prediction
-from dnatune.training.record import Divergence
+from dnatune.training.record import Divergence, Run
+from merge_records import merge_record
 from run_records import run_record
 from samples import ROOT, TASK
 
@@ -71,6 +73,21 @@ def test_every_format_has_the_same_rows(merged, prepared, sequences, tmp_path, m
     assert sorted(path.name for path in outputs[0].parent.iterdir()) == sorted(
         name for output in outputs for name in (output.name, f"{output.name}.json")
     )
+
+
+def test_how_far_a_merged_folder_agrees_with_base_and_adapter_is_said(merged, sequences, tmp_path, monkeypatch, caplog):
+    run, measured = Run.read(merged / "run.json"), merge_record()
+    folder, path = tmp_path / "results/merge" / run.place, fasta_of(tmp_path / "s.fa", sequences[:2])
+    shutil.copytree(merged, folder)
+    stage = ["--model", folder, "--input", path, "--output", tmp_path / "p.tsv"]
+    run_stage(monkeypatch, *stage)
+    assert Prediction.read(tmp_path / "p.tsv.json").largest_difference is None and not caplog.text
+    beside = tmp_path / "results/evaluate" / run.place
+    beside.mkdir(parents=True)
+    measured.write(beside / "merge.json")
+    run_stage(monkeypatch, *stage)
+    assert Prediction.read(tmp_path / "p.tsv.json").largest_difference == measured.largest_difference
+    assert f"in bf16, was compared on the test split: {measured.sentence}" in caplog.text
 
 
 def test_both_strands_have_the_mean_of_their_probabilities(merged, sequences, tmp_path, monkeypatch):

@@ -71,6 +71,7 @@ def test_its_program_scores_the_labels_as_dnatune_does(run, tiny_model, monkeypa
 def test_it_says_how_the_merged_weights_differ_from_what_was_scored(run):
     text = ModelCard(model_card(*run, merge_record(600, update_kept=0.75), HUB)).text
     assert "| bf16, which keeps 0.750 of the update with an error of 0.100; 150 of 600 answers differ" in text
+    assert "log-probabilities by at most 0.01 nats |" in text
     assert "scored with base + adapter in fp32" in text
 
 

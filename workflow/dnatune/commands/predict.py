@@ -7,6 +7,7 @@ By hand:  python -m dnatune predict --model results/demo/merge/tiny/prom_core_al
 import argparse
 import contextlib
 import dataclasses
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ def main() -> None:
     source = sources.source_of(options.input, options.genome, reading)
     table = columns.Columns(source, labels, reading.strand, 1.0)
     table.refuse_clash()
+    # Refused before the input is read, which may take minutes.
     reading.class_of(labels)
     rows = source.check()
     rank = process_group.join_scorers()
@@ -133,6 +135,9 @@ class Job:
         started, rank = time.perf_counter(), self.rank
         if rank.first:
             parts.begin()
+            if agreement := self.trained.agreement:
+                stored = f"the merged model, in {agreement.storage.dtype}, was compared on the test split"
+                logging.warning(f"dnatune: {stored}: {agreement.sentence}")
         process_group.exchange(None, rank)
         precision = engine.scoring_precision(self.trained.run.precision, rank.device)
         loaded = self.trained.load(precision, rank.device)
@@ -191,12 +196,13 @@ class Job:
         from dnatune.training.record import Software
 
         windows, task, run = sources.windows_of(self.reading), self.trained.task, self.trained.run
-        reasons = parts.reasons()
+        reasons, agreement = parts.reasons(), self.trained.agreement
         for path in self.options.output:
             outputs.write(path, parts.read(), columns, windows, self.reading.class_of(task.labels))
             record.Prediction(
                 model=run.place,
                 merged=self.trained.base is None,
+                largest_difference=agreement.largest_difference if agreement else None,
                 digest_of_model=self.trained.check_files(),
                 task=task.name,
                 labels=list(task.labels),

@@ -45,6 +45,14 @@ class Merge(Record):
     auroc: float | None
     """AUROC of the merged model."""
 
+    @property
+    def sentence(self) -> str:
+        """Return how far a merged model agrees, in words."""
+        said = f"{self.labels_changed} of {self.items} answers differ from those of base + adapter"
+        if self.largest_difference is None:
+            return said
+        return f"{said}, and log-probabilities by at most {self.largest_difference:.2g} nats"
+
 
 def compare(
     precision: str,

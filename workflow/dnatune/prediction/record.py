@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from dnatune.contracts import Record, Seconds
+from dnatune.contracts import Nats, Record, Seconds
 from dnatune.prediction.calibration import Calibration
 from dnatune.training.record import Software
 
@@ -14,6 +14,9 @@ class Prediction(Record):
     """The run: model, task, optimizer and seed."""
     merged: bool
     """Whether the merged model was used; otherwise base + adapter."""
+    largest_difference: Nats | None
+    """Of a merged model, the largest difference between its log-probabilities and those of base + adapter on the test
+    split, as `merge.json` of the results folder has it; `null` without that file."""
     digest_of_model: str
     """Digest of the files of the model."""
     task: str

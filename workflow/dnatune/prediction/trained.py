@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dnatune.data.integrity import Contents, check, check_model
 from dnatune.errors import ModelError, shown
+from dnatune.evaluation.agreement import Merge
 from dnatune.files import digest
 from dnatune.settings.prompt import PromptSettings
 from dnatune.settings.sources import TaskSettings
@@ -94,6 +95,12 @@ class Trained:
         """Return the dev split that the workflow made for the run, if it is still there."""
         found = _beside(self.folder, f"prepare/{self.run.task}/dev.jsonl")
         return found if found and found.is_file() else None
+
+    @property
+    def agreement(self) -> Merge | None:
+        """Return how far a merged model agrees with base + adapter, as the evaluate stage has measured it."""
+        found = _beside(self.folder, f"evaluate/{self.run.place}/merge.json") if self.base is None else None
+        return Merge.read(found) if found and found.is_file() else None
 
     def check_files(self) -> str:
         """Check that the files are those that were made, and return a digest of them.

@@ -180,6 +180,5 @@ def _stored(merge: Merge) -> str:
     storage = merge.storage
     return (
         f"{storage.dtype}, which keeps {storage.update_kept:.3f} of the update with an error of "
-        f"{storage.update_error:.3f}; "
-        f"{merge.labels_changed} of {merge.items} answers differ from those of base + adapter"
+        f"{storage.update_error:.3f}; {merge.sentence}"
     )
