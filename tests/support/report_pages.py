@@ -1,6 +1,7 @@
 """Pages of synthetic results, and what stands in them."""
 
 import base64
+import gzip
 import html
 import html.parser
 import re
@@ -96,8 +97,12 @@ def outline(page: str) -> Outline:
 
 def downloads(page: str) -> dict[str, str]:
     """Return the text of every table that a page holds, by the name it is saved under."""
-    found = re.findall(r'download="([^"]+)" href="data:text/tab-separated-values;charset=utf-8;base64,([^"]+)"', page)
-    return {name: base64.b64decode(payload).decode() for name, payload in found}
+    kinds = "text/tab-separated-values;charset=utf-8|application/gzip"
+    found = re.findall(rf'download="([^"]+)" href="data:(?:{kinds});base64,([^"]+)"', page)
+    held = {name: base64.b64decode(payload) for name, payload in found}
+    return {
+        name: (gzip.decompress(content) if name.endswith(".gz") else content).decode() for name, content in held.items()
+    }
 
 
 def pair_sentences(page: str) -> str:

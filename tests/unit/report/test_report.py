@@ -17,6 +17,7 @@ from dnatune.comparison import verdict_rows as tested
 from dnatune.data import manifests
 from dnatune.model.pretraining import PretrainingRecord
 from dnatune.report import page as report
+from dnatune.report import panels
 from dnatune.report.figures import style as palette
 from dnatune.report.legends import LEGENDS
 from report_pages import (
@@ -345,3 +346,11 @@ def test_several_tasks_are_summed_up_without_those_that_lack_a_score(mixed_page)
 
 def test_one_task_has_no_summary_over_tasks(decided_page):
     assert 'id="all_tasks"' not in decided_page[0]
+
+
+def test_long_data_of_a_figure_are_compressed(mixed_page, monkeypatch, mixed):
+    """The losses of a hundred runs were half of a page."""
+    monkeypatch.setattr(panels, "_LONGEST", 1000)
+    short, long = downloads(mixed_page), downloads(render(mixed))
+    assert "loss.tsv.gz" in long and "loss.tsv" not in long
+    assert long["loss.tsv.gz"] == short["loss.tsv"]

@@ -1,6 +1,7 @@
 """Numbers and names as the page writes them; what does not exist is an empty text."""
 
 import base64
+import gzip
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -123,6 +124,11 @@ def baseline_name(name: str) -> str:
 def download(table: str) -> str:
     """Return the address of a table that the page itself holds."""
     return f"data:text/tab-separated-values;charset=utf-8;base64,{base64.b64encode(table.encode()).decode()}"
+
+
+def compressed(table: str) -> str:
+    """Return the address of a table that the page itself holds, in gzip's format."""
+    return f"data:application/gzip;base64,{base64.b64encode(gzip.compress(table.encode(), mtime=0)).decode()}"
 
 
 #: What templates call.

@@ -15,6 +15,9 @@ from dnatune.report.figures import base
 from dnatune.report.legends import LEGENDS, Legend
 from dnatune.settings.tasks import Task
 
+#: Characters of the longest table that is not compressed: the losses of 100 runs have two millions.
+_LONGEST = 200_000
+
 Chart = Callable[[Task, list[Group]], base.Drawing | None]
 
 
@@ -25,13 +28,13 @@ class Figure:
     Attributes:
         name: of the file, of its data's and of the names inside the SVG.
         drawings: (title, drawing) of each panel that has something to draw; the title is empty where there is one.
-        data: the data as a download; None where there is nothing to draw.
+        table: the data, tab-separated; empty where there is nothing to draw.
         columns: panels side by side on a wide screen.
     """
 
     name: str
     drawings: Sequence[tuple[str, base.Drawing]]
-    data: str | None
+    table: str
     columns: int
 
     @functools.cached_property
@@ -42,6 +45,22 @@ class Figure:
             {"title": title, "svg": Markup(base.embedded(drawing.chart, f"{self.name}-{number}"))}  # noqa: S704
             for number, (title, drawing) in enumerate(self.drawings, start=1)
         ]
+
+    @property
+    def file(self) -> str:
+        """Return the name under which the data are saved."""
+        return f"{self.name}.tsv.gz" if self._is_long else f"{self.name}.tsv"
+
+    @property
+    def data(self) -> str | None:
+        """Return the data as a download; None where there is nothing to draw."""
+        if not self.table:
+            return None
+        return formatting.compressed(self.table) if self._is_long else formatting.download(self.table)
+
+    @property
+    def _is_long(self) -> bool:
+        return len(self.table) > _LONGEST
 
     @property
     def legend(self) -> Legend:
@@ -68,15 +87,15 @@ def figure(evidence: Evidence, name: str, charts: Mapping[str, Chart]) -> Figure
         for kind, chart in charts.items()
     ]
     there = [(title, place, drawing) for title, place, drawing in drawn if drawing is not None]
-    data = _data([(place, drawing.data) for _, place, drawing in there])
+    table = _table([(place, drawing.data) for _, place, drawing in there])
     columns = len(charts) if len(charts) > 1 else 3 if len(there) % 3 == 0 else 2
-    return Figure(name, [(title, drawing) for title, _, drawing in there], data, columns)
+    return Figure(name, [(title, drawing) for title, _, drawing in there], table, columns)
 
 
 def single(name: str, drawing: base.Drawing) -> Figure:
     """Return a figure that holds all tasks in one panel."""
     table = drawing.data.to_csv(sep="\t", index=False, float_format="%.5g", lineterminator="\n")
-    return Figure(name, [("", drawing)], formatting.download(table), 1)
+    return Figure(name, [("", drawing)], table, 1)
 
 
 def _title(panel: str, kind: str, evidence: Evidence, charts: Mapping[str, Chart]) -> str:
@@ -85,10 +104,10 @@ def _title(panel: str, kind: str, evidence: Evidence, charts: Mapping[str, Chart
     return ", ".join(([panel] if several else []) + ([kind] if len(charts) > 1 else []))
 
 
-def _data(tables: Sequence[tuple[tuple[str, str], pd.DataFrame]]) -> str | None:
+def _table(tables: Sequence[tuple[tuple[str, str], pd.DataFrame]]) -> str:
     if not tables:
-        return None
+        return ""
     named = [table.assign(model=model, task=task) for (model, task), table in tables]
     whole = pd.concat(named, ignore_index=True)
     columns = ["model", "task", *(column for column in whole.columns if column not in ("model", "task"))]
-    return formatting.download(whole[columns].to_csv(sep="\t", index=False, float_format="%.5g", lineterminator="\n"))
+    return whole[columns].to_csv(sep="\t", index=False, float_format="%.5g", lineterminator="\n")
