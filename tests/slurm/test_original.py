@@ -106,7 +106,7 @@ def test_a_small_copy_of_the_original_runs_through(tmp_path, taiwania):
     jobs = taiwania.sacct("-X")
     assert all("gres/gpu=" in row["ReqTRES"] for row in jobs)
     run = "DNA-LLaMA3_prom_core_all"
-    scored = [f"rule_evaluate_wildcards_{run}_{optimizer}_0" for optimizer in ("AdamW", "RK4")]
+    scored = [f"rule_evaluate_wildcards_{run}_{optimizer}" for optimizer in ("AdamW", "RK4")]
     asked = [f"rule_evaluate_base_wildcards_{run}"]
     baselines = ["rule_prepare_evaluate_baseline_dev_prepare", "rule_baselines_evaluate_baseline"]
     groups = [*baselines, *asked, *scored, "rule_compare"]
