@@ -7,6 +7,7 @@ from transformers import AutoTokenizer
 
 from dna_models import write_hybrid_tokenizer, write_kmer_tokenizer, write_llama
 from dnatune.model.base_models import load_tokenizer
+from predicted import assert_predicted_as_evaluated
 from workflow_runs import Workplace, small
 
 # The whole chain for two models; their tokenizers and prompts are also tested one by one.
@@ -49,6 +50,11 @@ def test_each_model_learns_and_is_merged_and_scored(results, model):
     assert ("`<->` for Non-promoter, `<+>` for promoter" in card) == (model == "kmers")
     assert ("`<dna>` and `</dna>`" in card) == (model == "hybrid")
     assert json_at(results / f"evaluate/zero-shot/{model}/prom_core_all/metrics.json")["n"] == metrics["n"] == 60
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_new_sequences_get_the_log_probabilities_of_evaluate(results, model, tmp_path):
+    assert_predicted_as_evaluated(results, f"{model}/prom_core_all/adamw/seed3", tmp_path)
 
 
 @pytest.mark.parametrize("model", MODELS)

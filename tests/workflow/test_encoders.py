@@ -9,6 +9,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from dnatune.files import read_json, read_json_lines
 from encoders import make_encoder
+from predicted import assert_predicted_as_evaluated
 from report_pages import words
 from workflow_runs import PYTHON, Workplace, run, small
 
@@ -81,6 +82,10 @@ def test_predictions_are_what_plain_transformers_says_of_the_merged_folder(chain
         expected = model(**inputs).logits[0].log_softmax(-1).tolist()
         assert [float(row["logp_0"]), float(row["logp_1"])] == pytest.approx(expected, abs=1e-4)
     assert len({row["logp_0"] for row in predictions}) > len(predictions) / 2
+
+
+def test_new_sequences_get_the_log_probabilities_of_evaluate(chain, tmp_path):
+    assert_predicted_as_evaluated(chain.results, f"{ENCODER}/adamw/seed3", tmp_path)
 
 
 def test_the_page_compares_the_optimizers_and_says_what_was_not_asked(chain):
