@@ -51,6 +51,9 @@ def main() -> None:
     options = parser.parse_args()
     if len({getattr(options, name) is None for name in _OF_A_RUN}) > 1:
         parser.error("--record, --merged and --agreement go together")
+    if (options.record is None) == (options.name is None):
+        # The name says in what form a model takes its prompts; a run says so itself.
+        parser.error("give either --record, of a run, or --name, of a base model in the configuration")
     if options.card and not options.record:
         parser.error("--card needs --record")
     configuration = experiment.read(options.experiment)
