@@ -1,14 +1,12 @@
 """`pip install .` gives the library whole."""
 
-import os
-import shutil
 import subprocess
 import sys
-import sysconfig
 import tomllib
 
 import pytest
 
+import installed_wheel
 from dnatune.cli import STAGES
 from samples import ROOT
 
@@ -17,7 +15,8 @@ def test_every_folder_of_the_library_is_packaged():
     packaged = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"]
     library = ROOT / "workflow"
     found = [".".join(init.parent.relative_to(library).parts) for init in (library / "dnatune").rglob("__init__.py")]
-    assert sorted(packaged) == sorted(found)
+    of_the_checkout = ["dnatune.config", "dnatune.envs", "dnatune.profiles", "dnatune.workflow"]
+    assert sorted(packaged) == sorted([*found, *of_the_checkout])
 
 
 def test_preparing_data_imports_no_torch(tmp_path):
@@ -35,25 +34,31 @@ def test_preparing_data_imports_no_torch(tmp_path):
 def installed(tmp_path_factory):
     """The interpreter of an environment that holds the wheel of this checkout, and other packages from this one's."""
     folder = tmp_path_factory.mktemp("installed")
-    source = folder / "source"
-    shutil.copytree(ROOT / "workflow", source / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source / name)
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    wheel = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source]
-    subprocess.run(wheel, check=True, capture_output=True)
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
-    python = folder / "env/bin/python"
-    (made,) = folder.glob("dnatune-*.whl")
-    subprocess.run([*pip, "--python", python, "install", "--no-deps", made], check=True, capture_output=True)
-    (packages,) = (folder / "env/lib").glob("python*/site-packages")
-    (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    python = installed_wheel.environment_without_dnatune(folder / "env")
+    installed_wheel.install_wheel(python, folder / "wheel")
     return python
+
+
+def test_the_wheel_holds_rules_configurations_and_sites(installed):
+    (package,) = installed.parents[1].glob("lib/python*/site-packages/dnatune")
+    for checkout, pattern in (
+        ("workflow", "Snakefile"),
+        ("workflow", "rules/*.smk"),
+        ("workflow", "report/*.rst"),
+        ("workflow", "schemas/*.yaml"),
+        ("config", "*.yaml"),
+        ("config", "demo-base/*"),
+        ("envs", "dnatune.yaml"),
+        ("profiles", "slurm/*"),
+        ("profiles", "sites/[!l]*/site.yaml"),
+    ):
+        expected = {file.relative_to(ROOT) for file in (ROOT / checkout).glob(pattern)}
+        assert expected <= {file.relative_to(package) for file in (package / checkout).rglob("*")}
 
 
 @pytest.mark.parametrize("stage", sorted(STAGES))
 def test_every_stage_starts_where_only_the_wheel_is_installed(installed, stage, tmp_path):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment = installed_wheel.environment_variables()
     command = [installed, "-m", "dnatune", stage, "--help"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
