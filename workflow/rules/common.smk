@@ -8,17 +8,13 @@ import json
 import os
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import snakemake.jobs
 from snakemake.logging import logger as snakemake_logger
 
-LIBRARY = Path(workflow.current_basedir).parent
-sys.path.insert(0, str(LIBRARY))
-
 from dnatune.data.own_data import fitting
-from dnatune.errors import DnatuneError
+from dnatune.errors import ConfigurationError, DnatuneError
 from dnatune.launch import end_signals, job_environment, resubmission, screen, snakemake_lock
 from dnatune.settings import command_line, experiment, grid, settings_file, site
 from dnatune.settings.tasks import SPLITS
@@ -32,23 +28,42 @@ def report_errors(function, *arguments):
         raise WorkflowError(f"{type(error).__name__}: {error}") from None
 
 
+def placed(path):
+    """Return a path with the prefix of the module, which Snakemake adds to inputs and outputs but not to parameters."""
+    return workflow.modifier.path_modifier.replace_prefix(path)
+
+
+def require_configuration():
+    """Refuse a module whose statement gives it no configuration."""
+    if not workflow.modifier.is_main_snakefile() and not config:
+        raise ConfigurationError(
+            "the module has no configuration",
+            where=f"the statement `module {workflow.modifier.namespace}` of the Snakefile",
+            fix="give it one there, `config: config` after a `configfile:`, or a part of the configuration",
+        )
+
+
 if workflow.is_main_process:
     for path in workflow.configfiles:
         report_errors(settings_file.read, Path(path))
 report_errors(job_environment.refuse_locale, config)
-GIVEN = command_line.read_scalars(config, workflow.config_settings.config)
+report_errors(require_configuration)
+# What `--config` gives is part of the main configuration; a module may have another.
+IS_MAIN_CONFIG = config is workflow.modifier_stack[0].globals["config"]
+GIVEN = command_line.read_scalars(config, workflow.config_settings.config if IS_MAIN_CONFIG else {})
 if workflow.is_main_process:
     report_errors(fitting.check, GIVEN)
 CONFIG = report_errors(experiment.resolve, GIVEN)
-SITE = report_errors(site.load, LIBRARY.parent, os.environ)
+SITE = report_errors(site.load, ROOT, os.environ)
 report_errors(site.refuse_overrides, workflow.resource_settings.overwrite_resources)
 NODES = report_errors(SITE.requested_nodes, workflow.resource_settings.overwrite_resources, CONFIG.optimizers)
 RESULTS = f"results/{CONFIG.name}"
 LOGS = f"logs/{CONFIG.name}"
 RUNS = CONFIG.runs()
 # Snakemake takes a brace in a path, even in that of the checkout, for the beginning of a wildcard.
-ENVIRONMENT = str(LIBRARY.parent / "envs/dnatune.yaml").replace("{", "{{").replace("}", "}}")
-EXPERIMENT = f"{RESULTS}/experiment.json"
+# The installed package is where Snakemake is, and no environment of conda has it.
+ENVIRONMENT = str(ROOT / "envs/dnatune.yaml").replace("{", "{{").replace("}", "}}") if LIBRARY else None
+EXPERIMENT = placed(f"{RESULTS}/experiment.json")
 
 IN_SLURM_JOB = "SLURM_JOB_ID" in os.environ and SITE.slurm is not None
 if IN_SLURM_JOB:
@@ -61,24 +76,40 @@ job_environment.prepare(
 )
 if workflow.is_main_process:
     report_errors(CONFIG.require_files)
-    snakemake_lock.mark_jobs()
-    for caution in [*CONFIG.cautions(), *snakemake_lock.remove_dead()]:
+    for caution in CONFIG.cautions():
         snakemake_logger.warning(f"dnatune: {caution}")
-FAILURES = screen.watch(snakemake_logger, Path.cwd() if workflow.overwrite_workdir else None)
-report_errors(resubmission.Resubmission(workflow.is_main_process).install, snakemake.__version__, snakemake.jobs)
+# A Snakefile may use the module more than once; its process is prepared once.
+IS_FIRST = not hasattr(workflow, "dnatune_failures")
+if IS_FIRST:
+    if workflow.is_main_process:
+        snakemake_lock.mark_jobs()
+        for caution in snakemake_lock.remove_dead():
+            snakemake_logger.warning(f"dnatune: {caution}")
+    workflow.dnatune_failures = screen.watch(snakemake_logger, Path.cwd() if workflow.overwrite_workdir else None)
+    report_errors(resubmission.Resubmission(workflow.is_main_process).install, snakemake.__version__, snakemake.jobs)
 if not workflow.is_main_process:
     report_errors(CONFIG.refuse_change, Path(EXPERIMENT))
 
 
-onstart:
+def write_experiment():
+    """Write the configuration for the jobs, and revise the plans where it has changed."""
+    if CONFIG.write(Path(EXPERIMENT)) and Path(placed(RESULTS), "plan").is_dir():
+        # If the plans cannot be revised, the next start tries again.
+        results = placed(RESULTS)
+        shell("python -m dnatune plan --experiment {EXPERIMENT:q} --results {results:q} || ! rm {EXPERIMENT:q}")
+
+
+def prepare_process():
+    """Say who holds the folder, and end jobs together with Snakemake."""
     snakemake_lock.leave_record(workflow.persistence)
     if workflow.local_exec:
         end_signals.end_jobs_too()
     elif workflow.executor_plugin.name == "slurm":
         end_signals.end_jobs_too(workflow.scheduler._executor)
-    if CONFIG.write(Path(EXPERIMENT)) and Path(RESULTS, "plan").is_dir():
-        # If the plans cannot be revised, the next start tries again.
-        shell("python -m dnatune plan --experiment {EXPERIMENT:q} --results {RESULTS:q} || ! rm {EXPERIMENT:q}")
+
+
+def check_slurm():
+    """Refuse a site without Slurm, and to submit a job that already waits."""
     if workflow.executor_plugin.name == "slurm":
         report_errors(SITE.require_slurm)
         persistence = workflow.persistence
@@ -86,8 +117,34 @@ onstart:
         report_errors(resubmission.refuse_pending, left)
 
 
-onerror:
-    screen.print_at_exit(FAILURES, end_signals.told_to_end())
+def before_jobs(log):
+    """Prepare the process, once, write the configuration, and check what Slurm is to be given."""
+    if IS_FIRST:
+        prepare_process()
+    write_experiment()
+    if IS_FIRST:
+        check_slurm()
+
+
+def after_failure(log):
+    """Print the messages of failed jobs last."""
+    screen.print_at_exit(workflow.dnatune_failures, end_signals.told_to_end())
+
+
+def chained(first, second):
+    """Return a function that calls two with the same log file."""
+
+    def both(log):
+        first(log)
+        second(log)
+
+    return both
+
+
+# The directives `onstart:` and `onerror:` of a module are ignored, and two modules are two to call.
+workflow._onstart = chained(workflow._onstart, before_jobs)
+if IS_FIRST:
+    workflow._onerror = chained(workflow._onerror, after_failure)
 
 
 wildcard_constraints:

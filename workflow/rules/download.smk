@@ -5,17 +5,11 @@ Outputs: download/models/{model}/, download/data/{task}/{train,dev,test}.csv and
 Config:  models, data, tasks
 """
 
-
-# On a cluster the log-in node downloads, because compute nodes may have no network.
-localrules:
-    download_data,
-    download_model,
-
-
 DATA_MANIFEST = f"{RESULTS}/download/data/{{task}}/manifest.json"
 MODEL_MANIFEST = f"{RESULTS}/download/models/{{model}}/manifest.json"
 
 
+# On a cluster the log-in node downloads, because compute nodes may have no network.
 rule download_data:
     input:
         files_of_user,
@@ -26,6 +20,7 @@ rule download_data:
         f"{LOGS}/download/data/{{task}}.log",
     benchmark:
         f"{LOGS}/benchmarks/download/data/{{task}}.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     resources:
@@ -33,11 +28,11 @@ rule download_data:
     params:
         experiment=EXPERIMENT,
         compared=lambda wildcards: compared(
-            at_download(CONFIG.data_settings(wildcards.task), DATA_MANIFEST.format(**wildcards))
+            at_download(CONFIG.data_settings(wildcards.task), placed(DATA_MANIFEST).format(**wildcards))
         ),
         # With `output` among its parameters Snakemake does not compare it.
         requested=lambda wildcards, output: requested_option(
-            CONFIG.data_settings(wildcards.task), DATA_MANIFEST.format(**wildcards)
+            CONFIG.data_settings(wildcards.task), placed(DATA_MANIFEST).format(**wildcards)
         ),
         folder=subpath(output.manifest, parent=True),
     shell:
@@ -55,6 +50,7 @@ rule download_model:
         f"{LOGS}/download/models/{{model}}.log",
     benchmark:
         f"{LOGS}/benchmarks/download/models/{{model}}.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     resources:
@@ -62,10 +58,10 @@ rule download_model:
     params:
         experiment=EXPERIMENT,
         compared=lambda wildcards: compared(
-            at_download(CONFIG.model_settings(wildcards.model), MODEL_MANIFEST.format(**wildcards))
+            at_download(CONFIG.model_settings(wildcards.model), placed(MODEL_MANIFEST).format(**wildcards))
         ),
         requested=lambda wildcards, output: requested_option(
-            CONFIG.model_settings(wildcards.model), MODEL_MANIFEST.format(**wildcards)
+            CONFIG.model_settings(wildcards.model), placed(MODEL_MANIFEST).format(**wildcards)
         ),
         train=lambda wildcards, input: f"--train {shlex.quote(str(input[0]))}" if input else "",
     shell:

@@ -122,7 +122,7 @@ if CONFIG.baselines:
         params:
             experiment=EXPERIMENT,
             compared=lambda wildcards: compared(CONFIG.baseline_settings(wildcards.task)),
-            folder=BASELINE,
+            folder=placed(BASELINE),
         shell:
             "python -m dnatune --log {log:q} evaluate_baseline --experiment {params.experiment:q}"
             " --task {wildcards.task:q} --train {input.train:q} --dev {input.dev:q} --folder {params.folder:q}"
@@ -153,7 +153,7 @@ if CONFIG.baselines:
         params:
             experiment=EXPERIMENT,
             compared=lambda wildcards: compared(CONFIG.baseline_settings(wildcards.task)),
-            folder=BASELINE,
+            folder=placed(BASELINE),
         shell:
             "python -m dnatune --log {log:q} evaluate_baseline --experiment {params.experiment:q}"
             " --task {wildcards.task:q} --train {input.train:q} --dev {input.dev:q} --test {input.test:q}"

@@ -36,7 +36,7 @@ rule finetune:
         kind="--run",
         place="{model}/{task}/{optimizer}/seed{seed}",
         choice=lambda wildcards, input: f"--choice {shlex.quote(input.choice)}" if CONFIG.tuned else "",
-        checkpoints=f"{FINETUNED}/checkpoints",
+        checkpoints=placed(f"{FINETUNED}/checkpoints"),
     shell:
         "python -m dnatune --log {log:q} launch --nodes {resources.nodes} --ranks {resources.ranks} --cpus {threads}"
         " --state {params.checkpoints:q} finetune --experiment {params.experiment:q} {params.kind} {params.place:q}"

@@ -8,7 +8,7 @@ from dnatune.data import manifests, sources
 
 def files_of_user(wildcards):
     """Return the files that a task's data are taken from and that exist; the command names the missing ones."""
-    return [str(path) for path in sources.files_of(CONFIG.data_settings(wildcards.task)) if path.is_file()]
+    return [local(str(path)) for path in sources.files_of(CONFIG.data_settings(wildcards.task)) if path.is_file()]
 
 
 def tokenizer_data(wildcards):
@@ -52,8 +52,8 @@ def predict_inputs(wildcards):
         "record": f"{RESULTS}/finetune/{run.path}/run.json",
         "model": f"{RESULTS}/download/models/{run.model}",
         "dev": f"{RESULTS}/prepare/{run.task}/dev.jsonl",
-        "sequences": chosen.input,
-        "genome": chosen.genome or [],
+        "sequences": local(chosen.input),
+        "genome": local(chosen.genome) if chosen.genome else [],
     }
 
 

@@ -13,10 +13,6 @@ PLANNED = f"{RESULTS}/plan/{{model}}/{{task}}/written"
 
 
 # On a cluster the log-in node plans, because this takes seconds and a job might have to wait for a GPU.
-localrules:
-    plan,
-
-
 rule plan:
     input:
         lambda wildcards: [
@@ -29,6 +25,7 @@ rule plan:
         f"{LOGS}/plan/{{model}}/{{task}}.log",
     benchmark:
         f"{LOGS}/benchmarks/plan/{{model}}/{{task}}.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     resources:

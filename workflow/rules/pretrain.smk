@@ -31,8 +31,8 @@ if CONFIG.pretrained:
         params:
             experiment=EXPERIMENT,
             compared=lambda wildcards: compared(CONFIG.model_settings(wildcards.model)),
-            data=f"{RESULTS}/download/data",
-            prepared=f"{RESULTS}/prepare",
+            data=placed(f"{RESULTS}/download/data"),
+            prepared=placed(f"{RESULTS}/prepare"),
         shell:
             "python -m dnatune --log {log:q} pretrain --experiment {params.experiment:q} --model {wildcards.model:q}"
             " --data {params.data:q} --prepared {params.prepared:q} --folder {output:q}"

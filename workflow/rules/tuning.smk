@@ -11,13 +11,6 @@ Config:  tuning, optimizers, budget, lora, training, tasks (labels, metric)
 Site:    as finetune
 """
 
-
-# On a cluster the log-in node chooses, because this takes seconds and a job might have to wait for a GPU.
-localrules:
-    choose,
-    choose_coarse,
-
-
 TUNED = f"{RESULTS}/tuning/{{model}}/{{task}}/{{optimizer}}"
 TUNED_LOG = f"{LOGS}/tuning/{{model}}/{{task}}/{{optimizer}}"
 TRIAL = f"{TUNED}/rate{{rate}}"
@@ -45,7 +38,7 @@ use rule finetune as trial with:
         kind="--trial",
         place="{model}/{task}/{optimizer}/rate{rate}",
         choice="",
-        checkpoints=f"{TRIAL}/checkpoints",
+        checkpoints=placed(f"{TRIAL}/checkpoints"),
 
 
 use rule finetune as fine_trial with:
@@ -70,9 +63,10 @@ use rule finetune as fine_trial with:
         kind="--trial",
         place="{model}/{task}/{optimizer}/fine{index}/seed{seed}",
         choice=lambda wildcards, input: f"--choice {shlex.quote(input.choice)}",
-        checkpoints=f"{FINE_TRIAL}/checkpoints",
+        checkpoints=placed(f"{FINE_TRIAL}/checkpoints"),
 
 
+# On a cluster the log-in node chooses, because this takes seconds and a job might have to wait for a GPU.
 rule choose:
     input:
         records=lambda wildcards: trials_of(wildcards, "run.json", fine=True),
@@ -84,6 +78,7 @@ rule choose:
         f"{TUNED_LOG}/choose.log",
     benchmark:
         f"{LOGS}/benchmarks/tuning/{{model}}/{{task}}/{{optimizer}}/choose.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     resources:

@@ -15,13 +15,13 @@ from dnatune.errors import ConfigurationError
 MISSING_MODULE = "DNATUNE_MISSING_MODULE"
 
 
-def prepare(library: Path, modules: Sequence[str], exports: Mapping[str, str]) -> None:
+def prepare(library: Path | None, modules: Sequence[str], exports: Mapping[str, str]) -> None:
     """Change this process's environment, which the commands of its jobs inherit.
 
     `python` is then the interpreter of this process, unless a conda environment brings its own, and finds the library.
 
     Args:
-        library: folder that holds the package `dnatune`.
+        library: folder that holds the package `dnatune`; None if it is installed.
         modules: environment modules to load; inside a Slurm job those of the site.
         exports: environment variables to set.
     """
@@ -29,7 +29,8 @@ def prepare(library: Path, modules: Sequence[str], exports: Mapping[str, str]) -
         if not _load_module(name):
             os.environ[MISSING_MODULE] = name
             break
-    _put_first("PYTHONPATH", str(library))
+    if library:
+        _put_first("PYTHONPATH", str(library))
     _put_first("PATH", str(Path(sys.executable).parent))
     # A folder of the user's must not shadow a module.
     # Nor may the locale decide how text files are read.
