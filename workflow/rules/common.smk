@@ -1,6 +1,6 @@
 """Shared by all stages: the checked configuration, the site, paths, and the resources and settings of jobs.
 
-Config keys used: name, keep_merged; the rest through `CONFIG`.
+Config keys used: name; the rest through `CONFIG`.
 Site keys used: all, through `SITE`.
 """
 
@@ -15,7 +15,7 @@ from snakemake.logging import logger as snakemake_logger
 
 from dnatune.data.own_data import fitting
 from dnatune.errors import ConfigurationError, DnatuneError
-from dnatune.launch import end_signals, job_environment, resubmission, screen, snakemake_lock
+from dnatune.launch import job_environment, resubmission, screen, snakemake_lock
 from dnatune.settings import command_line, experiment, grid, settings_file, site
 from dnatune.settings.tasks import SPLITS
 
@@ -89,62 +89,6 @@ if IS_FIRST:
     report_errors(resubmission.Resubmission(workflow.is_main_process).install, snakemake.__version__, snakemake.jobs)
 if not workflow.is_main_process:
     report_errors(CONFIG.refuse_change, Path(EXPERIMENT))
-
-
-def write_experiment():
-    """Write the configuration for the jobs, and revise the plans where it has changed."""
-    if CONFIG.write(Path(EXPERIMENT)) and Path(placed(RESULTS), "plan").is_dir():
-        # If the plans cannot be revised, the next start tries again.
-        results = placed(RESULTS)
-        shell("python -m dnatune plan --experiment {EXPERIMENT:q} --results {results:q} || ! rm {EXPERIMENT:q}")
-
-
-def prepare_process():
-    """Say who holds the folder, and end jobs together with Snakemake."""
-    snakemake_lock.leave_record(workflow.persistence)
-    if workflow.local_exec:
-        end_signals.end_jobs_too()
-    elif workflow.executor_plugin.name == "slurm":
-        end_signals.end_jobs_too(workflow.scheduler._executor)
-
-
-def check_slurm():
-    """Refuse a site without Slurm, and to submit a job that already waits."""
-    if workflow.executor_plugin.name == "slurm":
-        report_errors(SITE.require_slurm)
-        persistence = workflow.persistence
-        left = {number for job in workflow.dag.needrun_jobs() for number in persistence.external_jobids(job)}
-        report_errors(resubmission.refuse_pending, left)
-
-
-def before_jobs(log):
-    """Prepare the process, once, write the configuration, and check what Slurm is to be given."""
-    if IS_FIRST:
-        prepare_process()
-    write_experiment()
-    if IS_FIRST:
-        check_slurm()
-
-
-def after_failure(log):
-    """Print the messages of failed jobs last."""
-    screen.print_at_exit(workflow.dnatune_failures, end_signals.told_to_end())
-
-
-def chained(first, second):
-    """Return a function that calls two with the same log file."""
-
-    def both(log):
-        first(log)
-        second(log)
-
-    return both
-
-
-# The directives `onstart:` and `onerror:` of a module are ignored, and two modules are two to call.
-workflow._onstart = chained(workflow._onstart, before_jobs)
-if IS_FIRST:
-    workflow._onerror = chained(workflow._onerror, after_failure)
 
 
 wildcard_constraints:
