@@ -92,7 +92,9 @@ def test_hostile_texts_go_through_the_whole_chain_as_texts(tmp_path, hostile):
 def test_a_dry_run_takes_hostile_paths(tmp_path, hostile, key):
     workplace = Workplace(tmp_path / "run")
     if key == "the common path":
-        hostile = {**hostile, "data": {**hostile["data"], "source": "directory"}, "tasks": ["prom_core_all"]}
+        named = {**hostile["predict"], "class": "promoter"}
+        data = {**hostile["data"], "source": "directory"}
+        hostile = {**hostile, "data": data, "tasks": ["prom_core_all"], "predict": named}
     plan = workplace.plan(hostile, "--verbose", "all", "benchmark")
     assert plan.counts["prepare"] == plan.counts["finetune"] == len(hostile["tasks"])
     assert plan.counts["benchmark"] == 1

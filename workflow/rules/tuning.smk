@@ -106,3 +106,4 @@ use rule choose as choose_coarse with:
         f"{TUNED_LOG}/choose_coarse.log",
     benchmark:
         f"{LOGS}/benchmarks/tuning/{{model}}/{{task}}/{{optimizer}}/choose_coarse.tsv"
+    localrule: True
