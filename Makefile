@@ -26,8 +26,8 @@ demo-base: $(READY) ## make the base model of the demo anew, in config/demo-base
 	$(SNAKEMAKE) --configfile config/demo-base.yaml -- results/demo-base/download/models/tiny
 	cp $(addprefix results/demo-base/download/models/tiny/,config.json generation_config.json pretraining.json tokenizer.json tokenizer_config.json) results/demo-base/download/models/tiny/model.safetensors config/demo-base
 
-plan: $(READY) ## print the table of jobs that the configuration of CONFIG (config/config.yaml) would run
-	$(SNAKEMAKE) --dry-run --quiet rules --configfile $(CONFIG)
+plan: $(READY) ## say what the configuration of CONFIG (config/config.yaml) costs: jobs, hours, disk space
+	$(BIN)/python -m dnatune cost --configfile $(CONFIG)
 
 # Two processes share the tests, by file; with a thread each they do not fight for two cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=15 --numprocesses 2 --dist loadfile --no-loadscope-reorder

@@ -30,6 +30,7 @@ STAGES = {
     "compare": "compare finished runs: tables, figures and the report",
     "benchmark": "time the original recipe, common practice and dnatune's own",
     "status": "show how far an experiment is",
+    "cost": "say what a configuration costs before it starts",
     "doctor": "say what will work on this machine or cluster",
 }
 

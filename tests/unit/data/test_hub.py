@@ -7,6 +7,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
+from dnatune.data import hub
 from dnatune.errors import DataError, DownloadError, ModelError
 from dnatune.files import digest, folder_hashes
 from hub_fixtures import (
@@ -69,6 +70,23 @@ def test_sharded_weights_are_those_of_the_index(server, tmp_path):
     }
     assert len(server.of_file(SHARD)) == 1
     assert manifest.files == folder_hashes(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("revision", "weights"),
+    [("v1", {"model.safetensors"}), ("main", {SHARD, "model-00002-of-00002.safetensors"})],
+)
+def test_the_outline_of_a_model_has_its_small_files_and_the_size_of_all(
+    revision, weights, server, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+    (tmp_path / "outline").mkdir()
+    size = hub.fetch_outline(MODEL, revision, tmp_path / "outline")
+    assert {path.name for path in (tmp_path / "outline").iterdir()} == set(SMALL_FILES)
+    assert not any(server.of_file(name) for name in weights)
+    fetched = fetch(server, tmp_path / "m", revision).files
+    assert weights <= set(fetched)
+    assert size == sum((tmp_path / "m" / name).stat().st_size for name in fetched)
 
 
 def test_splits_lie_flat_with_a_manifest(server, tmp_path):

@@ -43,6 +43,7 @@ class Site:
         mem_mb: memory of a job with a model in it, MB a node.
         runtime: longest a job may take.
         verify: whether large files too are read whole before they are used.
+        examples_per_second: training speed of one rank by base model, as far as it is stated.
         slurm: what jobs ask Slurm for; None where there is no Slurm.
         rules, optimizers: overrides by rule and by optimizer.
         path: the site file.
@@ -55,6 +56,7 @@ class Site:
     mem_mb: int
     runtime: str
     verify: bool
+    examples_per_second: Mapping[str, float]
     slurm: Slurm | None
     rules: Mapping[str, Override]
     optimizers: Mapping[str, Override]
@@ -277,6 +279,7 @@ def _resolved(settings: SiteFile, path: Path, environment: Mapping[str, str]) ->
         mem_mb=settings.mem_mb,
         runtime=settings.runtime,
         verify=settings.verify,
+        examples_per_second=settings.examples_per_second,
         slurm=settings.slurm,
         rules=settings.rules,
         optimizers=settings.optimizers,

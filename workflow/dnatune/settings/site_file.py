@@ -8,7 +8,7 @@ from pydantic import Field
 
 from dnatune.errors import ConfigurationError
 from dnatune.settings import settings_file
-from dnatune.settings.base import AsTuple, Settings, setting
+from dnatune.settings.base import AsTuple, Name, Number, Settings, setting
 from dnatune.settings.training import AutoOrCount
 
 # The first character is no hyphen: a program would take the word for an option.
@@ -91,6 +91,11 @@ class SiteFile(Settings):
     verify: bool = _setting(False, unit="yes or no")
     """Read every file whole before it is used and compare it with its SHA-256. Otherwise a file of more than 64 MiB is
     read only if its size or date is not the recorded one, because 16 GB take a minute."""
+    examples_per_second: dict[Name, Annotated[Number, Field(gt=0)]] = _setting(
+        default_factory=dict, unit="map of model to examples per second and rank"
+    )
+    """Training speed of base models by their names: forward and backward passes over one example. `dnatune cost`
+    computes hours from it; where a model is not named, from finished runs in results/."""
     slurm: Slurm | None = _setting(None, unit="map")
     """What jobs ask Slurm for. Only `--profile slurm`, and runs on several nodes, use it."""
     rules: dict[str, Override] = _setting(default_factory=dict, unit="map by rule")

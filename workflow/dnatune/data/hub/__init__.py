@@ -7,6 +7,7 @@ client's behaviour: an interrupted download is continued, and a snapshot appears
 files are there (both in `transfer`).
 """
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,21 @@ def fetch_model(
             index, _ = fetched[INDEX]
             fetched |= _fetch(snapshot, choose(snapshot, shards_of, index), destination)
         return publish(snapshot, fetched, destination, requested, check)
+
+
+def fetch_outline(repo: str, revision: str, folder: Path) -> int:
+    """Copy the small files of a base model into `folder`; return the bytes of all files that `fetch_model` fetches.
+
+    The arguments and the errors are those of `fetch_model`; only small files go through the network.
+    """
+    repository = Repository.checked(repo, "model", revision, None, True)
+    with explain_hub_errors(repository):
+        snapshot = resolve(repository)
+        *small, weights = choose(snapshot, model_files)
+        for name in small:
+            shutil.copyfile(fetch(snapshot, name)[0], folder / name)
+        shards = choose(snapshot, shards_of, fetch(snapshot, weights)[0]) if weights == INDEX else []
+    return sum(snapshot.files[name].size or 0 for name in (*small, weights, *shards))
 
 
 def fetch_dataset_splits(

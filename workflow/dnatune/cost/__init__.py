@@ -1,0 +1,1 @@
+"""What a configuration costs before it starts: jobs, hours and disk space."""
