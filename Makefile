@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-base plan test test-slurm test-long test-faults bench doctor lint audit lock tables docs clean setup
+.PHONY: help demo demo-base cost test test-slurm test-long test-faults bench doctor lint audit lock tables docs clean setup
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -26,7 +26,7 @@ demo-base: $(READY) ## make the base model of the demo anew, in config/demo-base
 	$(SNAKEMAKE) --configfile config/demo-base.yaml -- results/demo-base/download/models/tiny
 	cp $(addprefix results/demo-base/download/models/tiny/,config.json generation_config.json pretraining.json tokenizer.json tokenizer_config.json) results/demo-base/download/models/tiny/model.safetensors config/demo-base
 
-plan: $(READY) ## say what the configuration of CONFIG (config/config.yaml) costs: jobs, hours, disk space
+cost: $(READY) ## say what the configuration of CONFIG (config/config.yaml) costs: jobs, hours, disk space
 	$(BIN)/python -m dnatune cost --configfile $(CONFIG)
 
 # Two processes share the tests, by file; with a thread each they do not fight for two cores.

@@ -21,6 +21,7 @@ from dnatune.data.manifests import Manifest  # noqa: E402
 from dnatune.evaluation.agreement import Merge  # noqa: E402
 from dnatune.evaluation.contamination import Contamination  # noqa: E402
 from dnatune.evaluation.metrics import Metrics  # noqa: E402
+from dnatune.evaluation.scored import Scored  # noqa: E402
 from dnatune.model.pretraining import PretrainingRecord  # noqa: E402
 from dnatune.prediction.record import Prediction  # noqa: E402
 from dnatune.report.legends import LEGENDS  # noqa: E402
@@ -39,6 +40,7 @@ RECORDS = {
     "metrics.json": Metrics,
     "<output>.json": Prediction,
     "merge.json": Merge,
+    "scored.json": Scored,
     "contamination.json": Contamination,
     "choice.json": Choice,
     "plan.json": Plan,

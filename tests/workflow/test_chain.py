@@ -522,6 +522,31 @@ def test_ranks_that_share_a_test_set_predict_what_one_predicts(mode, chain, tmp_
     assert scores[3] == [pytest.approx(row, rel=1e-5, abs=1e-6) for row in scores[1]]
 
 
+def test_ranks_score_one_run_after_the_other(copied_chain):
+    """What a site with `rules.evaluate.ranks_per_node` starts; one of the runs has diverged."""
+    folder = copied_chain.results / "evaluate"
+    expected = [table(folder / place / "predictions.tsv") for place in (COMPLETED, DIVERGED)]
+    for place in (COMPLETED, DIVERGED):
+        (folder / place / "predictions.tsv").unlink()
+    command = [PYTHON, "-m", "dnatune", "evaluate_runs", "--experiment", "results/small/experiment.json"]
+    command += ["--results", "results/small", "--ranks", "2"]
+    done = run([*command, COMPLETED, DIVERGED], copied_chain.folder)
+    assert done.code == 0, done.output
+    scored = [table(folder / place / "predictions.tsv") for place in (COMPLETED, DIVERGED)]
+    assert [len(rows) for rows in scored] == [60, 0]
+    for found, known in zip(scored[0], expected[0], strict=True):
+        assert (found["id"], found["label"]) == (known["id"], known["label"])
+        assert float(found["logp_0"]) == pytest.approx(float(known["logp_0"]), rel=1e-5, abs=1e-6)
+    # Without --keep-merged none stays.
+    assert not any((copied_chain.results / "merge" / place).exists() for place in (COMPLETED, DIVERGED))
+    for wrong, said in (("tiny/prom_core_all/adamw/seed9", "seed9"), ("adamw", "adamw")):
+        refused = run([*command, wrong], copied_chain.folder)
+        assert refused.code and said in refused.output and "Traceback" not in refused.output
+    (copied_chain.results / "finetune" / COMPLETED / "run.json").unlink()
+    refused = run([*command, COMPLETED], copied_chain.folder)
+    assert refused.code and "file not found" in refused.output and "Traceback" not in refused.output
+
+
 def test_the_status_of_a_finished_run_names_scores_and_report(chain):
     command = [PYTHON, "-m", "dnatune", "status"]
     assert run([*command, "--line"], chain.folder).output == "small: 2 runs: 1 diverged, 1 scored\n"

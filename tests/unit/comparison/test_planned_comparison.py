@@ -72,6 +72,15 @@ def test_going_back_to_the_first_plan_does_not_hide_the_departure(revise):
     assert made.versions[-1].digest == first.versions[0].digest
 
 
+def test_an_optimizer_that_came_or_went_is_named_without_all_its_settings(revise):
+    other = {"late": {"method": "sgd", "learning_rate": 0.1}}
+    revise(content())
+    revise(content(optimizers=other), 1)
+    came, went = revise(content(), 2).departures()
+    assert "optimizers.late: added" in came and "optimizers.late: removed" in went
+    assert "learning_rate" not in came + went
+
+
 def test_a_plan_first_made_after_test_scores_says_so(revise):
     assert revise(content(), 1).departures() == ["The plan was written when test scores already existed (1)."]
 

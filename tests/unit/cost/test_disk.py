@@ -10,7 +10,7 @@ from samples import ROOT
 from workflow_runs import small
 
 GB = 10**9
-SIZES = {"tiny": ModelSizes(base=16 * GB, adapter=4 * GB, merged=16 * GB, trained=GB, parameters=8 * GB)}
+SIZES = {"tiny": ModelSizes(base=16 * GB, adapter=4 * GB, merged=16 * GB, trained=GB)}
 
 
 def planned(tmp_path, at_once: int = 1, **changes) -> dict[str, Part]:

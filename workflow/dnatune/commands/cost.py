@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dnatune.commands import stage_parser
+from dnatune.commands import count, stage_parser
 from dnatune.cost import jobs
 from dnatune.errors import DownloadError
 from dnatune.settings import command_line, experiment, settings_file, site
@@ -27,7 +27,7 @@ def main() -> None:
     parser = stage_parser(__name__, __doc__)
     parser.add_argument("--configfile", type=Path, nargs="+", default=[], help="as for snakemake; config/config.yaml")
     parser.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="as for snakemake")
-    parser.add_argument("--at-once", type=int, metavar="N", help="runs that train at once; default: what the site has")
+    parser.add_argument("--at-once", type=count, metavar="N", help="runs that train at once; else what the site has")
     options = parser.parse_args()
     passed = [["--configfile", *options.configfile]] if options.configfile else []
     passed += [["--config", *options.config]] if options.config else []

@@ -10,14 +10,13 @@ By hand:  python -m dnatune evaluate_runs --experiment config/demo.yaml --result
 import argparse
 import functools
 import logging
-import os
 import shutil
 from pathlib import Path
 
 from dnatune.cli import call
-from dnatune.commands import stage_parser
-from dnatune.contracts import Record
+from dnatune.commands import count, stage_parser
 from dnatune.errors import DataError
+from dnatune.evaluation.scored import FILE, Scored, keep_scores
 from dnatune.files import digest, sha256_of_file
 from dnatune.provenance import code_digest
 from dnatune.settings import experiment
@@ -26,22 +25,13 @@ from dnatune.settings import experiment
 _FILES = ("predictions.tsv", "metrics.json", "merge.json", "README.md")
 
 
-class Scored(Record):
-    """scored.json: what the scores beside it were made from, and their hashes."""
-
-    made_from: dict[str, str]
-    """Digests of run.json, of the test split, of the base model's manifest, of the settings and of the code."""
-    files: dict[str, str]
-    """SHA-256 of each file with scores."""
-
-
 def main() -> None:
     """Parse the command line, and merge and score one run after the other."""
     parser = stage_parser(__name__, __doc__)
     parser.add_argument("--experiment", type=Path, required=True, help=experiment.HELP)
     parser.add_argument("--results", type=Path, required=True, help="folder results/<name>")
-    parser.add_argument("--ranks", type=int, default=1, help="number of processes that share a test split")
-    parser.add_argument("--cpus", type=int, help="cores that they share")
+    parser.add_argument("--ranks", type=count, default=1, help="number of processes that share a test split")
+    parser.add_argument("--cpus", type=count, help="cores that they share")
     parser.add_argument("--keep-merged", action="store_true", help="leave the merged models where they are")
     parser.add_argument("places", nargs="+", metavar="PLACE", help="a run: model/task/optimizer/seed<k>")
     options = parser.parse_args()
@@ -51,20 +41,25 @@ def main() -> None:
 
 
 def evaluate(options: argparse.Namespace, configuration: experiment.Configuration, place: str) -> None:
-    """Merge and score one run, unless its scores and, if it is to be kept, its merged model are there."""
-    results, (model_name, task, *_) = options.results, place.split("/")
-    model, test = results / "download/models" / model_name, results / "prepare" / task / "test.jsonl"
+    """Merge and score one run, unless its scores and, if it is to be kept, its merged model are there.
+
+    Raises:
+        ConfigurationError: the experiment has no such run.
+        DataError: the run, its base model or its test split is not there.
+    """
+    run, results = configuration.settings_of_run(place), options.results
+    model, test = results / "download/models" / run.model, results / "prepare" / run.task.name / "test.jsonl"
     record, merged = results / "finetune" / place / "run.json", results / "merge" / place
     folder = results / "evaluate" / place
-    settings = (configuration.evaluate_settings(task), configuration.merge_settings())
+    settings = (configuration.evaluate_settings(run.task.name), configuration.merge_settings())
     made_from = {
-        "run": sha256_of_file(record),
-        "test": sha256_of_file(test),
-        "model": sha256_of_file(model / "manifest.json"),
+        "run": _digest(record),
+        "test": _digest(test),
+        "model": _digest(model / "manifest.json"),
         "settings": digest([part.compared() for part in settings]),
         "code": _code(),
     }
-    if is_scored(folder, made_from) and (merged.is_dir() or not options.keep_merged):
+    if keep_scores(folder, made_from) and (merged.is_dir() or not options.keep_merged):
         logging.warning("%s: scored already, by the same code and with the same settings", place)
         return
     of_run = ["--experiment", options.experiment, "--model", model, "--record", record]
@@ -72,26 +67,17 @@ def evaluate(options: argparse.Namespace, configuration: experiment.Configuratio
     launch = ["launch", "--ranks", options.ranks, "--cpus", options.cpus or options.ranks] if options.ranks > 1 else []
     written = ["--predictions", folder / _FILES[0], "--metrics", folder / _FILES[1]]
     written += ["--agreement", folder / _FILES[2], "--card", folder / _FILES[3]]
-    call(*launch, "evaluate", *of_run, "--merged", merged, "--task", task, "--test", test, *written)
+    call(*launch, "evaluate", *of_run, "--merged", merged, "--task", run.task.name, "--test", test, *written)
     if not options.keep_merged:
         shutil.rmtree(merged)
-    files = {name: sha256_of_file(folder / name) for name in _FILES}
-    Scored(made_from=made_from, files=files).write(folder / "scored.json")
+    Scored.of(folder, made_from, _FILES).write(folder / FILE)
 
 
-def is_scored(folder: Path, made_from: dict[str, str]) -> bool:
-    """Tell whether the scores are there and made from these; they then count as written now."""
+def _digest(path: Path) -> str:
     try:
-        known = Scored.read(folder / "scored.json")
-        same = {name: sha256_of_file(folder / name) for name in known.files} == known.files
-    except (DataError, OSError):
-        return False
-    if not same or known.made_from != made_from:
-        return False
-    for name in known.files:
-        # Snakemake goes by dates: what is older than its inputs is made again.
-        os.utime(folder / name)
-    return True
+        return sha256_of_file(path)
+    except FileNotFoundError:
+        raise DataError("file not found", where=str(path), fix="run the stage that makes it first") from None
 
 
 @functools.cache

@@ -12,16 +12,16 @@ import sys
 from pathlib import Path
 
 from dnatune.cli import STAGES
-from dnatune.commands import stage_parser
+from dnatune.commands import count, stage_parser
 from dnatune.errors import DnatuneError, Interrupted
 
 
 def main() -> None:
     """Parse the command line and start the ranks."""
     parser = stage_parser(__name__, __doc__)
-    parser.add_argument("--ranks", type=_count, required=True, help="number of processes on each machine")
-    parser.add_argument("--nodes", type=_count, default=1, help="number of machines; more than one needs Slurm")
-    parser.add_argument("--cpus", type=_count, help="cores of each machine, which its processes share")
+    parser.add_argument("--ranks", type=count, required=True, help="number of processes on each machine")
+    parser.add_argument("--nodes", type=count, default=1, help="number of machines; more than one needs Slurm")
+    parser.add_argument("--cpus", type=count, help="cores of each machine, which its processes share")
     parser.add_argument(
         "--state", type=Path, help="folder of the run, seen by all nodes, which one writer at a time may have"
     )
@@ -71,13 +71,6 @@ def main() -> None:
         if refusal := slurm.requeue():
             raise Interrupted(f"{saved.what}; it was not requeued: {refusal}", fix=saved.fix, step=saved.step) from None
         raise
-
-
-def _count(text: str) -> int:
-    """Return a whole number of 1 or more."""
-    if not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text} is no whole number of 1 or more")
-    return int(text)
 
 
 def _patience() -> float:

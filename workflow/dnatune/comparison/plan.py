@@ -135,6 +135,11 @@ def _changes(before: Any, after: Any, path: str = "") -> Iterator[str]:
     if isinstance(before, dict) and isinstance(after, dict):
         for key in [*before, *(key for key in after if key not in before)]:
             yield from _changes(before.get(key), after.get(key), f"{path}.{key}" if path else key)
+    elif after is None and isinstance(before, dict):
+        # The versions of the plan hold what it was; in words it would fill the page.
+        yield f"{path}: removed"
+    elif before is None and isinstance(after, dict):
+        yield f"{path}: added"
     elif before != after:
         yield f"{path}: {_shown(before)} → {_shown(after)}"
 

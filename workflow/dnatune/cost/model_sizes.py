@@ -33,14 +33,12 @@ class ModelSizes:
         adapter: of a run; its weights are stored in fp32.
         merged: the merged model of a run.
         trained: parameters that a run trains.
-        parameters: parameters of the base model.
     """
 
     base: int
     adapter: int
     merged: int
     trained: int
-    parameters: int
 
     def checkpoint(self, settings: FinetuneSettings, item_bytes: int) -> int:
         """Return the size of one checkpoint of a run, over all its ranks.
@@ -94,7 +92,6 @@ def sizes_of(configuration: Configuration, model: str, results: Path) -> ModelSi
         adapter=trained * _FP32 + others,
         merged=(total - trained) * merged_item + others,
         trained=trained,
-        parameters=parameters,
     )
 
 

@@ -77,7 +77,7 @@ class StageSettings:
         run = Run(*found.groups()[:3], int(found[4])) if found else None
         if run not in self.runs():
             raise ConfigurationError(
-                f"the grid has no run {place}", where="command line, --run", fix="name it MODEL/TASK/OPTIMIZER/seedK"
+                f"the grid has no run {place}", where="command line", fix="name it MODEL/TASK/OPTIMIZER/seedK"
             )
         return self.finetune_settings(run)
 

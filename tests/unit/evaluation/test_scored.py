@@ -4,8 +4,7 @@ import os
 
 import pytest
 
-from dnatune.commands.evaluate_runs import Scored, is_scored
-from dnatune.files import sha256_of_file
+from dnatune.evaluation.scored import FILE, Scored, keep_scores
 
 MADE_FROM = {name: name[::-1] for name in ("run", "test", "model", "settings", "code")}
 
@@ -16,19 +15,18 @@ def scored(tmp_path):
     for name in ("predictions.tsv", "metrics.json"):
         (tmp_path / name).write_text(name, "utf-8")
         os.utime(tmp_path / name, (1, 1))
-    files = {name: sha256_of_file(tmp_path / name) for name in ("predictions.tsv", "metrics.json")}
-    Scored(made_from=MADE_FROM, files=files).write(tmp_path / "scored.json")
+    Scored.of(tmp_path, MADE_FROM, ["predictions.tsv", "metrics.json"]).write(tmp_path / FILE)
     return tmp_path
 
 
 def test_the_same_scores_stay_and_count_as_written_now(scored):
-    assert is_scored(scored, MADE_FROM)
+    assert keep_scores(scored, MADE_FROM)
     assert all((scored / name).stat().st_mtime > 1 for name in ("predictions.tsv", "metrics.json"))
 
 
 @pytest.mark.parametrize("part", MADE_FROM)
 def test_scores_of_something_else_do_not_stay(part, scored):
-    assert not is_scored(scored, {**MADE_FROM, part: "other"})
+    assert not keep_scores(scored, {**MADE_FROM, part: "other"})
     assert (scored / "metrics.json").stat().st_mtime == 1
 
 
@@ -39,4 +37,4 @@ def test_damaged_or_missing_scores_do_not_stay(name, content, scored):
         (scored / name).unlink()
     else:
         (scored / name).write_text(content, "utf-8")
-    assert not is_scored(scored, MADE_FROM)
+    assert not keep_scores(scored, MADE_FROM)
