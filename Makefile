@@ -9,10 +9,13 @@ CONFIG ?= config/config.yaml
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SITE := $(VENV)-site
+NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+  || { echo "dnatune needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-base cost test test-slurm test-long test-faults bench doctor lint audit lock tables docs clean setup
+.PHONY: help demo demo-base cost test test-slurm test-long test-faults bench doctor lint audit lock tables docs site clean setup
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -67,8 +70,7 @@ audit: $(READY) ## look the locked packages up in the database of known vulnerab
 setup: $(READY) ## install the pinned environment into .venv
 
 $(READY): envs/requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "dnatune needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(NEW_ENOUGH)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --index-url "$(TORCH_INDEX)" "$$(grep '^torch==' envs/requirements.lock)")
 	DS_BUILD_OPS=0 $(BIN)/python -m pip install -r envs/requirements.lock
@@ -76,15 +78,20 @@ $(READY): envs/requirements.lock
 	echo '$(CURDIR)/workflow' > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dnatune.pth"
 	touch $@
 
-# Resolves requirements.in in a fresh environment, so that the lock holds nothing that nobody asked for.
-lock: ## resolve the pins anew
+# Resolves what is asked for in a fresh environment, so that a lock holds nothing that nobody asked for.
+define resolve
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install -q -r envs/requirements.in
-	{ echo "# Made by 'make lock' from requirements.in. CUDA libraries follow from torch's own pins."; \
-	  $(VENV)-lock/bin/python -m pip freeze | grep -viE '^(nvidia|cuda|triton)' | sed 's/+cpu$$//'; } > envs/requirements.lock
-	$(VENV)-lock/bin/python envs/make_conda.py
+	$(VENV)-lock/bin/python -m pip install -q -r envs/$(1).in
+	{ echo "# Made by 'make lock' from $(1).in.$(2)"; \
+	  $(VENV)-lock/bin/python -m pip freeze | grep -viE '^(nvidia|cuda|triton)' | sed 's/+cpu$$//'; } > envs/$(1).lock
 	rm -rf $(VENV)-lock
+endef
+
+lock: ## resolve the pins anew
+	$(call resolve,requirements, CUDA libraries follow from torch's own pins.)
+	$(call resolve,site)
+	$(PYTHON) envs/make_conda.py
 
 # The tables of config/README.md and the schemas for editors from the models of settings, and the figures of docs/ from
 # the demo.
@@ -97,5 +104,14 @@ docs: tables ## make the tables and, with a run of the demo, the figures of the 
 	cp results/demo/compare/figures/loss.svg docs/figures/
 	$(BIN)/python tools/stability.py --figure docs/figures/stability.svg
 
+site: $(SITE)/.ready ## build the documentation's website into build/site; a broken link ends it
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict
+
+$(SITE)/.ready: envs/site.lock
+	@$(NEW_ENOUGH)
+	test -x $(SITE)/bin/python || $(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/python -m pip install -r envs/site.lock
+	touch $@
+
 clean: ## remove .venv
-	rm -rf $(VENV) $(VENV)-audit
+	rm -rf $(VENV) $(VENV)-audit $(SITE)

@@ -100,12 +100,13 @@ def test_conda_installs_what_the_lock_pins():
     assert installed == pins
 
 
-def test_everything_asked_for_is_pinned():
+@pytest.mark.parametrize("name", ["requirements", "site"])
+def test_everything_asked_for_is_pinned(name):
     def names(file: str) -> set[str]:
         lines = (ROOT / "envs" / file).read_text("utf-8").splitlines()
         found = [re.match(r"[A-Za-z0-9._-]+", line) for line in lines if line and line[0] not in "#-"]
         return {re.sub(r"[-_.]+", "-", match[0]).lower() for match in found}
 
-    asked = names("requirements.in")
+    asked = names(f"{name}.in")
     assert asked
-    assert asked - names("requirements.lock") == set()
+    assert asked - names(f"{name}.lock") == set()
