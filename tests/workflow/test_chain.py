@@ -5,6 +5,7 @@ import json
 import math
 import re
 import resource
+import shutil
 import zipfile
 
 import pytest
@@ -527,7 +528,7 @@ def test_ranks_score_one_run_after_the_other(copied_chain):
     folder = copied_chain.results / "evaluate"
     expected = [table(folder / place / "predictions.tsv") for place in (COMPLETED, DIVERGED)]
     for place in (COMPLETED, DIVERGED):
-        (folder / place / "predictions.tsv").unlink()
+        shutil.rmtree(folder / place)
     command = [PYTHON, "-m", "dnatune", "evaluate_runs", "--experiment", "results/small/experiment.json"]
     command += ["--results", "results/small", "--ranks", "2"]
     done = run([*command, COMPLETED, DIVERGED], copied_chain.folder)

@@ -168,6 +168,17 @@ def test_a_seed_added_leaves_the_scores_of_the_others(copied_chain):
     assert copied_chain.plan(configuration).counts == {}
 
 
+def test_scores_of_the_old_settings_are_not_taken_for_the_new_if_scoring_fails(copied_chain):
+    changed = small(optimizers={"adamw": {"learning_rate": 1.0e-2}})
+    merged = copied_chain.results / f"merge/tiny/{TASK}/adamw"
+    shutil.rmtree(merged)
+    merged.write_text("in the way of the merged model's folder", "utf-8")
+    failed = copied_chain.snakemake(changed)
+    assert failed.code and "evaluate" in failed.output and "Traceback" not in failed.output
+    merged.unlink()
+    assert copied_chain.plan(changed).counts == {"evaluate": 1, "compare": 1}
+
+
 def test_an_optimizer_added_runs_only_that_optimizer(chain):
     plan = chain.plan(small(optimizers={"slow": {"method": "sgd", "learning_rate": 0.1}}))
     assert plan.counts == {"finetune": 1, "evaluate": 1, "compare": 1}

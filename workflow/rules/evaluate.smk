@@ -22,8 +22,7 @@ FROZEN = f"{RESULTS}/evaluate/frozen/{{model}}/{{task}}"
 BASELINE = f"{RESULTS}/evaluate/baselines/{{task}}"
 
 
-# One job scores all runs of an optimizer, because starting Python takes longer than to score a small model. `update`:
-# Snakemake does not delete the scores of a run before a job that adds those of another seed.
+# One job scores all runs of an optimizer, because starting Python takes longer than to score a small model.
 rule evaluate:
     input:
         model=f"{RESULTS}/download/models/{{model}}",
@@ -32,13 +31,11 @@ rule evaluate:
         # It has to exist before any test score does.
         plan=PLANNED,
     output:
-        update(
-            expand(
-                "{folder}/seed{seed}/{file}",
-                folder=EVALUATED,
-                seed=CONFIG.settings["seeds"],
-                file=["predictions.tsv", "metrics.json", "merge.json", "README.md"],
-            )
+        expand(
+            "{folder}/seed{seed}/{file}",
+            folder=EVALUATED,
+            seed=CONFIG.settings["seeds"],
+            file=["predictions.tsv", "metrics.json", "merge.json", "README.md"],
         ),
     log:
         f"{LOGS}/evaluate/{{model}}/{{task}}/{{optimizer}}.log",

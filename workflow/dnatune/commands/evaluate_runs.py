@@ -1,7 +1,7 @@
 """Merge and score runs of one task, each with `merge` and then `evaluate`, in one process.
 
 A run that has these scores already, of the same adapter, settings and code, keeps them: after a seed is added, or after
-a job that was killed, only what is missing is scored.
+a job that failed, only what is missing is scored.
 
 By hand:  python -m dnatune evaluate_runs --experiment config/demo.yaml --results results/demo
           tiny/prom_core_all/adamw/seed0 tiny/prom_core_all/adamw/seed1
@@ -16,8 +16,9 @@ from pathlib import Path
 from dnatune.cli import call
 from dnatune.commands import count, stage_parser
 from dnatune.errors import DataError
-from dnatune.evaluation.scored import FILE, Scored, keep_scores
+from dnatune.evaluation.scored import FILE, Scored, holds
 from dnatune.files import digest, sha256_of_file
+from dnatune.kept import give_back, keep
 from dnatune.provenance import code_digest
 from dnatune.settings import experiment
 
@@ -59,7 +60,8 @@ def evaluate(options: argparse.Namespace, configuration: experiment.Configuratio
         "settings": digest([part.compared() for part in settings]),
         "code": _code(),
     }
-    if keep_scores(folder, made_from) and (merged.is_dir() or not options.keep_merged):
+    scored = give_back(folder, functools.partial(holds, folder, made_from))
+    if scored and (merged.is_dir() or not options.keep_merged):
         logging.warning("%s: scored already, by the same code and with the same settings", place)
         return
     of_run = ["--experiment", options.experiment, "--model", model, "--record", record]
@@ -71,6 +73,7 @@ def evaluate(options: argparse.Namespace, configuration: experiment.Configuratio
     if not options.keep_merged:
         shutil.rmtree(merged)
     Scored.of(folder, made_from, _FILES).write(folder / FILE)
+    keep(folder, _FILES)
 
 
 def _digest(path: Path) -> str:

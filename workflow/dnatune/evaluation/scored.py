@@ -1,6 +1,5 @@
 """Whether the scores of a run are there already, made from the same run, data, settings and code."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -27,14 +26,10 @@ class Scored(Record):
         return cls(made_from=dict(made_from), files={name: sha256_of_file(folder / name) for name in names})
 
 
-def keep_scores(folder: Path, made_from: Mapping[str, str]) -> bool:
-    """Tell whether the scores in a folder are there and made from these; they then count as written now."""
+def holds(folder: Path, made_from: Mapping[str, str]) -> bool:
+    """Tell whether the scores in a folder are there and were made from these."""
     try:
         known = Scored.read(folder / FILE)
-        same = Scored.of(folder, made_from, list(known.files)) == known
+        return Scored.of(folder, made_from, list(known.files)) == known
     except (DataError, OSError):
         return False
-    for name in known.files if same else ():
-        # Snakemake goes by dates: what is older than its inputs is made again.
-        os.utime(folder / name)
-    return same
