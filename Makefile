@@ -66,6 +66,7 @@ lint: $(READY) ## check style, the rooms' floors and the workflow
 
 audit: $(READY) ## look the locked packages up in the database of known vulnerabilities (needs pypi.org)
 	$(BIN)/python tools/audit.py envs/requirements.lock --environment $(VENV)-audit
+	$(BIN)/python tools/audit.py envs/site.lock --environment $(VENV)-audit
 
 setup: $(READY) ## install the pinned environment into .venv
 
@@ -99,7 +100,7 @@ tables: $(READY) ## make the tables of the documentation and the schemas from th
 	$(BIN)/python docs/make_tables.py
 
 docs: tables ## make the tables and, with a run of the demo, the figures of the documentation
-	$(SNAKEMAKE) --configfile config/demo.yaml results/demo/report.html
+	$(SNAKEMAKE) --configfile config/demo.yaml -- results/demo/report.html
 	mkdir -p docs/figures
 	cp results/demo/compare/figures/loss.svg docs/figures/
 	$(BIN)/python tools/stability.py --figure docs/figures/stability.svg

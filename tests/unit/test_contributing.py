@@ -30,13 +30,6 @@ def test_every_path_that_it_names_is_there():
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_every_make_target_that_it_names_is_there():
-    targets = re.findall(r"(?:^|`)make ([a-z-]+)", PAGE, re.M)
-    makefile = (ROOT / "Makefile").read_text("utf-8")
-    assert len(targets) > 5
-    assert [target for target in targets if not re.search(rf"^{target}:", makefile, re.M)] == []
-
-
 def test_a_baseline_can_be_configured_and_has_a_name_for_readers():
     assert {*baselines.CLASSIFIERS, FROZEN} == set(typing.get_args(scoring.Baseline))
     assert [name for name in (*baselines.CLASSIFIERS, FROZEN, "bayes") if baseline_name(name) == name] == []
