@@ -218,6 +218,25 @@ def test_a_job_about_to_end_saves_itself_and_goes_on(new_place, cluster, uncut, 
     assert "Trying to restart" not in workplace.said()
 
 
+def test_runs_that_share_a_job_go_on_when_it_is_about_to_end(new_place, cluster, uncut):
+    """The first run is done and the second trains: the requeued job leaves the one and goes on with the other."""
+    workplace = new_place()
+    runs = [RUN.replace("seed3", f"seed{seed}") for seed in (3, 4)]
+    targets = [f"results/small/{place}/training.jsonl" for place in runs]
+    process = workplace.start({**LONG, "seeds": [3, 4], "runs_per_job": 2}, *targets)
+    log = workplace.folder / f"logs/small/{RUN}-4.log"
+    wait("the second run trains", lambda: log.exists() and log.read_text().count(f"step 10 of {STEPS}") == 2)
+    (job,) = (row for row in cluster.jobs() if row["state"] == "RUNNING")
+    cluster.run("scancel", "--signal=USR1", job["id"])
+    assert process.wait(300) == 0, workplace.said()
+    said = log.read_text()
+    assert said.count("this very run is complete") == said.count("continuing from checkpoint") == 1
+    assert losses(workplace) == uncut
+    rows = read_json_lines(workplace.results / runs[1] / "training.jsonl")
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    assert "Trying to restart" not in workplace.said()
+
+
 @pytest.mark.fault("SIGTERM, SIGINT, SIGHUP or SIGKILL of Snakemake or a launcher")
 def test_a_killed_rank_ends_its_job_at_once_and_the_retry_is_right(new_place, cluster, uncut):
     workplace = new_place()

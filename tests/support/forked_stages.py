@@ -10,16 +10,13 @@ import importlib
 import json
 import os
 import runpy
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dnatune import cli
 from dnatune.launch import launcher
-from dnatune.launch.process_group import die_with_parent
+from dnatune.launch.forks import Fork
 
 _LIBRARIES = (
     *("torch", "transformers.models.llama.modeling_llama", "peft", "deepspeed", "pandas", "sklearn.linear_model"),
@@ -28,51 +25,6 @@ _LIBRARIES = (
 )
 #: Seconds that a stage may take on a busy machine.
 _LONGEST = 900
-
-
-class Forked:
-    """A fork of this process, with the part of subprocess.Popen that the launcher uses."""
-
-    def __init__(self, act: Callable[[], None], environment: dict[str, str], log: Path | None = None):
-        parent = os.getpid()
-        self.pid = os.fork()
-        self._code: int | None = None
-        if not self.pid:
-            code = 70
-            try:
-                os.setsid()
-                die_with_parent(parent, signal.SIGKILL)
-                os.environ.update(environment)
-                if log:
-                    _write_to(log)
-                act()
-                code = 0
-            except SystemExit as end:
-                code = end.code if isinstance(end.code, int) else 1
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
-
-    def poll(self) -> int | None:
-        """Return the exit status, negative after a signal; None while it runs."""
-        if self._code is None:
-            found, status = os.waitpid(self.pid, os.WNOHANG)
-            self._code = os.waitstatus_to_exitcode(status) if found else None
-        return self._code
-
-    def wait(self, timeout: float) -> int:
-        """Return the exit status when it has ended."""
-        ends = time.monotonic() + timeout
-        while (code := self.poll()) is None:
-            if time.monotonic() > ends:
-                raise subprocess.TimeoutExpired("fork", timeout)
-            time.sleep(0.02)
-        return code
-
-    def send_signal(self, number: int) -> None:
-        """Send a signal."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
 
 
 def _write_to(log: Path) -> None:
@@ -92,17 +44,18 @@ def run(words: Sequence[str], folder: Path, log: Path, in_rank: Callable[[int], 
         in_rank: called in each rank before it begins.
     """
 
-    def start_rank(command: Sequence[str], own: dict[str, str]) -> Forked:
+    def start_rank(command: Sequence[str], own: Mapping[str, str]) -> Fork:
         def act() -> None:
             in_rank(int(own["RANK"]))
             sys.argv = ["dnatune", *command[2:]]
             cli.main()
 
-        return Forked(act, own)
+        return Fork(act, own)
 
     def act() -> None:
+        _write_to(log)
         os.chdir(folder)
-        launcher._start = start_rank
+        launcher.start_process = start_rank
         if words[0].endswith(".py"):
             sys.argv = list(words)
             runpy.run_path(words[0], run_name="__main__")
@@ -110,7 +63,7 @@ def run(words: Sequence[str], folder: Path, log: Path, in_rank: Callable[[int], 
             sys.argv = ["dnatune", *words]
             cli.main()
 
-    return Forked(act, {}, log).wait(_LONGEST)
+    return Fork(act, {}).wait(_LONGEST)
 
 
 def import_libraries() -> None:

@@ -476,6 +476,7 @@ def test_all_of_gue_with_six_optimizers_and_five_seeds_is_planned_quickly(tmp_pa
     counts = workplace.plan(whole).counts
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert counts["finetune"] == counts["trial"] == 840
+    assert workplace.plan({**whole, "runs_per_job": 5}).counts == {**counts, "finetune": 168}
     assert counts["choose"] == counts["evaluate"] == 168
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 30
     assert 50_000 < workplace.peak_kilobytes(whole, "--dry-run") < 1_000_000

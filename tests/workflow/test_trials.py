@@ -40,7 +40,7 @@ def test_every_trial_left_the_documented_files_and_no_weights(results):
     found = [file for file in files_below(folder) if not file.endswith(".snakemake_timestamp")]
     assert [file for file in found if not any(p.fullmatch(f"tuning/{file}") for p in documented)] == []
     assert [file for file in found if "adapter" in file] == []
-    assert len([file for file in found if file.endswith("training.jsonl")]) == 4
+    assert len([file for file in found if file.endswith("training.jsonl") and ".kept" not in file]) == 4
 
 
 def test_a_trial_trains_as_configured_and_is_scored_once_on_the_dev_split(results):

@@ -18,6 +18,7 @@ STAGES = {
     "prepare": "turn a task's CSV files into records and audit its splits",
     "launch": "start a stage or a script on several ranks",
     "finetune": "fine-tune one (model, task, optimizer, seed); runs on every rank",
+    "finetune_runs": "fine-tune several runs or trials of an experiment, those that are not complete yet",
     "choose": "choose an optimizer's learning rate among its trials",
     "plan": "write down what a comparison will test",
     "merge": "merge an adapter into its base model",

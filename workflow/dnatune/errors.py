@@ -33,6 +33,8 @@ class DnatuneError(Exception):
 
     #: Exit status of a stage that ends with this error; each class has its own.
     exit_status = 2
+    #: Whether the job is about to end, so that what else it has to do is left for another.
+    ends_job = False
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None):
         self.what, self.where, self.fix = what, where, fix
@@ -87,6 +89,7 @@ class Interrupted(DnatuneError):  # noqa: N818, for it is none
     """
 
     exit_status = 85
+    ends_job = True
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None, step: int | None = None):
         super().__init__(what, where=where, fix=fix)

@@ -26,7 +26,7 @@ BASELINE = f"{RESULTS}/evaluate/baselines/{{task}}"
 rule evaluate:
     input:
         model=f"{RESULTS}/download/models/{{model}}",
-        records=expand(rules.finetune.output.record, seed=CONFIG.settings["seeds"], allow_missing=True),
+        records=expand(f"{FINETUNED}/run.json", seed=CONFIG.settings["seeds"], allow_missing=True),
         test=f"{RESULTS}/prepare/{{task}}/test.jsonl",
         # It has to exist before any test score does.
         plan=PLANNED,
@@ -52,7 +52,7 @@ rule evaluate:
         results=subpath(output[0], ancestor=6),
         # With `output` among its parameters Snakemake does not compare it.
         keep=lambda wildcards, output: "--keep-merged" if CONFIG.settings["keep_merged"] else "",
-        places=lambda wildcards, output: shlex.join(places_of(wildcards)),
+        places=lambda wildcards, input, output: shlex.join(places_in(input.records)),
     shell:
         "python -m dnatune --log {log:q} evaluate_runs --experiment {params.experiment:q} --results {params.results:q}"
         " --ranks {resources.ranks} --cpus {threads} {params.keep} {params.places}"

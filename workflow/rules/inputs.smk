@@ -39,10 +39,10 @@ def scoring_command(stage):
     return command
 
 
-def places_of(wildcards):
-    """Return the places of an optimizer's runs on a task, one of each seed."""
-    cell = (wildcards.model, wildcards.task, wildcards.optimizer)
-    return [run.path for run in RUNS if (run.model, run.task, run.optimizer) == cell]
+def places_in(records):
+    """Return the places of runs or trials, by the paths of their run.json."""
+    places = [Path(record).parent.relative_to(placed(RESULTS)) for record in records]
+    return ["/".join(place.parts[1:]) for place in places]
 
 
 def predict_inputs(wildcards):

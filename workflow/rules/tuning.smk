@@ -35,10 +35,8 @@ use rule finetune as trial with:
         compared=lambda wildcards: compared(
             CONFIG.trials.settings(wildcards.model, wildcards.task, wildcards.optimizer, float(wildcards.rate))
         ),
-        kind="--trial",
-        place="{model}/{task}/{optimizer}/rate{rate}",
-        choice="",
-        checkpoints=placed(f"{TRIAL}/checkpoints"),
+        results=subpath(output[0], ancestor=6),
+        places=lambda wildcards, output: shlex.join(places_in([output.record])),
 
 
 use rule finetune as fine_trial with:
@@ -60,10 +58,8 @@ use rule finetune as fine_trial with:
             CONFIG.trials.fine_settings(wildcards.model, wildcards.task, wildcards.optimizer, int(wildcards.seed)),
             CONFIG.trials.fine_rates(wildcards.optimizer)[int(wildcards.index)],
         ),
-        kind="--trial",
-        place="{model}/{task}/{optimizer}/fine{index}/seed{seed}",
-        choice=lambda wildcards, input: f"--choice {shlex.quote(input.choice)}",
-        checkpoints=placed(f"{FINE_TRIAL}/checkpoints"),
+        results=subpath(output[0], ancestor=7),
+        places=lambda wildcards, output: shlex.join(places_in([output.record])),
 
 
 # On a cluster the log-in node chooses, because this takes seconds and a job might have to wait for a GPU.

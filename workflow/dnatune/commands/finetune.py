@@ -18,6 +18,7 @@ from dnatune.commands import stage_parser
 from dnatune.data.integrity import Contents, check_model, contents_of
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.files import publish_file, publish_folder, sha256_of_file
+from dnatune.kept import give_back, keep
 from dnatune.provenance import cpu_model, software
 from dnatune.settings import experiment
 from dnatune.settings.rate_choice import Choice
@@ -100,12 +101,13 @@ def finetune(options: argparse.Namespace, settings: FinetuneSettings, rank: Any)
 
     conditions = conditions_of(options, settings, rank)
     checkpoints = Checkpoints(options.checkpoints, settings.training.save_total_limit, rank, conditions)
-    # Another job may have made this run while this one waited for its lock. One rank looks: on a shared file system
-    # the others may see it later.
-    if first_says(rank.first and is_complete(options, conditions), rank):
-        logging.info("this very run is complete (%s) and left as it is; to train again, remove it", options.record)
+    # A job that shared it with other runs, or another while this one waited for its lock, may have made this run. One
+    # rank looks: on a shared file system the others may see it later.
+    folder, fits = options.record.parent, functools.partial(is_complete, options, conditions)
+    if first_says(rank.first and give_back(folder, fits), rank):
+        logging.info("this very run is complete and left as it is; to train again, remove its folder %s", folder)
         if rank.first:
-            checkpoints.clear()
+            tidy(options, checkpoints)
     else:
         if rank.first and not options.record.exists():
             # Without its run.json an adapter belongs to no run, and this one may fail.
@@ -177,7 +179,7 @@ def train(options: argparse.Namespace, conditions: record.Conditions, checkpoint
             with publication(options, run, checkpoints.log) as adapter:
                 if adapter:
                     base_models.save_adapter(model, weights, tokenizer, adapter)
-            checkpoints.clear()
+            tidy(options, checkpoints)
 
 
 def trainer_of(
@@ -322,6 +324,12 @@ def record_of(
         segments=segments,
         outputs=Contents(files={}, large={}),
     )
+
+
+def tidy(options: argparse.Namespace, checkpoints: Any) -> None:
+    """Keep what a complete run has published, and delete what it no longer needs."""
+    keep(options.record.parent, [options.record.name, options.training_log.name])
+    checkpoints.clear()
 
 
 @contextlib.contextmanager

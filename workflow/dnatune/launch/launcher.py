@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dnatune import outcomes
 from dnatune.errors import DnatuneError, Interrupted, RunError
 from dnatune.launch import slurm
+from dnatune.launch.forks import Fork
 from dnatune.launch.process_group import MEETING_ADDRESS, MEETING_FILE, MEETING_SECRET, die_with_parent
 from dnatune.provenance import usable_cores
 
@@ -31,6 +32,10 @@ _POLL_SECONDS, _SAVE_SECONDS, _END_SECONDS = 0.1, 40, 10
 #: glibc gives large blocks back to the system when they are freed, and takes them again, zeroed page by page, for the
 #: next step's logits and gradients. A rank keeps what it has had.
 _MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_TOP_PAD_": str(2**26)}
+#: The process of a rank, and what starts one: it is given what the interpreter runs, and the environment that it has
+#: beside the launcher's.
+RankProcess = subprocess.Popen | Fork
+Start = Callable[[Sequence[str], Mapping[str, str]], RankProcess]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +139,13 @@ def node_of_step(nodes: int) -> Node:
     return Node(index, nodes, slurm.node_address(hosts[0]), port, job)
 
 
-def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, node: Node | None = None) -> None:
+def start_ranks(
+    command: Sequence[str],
+    ranks: int,
+    cpus: int | None = None,
+    node: Node | None = None,
+    start: Start | None = None,
+) -> None:
     """Run a Python script on `ranks` processes of this machine and wait for all of them.
 
     On one machine the ranks meet by a file that nobody else can read and talk over the loopback interface, so nothing
@@ -145,15 +156,18 @@ def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, nod
         ranks: number of processes on this machine.
         cpus: cores of this machine that they share; None: all that this process may use.
         node: of a run over several nodes, which one this is.
+        start: starts a rank; None: `start_process`.
 
     Raises:
-        RunError: a rank failed; the message is that of the first to fail, the exit status is its own.
+        RunError: a rank failed, or this process was told to end; the message is that of the first to fail, the exit
+            status is its own.
         Interrupted: the ranks wrote a checkpoint and ended because the job was about to.
     """
+    start = start or start_process
     # Only its owner may enter a folder that mkdtemp has made.
     with tempfile.TemporaryDirectory(prefix="dnatune-") as name:
         folder = Path(name)
-        shared = {**_threads((cpus or usable_cores()) // ranks), **_meeting(folder, ranks, node)}
+        shared = {**share_of_cores(ranks, cpus), **_meeting(folder, ranks, node)}
         first = node.index * ranks if node else 0
         told = [folder / f"rank{first + local}.json" for local in range(ranks)]
         with _signals() as received:
@@ -161,7 +175,7 @@ def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, nod
             try:
                 for local in range(ranks):
                     own = {"RANK": first + local, "LOCAL_RANK": local, outcomes.OUTCOME_FILE: told[local]}
-                    processes.append(_start(command, {**shared, **{key: str(value) for key, value in own.items()}}))
+                    processes.append(start(command, {**shared, **{key: str(value) for key, value in own.items()}}))
                 _wait(processes, received)
                 if received:
                     _let_save(processes)
@@ -173,8 +187,14 @@ def start_ranks(command: Sequence[str], ranks: int, cpus: int | None = None, nod
         _raise_first([(first + local, codes[local], outcomes.read(told[local])) for local in range(ranks)])
 
 
-def _threads(each: int) -> dict[str, str]:
-    """Return a rank's share of the cores, of which Snakemake gives each process all, and how it keeps its memory."""
+def share_of_cores(ranks: int, cpus: int | None = None) -> dict[str, str]:
+    """Return the environment by which a rank has its share of the cores, of which Snakemake gives each process all.
+
+    Args:
+        ranks: number of processes on this machine.
+        cpus: cores of this machine that they share; None: all that this process may use.
+    """
+    each = (cpus or usable_cores()) // ranks
     counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(max(1, each)))
     return {**{name: os.environ.get(name, value) for name, value in _MEMORY.items()}, **counts}
 
@@ -188,7 +208,7 @@ def _meeting(folder: Path, ranks: int, node: Node | None) -> dict[str, str]:
     return {**world, MEETING_ADDRESS: f"{node.address}:{node.port}"}
 
 
-def _start(command: Sequence[str], own: dict[str, str]) -> subprocess.Popen:
+def start_process(command: Sequence[str], own: Mapping[str, str]) -> subprocess.Popen:
     """Start a rank in a session of its own, so that what it has started can be ended with it."""
     launcher = os.getpid()
     environment = {name: value for name, value in os.environ.items() if name != MEETING_FILE}
@@ -213,7 +233,7 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _wait(processes: Sequence[subprocess.Popen], received: Sequence[int]) -> None:
+def _wait(processes: Sequence[RankProcess], received: Sequence[int]) -> None:
     """Return when all processes have ended, one has failed, or this one was asked to end."""
     while not received:
         codes = [process.poll() for process in processes]
@@ -222,7 +242,7 @@ def _wait(processes: Sequence[subprocess.Popen], received: Sequence[int]) -> Non
         time.sleep(_POLL_SECONDS)
 
 
-def _let_save(processes: Sequence[subprocess.Popen], number: int = signal.SIGTERM) -> None:
+def _let_save(processes: Sequence[RankProcess], number: int = signal.SIGTERM) -> None:
     """Tell ranks to end; those that train save a checkpoint after their step, and others end at once."""
     for process in processes:
         process.send_signal(number)
@@ -231,7 +251,7 @@ def _let_save(processes: Sequence[subprocess.Popen], number: int = signal.SIGTER
         time.sleep(_POLL_SECONDS)
 
 
-def _end(processes: Sequence[subprocess.Popen]) -> None:
+def _end(processes: Sequence[RankProcess]) -> None:
     """End processes and whatever they have started; those that have lost another wait for it and cannot save."""
     for process in processes:
         if process.poll() is None:
@@ -246,11 +266,13 @@ def _end(processes: Sequence[subprocess.Popen]) -> None:
 def _told_to_end(number: int, told: Iterable[tuple[DnatuneError, float] | None]) -> RunError:
     """Return the error of ranks that were told to end; their outcomes say at which step they have saved."""
     saved = next((each[0].step for each in told if each and isinstance(each[0], Interrupted)), None)
-    return RunError(
+    failure = RunError(
         f"told to end by signal {number}, and its ranks with it"
         + (f"; the run is saved at step {saved}" if saved is not None else ""),
         fix="nothing is lost that a checkpoint holds: start it again",
     )
+    failure.ends_job = True
+    return failure
 
 
 def _raise_first(ended: Sequence[tuple[int, int | None, tuple[DnatuneError, float] | None]]) -> None:

@@ -96,9 +96,6 @@ def devices(rank: Rank) -> list[str]:
 def join(timeout_seconds: int) -> Rank:
     """Join the process group of the launcher's ranks, with DeepSpeed on top of it, and return this process's rank.
 
-    DeepSpeed's compiled shared-memory collective is left out: it needs a compiler, certain processors and one common
-    memory, and gloo serves without it.
-
     Args:
         timeout_seconds: how long a rank waits for the others in one collective operation.
 
@@ -111,6 +108,24 @@ def join(timeout_seconds: int) -> Rank:
             fix="start it as `python -m dnatune launch --ranks N finetune …`",
         )
     on_gpu = sees_gpu()
+    deepspeed = import_deepspeed(on_gpu)
+    rank = _own_rank()
+    backend = "nccl" if on_gpu else "gloo"
+    timeout = datetime.timedelta(seconds=timeout_seconds)
+    _meet(rank, backend, timeout)
+    deepspeed.init_distributed(dist_backend=backend, timeout=timeout, verbose=False)
+    return rank
+
+
+def import_deepspeed(on_gpu: bool) -> Any:
+    """Return DeepSpeed.
+
+    Its compiled shared-memory collective is left out: it needs a compiler, certain processors and one common memory,
+    and gloo serves without it.
+
+    Args:
+        on_gpu: whether this process computes on a GPU.
+    """
     if not on_gpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
         # DeepSpeed decorates Muon's update, for which it would import PyTorch's compiler at every start: 0.8 s.
@@ -119,12 +134,7 @@ def join(timeout_seconds: int) -> Rank:
     import deepspeed.ops
 
     deepspeed.ops.__compatible_ops__ = {}
-    rank = _own_rank()
-    backend = "nccl" if on_gpu else "gloo"
-    timeout = datetime.timedelta(seconds=timeout_seconds)
-    _meet(rank, backend, timeout)
-    deepspeed.init_distributed(dist_backend=backend, timeout=timeout, verbose=False)
-    return rank
+    return deepspeed
 
 
 def join_scorers() -> Rank:

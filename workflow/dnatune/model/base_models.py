@@ -311,7 +311,11 @@ def save_adapter(
         folder: existing folder to write into.
     """
     # Later stages get the base model's folder as an argument, and a result must not hold a path of this machine.
-    model.peft_config["default"].base_model_name_or_path = ""
+    configuration = model.peft_config["default"]
+    configuration.base_model_name_or_path = ""
+    if isinstance(configuration.target_modules, set):
+        # Each process would write a set in an order of its own.
+        configuration.target_modules = sorted(configuration.target_modules)
     model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
     tokenizer.save_pretrained(folder)

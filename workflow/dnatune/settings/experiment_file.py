@@ -59,6 +59,10 @@ class Experiment(Settings):
     benchmark: Benchmark = setting(default_factory=Benchmark, unit="map")
     """The speed comparison, `snakemake benchmark`; benchmarks/README.md. Its model is a Llama with random weights;
     task, adapter and training are those of the configuration."""
+    runs_per_job: Annotated[int, Field(ge=1, le=1000)] = setting(1, unit="number of runs", reruns=False)
+    """How many runs of an optimizer on a task, with different seeds, one job trains one after the other. Starting takes
+    less time then, and a scheduler gets fewer jobs; but these runs no longer go side by side. A run that diverges or
+    fails leaves the others alone, and a job that was cut goes on with the next."""
     predict: Predict | None = setting(None, unit="map", reruns=False)
     """Predictions for new sequences, `snakemake predict`; docs/predict.md."""
     merge: Merge = setting(default_factory=Merge, unit="map")

@@ -86,6 +86,13 @@ class StageSettings:
         grid = itertools.product(self.experiment.models, self.tasks, self.optimizers, self.experiment.seeds)
         return [Run(*cell) for cell in grid]
 
+    def seeds_of_jobs(self) -> list[list[str]]:
+        """Return the seeds of the runs that share a job; if each has its own, the wildcard that stands for any."""
+        seeds, number = self.experiment.seeds, self.experiment.runs_per_job
+        if number == 1:
+            return [["{seed}"]]
+        return [list(map(str, seeds[first : first + number])) for first in range(0, len(seeds), number)]
+
     def data_settings(self, task: str) -> DataSettings:
         """Return what decides the CSV files of a task."""
         known = {name: one for model in self.pretrained for name, one in self.pretraining_tasks(model).items()}
@@ -312,6 +319,10 @@ class StageSettings:
             dev_examples=tuning.dev_examples,
             seed=tuning.seed,
         )
+
+    def settings_of_seeds(self, model: str, task: str, optimizer: str) -> FinetuneSettings:
+        """Return what the runs of all seeds have in common, with seed 0, which stands for each."""
+        return self.finetune_settings(Run(model, task, optimizer, 0))
 
     def finetune_settings(self, run: Run) -> FinetuneSettings:
         """Return what decides one run, all of it and nothing else; a tuned learning rate comes from its trials."""
