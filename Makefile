@@ -92,7 +92,7 @@ endef
 lock: ## resolve the pins anew
 	$(call resolve,requirements, CUDA libraries follow from torch's own pins.)
 	$(call resolve,site)
-	$(PYTHON) envs/make_conda.py
+	$(PYTHON) tools/make_conda.py
 
 # The tables of config/README.md and the schemas for editors from the models of settings, and the figures of docs/ from
 # the demo.

@@ -66,3 +66,26 @@ def test_every_stage_starts_where_only_the_wheel_is_installed(installed, stage, 
     where = [installed, "-c", "import dnatune; print(dnatune.__file__)"]
     found = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
     assert found.startswith(str(installed.parents[1]))
+
+
+def test_doctor_writes_its_site_file_where_it_was_started_and_the_rules_take_it(installed, tmp_path):
+    environment = installed_wheel.environment_variables()
+    command = [installed, "-m", "dnatune", "doctor"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    written = tmp_path / "site/site.yaml"
+    assert f"{written} was written; to use it: export DNATUNE_SITE={written.parent}" in done.stdout
+    (package,) = installed.parents[1].glob("lib/python*/site-packages/dnatune")
+    script = "import os, pathlib, sys; from dnatune.settings import site\n"
+    script += "print(site.load(pathlib.Path(sys.argv[1]), os.environ).path)"
+    loaded = subprocess.run(
+        [installed, "-c", script, package],
+        cwd=tmp_path,
+        env={**environment, "DNATUNE_SITE": str(written.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert loaded.stdout.strip() == str(written), loaded.stderr
+    # Nothing else of the package's folder was written to.
+    assert not (package.parents[1] / "profiles").exists()

@@ -39,9 +39,13 @@ def scoring_command(stage):
     return command
 
 
+# With the module's prefix, which is known only while its rules are read.
+PLACED_RESULTS = Path(placed(RESULTS))
+
+
 def places_in(records):
     """Return the places of runs or trials, by the paths of their run.json."""
-    places = [Path(record).parent.relative_to(placed(RESULTS)) for record in records]
+    places = [Path(record).parent.relative_to(PLACED_RESULTS) for record in records]
     return ["/".join(place.parts[1:]) for place in places]
 
 

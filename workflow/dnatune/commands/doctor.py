@@ -10,7 +10,12 @@ By hand:  python -m dnatune doctor --partition gpu
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
+_CHECKOUT = Path(__file__).resolve().parents[3]
+IN_CHECKOUT = (_CHECKOUT / "workflow" / "Snakefile").is_file()
+#: Where `profiles` are, the folder in which jobs work, and the folder of the site file that is written.
+ROOT = _CHECKOUT if IN_CHECKOUT else Path(__file__).resolve().parents[1]
+PLACE = ROOT if IN_CHECKOUT else Path.cwd()
+SITE = ROOT / "profiles" / "sites" / "local" if IN_CHECKOUT else PLACE / "site"
 
 # Log-in nodes often have an older Python, which cannot import the library.
 if sys.version_info < (3, 11):  # noqa: UP036
@@ -33,13 +38,13 @@ def main() -> None:
     parser.add_argument(
         "--write",
         type=Path,
-        default=ROOT / "profiles" / "sites" / "local",
+        default=SITE,
         metavar="FOLDER",
-        help="where to write site.yaml (default: profiles/sites/local, which is used by default)",
+        help="where to write site.yaml (default: the checkout's profiles/sites/local, which is used by default, or site)",
     )
     parser.add_argument("--force", action="store_true", help="replace an existing site.yaml")
     options = parser.parse_args()
-    findings, content = examine(ROOT, run_program, options.partition, options.account)
+    findings, content = examine(PLACE, run_program, options.partition, options.account)
     findings.append(write_site(content, options.write / "site.yaml", ROOT, options.force))
     for finding in findings:
         print(finding, flush=True)

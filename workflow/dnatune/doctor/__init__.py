@@ -44,12 +44,12 @@ _NEEDED = ("snakemake", "snakemake-executor-plugin-slurm", "torch", "transformer
 
 
 def examine(
-    root: Path, run: RunProgram = run_program, partition: str | None = None, account: str | None = None
+    folder: Path, run: RunProgram = run_program, partition: str | None = None, account: str | None = None
 ) -> tuple[list[Finding], str | None]:
     """Return the findings, and the text of a site file, or None if a problem must be solved first.
 
     Args:
-        root: the checkout.
+        folder: in which jobs will work: the checkout, or the present folder if the package is installed.
         run: runs a program.
         partition: name of the partition for all jobs; None to choose one.
         account: name of the account to charge; None to choose one.
@@ -58,9 +58,9 @@ def examine(
     slurm = version.status != MISSING and _NO_CLUSTER not in version.stderr
     if slurm:
         findings, gpus, content = _examine_slurm(run, version, partition, account, up)
-        folder = shlex.quote(str(root))
-        findmnt = run("findmnt", "--noheadings", "--output", "FSTYPE,SOURCE", "--target", str(root))
-        findings += [folder_finding(folder, findmnt, run("stat", "--file-system", "--format=%T", str(root)))]
+        findmnt = run("findmnt", "--noheadings", "--output", "FSTYPE,SOURCE", "--target", str(folder))
+        of_what = run("stat", "--file-system", "--format=%T", str(folder))
+        findings += [folder_finding(shlex.quote(str(folder)), findmnt, of_what)]
         findings += [interface_finding(up)]
     else:
         findings, gpus, content = _examine_alone(run, version, driver, partition or account)

@@ -112,7 +112,7 @@ def write_site(content: str | None, path: Path, root: Path, force: bool) -> Find
     Args:
         content: text of the file; None if there is nothing to write.
         path: the file.
-        root: the checkout.
+        root: folder that holds `profiles`.
         force: whether to replace an existing file.
     """
     subject = "site file"

@@ -302,9 +302,7 @@ def _check_jobs(site: Site) -> None:
                 )
         if _minutes(site.runtime) < 2:
             raise ConfigurationError(
-                f"{site.runtime} are too short for two stages that follow each other in one job",
-                where=f"{site.path}: key 'runtime'",
-                fix="give 2m or more",
+                f"{site.runtime} is too short for two stages", where=f"{site.path}: key 'runtime'", fix="give 2m"
             )
     least = math.ceil((site.slurm.signal_seconds + BEFORE_SIGNAL) / 60)
     for optimizer in (None, *site.optimizers):

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Write dnatune.yaml, the conda environment, from requirements.lock; `make lock` runs it."""
+"""Write envs/dnatune.yaml, the conda environment, from envs/requirements.lock; `make lock` runs it."""
 
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+ENVS = Path(__file__).resolve().parents[1] / "envs"
 PYTHON = "3.11"
 
 
@@ -24,5 +24,5 @@ def conda_environment(lock: str) -> str:
 
 
 if __name__ == "__main__":
-    text = conda_environment((HERE / "requirements.lock").read_text("utf-8"))
-    (HERE / "dnatune.yaml").write_text(text, "utf-8")
+    text = conda_environment((ENVS / "requirements.lock").read_text("utf-8"))
+    (ENVS / "dnatune.yaml").write_text(text, "utf-8")
