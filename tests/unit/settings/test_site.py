@@ -170,7 +170,7 @@ def test_jobs_stay_off_the_hub_and_take_the_interface(tmp_path):
                 "slurm": {"every_job_needs_gpu": True},
                 "rules": {"finetune": {"runtime": "1h"}},
             },
-            ["1m are too short", "2m or more"],
+            ["1m is too short", "2m or more"],
         ),
     ],
 )

@@ -40,7 +40,7 @@ def main() -> None:
         type=Path,
         default=SITE,
         metavar="FOLDER",
-        help="where to write site.yaml (default: the checkout's profiles/sites/local, which is used by default, or site)",
+        help="where to write site.yaml (default: site; in a checkout profiles/sites/local, which is used by default)",
     )
     parser.add_argument("--force", action="store_true", help="replace an existing site.yaml")
     options = parser.parse_args()

@@ -301,9 +301,8 @@ def _check_jobs(site: Site) -> None:
                     fix="correct it, or remove slurm.every_job_needs_gpu",
                 )
         if _minutes(site.runtime) < 2:
-            raise ConfigurationError(
-                f"{site.runtime} is too short for two stages", where=f"{site.path}: key 'runtime'", fix="give 2m"
-            )
+            where = f"{site.path}: key 'runtime'"
+            raise ConfigurationError(f"{site.runtime} is too short for two stages", where=where, fix="give 2m or more")
     least = math.ceil((site.slurm.signal_seconds + BEFORE_SIGNAL) / 60)
     for optimizer in (None, *site.optimizers):
         runtime = str(site.resources("finetune", optimizer, None, site.mem_mb, site.runtime)["runtime"])
