@@ -26,6 +26,8 @@ def start(workplace):
     command = workplace.command(LONG, TARGET)
     environment = {**os.environ, "DNATUNE_SITE": str(workplace.site), "PYTHONPATH": ""}
     said = (workplace.folder / "said.txt").open("w")
+    # Tests that a shell runs in its background ignore SIGINT, and would hand that on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [str(word) for word in command], cwd=workplace.folder, env=environment, stdout=said, stderr=subprocess.STDOUT
     )
