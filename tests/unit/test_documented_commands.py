@@ -94,7 +94,8 @@ def check_snakemake(command):
 
 
 def is_made(target):
-    return target.startswith("results/") or re.search(rf"^(?:rule|checkpoint) {target}:", RULES, re.MULTILINE)
+    rule = rf'^(?:rule|checkpoint) {target}:|^ +name:\n +"{target}"'
+    return target.startswith("results/") or re.search(rule, RULES, re.MULTILINE)
 
 
 def check_python(command):
