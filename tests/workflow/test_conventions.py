@@ -13,6 +13,9 @@ STAGES = ("download", "prepare", "pretrain", "finetune", "evaluate", "compare")
 
 def rules_of(text: str) -> dict[str, dict[str, str]]:
     """Return {rule: {directive: body}} of the text of a rule file."""
+    # A rule in a loop has its name as a directive.
+    looped = re.compile(r'^    rule:\n        name:\n            "(\w+)".*\n((?:        .*\n|\n)+)', re.MULTILINE)
+    text = looped.sub(lambda match: f"rule {match[1]}:\n" + re.sub(r"^    ", "", match[2], flags=re.MULTILINE), text)
     blocks = re.split(r"^(?:rule|checkpoint) (\w+):\n", text, flags=re.MULTILINE)
     rules = {}
     for name, body in zip(blocks[1::2], blocks[2::2], strict=True):
@@ -60,7 +63,7 @@ def test_a_rule_that_does_work_says_what_it_needs_and_leaves(name):
     assert {"mem_mb", "runtime"} <= set(re.findall(r"(\w+)=", rule["resources"]))
 
 
-LAUNCHED = [name for name, rule in ALL_RULES.items() if " launch " in rule["shell"]]
+LAUNCHED = [name for name, rule in ALL_RULES.items() if re.search(" (launch|finetune_runs) ", rule["shell"])]
 
 
 def test_training_and_the_benchmark_are_launched():
