@@ -13,6 +13,19 @@ from samples import ROOT, TASK, make_tiny_model, rows_of, split_of
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "workflow"), os.environ.get("PYTHONPATH")]))
 
 
+#: What takes longer than the other files of its folder, and comes first: processes that share the tests then end
+#: together.
+_LONG = tuple(
+    ROOT / "tests" / file
+    for file in ("unit/training/test_zero.py", "unit/test_golden.py", "unit/model/test_packing.py", "faults")
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files."""
+    items.sort(key=lambda item: not any(item.path.is_relative_to(place) for place in _LONG))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Print the table of faults after a run of the tests of faults alone."""
     if "fault" in config.option.markexpr:

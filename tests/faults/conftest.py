@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from workflow_runs import PYTHON, ROOT, small, wait_for
+import forked_python
+from workflow_runs import ROOT, small, wait_for
 
 PLACE = "tiny/prom_core_all/adamw/seed3"
 
@@ -21,7 +22,7 @@ def start(tmp_path, tiny_model, prepared):
     def begin(*options, ranks=2, folder=tmp_path, faults=(), **changes):
         experiment, state = tmp_path / "experiment.json", folder / "checkpoints"
         experiment.write_text(json.dumps(small(**{"budget": {"steps": 300}, **changes})), "utf-8")
-        command = [PYTHON, "-m", "dnatune", "launch", "--ranks", str(ranks), "--cpus", str(ranks), "--state", state]
+        command = forked_python.stage("launch", "--ranks", str(ranks), "--cpus", str(ranks), "--state", state)
         stage = [ROOT / "tests/support/faulty_saves.py", *map(str, faults)] if faults else ["finetune"]
         command += [*stage, "--experiment", experiment, "--run", PLACE, "--model", tiny_model]
         command += ["--checkpoints", state, "--train", prepared / "train.jsonl", "--dev", prepared / "dev.jsonl"]

@@ -5,8 +5,9 @@ import subprocess
 
 import pytest
 
+import forked_python
 from dnatune.files import sha256_of_file
-from workflow_runs import PYTHON, run, said, small
+from workflow_runs import run, said, small
 
 SHORT = {"budget": {"steps": 60}, "training": {"save_steps": 10}}
 
@@ -66,7 +67,7 @@ def test_merging_and_scoring_on_a_full_disk(start, disk, tmp_path, tiny_model, p
     experiment.write_text(json.dumps(small(**SHORT)), "utf-8")
     shared = ["--experiment", experiment, "--model", tiny_model, "--record", tmp_path / "run.json"]
     names = ("predictions.tsv", "metrics.json", "merge.json")
-    command = [PYTHON, "-m", "dnatune", "merge", *shared, "--folder", folder / "merged", "--then", "evaluate", *shared]
+    command = forked_python.stage("merge", *shared, "--folder", folder / "merged", "--then", "evaluate", *shared)
     command += ["--task", "prom_core_all", "--merged", folder / "merged", "--test", prepared / "test.jsonl"]
     options = ("--predictions", "--metrics", "--agreement")
     command += [word for option, name in zip(options, names, strict=True) for word in (option, folder / name)]

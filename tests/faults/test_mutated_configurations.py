@@ -6,7 +6,6 @@ import re
 import pytest
 import yaml
 
-import forked_snakemake
 import mutations
 from dnatune.errors import DnatuneError
 from dnatune.settings import command_line, experiment
@@ -134,8 +133,7 @@ def test_snakemake_refuses_spoilt_configurations_in_one_message(tmp_path, monkey
         if outcomes[was_refused] == wanted[was_refused]:
             continue
         outcomes[was_refused] += 1
-        command = workplace.command(read, "--dry-run", "--quiet", "rules")
-        done = forked_snakemake.run(command[3:], tmp_path, {"DNATUNE_SITE": str(workplace.site), "PYTHONPATH": ""})
+        done = workplace.snakemake(read, "--dry-run", "--quiet", "rules")
         assert "Traceback" not in done.output, f"{said}\n{done.output[-2000:]}"
         messages = re.findall(r"^\w+Error: |\b(?:Configuration|Data)Error: ", done.output, re.MULTILINE)
         assert (done.code != 0) == was_refused, f"{said}\n{done.output[-2000:]}"

@@ -1,13 +1,11 @@
 """Stages of `python -m dnatune` in forks of one process that has imported the libraries, which takes most of a stage.
 
 A stage is run as a rule runs it, but for one thing: the ranks that the launcher starts are forks too.
-As a process of its own:  python tests/support/forked_stages.py
-It reads lines of JSON with `words` (what follows `python -m dnatune`), `folder` and `log`, and answers with the status.
 """
 
 import contextlib
+import functools
 import importlib
-import json
 import os
 import runpy
 import sys
@@ -34,34 +32,44 @@ def _write_to(log: Path) -> None:
     os.close(descriptor)
 
 
-def run(words: Sequence[str], folder: Path, log: Path, in_rank: Callable[[int], None] = lambda rank: None) -> int:
+def run_words(words: Sequence[str]) -> None:
+    """Run what stands behind `python` on a command line: `-m` and a module, or a file, and arguments."""
+    if words[0] == "-m":
+        sys.argv = list(words[1:])
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = list(words)
+        sys.path.insert(0, str(Path(words[0]).resolve().parent))
+        runpy.run_path(words[0], run_name="__main__")
+
+
+def start_rank(
+    command: Sequence[str], own: Mapping[str, str], in_rank: Callable[[int], None] = lambda rank: None
+) -> Fork:
+    """Start a rank as the launcher does, in a fork, where `in_rank` is called before it begins."""
+
+    def act() -> None:
+        in_rank(int(own["RANK"]))
+        run_words(list(map(str, command)))
+
+    return Fork(act, own)
+
+
+def run(words: Sequence[str], folder: Path, log: Path, in_rank: Callable[[int], None]) -> int:
     """Run a stage to its end in a folder and return its exit status.
 
     Args:
-        words: what follows `python -m dnatune`, or the path of a script and its arguments.
+        words: what follows `python -m dnatune`.
         folder: the working folder.
         log: what the stage says, from its beginning.
         in_rank: called in each rank before it begins.
     """
 
-    def start_rank(command: Sequence[str], own: Mapping[str, str]) -> Fork:
-        def act() -> None:
-            in_rank(int(own["RANK"]))
-            sys.argv = ["dnatune", *command[2:]]
-            cli.main()
-
-        return Fork(act, own)
-
     def act() -> None:
         _write_to(log)
         os.chdir(folder)
-        launcher.start_process = start_rank
-        if words[0].endswith(".py"):
-            sys.argv = list(words)
-            runpy.run_path(words[0], run_name="__main__")
-        else:
-            sys.argv = ["dnatune", *words]
-            cli.main()
+        launcher.start_process = functools.partial(start_rank, in_rank=in_rank)
+        run_words(["-m", "dnatune", *words])
 
     return Fork(act, {}).wait(_LONGEST)
 
@@ -71,16 +79,3 @@ def import_libraries() -> None:
     with contextlib.redirect_stdout(sys.stderr):
         for name in _LIBRARIES:
             importlib.import_module(name)
-
-
-def main() -> None:
-    import_libraries()
-    for line in sys.stdin:
-        asked = json.loads(line)
-        code = run(asked["words"], Path(asked["folder"]), Path(asked["log"]))
-        sys.stdout.write(f"{code}\n")
-        sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+import forked_python
 from dnatune.prediction.record import Prediction
-from workflow_runs import PYTHON, Finished, run
+from workflow_runs import Finished, run
 
 _LABELS = ("Non-promoter", "promoter")
 
@@ -63,7 +64,7 @@ def predict_test_split(results: Path, place: str, folder: Path) -> tuple[dict[tu
     stages[-1] += ["--test", results / "prepare/prom_core_all/test.jsonl"]
     stages[-1] += ["--predictions", folder / "merged.tsv", "--metrics", folder / "metrics.json"]
     words = [word for stage in stages for word in ("--then", *stage)][1:]
-    done = run([PYTHON, "-m", "dnatune", *words], folder, {"DNATUNE_DEVICE": "cpu"})
+    done = run(forked_python.stage(*words), folder, {"DNATUNE_DEVICE": "cpu"})
     assert done.code == 0, done.output
     expected = {"trained": results / "evaluate" / place / "predictions.tsv", "merged": folder / "merged.tsv"}
     names = [f"logp_{label}" for label in _LABELS]

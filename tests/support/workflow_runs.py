@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+import forked_python
+
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sys.executable
 #: Nothing here may wait for ever; the longest run, the demo on a test cluster, takes a quarter of an hour.
@@ -130,11 +132,16 @@ class Plan:
 
 
 class Workplace:
-    """A folder from which the workflow is run; its results, logs and Snakemake's own records lie below it."""
+    """A folder from which the workflow is run; its results, logs and Snakemake's own records lie below it.
 
-    def __init__(self, folder: Path):
+    Attributes:
+        python: what Snakemake and its jobs are run by; forks of a process that has imported the libraries, or Python.
+    """
+
+    def __init__(self, folder: Path, python: str | Path | None = None):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self.python = python or forked_python.interpreter()
         self.site = folder / "site.yaml"
         if not self.site.exists():
             self.site.write_text(yaml.safe_dump(_ONE_RANK), "utf-8")
@@ -170,7 +177,7 @@ class Workplace:
             written.write_text(yaml.safe_dump(dict(configuration), sort_keys=False, allow_unicode=True), "utf-8")
             files = [written]
         return [
-            *(PYTHON, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", self.folder),
+            *(self.python, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", self.folder),
             *("--configfile", *files, "--cores", "2", "--nocolor", *arguments),
         ]
 

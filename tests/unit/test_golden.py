@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 import torch
 
+import forked_python
 from dnatune.data.records import write_split
 from dnatune.data.simulation import SimulationSettings, simulate
 from dnatune.files import read_json, read_json_lines, write_json
@@ -89,7 +90,7 @@ def inputs(tmp_path_factory) -> Path:
 
 def call(*command: str | Path) -> None:
     """Run a script of the workflow to its end on one thread; more threads would change the order of sums."""
-    arguments = [sys.executable, *map(str, command)]
+    arguments = [forked_python.interpreter(), *map(str, command)]
     done = subprocess.run(
         arguments, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300, check=False
     )

@@ -22,6 +22,16 @@ def library(tmp_path, monkeypatch):
     return tmp_path / "dnatune"
 
 
+@pytest.fixture(scope="module")
+def before():
+    """The digest of training, of this checkout."""
+    return provenance.code_digest(ROOT / "workflow/dnatune/commands/finetune.py")
+
+
+def test_a_copy_of_the_code_has_the_same_digest(library, before):
+    assert provenance.code_digest(library / "commands/finetune.py") == before
+
+
 @pytest.mark.parametrize(
     ("file", "belongs"),
     [
@@ -37,9 +47,7 @@ def library(tmp_path, monkeypatch):
         ("data/leakage.py", False),
     ],
 )
-def test_only_code_that_a_stage_runs_changes_its_digest(library, file, belongs):
-    before = provenance.code_digest(library / "commands/finetune.py")
-    assert provenance.code_digest(library / "commands/finetune.py") == before
+def test_only_code_that_a_stage_runs_changes_its_digest(library, before, file, belongs):
     (library / file).write_text((library / file).read_text("utf-8") + "\nCHANGED = 1\n", "utf-8")
     assert (provenance.code_digest(library / "commands/finetune.py") != before) == belongs
 
@@ -209,22 +217,30 @@ def _other_pythons() -> list[Path]:
     return [path for minor, path in sorted(found.items()) if minor >= 11 and minor != sys.version_info.minor]
 
 
+#: Prints the essence of every module, and the digest of a stage, which is made of those of what it imports.
+DIGESTS = """
+import json, pathlib, sys, zlib
+sys.path.insert(0, sys.argv[1])
+from dnatune import provenance
+library = pathlib.Path(sys.argv[1], "dnatune")
+found = {str(file): zlib.crc32(repr(provenance.essence(file.read_bytes())).encode()) for file in library.rglob("*.py")}
+print(json.dumps({**found, "finetune": provenance.code_digest(library / "commands/finetune.py")}))
+"""
+
+
 def test_every_version_of_python_finds_the_same_digests():
     pythons = _other_pythons()
     if not pythons:
         pytest.skip("this machine has no other Python from 3.11")
-    program = (
-        "import json, pathlib, sys; sys.path.insert(0, sys.argv[1]); from dnatune import provenance;"
-        "stages = pathlib.Path(sys.argv[1], 'dnatune/commands').glob('*.py');"
-        "print(json.dumps({file.name: provenance.code_digest(file) for file in stages}))"
-    )
-    library = ROOT / "workflow"
-    own = {file.name: provenance.code_digest(file) for file in (library / "dnatune/commands").glob("*.py")}
-    assert own.keys() >= {"finetune.py", "evaluate.py", "compare.py"}
+
+    def digests(python):
+        command = [python, "-B", "-W", "ignore", "-c", DIGESTS, ROOT / "workflow"]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
+
+    own = digests(sys.executable)
+    assert len(own) > 100
     for python in pythons:
-        command = [python, "-B", "-W", "ignore", "-c", program, library]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-        assert json.loads(done.stdout) == own, python
+        assert digests(python) == own, python
 
 
 def test_the_processor_has_a_name(monkeypatch, tmp_path):

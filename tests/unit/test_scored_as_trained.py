@@ -3,7 +3,6 @@
 import csv
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+import forked_python
 from dnatune.data.integrity import contents_of
 from dnatune.data.prompts import encode_examples
 from dnatune.data.records import read_split, write_split
@@ -39,10 +39,8 @@ def inputs(tmp_path_factory, simulated_rows) -> Path:
 
 
 def command(stage, *words):
-    done = subprocess.run(
-        [sys.executable, "-m", "dnatune", *map(str, (*stage, *words))], capture_output=True, text=True, check=False
-    )
-    return done
+    words = forked_python.stage(*map(str, (*stage, *words)))
+    return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
 def experiment(folder, rate=3e-3, dtype=None, **training):

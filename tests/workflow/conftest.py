@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+import forked_python
 from workflow_runs import PYTHON, RUN, Workplace, copied, small
 
 #: What tells the classes of the task `sites` apart.
@@ -19,8 +20,11 @@ _MARKS = ("", "GTAAGT", "TTTCAG")
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory) -> Workplace:
-    """A finished run of the small configuration. Tests may read it and dry-run in it, no more."""
-    origin = _made_once(tmp_path_factory, "chain", lambda folder: Workplace(folder).complete(small()))
+    """A finished run of the small configuration. Tests may read it and dry-run in it, no more.
+
+    Python itself runs its stages, as it does at a user's.
+    """
+    origin = _made_once(tmp_path_factory, "chain", lambda folder: Workplace(folder, PYTHON).complete(small()))
     return copied(origin, tmp_path_factory.mktemp("chain") / "copy")
 
 
@@ -66,7 +70,7 @@ def start_training(chain) -> Callable[..., subprocess.Popen]:
         state, experiment = folder / "checkpoints", folder / "experiment.json"
         folder.mkdir(parents=True, exist_ok=True)
         experiment.write_text(json.dumps(small(**changes)), "utf-8")
-        command = [PYTHON, "-m", "dnatune", "launch", "--ranks", str(ranks), "--cpus", str(ranks)]
+        command = forked_python.stage("launch", "--ranks", str(ranks), "--cpus", str(ranks))
         command += ["--state", state, "finetune"]
         command += ["--experiment", experiment, "--run", RUN.removeprefix("finetune/")]
         command += ["--model", chain.results / "download/models/tiny", "--checkpoints", state]

@@ -9,8 +9,9 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
+import forked_python
 from one_message import assert_one_message, visible
-from workflow_runs import PYTHON, Finished, Workplace, files_below, run, small
+from workflow_runs import Finished, Workplace, files_below, run, small
 
 TASK = {"name": "mine", "labels": ["no", "yes"], "instruction": "Is it one?"}
 GOOD = b"sequence,label\nACGTN,0\nacgta,1\nTTTTT,1\n"
@@ -86,20 +87,9 @@ def test_prepare_leaves_earlier_records_as_they_were(tmp_path):
 def prepare(source: Path, folder: Path) -> Finished:
     experiment = source.parent / "experiment.json"
     experiment.write_text(json.dumps(small(tasks=[{**TASK, "path": str(source)}])), "utf-8")
-    command = [
-        PYTHON,
-        "-m",
-        "dnatune",
-        "prepare",
-        "--experiment",
-        experiment,
-        "--task",
-        TASK["name"],
-        "--source",
-        source,
-        "--folder",
-        folder,
-    ]
+    command = forked_python.stage(
+        "prepare", "--experiment", experiment, "--task", TASK["name"], "--source", source, "--folder", folder
+    )
     return run(command, source.parent)
 
 

@@ -11,6 +11,7 @@ import zipfile
 import pytest
 import yaml
 
+import forked_python
 import make_tables
 from dnatune.data.manifests import Manifest
 from dnatune.settings.tasks import GUE
@@ -470,7 +471,7 @@ def test_all_of_gue_with_six_optimizers_and_five_seeds_is_planned_quickly(tmp_pa
         },
         tuning={"rates": {name: {"from": 1e-4, "to": 1e-2} for name in names}},
     )
-    workplace = Workplace(tmp_path / "whole")
+    workplace = Workplace(tmp_path / "whole", PYTHON)
     # Of the processor, not of the clock: other tests run beside this one.
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     counts = workplace.plan(whole).counts
@@ -491,10 +492,7 @@ def test_ranks_that_share_a_test_set_predict_what_one_predicts(mode, chain, tmp_
     for ranks in (1, 3):
         folder = tmp_path / str(ranks)
         folder.mkdir()
-        command = [
-            PYTHON,
-            "-m",
-            "dnatune",
+        command = forked_python.stage(
             "launch",
             "--ranks",
             str(ranks),
@@ -505,7 +503,7 @@ def test_ranks_that_share_a_test_set_predict_what_one_predicts(mode, chain, tmp_
             experiment,
             "--task",
             "prom_core_all",
-        ]
+        )
         command += ["--model", chain.results / "download/models/tiny", "--merged", chain.results / "merge" / COMPLETED]
         command += ["--record", chain.results / "finetune" / COMPLETED / "run.json"]
         command += ["--agreement", folder / "merge.json"]
@@ -530,7 +528,7 @@ def test_ranks_score_one_run_after_the_other(copied_chain):
     expected = [table(folder / place / "predictions.tsv") for place in (COMPLETED, DIVERGED)]
     for place in (COMPLETED, DIVERGED):
         shutil.rmtree(folder / place)
-    command = [PYTHON, "-m", "dnatune", "evaluate_runs", "--experiment", "results/small/experiment.json"]
+    command = forked_python.stage("evaluate_runs", "--experiment", "results/small/experiment.json")
     command += ["--results", "results/small", "--ranks", "2"]
     done = run([*command, COMPLETED, DIVERGED], copied_chain.folder)
     assert done.code == 0, done.output
@@ -550,7 +548,7 @@ def test_ranks_score_one_run_after_the_other(copied_chain):
 
 
 def test_the_status_of_a_finished_run_names_scores_and_report(chain):
-    command = [PYTHON, "-m", "dnatune", "status"]
+    command = forked_python.stage("status")
     assert run([*command, "--line"], chain.folder).output == "small: 2 runs: 1 diverged, 1 scored\n"
     told = json.loads(run([*command, "results/small", "--json"], chain.folder).output)
     scored = json.loads((chain.results / "evaluate/tiny/prom_core_all/adamw/seed3/metrics.json").read_text())

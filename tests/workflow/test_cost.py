@@ -6,11 +6,12 @@ import re
 import pytest
 import yaml
 
+import forked_python
 from dnatune.cost import disk, jobs
 from dnatune.cost.model_sizes import sizes_of
 from dnatune.cost.training_time import all_training
 from dnatune.settings import experiment, site
-from workflow_runs import PYTHON, ROOT, Finished, Workplace, run, small, wait_for
+from workflow_runs import ROOT, Finished, Workplace, run, small, wait_for
 
 COMPLETED = "tiny/prom_core_all/adamw/seed3"
 ONE_RUN = small(optimizers={"wild": None})
@@ -23,7 +24,7 @@ def cost(workplace: Workplace, configuration: dict | None = None, *arguments: st
         written.write_text(yaml.safe_dump(configuration, sort_keys=False), "utf-8")
         arguments = ("--configfile", str(written), *arguments)
     environment = {"DNATUNE_SITE": str(workplace.site)}
-    return run([PYTHON, "-m", "dnatune", "cost", *arguments], workplace.folder, environment)
+    return run(forked_python.stage("cost", *arguments), workplace.folder, environment)
 
 
 def said_jobs(output: str) -> dict[str, int]:

@@ -7,11 +7,12 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+import forked_python
 from dnatune.files import read_json, read_json_lines
 from encoders import make_encoder
 from predicted import assert_predicted_as_evaluated
 from report_pages import words
-from workflow_runs import PYTHON, Workplace, run, small
+from workflow_runs import Workplace, run, small
 
 ENCODER = "encoder/prom_core_all"
 ATTENTION = ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"]
@@ -103,7 +104,7 @@ def test_the_page_compares_the_optimizers_and_says_what_was_not_asked(chain):
 def test_two_ranks_train_as_one_does(chain, configuration, tmp_path):
     experiment = tmp_path / "experiment.json"
     experiment.write_text(json.dumps(configuration), "utf-8")
-    command = [PYTHON, "-m", "dnatune", "launch", "--ranks", "2", "--cpus", "2", "--state", tmp_path / "state"]
+    command = forked_python.stage("launch", "--ranks", "2", "--cpus", "2", "--state", tmp_path / "state")
     command += ["finetune", "--experiment", experiment, "--run", f"{ENCODER}/adamw/seed3"]
     command += ["--model", chain.results / "download/models/encoder", "--checkpoints", tmp_path / "state"]
     for split in ("train", "dev"):

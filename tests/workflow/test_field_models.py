@@ -3,17 +3,15 @@
 `field/make_models.py` among the shared data makes them, tiny and random, each with its tokenizer.
 """
 
-import json
 import re
 import shlex
-import subprocess
 
 import pytest
 
-import forked_snakemake
+import forked_python
 from dnatune.evaluation.agreement import Merge
 from dnatune.settings import experiment
-from workflow_runs import PYTHON, ROOT, Workplace, small
+from workflow_runs import Workplace, run, small
 
 #: What is trained, where the names of modules are not Llama's.
 MODULES = {
@@ -39,39 +37,24 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def run_stage():
-    """A function that runs a stage, or a script, in a fork of a process that has imported the libraries."""
-    server = subprocess.Popen(
-        [PYTHON, ROOT / "tests/support/forked_stages.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-
-    def run(words, folder, log):
-        log.parent.mkdir(parents=True, exist_ok=True)
-        server.stdin.write(json.dumps({"words": words, "folder": str(folder), "log": str(log)}) + "\n")
-        server.stdin.flush()
-        return int(server.stdout.readline())
-
-    yield run
-    server.communicate()
-
-
-@pytest.fixture(scope="module")
-def task(shared, run_stage, tmp_path_factory):
+def task(shared, tmp_path_factory):
     """A folder of data: 48, 16 and 24 sequences of 40 bases, GC-rich or GC-poor."""
     folder = tmp_path_factory.mktemp("data")
-    words = [str(shared / "field/make_data.py"), str(folder / "prom_core_all"), "48", "16", "24"]
-    assert run_stage(words, folder, folder / "made.log") == 0
+    words = [shared / "field/make_data.py", folder / "prom_core_all", "48", "16", "24"]
+    made = run([forked_python.interpreter(), *words], folder)
+    assert made.code == 0, made.output
     return folder
 
 
 @pytest.fixture
-def chain(shared, task, run_stage, tmp_path):
+def chain(shared, task, tmp_path):
     """A function that makes a model and runs the chain's commands until one fails; it returns that one and its log."""
 
-    def run(kind):
-        model, made = tmp_path / "model", tmp_path / "made.log"
-        words = [str(shared / "field/make_models.py"), kind, str(model), str(task / "prom_core_all/train.csv")]
-        assert run_stage(words, tmp_path, made) == 0, made.read_text("utf-8")
+    def run_chain(kind):
+        model = tmp_path / "model"
+        words = [shared / "field/make_models.py", kind, model, task / "prom_core_all/train.csv"]
+        made = run([forked_python.interpreter(), *words], tmp_path)
+        assert made.code == 0, made.output
         targets, saved = MODULES.get(kind, LLAMA)
         config = small(
             models={"tiny": None, "field": {"source": "directory", "directory": {"path": str(model)}}},
@@ -83,18 +66,16 @@ def chain(shared, task, run_stage, tmp_path):
             merge={"dtype": "fp32"},
         )
         workplace = Workplace(tmp_path / "run")
-        command = workplace.command(config, "--dry-run", "--printshellcmds")[3:]
-        planned = forked_snakemake.run(command, workplace.folder, {"DNATUNE_SITE": str(workplace.site)})
-        assert planned.code == 0, planned.output
+        planned = workplace.complete(config, "--dry-run", "--printshellcmds")
         experiment.resolve(config).write(workplace.results / "experiment.json")
         commands = re.findall(r"^Shell command: python -m dnatune --log (\S+) (.*)$", planned.output, re.MULTILINE)
         assert len(commands) == 10
         for log, stage in commands:
-            if run_stage(shlex.split(stage), workplace.folder, workplace.folder / log):
+            if run(forked_python.stage("--log", log, *shlex.split(stage)), workplace.folder).code:
                 return stage, (workplace.folder / log).read_text("utf-8"), workplace
         return None, "", workplace
 
-    return run
+    return run_chain
 
 
 @pytest.mark.slow

@@ -6,8 +6,9 @@ import subprocess
 
 import pytest
 
+import forked_python
 from dnatune.files import read_json
-from workflow_runs import PYTHON, ROOT
+from workflow_runs import ROOT
 
 
 def executable(path, *lines):
@@ -50,9 +51,13 @@ def start(tmp_path):
     return run
 
 
-# What follows from the command line's configuration is written when jobs start; the benchmark itself is left out.
-PLAN = f'{PYTHON} -m snakemake --dry-run "$@" && {{ {PYTHON} -m snakemake --until download_data "$@"; true; }}'
 WITHOUT_TRL = 'case "$*" in *"import SFTTrainer"*) exit 1;; esac'
+
+
+def plan():
+    """Return the line that plans everything, and starts the download, which writes down what the settings are."""
+    snakemake = f"{forked_python.interpreter()} -m snakemake"
+    return f'{snakemake} --dry-run "$@" && {{ {snakemake} --until download_data "$@"; true; }}'
 
 
 def planned(out, precision):
@@ -66,7 +71,7 @@ def planned(out, precision):
 
 
 def test_both_comparisons_and_the_tests_are_started(start):
-    done, out = start(PLAN)
+    done, out = start(plan())
     assert done.returncode == 0, done.stdout + done.stderr
     assert "python -m pytest -m gpu tests/gpu" in (out / "tests.log").read_text("utf-8")
     for precision in ("bf16", "fp16"):
@@ -77,7 +82,7 @@ def test_both_comparisons_and_the_tests_are_started(start):
 
 def test_size_precision_and_examples_are_options_and_any_interpreter_serves(start, tmp_path):
     options = ("--size", "8b", "--precision", "bf16", "--examples", "64", "--no-tests")
-    done, out = start(PLAN, *options, python=WITHOUT_TRL, interpreter=tmp_path / "own/python3")
+    done, out = start(plan(), *options, python=WITHOUT_TRL, interpreter=tmp_path / "own/python3")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "without TRL" in done.stderr
     assert not (out / "tests.log").exists() and not (out / "fp16.log").exists()

@@ -277,29 +277,42 @@ DOWNLOADS = ("results/small/download/models/base", f"results/small/download/data
 
 
 @pytest.fixture(scope="module")
-def hub_chain(chain, tmp_path_factory):
-    """A finished run whose model and data came from a hub, asked for as main; both mains have moved since."""
-    workplace = Workplace(tmp_path_factory.mktemp("hub_chain"))
+def hub(chain, tmp_path_factory):
+    """A hub with a model and data, and the environment of processes that ask it."""
     downloaded = chain.results / "download"
     model = {file.name: file.read_bytes() for file in (downloaded / "models/tiny").iterdir() if file.name[0] != "."}
     data = {f"GUE/{TASK}/{file.name}": file.read_bytes() for file in (downloaded / "data" / TASK).glob("*.csv")}
     newer = {**data, f"GUE/{TASK}/train.csv": data[f"GUE/{TASK}/train.csv"] + b"ACGT,0\n"}
-    with serve() as hub, pytest.MonkeyPatch.context() as patch:
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_TOKEN"):
-            patch.delenv(name, raising=False)
-            patch.delenv(name.lower(), raising=False)
-        patch.setenv("HF_ENDPOINT", hub.endpoint)
-        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hub_cache")))
-        patch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
-        stored = {
+    with serve() as hub:
+        hub.repositories |= {
             ("model", "lab/tiny"): Repository({OLD: model, NEW: {**model, "README.md": b"newer"}}, {"main": OLD}),
             ("dataset", "lab/GUE"): Repository({OLD: data, NEW: newer}, {"main": OLD}),
         }
-        hub.repositories |= stored
-        workplace.complete(FROM_HUB)
-        for repository in stored.values():
-            repository.references |= {"main": NEW, "next": NEW}
-        yield workplace
+        cache = str(tmp_path_factory.mktemp("hub_cache"))
+        yield hub, {"HF_ENDPOINT": hub.endpoint, "HF_HOME": cache, "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+def ask(hub, patch):
+    """Let the processes of a test ask a hub."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_TOKEN"):
+        patch.delenv(name, raising=False)
+        patch.delenv(name.lower(), raising=False)
+    for name, value in hub[1].items():
+        patch.setenv(name, value)
+
+
+@pytest.fixture(scope="module")
+def hub_chain(hub, tmp_path_factory):
+    """A finished run whose model and data came from a hub, asked for as main; both mains have moved since."""
+    workplace = Workplace(tmp_path_factory.mktemp("hub_chain"))
+    with pytest.MonkeyPatch.context() as patch:
+        ask(hub, patch)
+        workplace.complete(FROM_HUB, "--", *DOWNLOADS)
+    # Nothing else asks it.
+    workplace.complete(FROM_HUB)
+    for repository in hub[0].repositories.values():
+        repository.references |= {"main": NEW, "next": NEW}
+    return workplace
 
 
 def commits_of(workplace):
@@ -327,7 +340,8 @@ def test_another_revision_reruns_what_comes_from_the_hub(hub_chain):
 
 
 @pytest.mark.slow
-def test_the_configuration_among_the_results_fetches_the_same_commits_again(hub_chain, tmp_path):
+def test_the_configuration_among_the_results_fetches_the_same_commits_again(hub_chain, hub, monkeypatch, tmp_path):
+    ask(hub, monkeypatch)
     written = hub_chain.results / "compare/configuration.yaml"
     elsewhere = Workplace(tmp_path / "elsewhere")
     elsewhere.complete(written, *DOWNLOADS)

@@ -2,13 +2,13 @@
 
 import hashlib
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import forked_python
 from contamination_found import known_base
 from dnatune.data.prompts import render
 from dnatune.data.records import write_split
@@ -74,7 +74,7 @@ def contaminated(splits, clean, tmp_path_factory):
 
 
 def probe(model, folder, result, *arguments):
-    command = [sys.executable, "-m", "dnatune", "probe", "--experiment", ROOT / "config/demo.yaml"]
+    command = forked_python.stage("probe", "--experiment", ROOT / "config/demo.yaml")
     command += ["--task", TASK.name, "--name", "tiny", "--model", model, "--result", result, *arguments]
     for split in ("train", "dev", "test"):
         command += [f"--{split}", folder / f"{split}.jsonl"]

@@ -76,36 +76,49 @@ def gradients(model):
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
-@pytest.mark.parametrize("per_row", [1, 2, 5, 24])
-def test_gradients_equal_ordinary_training(folder, gue_rows, per_row):
+@pytest.fixture(scope="module")
+def ordinary_gradients(folder, gue_rows):
+    """Gradients of ordinary training."""
     _, examples = encode(folder, gue_rows[:COUNT])
     assert len(examples.prefix) > 20
     model = trainable_model(folder)
     prompts = [examples.prompt(i) for i in range(COUNT)]
     answers = [examples.answer(i) for i in range(COUNT)]
     (-sum(ordinary_log_probabilities(model, prompts, answers)) / COUNT).backward()
-    expected = gradients(model)
-    model.zero_grad()
+    return gradients(model)
+
+
+@pytest.mark.parametrize("per_row", [1, 2, 5, 24])
+def test_gradients_equal_ordinary_training(folder, gue_rows, ordinary_gradients, per_row):
+    _, examples = encode(folder, gue_rows[:COUNT])
+    model = trainable_model(folder)
     likelihood = label_likelihood.LabelLikelihood(model)
     for part in chunks(range(COUNT), per_row):
         (-likelihood(pack_training(examples, part, shared=True)).sum() / COUNT).backward()
     for name, gradient in gradients(model).items():
-        error = (gradient - expected[name]).norm() / expected[name].norm()
+        error = (gradient - ordinary_gradients[name]).norm() / ordinary_gradients[name].norm()
         assert error < 5e-6, f"{name}: {error:.1e}"
 
 
-@pytest.mark.parametrize("per_row", [1, 3, 24])
-def test_scores_equal_ordinary_scoring(folder, gue_rows, per_row):
+@pytest.fixture(scope="module")
+def ordinary_scores(folder, gue_rows):
+    """Log-probabilities of every label in ordinary scoring."""
     _, examples = encode(folder, gue_rows[:COUNT])
     model = trainable_model(folder).eval()
     prompts = [examples.prompt(i) for i in range(COUNT) for _ in examples.labels]
     answers = [label for _ in range(COUNT) for label in examples.labels]
     with torch.no_grad():
-        expected = torch.stack(ordinary_log_probabilities(model, prompts, answers))
+        return torch.stack(ordinary_log_probabilities(model, prompts, answers))
+
+
+@pytest.mark.parametrize("per_row", [1, 3, 24])
+def test_scores_equal_ordinary_scoring(folder, gue_rows, ordinary_scores, per_row):
+    _, examples = encode(folder, gue_rows[:COUNT])
+    model = trainable_model(folder).eval()
     scores = label_log_probabilities(
         label_likelihood.LabelLikelihood(model), examples, range(COUNT), per_row, True, "cpu"
     )
-    assert np.abs(scores.ravel() - expected.numpy()).max() < 1e-5
+    assert np.abs(scores.ravel() - ordinary_scores.numpy()).max() < 1e-5
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])

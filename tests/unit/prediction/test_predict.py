@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import forked_python
 from dnatune.commands import predict
 from dnatune.errors import ConfigurationError, DataError, ModelError
 from dnatune.prediction import columns, rows
@@ -109,7 +110,8 @@ def test_both_strands_have_the_mean_of_their_probabilities(merged, sequences, tm
 def test_what_was_killed_goes_on_without_a_gap(merged, sequences, tmp_path, monkeypatch):
     path = fasta_of(tmp_path / "s.fa", sequences)
     stage = ["--model", merged, "--input", path, "--output"]
-    command = [sys.executable, ROOT / "tests/support/cut_prediction.py", "4", "2", *stage, tmp_path / "cut.tsv"]
+    script = [ROOT / "tests/support/cut_prediction.py", "4", "2"]
+    command = [forked_python.interpreter(), *script, *stage, tmp_path / "cut.tsv"]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert not (tmp_path / "cut.tsv").exists()
     (kept,) = [one for one in (tmp_path / "cut.tsv.parts").iterdir() if one.is_dir()]
@@ -147,8 +149,8 @@ def test_parts_of_another_input_are_not_used(merged, sequences, tmp_path, monkey
 def test_two_ranks_write_what_one_does(merged, sequences, tmp_path):
     path = fasta_of(tmp_path / "s.fa", sequences)
     script = [ROOT / "tests/support/cut_prediction.py", "4", "-1", "--model", merged, "--input", path, "--output"]
-    together = [sys.executable, "-m", "dnatune", "launch", "--ranks", "2", "--cpus", "2", *script, tmp_path / "two.tsv"]
-    for command in ([sys.executable, *script, tmp_path / "one.tsv"], together):
+    together = forked_python.stage("launch", "--ranks", "2", "--cpus", "2", *script, tmp_path / "two.tsv")
+    for command in ([forked_python.interpreter(), *script, tmp_path / "one.tsv"], together):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "two.tsv").read_bytes() == (tmp_path / "one.tsv").read_bytes()

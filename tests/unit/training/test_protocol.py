@@ -294,7 +294,7 @@ def sized(examples, steps):
 class TestProtocol(Protocol.TestCase):
     """The short form."""
 
-    settings = sized(30, 25)
+    settings = sized(10, 25)
 
 
 @pytest.mark.fault("crash, resume and change in any order (stateful)")
