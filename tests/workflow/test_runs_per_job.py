@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import forked_python
 from dnatune.files import sha256_of_file
 from dnatune.launch import run_lock
 from workflow_runs import PYTHON, copied, files_below, run, small, wait_for
@@ -18,12 +19,13 @@ CALM = {"wild": None}
 LONG = {"optimizers": CALM, "budget": {"steps": 150}, "seeds": [3, 4, 5], "runs_per_job": 3}
 
 
-def command(workplace, configuration, seeds, ranks=1):
-    """Return the command of a job that trains runs of these seeds."""
+def command(workplace, configuration, seeds, ranks=1, python=None):
+    """Return the command of a job that trains runs of these seeds, in forks unless a Python is given."""
     experiment = workplace.folder / "experiment.yaml"
     experiment.write_text(yaml.safe_dump(configuration), "utf-8")
-    words = [PYTHON, "-m", "dnatune", "finetune_runs", "--experiment", experiment, "--results", "results/small"]
-    return [*words, "--ranks", str(ranks), "--cpus", str(ranks), *(f"{CELL}/seed{seed}" for seed in seeds)]
+    words = [python or forked_python.interpreter(), "-m", "dnatune", "finetune_runs", "--experiment", experiment]
+    words += ["--results", "results/small", "--ranks", str(ranks), "--cpus", str(ranks)]
+    return [*words, *(f"{CELL}/seed{seed}" for seed in seeds)]
 
 
 def hashes(workplace, seed):
@@ -99,7 +101,7 @@ def test_a_run_that_fails_or_diverges_leaves_the_others_alone(copied_chain):
 
 def test_a_run_that_runs_out_of_memory_leaves_the_others_alone(copied_chain):
     """The kernel ends a rank; here the test does, at the second run."""
-    words = command(copied_chain, small(**LONG), [4, 5])
+    words = command(copied_chain, small(**LONG), [4, 5], python=PYTHON)
     with subprocess.Popen(words, cwd=copied_chain.folder, stderr=subprocess.PIPE, text=True) as job:
         folder = copied_chain.results / "finetune" / CELL
         wait_for(job, folder, "seed4/checkpoints/*/*")
