@@ -66,7 +66,9 @@ def sites_chain(chain, sites_configuration, tmp_path_factory) -> Workplace:
 def start_training(chain) -> Callable[..., subprocess.Popen]:
     """Return a function that starts the training of `RUN` once more, into a folder, some settings laid over its own."""
 
-    def start(folder: Path, ranks: int = 1, job: str | None = None, **changes) -> subprocess.Popen:
+    def start(
+        folder: Path, ranks: int = 1, job: str | None = None, train: Path | None = None, **changes
+    ) -> subprocess.Popen:
         state, experiment = folder / "checkpoints", folder / "experiment.json"
         folder.mkdir(parents=True, exist_ok=True)
         experiment.write_text(json.dumps(small(**changes)), "utf-8")
@@ -74,8 +76,8 @@ def start_training(chain) -> Callable[..., subprocess.Popen]:
         command += ["--state", state, "finetune"]
         command += ["--experiment", experiment, "--run", RUN.removeprefix("finetune/")]
         command += ["--model", chain.results / "download/models/tiny", "--checkpoints", state]
-        for split in ("train", "dev"):
-            command += [f"--{split}", chain.results / f"prepare/prom_core_all/{split}.jsonl"]
+        prepared = chain.results / "prepare/prom_core_all"
+        command += ["--train", train or prepared / "train.jsonl", "--dev", prepared / "dev.jsonl"]
         command += ["--record", folder / "run.json", "--training-log", folder / "training.jsonl"]
         # Inside a job the launcher waits for another writer.
         environment = {**os.environ, **({"SLURM_JOB_ID": job} if job else {})}

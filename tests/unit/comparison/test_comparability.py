@@ -58,5 +58,14 @@ def test_what_differs_is_named(changes, flags):
     assert comparability.unequal(records, records) == flags
 
 
+def test_runs_that_keep_their_best_step_choose_from_as_many():
+    best = {"keep": "best_dev", "evaluation_steps": 20}
+    one, like, fewer = other(**best), other(**best | {"evaluation_steps": 19}), other(**best | {"evaluation_steps": 40})
+    assert comparability.unequal([one, like], [one, like]) == []
+    assert comparability.unequal([one, fewer], [one, fewer]) == ["unequal_training"]
+    # One that keeps its last step differs in what is compared.
+    assert comparability.unequal([one, RECORD], [one, RECORD]) == []
+
+
 def test_a_diverged_run_has_no_budget_to_compare():
     assert comparability.unequal([RECORD, other(gradient_evaluations=3, steps=3)], [RECORD]) == []

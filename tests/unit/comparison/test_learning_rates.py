@@ -268,10 +268,24 @@ def test_dev_items_of_one_class_have_no_mcc_and_the_loss_decides(tmp_path):
 
 def test_a_trial_on_dev_items_of_one_class_is_read(tmp_path):
     record = tmp_path / "run.json"
-    run_record().write(record)
+    run_record(steps=1).write(record)
     log = tmp_path / "training.jsonl"
     log.write_text('{"step": 1, "dev_loss": 0.5, "dev_accuracy": 0.5, "dev_mcc": null, "dev_f1_macro": 0.5}\n')
     assert learning_rates.read_trial(record, log).scores["dev_mcc"] is None
+
+
+def test_a_trial_counts_by_the_step_that_it_keeps(tmp_path):
+    record, log = tmp_path / "run.json", tmp_path / "training.jsonl"
+    rows = [
+        f'{{"step": {n}, "dev_loss": 0.{n}, "dev_accuracy": 0.5, "dev_mcc": 0.1, "dev_f1_macro": 0.5}}' for n in (3, 6)
+    ]
+    log.write_text("\n".join(rows) + "\n")
+    for kept, loss in ((3, 0.3), (6, 0.6), (None, 0.6)):
+        run_record(steps=6, kept_step=kept).write(record)
+        assert learning_rates.read_trial(record, log).scores["dev_loss"] == loss
+    run_record(steps=6, kept_step=5).write(record)
+    with pytest.raises(DataError, match="step 5 has no scores on the dev split"):
+        learning_rates.read_trial(record, log)
 
 
 def test_a_trial_of_another_optimizer_is_refused():

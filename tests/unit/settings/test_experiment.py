@@ -319,3 +319,13 @@ def test_answers_are_enough_for_every_task_and_are_not_looked_for_in_texts():
         with pytest.raises(ConfigurationError, match=said) as caught:
             experiment.resolve({**config, **change})
         assert caught.value.where == "config key 'models.tiny.prompt.answers'"
+
+
+@pytest.mark.parametrize("place", ["training", "optimizers.adamw"])
+def test_a_best_step_needs_dev_examples_to_choose_by(place):
+    given = changed("name", "any")
+    entry = given["training"] if place == "training" else given["optimizers"]["adamw"]
+    entry |= {"keep": "best_dev", "dev_examples": 0}
+    with pytest.raises(ConfigurationError, match="dev_examples is 0") as caught:
+        experiment.resolve(given)
+    assert caught.value.where == f"config key '{place}.keep'"

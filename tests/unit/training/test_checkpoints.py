@@ -7,6 +7,7 @@ import shutil
 import threading
 
 import pytest
+import torch
 
 from dnatune.errors import ConfigurationError
 from dnatune.launch.process_group import Rank
@@ -30,7 +31,8 @@ def log_steps(checkpoints, steps):
 
 
 def save(checkpoints, engine, step):
-    checkpoints.save(engine.train_to(step), step, STEP | {"step": step}, {"micro_batch_size": 4})
+    progress = STEP | {"step": step, "best_step": step - 1}
+    checkpoints.save(engine.train_to(step), step, progress, {"micro_batch_size": 4}, {"weight": torch.tensor(step)})
     checkpoints.finish()
 
 
@@ -43,6 +45,8 @@ def found(checkpoints, **options):
     checkpoints.load(engine, chosen)
     step = chosen.saved.progress["step"]
     assert engine.equals(SmallEngine().train_to(step))
+    best = checkpoints.load_best(chosen)
+    assert best == ({"weight": step} if "best_step" in chosen.saved.progress else {})
     return step
 
 
@@ -167,7 +171,7 @@ def named(checkpoints):
 
 
 def test_training_goes_on_while_the_state_of_a_step_is_written(checkpoints, engine, slow_disk):
-    checkpoints.save(engine.train_to(15), 15, STEP | {"step": 15}, {})
+    checkpoints.save(engine.train_to(15), 15, STEP | {"step": 15}, {}, {})
     engine.train_to(18)
     assert checkpoints.at_work and not checkpoints.failed
     checkpoints.go_on(at_work=1, failed=0)
@@ -181,9 +185,9 @@ def test_training_goes_on_while_the_state_of_a_step_is_written(checkpoints, engi
 
 def test_one_save_at_a_time(checkpoints, engine, slow_disk, caplog):
     caplog.set_level(logging.INFO)
-    checkpoints.save(engine.train_to(15), 15, STEP | {"step": 15}, {})
+    checkpoints.save(engine.train_to(15), 15, STEP | {"step": 15}, {}, {})
     threading.Timer(0.2, slow_disk.set).start()
-    checkpoints.save(engine.train_to(20), 20, STEP | {"step": 20}, {})
+    checkpoints.save(engine.train_to(20), 20, STEP | {"step": 20}, {}, {})
     assert "step-00000020 waits until step-00000015 is on disk" in caplog.text
     assert named(checkpoints) == [5, 10, 15]
     checkpoints.finish()
@@ -191,7 +195,7 @@ def test_one_save_at_a_time(checkpoints, engine, slow_disk, caplog):
 
 
 def test_a_name_is_given_between_two_steps(checkpoints, engine):
-    checkpoints.save(engine.train_to(15), 15, STEP | {"step": 15}, {})
+    checkpoints.save(engine.train_to(15), 15, STEP | {"step": 15}, {}, {})
     for _ in range(2):
         assert named(checkpoints) == [5, 10]
         while checkpoints.at_work:
@@ -210,7 +214,7 @@ def test_an_error_of_the_thread_ends_the_run(checkpoints, engine, monkeypatch, m
         raise OSError(number, "refused")
 
     monkeypatch.setattr(module, "sync" if module is state_files else "put_in_place", refuse)
-    checkpoints.save(engine.train_to(15), 15, STEP | {"step": 15}, {})
+    checkpoints.save(engine.train_to(15), 15, STEP | {"step": 15}, {}, {})
     with pytest.raises(OSError, match="refused") as caught:
         if at_the_end:
             checkpoints.finish()

@@ -169,7 +169,7 @@ class Protocol(RuleBasedStateMachine):
         process = self.process
         process.log.sync()
         step = len(process.history)
-        process.checkpoints.save(process.engine, step, {"step": step}, {})
+        process.checkpoints.save(process.engine, step, {"step": step}, {}, {})
 
     def _save_and_go_on(self):
         self._save()

@@ -173,7 +173,7 @@ def train(options: argparse.Namespace, conditions: record.Conditions, checkpoint
         if outcome.interrupted:
             report_interruption(outcome.progress.step)
             return
-        weights = full_precision_weights(trainer.engine.module)
+        weights = trainer.best.weights if trainer.best else full_precision_weights(trainer.engine.module)
         run = record_of(conditions, trainer, outcome, counts, devices(rank), segments.all)
         if rank.first:
             with publication(options, run, checkpoints.log) as adapter:
@@ -237,6 +237,8 @@ def trainer_of(
         )
     meter = flops.meter(base, rank.device, rows.recomputed)
     trainer = Trainer(engine, optimizer, rank, examples, dev, plan, rates, training, settings.seed, rows, meter)
+    if found and trainer.best and rank.first:
+        trainer.best.weights = checkpoints.load_best(found)
     return trainer, model, tokenizer, counts
 
 
@@ -252,6 +254,12 @@ def examples_of(options: argparse.Namespace, settings: FinetuneSettings, tokeniz
         return encoded(tokenizer, split, labels, length, str(path), rank)
 
     scored = read_split(options.dev, labels).first(settings.training.dev_examples)
+    if settings.training.keep == "best_dev" and not len(scored):
+        raise ConfigurationError(
+            f"it is 'best_dev' and the dev split of {settings.task.name} has no row",
+            where="config key 'training.keep'",
+            fix="give the task a dev split, or keep the last step",
+        )
     examples = encode(read_split(options.train, labels), options.train)
     return examples, encode(scored, options.dev) if len(scored) else None
 
@@ -301,6 +309,7 @@ def record_of(
         optimizer=settings.optimizer.name,
         seed=settings.seed,
         steps=progress.step,
+        kept_step=progress.step if progress.best_step is None else progress.best_step,
         gradient_evaluations=progress.gradient_evaluations,
         repeated_evaluations=progress.repeated_evaluations,
         epochs=progress.step / trainer.plan.steps_per_epoch,

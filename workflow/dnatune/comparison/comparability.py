@@ -1,6 +1,7 @@
 """Whether runs were made on equal terms, from what run.json says of each."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,8 +37,9 @@ UNEQUAL_TERMS: Mapping[str, Flag] = {
     "unequal_training": Flag(
         _UNEQUAL,
         "schedule, warm-up, clipping, DeepSpeed's settings, the loss that counts as divergence, the number of dev"
-        " examples or the precision in use differ",
-        "take the overrides out of `optimizers`; set `training.precision` if the runs used different GPUs",
+        " examples, the number of steps that a run kept the best of, or the precision in use differ",
+        "take the overrides out of `optimizers`; set `training.precision` if the runs used different GPUs; with"
+        " `keep: best_dev` give a method of several gradients per step a smaller `evaluation_steps`",
     ),
     "unequal_inputs": Flag(
         _UNEQUAL, "the base models or the training data differ", "prepare the data once, then train all runs on them"
@@ -90,7 +92,7 @@ def unequal(records: Sequence[Run], completed: Sequence[Run]) -> list[str]:
     checks = {
         "unequal_budget": not _same_budget(completed),
         "unequal_batch": _differ([record.global_batch_size for record in records]),
-        "unequal_training": _differ([_training(record) for record in records]),
+        "unequal_training": _differ([_training(record) for record in records]) or _differ(_chosen_from(records)),
         "unequal_inputs": _differ([record.inputs for record in records]),
         "mixed_code": _differ([record.software.code for record in records]),
     }
@@ -116,6 +118,15 @@ def _training(record: Run) -> list[Any]:
     chosen = record.settings["training"]
     # Precision and compiled code are as they were found: `auto` depends on the GPU that a job gets.
     return [record.precision, record.compiled, *(chosen.get(key) for key in _TRAINING)]
+
+
+def _chosen_from(records: Sequence[Run]) -> list[int]:
+    """Return, of runs that keep their best step by dev loss, how many steps each chose from as planned.
+
+    A run that keeps the last step has chosen nothing; the page names who does what.
+    """
+    choosing = [record for record in records if record.keeps_best and not record.diverged]
+    return [math.ceil(record.steps / record.settings["training"]["evaluation_steps"]) for record in choosing]
 
 
 def _differ(values: Sequence[Any]) -> bool:

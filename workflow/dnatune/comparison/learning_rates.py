@@ -26,8 +26,8 @@ class Trial:
 
     Attributes:
         record: run.json.
-        scores: dev scores behind the last step, by name; empty when the trial diverged. The MCC is None where the dev
-            items are all of one class.
+        scores: dev scores behind the step that it keeps, by name; empty when the trial diverged. The MCC is None where
+            the dev items are all of one class.
     """
 
     record: Run
@@ -52,20 +52,21 @@ def read_trial(record: Path, log: Path) -> Trial:
         log: training.jsonl.
 
     Raises:
-        DataError: a file is missing, or the log of a completed trial does not end with dev scores.
+        DataError: a file is missing, or the log of a completed trial has no dev scores at the step that it keeps.
     """
     run = Run.read(record)
     if run.diverged:
         return Trial(run, {})
     rows = read_json_lines(log)
-    last = rows[-1] if rows else {}
-    if any(key not in last or (last[key] is None and key != "dev_mcc") for key in _SCORES):
+    kept = run.steps if run.kept_step is None else run.kept_step
+    row = next((row for row in rows if row.get("step") == kept), {})
+    if any(key not in row or (row[key] is None and key != "dev_mcc") for key in _SCORES):
         raise DataError(
-            "the last step has no scores on the dev split",
+            f"step {kept} has no scores on the dev split",
             where=str(log),
             fix="the dev split must have at least one row; then delete the trial's folder, it is made again",
         )
-    return Trial(run, {key: last[key] for key in _SCORES})
+    return Trial(run, {key: row[key] for key in _SCORES})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,7 +73,9 @@ def _terms(pair: Pair, flags: Sequence[str]) -> list[str]:
     words = {
         "unequal_budget": lambda: f"different budgets ({counts('gradient_evaluations')} gradient evaluations)",
         "unequal_batch": lambda: f"different batches and so another order of data ({counts('global_batch_size')})",
-        "unequal_training": lambda: "different schedules, clipping, precision, limits of the loss or dev examples",
+        "unequal_training": lambda: (
+            "different schedules, clipping, precision, limits of the loss, dev examples or steps to choose from"
+        ),
         "unequal_inputs": lambda: "different base models or training data",
         "mixed_code": lambda: "different versions of dnatune's code",
     }

@@ -98,7 +98,7 @@ A DNA language model, fine-tuned with LoRA on `{record.task}` by dnatune and mer
 | base model | {base} ({manifest.source}) |
 | optimizer | {optimizer["method"]} ({hyperparameters}) |
 | seed | {record.seed} |
-| steps | {record.steps}, {record.gradient_evaluations} gradient evaluations |
+| steps | {record.steps}, {record.gradient_evaluations} gradient evaluations{_kept(record)} |
 | batch | {record.global_batch_size} examples |
 | LoRA | rank {settings["lora"]["rank"]}, alpha {settings["lora"]["alpha"]} |
 | merged weights | {_stored(merge)} |
@@ -173,6 +173,10 @@ for label, word in {answers!r}.items():
     with torch.no_grad():
         logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].float()
     print(label, logits.log_softmax(-1)[range(len(answer)), answer].sum().item())'''
+
+
+def _kept(run: Run) -> str:
+    return f"; the weights are those of step {run.kept_step}, the best on the dev split" if run.keeps_best else ""
 
 
 def _stored(merge: Merge) -> str:

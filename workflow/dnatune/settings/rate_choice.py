@@ -31,13 +31,13 @@ class TriedRate(Record):
     chosen: bool
     """Whether the optimizer's runs take this rate because of this trial; `yes` or `no` in `tuning.tsv`."""
     dev_loss: NatsPerToken | None
-    """Loss on the dev items after the last step; `null` like the other scores if the trial diverged."""
+    """Loss on the dev items after the step that it keeps; `null` like the other scores if the trial diverged."""
     dev_accuracy: float | None
-    """Accuracy on the dev items after the last step."""
+    """Accuracy on the dev items after the step that it keeps."""
     dev_mcc: float | None
-    """MCC on the dev items after the last step; `null` also if they are all of one class."""
+    """MCC on the dev items after the step that it keeps; `null` also if they are all of one class."""
     dev_f1_macro: float | None
-    """Macro F1 on the dev items after the last step."""
+    """Macro F1 on the dev items after the step that it keeps."""
     steps: int
     """Optimizer steps that were done."""
     gradient_evaluations: int

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dnatune.settings.base import AllDifferent, AsTuple, Number, Settings, Text, exactly_one, setting
+from dnatune.settings.base import AllDifferent, AsTuple, Number, Settings, Text, exactly_one, refused, setting
 from dnatune.settings.deepspeed_keys import read_keys
 from dnatune.settings.prompt import PromptSettings
 from dnatune.settings.sources import OtherHead, TaskSettings
@@ -96,6 +96,10 @@ class Training(Settings):
     """Number of steps between two scorings of the dev examples. They are also scored after the last step."""
     dev_examples: int = setting(512, ge=0, unit="examples")
     """Number of examples, from the start of the dev split, that are scored during training."""
+    keep: Literal["last", "best_dev"] = setting("last", unit="one of two words")
+    """The step whose weights a run keeps: the last, or of the steps after which the dev examples are scored the one
+    with the lowest loss on them, the first of several alike. It changes neither training nor its cost. An entry of
+    `optimizers` may differ, so that both stand side by side; learning rates are then chosen by the same step."""
     save_steps: AutoOrCount = setting("auto", unit="steps", reruns=False)
     """Number of steps between two checkpoints. auto: a tenth of the run's steps, and whenever ten minutes have passed
     since the last."""
@@ -108,6 +112,14 @@ class Training(Settings):
     """A loss above this, or one that is not finite, ends the run with status diverged."""
     ddp_timeout: int = setting(30000, ge=1, le=10_000_000, unit="seconds", reruns=False)
     """How long a rank waits for the others in a collective operation."""
+
+    @model_validator(mode="after")
+    def _examples_to_choose_by(self) -> Self:
+        if self.keep == "best_dev" and not self.dev_examples:
+            raise refused(
+                "keep", "it is 'best_dev', and dev_examples is 0", "score dev examples, or keep the last step"
+            )
+        return self
 
 
 _MODULES = ("q_proj", "v_proj", "k_proj", "o_proj", "gate_proj", "down_proj", "up_proj")

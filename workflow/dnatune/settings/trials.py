@@ -88,7 +88,9 @@ class Trials:
 
     def _settings(self, run: Run) -> FinetuneSettings:
         settings, tuning = self.finetune_settings(run), self.tuning
-        dev = {"dev_examples": tuning.dev_examples, "evaluation_steps": _ONLY_AT_THE_END}
+        dev = {"dev_examples": tuning.dev_examples}
+        if settings.training.keep == "last":
+            dev["evaluation_steps"] = _ONLY_AT_THE_END
         training = settings.training.model_copy(update=dev)
         return settings.model_copy(update={"budget": tuning.budget or settings.budget, "training": training})
 

@@ -32,7 +32,7 @@ _PREFIX, _PARTIAL = "step-", ".partial"
 _NAME = re.compile(rf"{_PREFIX}[0-9]{{8}}")
 #: Names of folders of checkpoints: a digest of the configuration; of earlier versions, of more.
 _CONFIGURATION = re.compile("[0-9a-f]{16}")
-_COMMON, _OWN, _STATE, _MANIFEST = "common", "rank-{:05d}", "state.json", "manifest.json"
+_COMMON, _OWN, _BEST, _STATE, _MANIFEST = "common", "rank-{:05d}", "best", "state.json", "manifest.json"
 
 
 class Manifest(Record):
@@ -108,11 +108,20 @@ class Checkpoints:
         self._memory = HostMemory()
         self._save: _Save | None = None
 
-    def save(self, engine: Any, step: int, progress: dict[str, Any], rows: dict[str, Any]) -> None:
+    def save(
+        self, engine: Any, step: int, progress: dict[str, Any], rows: dict[str, Any], best: dict[str, Any]
+    ) -> None:
         """Begin to save the state of all ranks as `step-<n>`; called by every rank.
 
         Training may go on when this returns. A save that is still under way is finished first. The folder gets its name
         only after every file of every rank is on disk, together with the hashes that `find` checks.
+
+        Args:
+            engine: whose state is saved.
+            step: last step done.
+            progress: how far the run is.
+            rows: kind and size of its rows.
+            best: weights of the best step so far, on the first rank; none if only those of the last step count.
 
         Raises:
             DnatuneError: the save before has failed, or the state cannot be saved.
@@ -125,6 +134,7 @@ class Checkpoints:
         files = copy_tree(_OWN.format(self.rank.index), own, self._memory)
         if self.rank.first:
             files |= copy_tree(_COMMON, common, self._memory)
+            files |= copy_tree(_BEST, best, self._memory) if best else {}
         saved = Saved(conditions=self.conditions, progress=progress, rows=rows)
         self._save = _Save(name, began, in_background(lambda: self._write(name, files, saved)))
         _LOG.info("%s: training stood still for %.1f s", name, time.monotonic() - began)
@@ -225,6 +235,11 @@ class Checkpoints:
         name, accepted = chosen
         place = self.folder / name
         return Found(name, Saved.read(place / _STATE), accepted, sha256_of_file(place / _MANIFEST))
+
+    def load_best(self, found: Found) -> dict[str, Any]:
+        """Return the weights of the best step up to a checkpoint; none if the run has not kept any until there."""
+        kept = found.saved.progress.get("best_step") is not None
+        return read_tree(self.folder / found.name, _BEST) if kept else {}
 
     def load(self, engine: Any, found: Found) -> None:
         """Give the engine the state of a checkpoint; called by every rank."""

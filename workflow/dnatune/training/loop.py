@@ -16,12 +16,11 @@ from torch import distributed
 from tqdm import tqdm
 
 from dnatune.data.prompts import EncodedExamples
-from dnatune.evaluation.metrics import from_confusion
 from dnatune.launch.process_group import Rank
 from dnatune.model.flops import Meter
-from dnatune.model.scoring import label_log_probabilities
 from dnatune.model.shared_prefix.packing import PackedBatch, Rows, chunks, pack_training
 from dnatune.settings.training import Training
+from dnatune.training import dev_split
 from dnatune.training.checkpoints import Checkpoints, Saved
 from dnatune.training.engine import gradient_norm
 from dnatune.training.plan import BatchOrder, Plan, Progress, SaveSchedule
@@ -89,6 +88,9 @@ class Trainer:
         seed: seed of the run.
         rows: kind and size of the rows.
         meter: counts FLOPs.
+
+    Attributes:
+        best: the weights of the best step so far; None if those of the last are kept.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Trainer:
         self.signal, self.asked_to_stop, self.asked_to_save = StopSignal(), False, False
         self.saving = SaveSchedule(training.save_steps, plan.steps)
         self.device = torch.device(rank.device)
+        self.best = dev_split.BestWeights(rank) if training.keep == "best_dev" else None
         self.order = BatchOrder(len(train), training.global_batch_size, seed)
 
     @property
@@ -140,8 +143,10 @@ class Trainer:
                     # Neither scoring the dev split nor saving is part of the cost of training.
                     paused = time.perf_counter()
                     record.update(self._score_dev())
-                    started += time.perf_counter() - paused
                     diverged = self._divergence(record, progress.step)
+                    if self.best and diverged is None:
+                        self.best.offer(progress, record["dev_loss"], self.engine.module)
+                    started += time.perf_counter() - paused
                 progress.seconds = time.perf_counter() - started
                 losses.append(record["loss"])
                 if log:
@@ -157,7 +162,7 @@ class Trainer:
                     if log:
                         log.sync()
                     now = dataclasses.asdict(progress), dataclasses.asdict(self.rows)
-                    checkpoints.save(self.engine, progress.step, *now)
+                    checkpoints.save(self.engine, progress.step, *now, self.best.weights if self.best else {})
                     self.saving.saved()
                     started += time.perf_counter() - paused
         checkpoints.finish()
@@ -217,6 +222,11 @@ class Trainer:
             **self.meter.rates(work, evaluations, seconds),
         }
 
+    def _score_dev(self) -> dict[str, float | None]:
+        if self.dev is None:
+            return {}
+        return dev_split.score(self.engine, self.dev, self.rows, self.rank, halve=self.training.zero_stage < 3)
+
     def _micro_batches(self, batch: list[int]) -> list[tuple[PackedBatch, float]]:
         """Return this rank's micro-batches with weights; ranks with fewer get copies with weight zero."""
         size, shared = self.rows.micro_batch_size, self.rows.shared
@@ -266,43 +276,6 @@ class Trainer:
         else:
             return None
         return Divergence(step=step, loss=or_null(loss), gradient_norm=or_null(norm), reason=reason)
-
-    def _score_dev(self) -> dict[str, float | None]:
-        """Return dev loss and dev metrics; MCC is None if all items are of one class.
-
-        The examples are divided among the ranks. All ranks make the same number of forward passes, unless one of them
-        runs out of memory and halves its batches.
-        """
-        if self.dev is None:
-            return {}
-        self.engine.eval()
-        count = len(self.dev)
-        share = list(range(self.rank.index, count, self.rank.world))
-        padded = share + [0] * (math.ceil(count / self.rank.world) - len(share))
-        # The test split is scored by code that is not compiled, and for so little scoring compiling takes too long.
-        compiled = self.engine.module.compiled
-        with torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():
-            scores = label_log_probabilities(
-                self.engine,
-                self.dev,
-                padded,
-                self.rows.micro_batch_size,
-                self.rows.shared,
-                self.rank.device,
-                # With ZeRO 3, the ranks fetch each other's weights in each forward pass.
-                halve=self.training.zero_stage < 3,
-            )[: len(share)]
-        self.engine.train()
-        truth = np.array([self.dev.answers[i] for i in share], dtype=int)
-        classes = len(self.dev.labels)
-        confusion = np.zeros((classes, classes))
-        np.add.at(confusion, (truth, scores.argmax(axis=1)), 1)
-        surprise = -scores[np.arange(len(share)), truth].sum()
-        sums = torch.tensor([surprise, *confusion.ravel()], dtype=torch.float64, device=self.device)
-        distributed.all_reduce(sums)
-        tokens = sum(len(self.dev.answer(i)) for i in range(count))
-        found = from_confusion(sums[1:].reshape(classes, classes).cpu().numpy())
-        return {"dev_loss": float(sums[0]) / tokens, **{f"dev_{name}": value for name, value in found.items()}}
 
 
 def _ahead(task: Callable[[int], _Made], items: Iterable[int]) -> Generator[_Made, None, None]:

@@ -31,12 +31,23 @@ class Plan:
 
 @dataclasses.dataclass
 class Progress:
-    """The progress of a run, which a checkpoint holds beside the engine's own state."""
+    """The progress of a run, which a checkpoint holds beside the engine's own state.
+
+    Attributes:
+        step: last step done.
+        gradient_evaluations: forward and backward passes over a global batch.
+        repeated_evaluations: those that an fp16 overflow made necessary.
+        seconds: time of training.
+        best_step: the step with the lowest dev loss so far, if its weights are kept.
+        best_loss: that loss.
+    """
 
     step: int = 0
     gradient_evaluations: int = 0
     repeated_evaluations: int = 0
     seconds: float = 0.0
+    best_step: int | None = None
+    best_loss: float | None = None
 
 
 def plan(budget: Budget, examples: int, batch: int, stages: int) -> Plan:

@@ -139,6 +139,9 @@ class Run(Conditions):
     """Seed of the run."""
     steps: int
     """Optimizer steps that were done."""
+    kept_step: int | None = None
+    """Step whose weights the adapter has: the last, or the best by dev loss (`training.keep`); `null` in files of
+    earlier versions, which kept the last."""
     gradient_evaluations: int
     """Forward and backward passes over a global batch."""
     repeated_evaluations: int
@@ -208,6 +211,11 @@ class Run(Conditions):
     def place(self) -> str:
         """Return the run's place in the grid, as its folders name it."""
         return f"{self.model}/{self.task}/{self.optimizer}/seed{self.seed}"
+
+    @property
+    def keeps_best(self) -> bool:
+        """Return whether the best step by dev loss is kept, and not the last."""
+        return self.settings["training"].get("keep") == "best_dev"
 
     @property
     def learning_rate(self) -> float:

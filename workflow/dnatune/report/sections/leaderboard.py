@@ -6,7 +6,7 @@ from typing import Any
 
 from dnatune.comparison.comparability import FLAGS
 from dnatune.comparison.references import CENTRED, ZERO_SHOT
-from dnatune.comparison.results import FROZEN, Group
+from dnatune.comparison.results import FROZEN, FinishedRun, Group
 from dnatune.comparison.summary import comparison_text
 from dnatune.report import formatting
 from dnatune.report.evidence import Evidence
@@ -49,7 +49,10 @@ def _leaderboard(task: Task, groups: Sequence[Group], rows: Sequence[Mapping[str
             **row,
             "spread": _spread(group.values(task.metric), ranges),
             "diverged": len(group.runs) - len(group.completed),
-            "badges": [FLAGS[word].badge for word in row["flags"].split() if word == "class_shares_only"],
+            "badges": [
+                *(FLAGS[word].badge for word in row["flags"].split() if word == "class_shares_only"),
+                *_kept(group.completed),
+            ],
         }
         for group, row in members
     ]
@@ -69,6 +72,14 @@ def _leaderboard(task: Task, groups: Sequence[Group], rows: Sequence[Mapping[str
         "runs": _by_mean(runs),
         "baselines": _by_mean(controls),
     }
+
+
+def _kept(runs: Sequence[FinishedRun]) -> list[str]:
+    """Return which steps are kept, in words; nothing where it is the last of each run."""
+    steps = sorted(run.record.kept_step for run in runs if run.record.keeps_best)
+    if not steps:
+        return []
+    return [f"keeps the best step on dev: {f'{steps[0]} to {steps[-1]}' if steps[0] < steps[-1] else steps[0]}"]
 
 
 def _by_mean(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
