@@ -2,7 +2,7 @@
 
 import pytest
 
-from dnatune.cost import disk
+from dnatune.cost import disk, model_sizes
 from dnatune.cost.disk import Disk, Part, SpaceError
 from dnatune.cost.model_sizes import ModelSizes
 from dnatune.settings import experiment, site
@@ -24,6 +24,17 @@ def test_kept_merged_models_last_and_others_only_while_they_are_scored(tmp_path)
     passing = planned(tmp_path, keep_merged=False)["merged models"]
     assert (kept.bytes, kept.lasting, kept.lower) == (32 * GB, True, "keep_merged: false")
     assert (passing.bytes, passing.lasting) == (16 * GB, False)
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_linked_weights_take_no_room(tmp_path, link):
+    base = ROOT / "config/demo-base"
+    directory = {"path": str(base), "link": link}
+    configuration = experiment.resolve(small(models={"tiny": {"source": "directory", "directory": directory}}))
+    found = model_sizes.sizes_of(configuration, "tiny", tmp_path)
+    files = {path.name: path.stat().st_size for path in base.iterdir()}
+    assert found.base == sum(files.values()) - link * files["model.safetensors"]
+    assert found.merged > files["model.safetensors"]
 
 
 @pytest.mark.parametrize(("limit", "at_once", "count"), [(3, 1, 4), (1, 1, 2), (1, 2, 4), (1, 9, 4)])

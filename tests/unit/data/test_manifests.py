@@ -8,7 +8,7 @@ from dnatune.data.sources import download_data
 from dnatune.errors import ConfigurationError, DataError
 from dnatune.model.sources import download_model
 from dnatune.settings.experiment import resolve
-from dnatune.settings.sources import DataSettings, Folder, HubData, HubModel, ModelSettings
+from dnatune.settings.sources import DataSettings, HubData, HubModel, ModelFolder, ModelSettings
 from hub_fixtures import DATA, FIRST, MODEL, SECOND, fetch
 from hub_fixtures import environment as environment
 from hub_fixtures import server as server
@@ -82,7 +82,7 @@ def test_without_a_whole_manifest_a_download_is_what_is_configured(content, tmp_
 
 
 def test_other_sources_have_no_revision_to_name(made):
-    settings = ModelSettings(source="directory", directory=Folder(path="base"))
+    settings = ModelSettings(source="directory", directory=ModelFolder(path="base"))
     assert manifests.name_at_download(settings, made.models[0] / "manifest.json") == settings
 
 

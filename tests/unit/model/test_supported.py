@@ -12,7 +12,7 @@ from dnatune.errors import ModelError
 from dnatune.model import sources
 from dnatune.model.base_models import load_tokenizer
 from dnatune.model.supported import refuse_configuration, refuse_unsupported
-from dnatune.settings.sources import Folder, ModelSettings
+from dnatune.settings.sources import ModelFolder, ModelSettings
 from hub_fixtures import FIRST, MODEL, files_of, refused
 from hub_fixtures import environment as environment
 from hub_fixtures import server as server
@@ -91,7 +91,9 @@ def test_a_model_with_a_known_tokenizer_comes_from_the_hub(server, tmp_path):
 
 def test_a_folder_whose_vocabulary_is_in_no_file_is_taken(tmp_path):
     folder = write_llama(write_character_tokenizer(tmp_path / "made"))
-    sources.download_model(ModelSettings(source="directory", directory=Folder(path=str(folder))), None, tmp_path / "m")
+    sources.download_model(
+        ModelSettings(source="directory", directory=ModelFolder(path=str(folder))), None, tmp_path / "m"
+    )
     assert load_tokenizer(tmp_path / "m")("ACGT").input_ids == [7, 8, 9, 10]
 
 
@@ -101,7 +103,7 @@ def test_a_folder_is_refused_too(tiny_model, tmp_path, name):
     shutil.copytree(tiny_model, folder)
     content, said = _REFUSED[name]
     (folder / "config.json").write_text(json.dumps(content))
-    settings = ModelSettings(source="directory", directory=Folder(path=str(folder)))
+    settings = ModelSettings(source="directory", directory=ModelFolder(path=str(folder)))
     with pytest.raises(ModelError) as caught:
         sources.download_model(settings, None, tmp_path / "copy")
     assert said[0] in str(caught.value) and str(folder) in caught.value.where

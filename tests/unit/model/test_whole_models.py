@@ -24,7 +24,7 @@ from dnatune.data.prompts import EncodedExamples, encode_examples
 from dnatune.errors import ModelError
 from dnatune.model import base_models, merging, sources
 from dnatune.model.architecture import Architecture, weights_on_demand
-from dnatune.settings.sources import Folder, ModelSettings
+from dnatune.settings.sources import ModelFolder, ModelSettings
 from samples import LORA, TASK, make_tiny_model, split_of
 
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -58,7 +58,7 @@ def replaced(name, value):
 
 
 def of_directory(folder):
-    return ModelSettings(source="directory", directory=Folder(path=str(folder)))
+    return ModelSettings(source="directory", directory=ModelFolder(path=str(folder)))
 
 
 @pytest.mark.fault("flipped, cut, missing and foreign files")

@@ -108,7 +108,9 @@ def _outline(settings: ModelSettings, downloaded: Path) -> Iterator[tuple[Path, 
         from dnatune.model.sources import check_folder
 
         check_folder(there)
-        yield there, sum(path.stat().st_size for path in there.iterdir() if path.is_file())
+        linked = settings.directory is not None and settings.directory.link
+        own = [path for path in there.iterdir() if path.is_file() and not (linked and path.match(_WEIGHTS))]
+        yield there, sum(path.stat().st_size for path in own)
         return
     with tempfile.TemporaryDirectory() as scratch:
         if settings.hub:

@@ -47,7 +47,8 @@ class Manifest(Contents):
     """Commit that this meant at the time, 40 hexadecimal digits; `null` for other sources."""
     settings: dict[str, Any]
     """What made it if the source is `simulated` or `tiny`; `folder`, where the CSV files were, for a task's data from a
-    `directory`; `files`, the SHA-256 of each of the user's files, if the source is that; empty otherwise."""
+    `directory`; `files`, the SHA-256 of each of the user's files, if the source is that; `store`, where the files of a
+    linked model came from; empty otherwise."""
     split: MadeSplit | None = None
     """Of the user's own files, how their examples came into splits; `null` or absent for other sources."""
 
@@ -161,9 +162,14 @@ def _hub_of(settings: Mapping[str, Any], origin: Origin, *keys: str) -> dict[str
 
 
 def write_manifest(
-    folder: Path, source: str, origin: str, settings: dict[str, Any], split: MadeSplit | None = None
+    folder: Path,
+    source: str,
+    origin: str,
+    settings: dict[str, Any],
+    split: MadeSplit | None = None,
+    contents: Contents | None = None,
 ) -> None:
-    """Write manifest.json of a folder that did not come from the hub."""
+    """Write manifest.json of a folder that did not come from the hub; its files are read unless `contents` is given."""
     Manifest(
         source=source,
         origin=origin,
@@ -171,5 +177,5 @@ def write_manifest(
         revision=None,
         settings=settings,
         split=split,
-        **dict(contents_of(folder)),
+        **dict(contents or contents_of(folder)),
     ).write(folder / "manifest.json")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dnatune.data.manifests import write_manifest
 from dnatune.errors import DataError, ModelError
 from dnatune.files import is_lfs_pointer, leads_out, publish_folder
+from dnatune.model import store
 from dnatune.settings.benchmark import Benchmark
 from dnatune.settings.sources import ModelSettings, OtherHead, TaskSettings, TinyModel
 
@@ -41,17 +42,24 @@ def download_model(settings: ModelSettings, train: Path | None, folder: Path) ->
         before, check = (functools.partial(one, head=settings.head) for one in (refuse_unsupported, check_weights))
         fetch_model(hub.repo, hub.revision, folder, requested=requested, check_before=before, check=check)
         return
+    contents = None
     with publish_folder(folder) as scratch:
         if settings.directory:
-            copy_folder(Path(settings.directory.path).expanduser(), scratch, settings.head)
             origin, made_by = settings.directory.path, {}
+            source = Path(origin).expanduser()
+            names = checked_files(source, settings.head)
+            if settings.directory.link:
+                contents, made_by["store"] = store.link(source, names, scratch)
+            else:
+                for name in names:
+                    shutil.copyfile(source / name, scratch / name)
         else:
             made_by = {**settings.tiny.plain(), "task": settings.task.plain()}
             origin = "dnatune.model.sources.make_tiny"
             if train is None:
                 raise DataError("a tiny model needs a training split", where="--train", fix="give the CSV file")
             _make_tiny(settings.tiny, settings.task, train, scratch)
-        write_manifest(scratch, settings.source, origin, made_by)
+        write_manifest(scratch, settings.source, origin, made_by, contents=contents)
 
 
 def _make_tiny(tiny: TinyModel, task: TaskSettings, train: Path, folder: Path) -> None:
@@ -240,8 +248,12 @@ def check_weights(folder: Path, head: OtherHead = None) -> None:
     Architecture(folder, Head(("0", "1"), 0) if head else None).check()
 
 
-def copy_folder(source: Path, folder: Path, head: OtherHead = None) -> None:
-    """Check a model folder, and copy the files that are also taken from the hub: no adapter, no second weights."""
+def checked_files(source: Path, head: OtherHead = None) -> list[str]:
+    """Check a model folder; return the files that are also taken from the hub: no adapter, no second weights.
+
+    Raises:
+        ModelError: the folder holds no model that can be loaded safely.
+    """
     from dnatune.data.hub.selection import INDEX, model_files, shards_of
     from dnatune.model.dna_tokenizers import is_known
     from dnatune.model.supported import refuse_unsupported
@@ -260,5 +272,4 @@ def copy_folder(source: Path, folder: Path, head: OtherHead = None) -> None:
             "would then hold",
         )
     check_weights(source, head)
-    for name in [*names, *shards]:
-        shutil.copyfile(source / name, folder / name)
+    return [*names, *shards]

@@ -21,6 +21,15 @@ class Folder(Settings):
     started, or that of its --directory."""
 
 
+class ModelFolder(Folder):
+    """The folder of a base model."""
+
+    link: bool = setting(False, unit="yes or no", reruns=False)
+    """Link the weights and do not copy them. The folder must be one that `python -m dnatune download model` has made,
+    whose manifest.json says what was checked then, and must stay as it is while the results are in use;
+    docs/facility.md."""
+
+
 class HubModel(Settings):
     """A model of the hub."""
 
@@ -184,7 +193,7 @@ class ModelEntry(_Chosen):
     the sequences of pretraining."""
     hub: HubModel | None = setting(None, unit="map")
     """A repository of the Hugging Face hub."""
-    directory: Folder | None = setting(None, unit="map")
+    directory: ModelFolder | None = setting(None, unit="map")
     """A folder that transformers can load, or whose tokenizer dnatune knows; docs/models.md."""
     prompt: PromptSettings | None = setting(None, unit="map")
     """How sequences are put to the model. If absent, this follows from its vocabulary."""
@@ -287,5 +296,5 @@ class ModelSettings(Download):
     """Head of the model, if it is no causal language model, see `ModelEntry`."""
     hub: HubModel | None = setting(None, unit="map")
     """Repository."""
-    directory: Folder | None = setting(None, unit="map")
+    directory: ModelFolder | None = setting(None, unit="map")
     """Folder."""
