@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
+from hub_uploads import Uploads, UploadsHandler
+
 
 @dataclass
 class Request:
@@ -31,6 +33,7 @@ class Repository:
     lfs: tuple[str, ...] = (".safetensors", ".bin", ".csv")
     token: str | None = None  # the one that may read it; None: everybody
     gated: bool = False
+    private: bool = False
 
 
 @dataclass
@@ -58,6 +61,7 @@ class Hub:
     bare_listing: bool = False
     #: Holds a file's answer half-way until it is set.
     stalled: dict[str, threading.Event] = field(default_factory=dict)
+    uploads: Uploads = field(default_factory=Uploads)
 
     def of_file(self, name: str, method: str = "GET") -> list[Request]:
         """Return the requests for a file's content."""
@@ -78,7 +82,7 @@ def pointer(content: bytes) -> bytes:
     return f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {len(content)}\n".encode()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(UploadsHandler, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # else a small body waits 40 ms for the acknowledgement of its header
     hub: Hub
@@ -93,10 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(content=True)
 
     def _answer(self, content: bool) -> None:
-        self.hub.requests.append(
-            Request(self.command, self.path, {key.lower(): value for key, value in self.headers.items()})
-        )
-        path = unquote(urlsplit(self.path).path).strip("/")
+        path = self._noted()
         if self.hub.status:
             # A hub of the worst kind: it repeats the caller's secrets.
             self._error(self.hub.status, message=f"denied: {self.headers.get('Authorization')}")
@@ -106,6 +107,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._file(path.removeprefix("storage/"), content)
         else:
             self._resolve(path, content)
+
+    def _noted(self) -> str:
+        """Note the request down; return its path."""
+        headers = {key.lower(): value for key, value in self.headers.items()}
+        self.hub.requests.append(Request(self.command, self.path, headers))
+        return unquote(urlsplit(self.path).path).strip("/")
 
     def _allowed(self, kind: str, name: str) -> Repository | None:
         repository = self.hub.repositories.get((kind, name))
@@ -135,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
             answer: object = [self._tree_entry(repository, file, data) for file, data in files]
         else:
             siblings = [self._sibling(repository, file, data) for file, data in files]
-            answer = {"id": name, "sha": commit, "siblings": siblings}
+            answer = {"id": name, "sha": commit, "private": repository.private, "siblings": siblings}
         self._send(200, json.dumps(answer).encode(), content, {"Content-Type": "application/json"})
 
     def _sibling(self, repository: Repository, file: str, data: bytes) -> dict:
@@ -226,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"X-Error-Message": message} if message else {}
         if code:
             headers["X-Error-Code"] = code
-        self._send(status, json.dumps({"error": message}).encode(), self.command == "GET", headers)
+        self._send(status, json.dumps({"error": message}).encode(), self.command != "HEAD", headers)
 
     def _head(self, status: int, length: int, headers: dict[str, str]) -> None:
         self.send_response(status)

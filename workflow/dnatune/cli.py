@@ -28,6 +28,7 @@ STAGES = {
     "evaluate_frozen": "score a logistic regression on a frozen base model's hidden states",
     "probe": "look for signs that a base model has seen a test split",
     "predict": "predict new sequences with a model that was tuned",
+    "publish": "send a tuned model to a model hub or a folder, with its card and metrics",
     "compare": "compare finished runs: tables, figures and the report",
     "benchmark": "time the original recipe, common practice and dnatune's own",
     "status": "show how far an experiment is",

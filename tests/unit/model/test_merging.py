@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from adapters import adapter_of
 from dnatune.data.prompts import encode_examples, render
 from dnatune.errors import ModelError, RunError
 from dnatune.model import base_models, label_likelihood, merged_tensors, merging, scoring
@@ -29,21 +30,6 @@ TRAINED = {
     "one of each": ((*PLAIN, "embed_tokens"), ("lm_head",)),
     "neither": (PLAIN, ()),
 }
-
-
-def adapter_of(base, folder, lora=LORA, size=0.05):
-    """Write an adapter of which every weight, including B and the saved modules, differs from its initial value."""
-    tokenizer = base_models.load_tokenizer(base)
-    model = base_models.add_lora(base_models.load_model(base, tokenizer, torch.float32), lora, 0)
-    generator = torch.Generator().manual_seed(0)
-    weights = {
-        name: p.detach() + size * torch.randn(p.shape, generator=generator)
-        for name, p in model.named_parameters()
-        if p.requires_grad
-    }
-    folder.mkdir()
-    base_models.save_adapter(model, weights, tokenizer, folder)
-    return folder
 
 
 def merge(base, folder, lora=LORA, dtype=None):

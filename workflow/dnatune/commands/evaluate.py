@@ -82,6 +82,7 @@ def write_card(options: argparse.Namespace, run: record.Run) -> None:
     from dnatune.data.prompt_form import PromptForm
     from dnatune.evaluation.agreement import Merge
     from dnatune.evaluation.metrics import Metrics
+    from dnatune.report.licences import Licence
     from dnatune.report.model_card import model_card
 
     form = PromptForm()
@@ -90,7 +91,8 @@ def write_card(options: argparse.Namespace, run: record.Run) -> None:
 
         form = PromptForm.of(load_tokenizer(record.adapter_of(options.record)), run.typed_settings.prompt)
     manifest = Manifest.read(options.model / "manifest.json")
-    card = model_card(run, Metrics.read(options.metrics), Merge.read(options.agreement), manifest, form)
+    scores, agreement = Metrics.read(options.metrics), Merge.read(options.agreement)
+    card = model_card(run, scores, agreement, manifest, form, Licence.of(options.model, manifest))
     with publish_file(options.card) as scratch:
         scratch.write_text(card, "utf-8")
 

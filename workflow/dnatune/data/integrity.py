@@ -124,9 +124,13 @@ def check_model(folder: Path) -> str:
 
 
 def _names(folder: Path) -> list[str]:
-    """Return the names of all files but the manifest and hidden ones."""
-    visible = [file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(".")]
-    return [str(file.relative_to(folder)) for file in visible if file.name != MANIFEST]
+    """Return the names of all files but the manifest and those that are hidden or in hidden folders.
+
+    The hub's client keeps notes in such a folder of what it has downloaded.
+    """
+    names = [file.relative_to(folder) for file in folder.rglob("*") if file.is_file()]
+    visible = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    return [str(name) for name in visible if name.name != MANIFEST]
 
 
 def _problem(folder: Path, name: str, made: Contents) -> str | None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _RECORD, _ADAPTER = "run.json", "adapter"
+#: What lies beside run.json if the adapter was published: peft looks for it at the top of a repository.
+_FLAT = "adapter_config.json"
 #: Folders between a results folder and the run.json of a run: stage, model, task, optimizer, seed.
 _DEPTH = 4
 
@@ -39,7 +41,7 @@ class Trained:
         """Return the model in a folder.
 
         Args:
-            folder: results/<name>/merge/… or results/<name>/finetune/…, or a copy of it.
+            folder: results/<name>/merge/… or results/<name>/finetune/…, a copy of it, or what `publish` made of it.
             base: folder of the base model of an adapter; None to find it where the workflow keeps it.
 
         Raises:
@@ -56,17 +58,18 @@ class Trained:
             raise ModelError(
                 "there is no model: its training diverged", where=str(folder), fix="choose another optimizer or seed"
             )
-        if (folder / "config.json").is_file():
+        flat = (folder / _FLAT).is_file()
+        if (folder / "config.json").is_file() and not flat:
             if base is not None:
                 raise ModelError("the model is merged and needs no base", where=str(folder), fix="leave --base out")
             return cls(folder, None, run)
-        if not (folder / _ADAPTER).is_dir():
+        if not flat and not (folder / _ADAPTER).is_dir():
             raise ModelError(
                 "there is neither a merged model nor an adapter beside run.json",
                 where=str(folder),
                 fix="give the folder of a finished run; trials keep no adapter",
             )
-        base = base or _beside(folder, f"download/models/{run.model}")
+        base = base or beside(folder, f"download/models/{run.model}")
         if base is None or not base.is_dir():
             raise ModelError(
                 "the base model that the adapter belongs to is not there",
@@ -74,6 +77,11 @@ class Trained:
                 fix="give its folder by --base: results/<name>/download/models/<model>",
             )
         return cls(folder, base, run)
+
+    @property
+    def adapter(self) -> Path:
+        """Return the folder of the adapter, if the model is not merged."""
+        return self.folder if (self.folder / _FLAT).is_file() else self.folder / _ADAPTER
 
     @property
     def task(self) -> TaskSettings:
@@ -93,13 +101,13 @@ class Trained:
     @property
     def dev(self) -> Path | None:
         """Return the dev split that the workflow made for the run, if it is still there."""
-        found = _beside(self.folder, f"prepare/{self.run.task}/dev.jsonl")
+        found = beside(self.folder, f"prepare/{self.run.task}/dev.jsonl")
         return found if found and found.is_file() else None
 
     @property
     def agreement(self) -> Merge | None:
         """Return how far a merged model agrees with base + adapter, as the evaluate stage has measured it."""
-        found = _beside(self.folder, f"evaluate/{self.run.place}/merge.json") if self.base is None else None
+        found = beside(self.folder, f"evaluate/{self.run.place}/merge.json") if self.base is None else None
         return Merge.read(found) if found and found.is_file() else None
 
     def check_files(self) -> str:
@@ -111,9 +119,12 @@ class Trained:
         """
         if self.base is None:
             return check_model(self.folder)
-        adapter = {name: made for name, made in self.run.outputs.files.items() if name.startswith(f"{_ADAPTER}/")}
-        large = self.run.outputs.large
-        check(self.folder, Contents(files=adapter, large=large), "copy the adapter again, or train again")
+        if self.adapter == self.folder:
+            adapter: object = check_model(self.folder)
+        else:
+            adapter = {name: made for name, made in self.run.outputs.files.items() if name.startswith(f"{_ADAPTER}/")}
+            made = Contents(files=adapter, large=self.run.outputs.large)
+            check(self.folder, made, "copy the adapter again, or train again")
         if (found := check_model(self.base)) != self.run.inputs.model:
             raise ModelError(
                 f"this is not the base model that the adapter was trained on: its files have the digest {found}, and "
@@ -144,10 +155,10 @@ class Trained:
         dtype = engine.dtype_of(precision)
         if self.base is None:
             return base_models.load_whole(self.folder, dtype, device)
-        return base_models.load_adapter(self.base, self.folder / _ADAPTER, dtype, device)
+        return base_models.load_adapter(self.base, self.adapter, dtype, device)
 
 
-def _beside(folder: Path, relative: str) -> Path | None:
+def beside(folder: Path, relative: str) -> Path | None:
     """Return a path in the results folder that holds the folder of a run; None if the folder lies elsewhere."""
     parents = folder.absolute().parents
     return parents[_DEPTH] / relative if len(parents) > _DEPTH else None

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from huggingface_hub import HfApi, constants, get_token
@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
     HTTPError,  # the base class of the HTTP library that the client is built on
 )
 from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.hf_api import DatasetInfo, ModelInfo
 from huggingface_hub.utils import get_session, validate_repo_id
 
 from dnatune.errors import DownloadError
@@ -29,6 +30,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 #: Seconds to wait before a request is repeated after a server error or a broken connection. They are short, because a
 #: batch system repeats the whole job, and a user should soon see that a hub cannot be reached.
 _WAITS = (1.0, 3.0)
+
+RepoInfo: TypeAlias = ModelInfo | DatasetInfo
 
 _Response = TypeVar("_Response")
 
@@ -132,27 +135,11 @@ def resolve(repository: Repository) -> Snapshot:
 
 
 def _resolve_online(repository: Repository) -> Snapshot:
-    _check_environment(repository)
+    check_environment(repository)
     api = HfApi(endpoint=repository.endpoint, token=repository.token, library_name="dnatune")
     try:
-        info = with_retries(
-            lambda: api.repo_info(
-                repository.name,
-                repo_type=repository.kind,
-                revision=repository.revision,
-                files_metadata=True,
-                timeout=constants.HF_HUB_ETAG_TIMEOUT,
-            )
-        )
-        commit = info.sha
-        files = {
-            sibling.rfilename: File(
-                sibling.rfilename,
-                sibling.lfs.size if sibling.lfs else sibling.size,
-                sibling.lfs.sha256 if sibling.lfs else sibling.blob_id,
-            )
-            for sibling in info.siblings or ()
-        }
+        info = with_retries(lambda: information(api, repository))
+        commit, files = info.sha, files_of(info)
     except HTTPError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError):  # the response is not JSON, or not from a hub
@@ -170,6 +157,29 @@ def _resolve_online(repository: Repository) -> Snapshot:
             fix="use another mirror",
         )
     return Snapshot(repository, commit, files, offline=False)
+
+
+def information(api: HfApi, repository: Repository) -> RepoInfo:
+    """Return what the hub says of a repository at its revision, with sizes and hashes of the files."""
+    return api.repo_info(
+        repository.name,
+        repo_type=repository.kind,
+        revision=repository.revision,
+        files_metadata=True,
+        timeout=constants.HF_HUB_ETAG_TIMEOUT,
+    )
+
+
+def files_of(info: RepoInfo) -> dict[str, File]:
+    """Return the files that the hub lists, by path."""
+    return {
+        sibling.rfilename: File(
+            sibling.rfilename,
+            sibling.lfs.size if sibling.lfs else sibling.size,
+            sibling.lfs.sha256 if sibling.lfs else sibling.blob_id,
+        )
+        for sibling in info.siblings or ()
+    }
 
 
 def _resolve_cached(repository: Repository) -> Snapshot:
@@ -193,7 +203,7 @@ def _resolve_cached(repository: Repository) -> Snapshot:
     return snapshot
 
 
-def _check_environment(repository: Repository) -> None:
+def check_environment(repository: Repository) -> None:
     """Check the network settings first, because the HTTP library would fail with them in many different ways.
 
     Raises:
