@@ -94,7 +94,7 @@ class Bundle:
             ModelError: the scores are of another run.
         """
         trained.check_files()
-        model = _model_files(trained)
+        model, known = _model_files(trained)
         scores = _scores(trained, model[RECORD])
         base, manifest = _base(trained)
         licence = Licence.of(base, manifest)
@@ -103,8 +103,9 @@ class Bundle:
         _write_card(trained, scores, manifest, licence, name, scratch / CARD)
         if trained.base is not None:
             sources[_ADAPTER_CONFIG] = scratch / _ADAPTER_CONFIG
+            del known[_ADAPTER_CONFIG]
             _write_adapter_config(trained.adapter / _ADAPTER_CONFIG, manifest, scratch / _ADAPTER_CONFIG)
-        hashes = {key: sha256_of_file(path) for key, path in sorted(sources.items())}
+        hashes = {key: known.get(key) or sha256_of_file(path) for key, path in sorted(sources.items())}
         sources[MANIFEST] = scratch / MANIFEST
         # Dates differ between machines, so every reader reads each file whole.
         Contents(files=hashes, large={}).write(scratch / MANIFEST)
@@ -134,12 +135,15 @@ def find(folder: Path, base: Path | None) -> Trained:
     return Trained.find(folder, base)
 
 
-def _model_files(trained: Trained) -> dict[str, Path]:
-    """Return the files of the model by the name under which they are published, read whole and compared."""
+def _model_files(trained: Trained) -> tuple[dict[str, Path], dict[str, str]]:
+    """Return the files of the model by the name under which they are published, and the SHA-256 of those that have one.
+
+    These were read whole and have the hash that was recorded.
+    """
     folder = trained.folder
     if trained.base is None:
         files = Contents.read(folder / MANIFEST).files
-        named = {name: folder / name for name in files}
+        hashes, named = files, {name: folder / name for name in files}
     elif trained.adapter == folder:
         raise ModelError(
             "this adapter was published already, and is no part of results",
@@ -149,9 +153,10 @@ def _model_files(trained: Trained) -> dict[str, Path]:
     else:
         recorded = trained.run.outputs.files
         files = {name: made for name, made in recorded.items() if name.startswith(f"{_ADAPTER}/")}
-        named = {name.removeprefix(f"{_ADAPTER}/"): folder / name for name in files} | {RECORD: folder / RECORD}
+        hashes = {name.removeprefix(f"{_ADAPTER}/"): made for name, made in files.items()}
+        named = {name: trained.adapter / name for name in hashes} | {RECORD: folder / RECORD}
     check(folder, Contents(files=files, large={}), _AGAIN)
-    return named
+    return named, dict(hashes)
 
 
 def _scores(trained: Trained, record: Path) -> Path:

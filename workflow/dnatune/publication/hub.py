@@ -145,7 +145,14 @@ def _seen(private: bool) -> str:
 def _is_there(item: Item, remote: Remote) -> bool:
     """Return whether the repository has a file with this content."""
     file = remote.files.get(item.name)
-    return file is not None and file.content_hash in (item.sha256, _git_hash(item.path))
+    if file is None or not file.content_hash:
+        return False
+    return file.content_hash == (item.sha256 if _is_large(file) else _git_hash(item.path))
+
+
+def _is_large(file: File) -> bool:
+    """Return whether the hub keeps a file in git-lfs, and so names its content by its SHA-256."""
+    return len(file.content_hash or "") == 64
 
 
 def _git_hash(path: Path) -> str:
@@ -178,8 +185,8 @@ def _check(api: HfApi, repository: Repository, remote: Remote, bundle: Bundle, l
         replaced = {item.name for item in lacking if item.name in names and item.name != MANIFEST} | gone
 
         def changed(name: str) -> bool:
-            known = remote.files[name].content_hash or ""
-            return published[name] != (known if len(known) == 64 else sha256_of_file(fetched(name)))
+            file = remote.files[name]
+            return published[name] != (file.content_hash if _is_large(file) else sha256_of_file(fetched(name)))
 
         ownership.refuse_changed(filter(changed, replaced), where)
         if RECORD in names:
