@@ -62,7 +62,7 @@ def sites_chain(chain, sites_configuration, tmp_path_factory) -> Workplace:
     return copied(origin, tmp_path_factory.mktemp("sites_chain") / "copy")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def start_training(chain) -> Callable[..., subprocess.Popen]:
     """Return a function that starts the training of `RUN` once more, into a folder, some settings laid over its own."""
 
