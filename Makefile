@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SITE := $(VENV)-site
+CHECKS := $(VENV)-checks
 NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
   || { echo "dnatune needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
@@ -57,16 +58,20 @@ doctor: $(READY) ## say what will work on this machine or cluster, and write a s
 bench: $(READY) ## time the original recipe, common practice and dnatune's own
 	$(SNAKEMAKE) benchmark --configfile config/benchmark.yaml
 
-lint: $(READY) ## check style, the rooms' floors and the workflow
+lint: $(READY) $(CHECKS)/.ready ## check style, the rooms' floors, the workflow, and what a release needs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PYTHONPATH=workflow $(BIN)/lint-imports --no-cache
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
+	$(CHECKS)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(CHECKS)/bin/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	$(CHECKS)/bin/zizmor --offline --quiet --persona pedantic .github/workflows
 
 audit: $(READY) ## look the locked packages up in the database of known vulnerabilities (needs pypi.org)
 	$(BIN)/python tools/audit.py envs/requirements.lock --environment $(VENV)-audit
 	$(BIN)/python tools/audit.py envs/site.lock --environment $(VENV)-audit
+	$(BIN)/python tools/audit.py envs/checks.lock --environment $(VENV)-audit
 
 setup: $(READY) ## install the pinned environment into .venv
 
@@ -92,6 +97,7 @@ endef
 lock: ## resolve the pins anew
 	$(call resolve,requirements, CUDA libraries follow from torch's own pins.)
 	$(call resolve,site)
+	$(call resolve,checks)
 	$(PYTHON) tools/make_conda.py
 
 # The tables of config/README.md and the schemas for editors from the models of settings, and the figures of docs/ from
@@ -108,11 +114,12 @@ docs: tables ## make the tables and, with a run of the demo, the figures of the 
 site: $(SITE)/.ready ## build the documentation's website into build/site; a broken link ends it
 	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict
 
-$(SITE)/.ready: envs/site.lock
+# An environment of its own for programs that nothing here imports: $(VENV)-site from envs/site.lock, for example.
+$(VENV)-%/.ready: envs/%.lock
 	@$(NEW_ENOUGH)
-	test -x $(SITE)/bin/python || $(PYTHON) -m venv $(SITE)
-	$(SITE)/bin/python -m pip install -r envs/site.lock
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install -r $<
 	touch $@
 
 clean: ## remove .venv
-	rm -rf $(VENV) $(VENV)-audit $(SITE)
+	rm -rf $(VENV) $(VENV)-audit $(SITE) $(CHECKS)

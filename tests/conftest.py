@@ -44,6 +44,17 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def checks() -> Path:
+    """The folder of the programs of envs/checks.lock, which `make lint` installs."""
+    path = ROOT / ".venv-checks/bin"
+    if not (path.parent / ".ready").is_file():
+        if os.environ.get("CI"):
+            pytest.fail(f"no programs at {path}: `make lint` installs them")
+        pytest.skip(f"no programs at {path}; `make lint` installs them")
+    return path
+
+
+@pytest.fixture(scope="session")
 def gue_rows(shared: Path) -> list[tuple[str, int]]:
     """The test split of prom_core_all."""
     return rows_of(read_csv(shared / "GUE/GUE/prom_core_all/test.csv", TASK))

@@ -103,7 +103,7 @@ def test_conda_installs_what_the_lock_pins():
     assert installed == pins
 
 
-@pytest.mark.parametrize("name", ["requirements", "site"])
+@pytest.mark.parametrize("name", ["requirements", "site", "checks"])
 def test_everything_asked_for_is_pinned(name):
     def names(file: str) -> set[str]:
         lines = (ROOT / "envs" / file).read_text("utf-8").splitlines()
