@@ -32,6 +32,15 @@ def test_nothing_stands_before_the_citation_where_zenodo_reads():
     assert not (ROOT / ".zenodo.json").exists()
 
 
+def test_what_is_unreleased_stands_under_added_changed_or_fixed():
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8").split("## Unreleased\n")[1].split("\n## ")[0]
+    before, *parts = re.split(r"^### (.*)$", text, flags=re.MULTILINE)
+    assert not re.search("^- ", before, re.MULTILINE), "put the line under Added, Changed or Fixed"
+    # The kinds of Keep a Changelog, in its order.
+    kinds = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+    assert parts[::2] == [kind for kind in kinds if kind in parts[::2]]
+
+
 @pytest.fixture
 def checkout(tmp_path):
     """The files of a release 0.2.0."""
