@@ -16,7 +16,7 @@ NEW_ENOUGH := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-base cost test test-slurm test-long test-faults bench doctor lint audit lock tables docs site clean setup
+.PHONY: help demo demo-base cost test test-slurm test-long test-faults bench doctor lint audit lock tables docs site image sif clean setup
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -120,6 +120,18 @@ $(VENV)-%/.ready: envs/%.lock
 	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install -r $<
 	touch $@
+
+# Images for sites on which jobs run in containers (docs/container.md). Docker's command may be there without its daemon.
+image: ## build the image dnatune:latest with docker or podman
+	@for tool in docker podman; do $$tool info >/dev/null 2>&1 && exec $$tool build --tag dnatune \
+	  --build-arg TORCH_INDEX="$(TORCH_INDEX)" --file envs/container/Dockerfile .; done; \
+	  echo "neither docker nor podman works on this machine: install one, start Docker's daemon, or use make sif" >&2; exit 1
+
+sif: ## build the image build/dnatune.sif with apptainer
+	@mkdir -p build
+	@for tool in apptainer singularity; do command -v $$tool >/dev/null && exec $$tool build --force \
+	  --build-arg TORCH_INDEX="$(TORCH_INDEX)" build/dnatune.sif envs/container/dnatune.def; done; \
+	  echo "neither apptainer nor singularity is on PATH: load its module, or build elsewhere (docs/container.md)" >&2; exit 1
 
 clean: ## remove .venv
 	rm -rf $(VENV) $(VENV)-audit $(SITE) $(CHECKS)

@@ -11,14 +11,14 @@ from pathlib import Path
 from samples import ROOT
 
 #: What the wheel is made from, and what a git repository of the workflow holds.
-_SOURCES = ("workflow", "config", "profiles", "envs", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("workflow", "config", "profiles", "envs", "pyproject.toml", "README.md", "LICENSE")
 _PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
 def copy_sources(folder: Path) -> Path:
     """Copy what the wheel is made from into a new folder, and return that."""
     folder.mkdir(parents=True)
-    for name in _SOURCES:
+    for name in SOURCES:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "local"))
         else:

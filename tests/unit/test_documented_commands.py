@@ -29,6 +29,7 @@ NOT_TAKEN = {
     "chmod ": "changes the rights of a folder that several users share",
     "export DNATUNE_SITE=": "sets a variable of the reader's shell",
     "cd ": "changes the folder of the reader's shell",
+    "python -m venv": "makes an environment of the reader's",
     "awk ": "needs the data of the demo; tests/workflow/test_tutorial.py runs it",
 }
 #: A reader's own files and folders, which commands name.

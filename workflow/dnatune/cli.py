@@ -57,10 +57,12 @@ def main() -> None:
             print(f"dnatune: {said}\n\n{usage()}", file=sys.stderr)
             sys.exit(2)
     from dnatune.errors import run_script
+    from dnatune.launch.containers import refuse_obstacle
     from dnatune.launch.job_environment import refuse_missing_module
 
     def run() -> None:
         refuse_missing_module()
+        refuse_obstacle()
         for named in stages:
             call(*named)
 

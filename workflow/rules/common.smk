@@ -12,10 +12,11 @@ from pathlib import Path
 
 import snakemake.jobs
 from snakemake.logging import logger as snakemake_logger
+from snakemake.settings.types import DeploymentMethod
 
 from dnatune.data.own_data import fitting
 from dnatune.errors import ConfigurationError, DnatuneError
-from dnatune.launch import job_environment, resubmission, screen, snakemake_lock
+from dnatune.launch import containers, job_environment, resubmission, screen, snakemake_lock
 from dnatune.settings import command_line, experiment, grid, settings_file, site
 from dnatune.settings.tasks import SPLITS
 
@@ -60,6 +61,15 @@ NODES = report_errors(SITE.requested_nodes, workflow.resource_settings.overwrite
 RESULTS = f"results/{CONFIG.name}"
 LOGS = f"logs/{CONFIG.name}"
 RUNS = CONFIG.runs()
+CONTAINED = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
+CONTAINER = containers.Wanted(
+    image=SITE.container,
+    site=SITE.path,
+    arguments=workflow.deployment_settings.apptainer_args or "",
+    nodes=max(SITE.layout(optimizer, NODES)[0] for optimizer in CONFIG.optimizers),
+    gpus=SITE.gpus,
+    with_conda=DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method,
+)
 # Snakemake takes a brace in a path, even in that of the checkout, for the beginning of a wildcard.
 # The installed package is where Snakemake is, and no environment of conda has it.
 ENVIRONMENT = str(ROOT / "envs/dnatune.yaml").replace("{", "{{").replace("}", "}}") if LIBRARY else None
@@ -85,10 +95,20 @@ if IS_FIRST:
         snakemake_lock.mark_jobs()
         for caution in snakemake_lock.remove_dead():
             snakemake_logger.warning(f"dnatune: {caution}")
-    workflow.dnatune_failures = screen.watch(snakemake_logger, Path.cwd() if workflow.overwrite_workdir else None)
+    workflow.dnatune_failures = screen.watch(
+        snakemake_logger,
+        Path.cwd() if workflow.overwrite_workdir else None,
+        CONTAINER.interpreter(LIBRARY) if CONTAINED else None,
+    )
     report_errors(resubmission.Resubmission(workflow.is_main_process).install, snakemake.__version__, snakemake.jobs)
 if not workflow.is_main_process:
     report_errors(CONFIG.refuse_change, Path(EXPERIMENT))
+
+
+IMAGE = report_errors(CONTAINER.image_of_jobs, workflow.is_main_process) if CONTAINED else None
+if IMAGE:
+
+    container: IMAGE
 
 
 wildcard_constraints:

@@ -7,7 +7,11 @@ Config keys used: through `CONFIG`.
 Site keys used: slurm
 """
 
-from dnatune.launch import end_signals, resubmission, screen, snakemake_lock
+import importlib.metadata
+
+from snakemake.deployment import singularity
+
+from dnatune.launch import containers, end_signals, resubmission, screen, snakemake_lock
 
 
 def write_experiment():
@@ -36,10 +40,30 @@ def check_slurm():
         report_errors(resubmission.refuse_pending, left)
 
 
+def check_container():
+    """Refuse a container in which no job would find what it needs."""
+    for path in {image.path for url, image in workflow.dag.container_imgs.items() if url == IMAGE}:
+        seen = [
+            *([str(LIBRARY)] if LIBRARY else []),
+            *containers.paths_named(CONFIG.settings),
+            *containers.paths_of_environment(os.environ),
+        ]
+        command = singularity.shellcmd(
+            path,
+            containers.question(seen),
+            bind=workflow.runtime_paths,
+            args=CONTAINER.arguments,
+            shell_executable="bash",
+        )
+        version = None if LIBRARY else importlib.metadata.version("dnatune")
+        report_errors(CONTAINER.check_start, command, LIBRARY, version)
+
+
 def before_jobs(log):
-    """Prepare the process, once, write the configuration, and check what Slurm is to be given."""
+    """Prepare the process, once, write the configuration, and check what jobs are to be given."""
     if IS_FIRST:
         prepare_process()
+        check_container()
     write_experiment()
     if IS_FIRST:
         check_slurm()

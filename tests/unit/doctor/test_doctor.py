@@ -27,6 +27,17 @@ from slurm_samples import (
     findings_by_subject,
 )
 
+APPTAINER = Output(0, "apptainer version 1.4.5\n")
+
+
+def test_a_program_that_runs_containers_is_named():
+    found = [machine.container_finding(outputs) for outputs in ([APPTAINER, MISSING], [MISSING, APPTAINER])]
+    assert [str(finding) for finding in found] == ["ok       containers: apptainer version 1.4.5"] * 2
+    missing = machine.container_finding([MISSING, MISSING])
+    assert missing.level is Level.OK and "--sdm apptainer" in missing.what
+    findings, _ = doctor.examine(ROOT, cluster_says({"apptainer --version": APPTAINER}))
+    assert findings_by_subject(findings)["containers"].what == APPTAINER.stdout.strip()
+
 
 def test_settings_are_read_from_old_and_new_versions():
     old, new = slurm_output.settings_of(CONFIG_22), slurm_output.settings_of(CONFIG_25)

@@ -106,6 +106,16 @@ def test_without_slurm_nothing_of_slurm_is_asked(tmp_path):
     assert dataclasses.replace(site, verify=True).exports(False, offline=True) == {"DNATUNE_VERIFY": "1"}
 
 
+def test_an_image_is_a_path_or_where_it_is_fetched_from(tmp_path):
+    assert load(tmp_path).container is None
+    for image in (
+        "/shared/dnatune-0.1.sif",
+        "docker://registry.org:5000/lab/dnatune:0.1@sha256",
+        "oras://host/dnatune",
+    ):
+        assert load(tmp_path, container=image).container == image
+
+
 def test_a_site_without_slurm_is_no_place_to_submit_from(tmp_path):
     with pytest.raises(ConfigurationError, match="says nothing of it"):
         load(tmp_path).require_slurm()
@@ -134,6 +144,11 @@ def test_jobs_stay_off_the_hub_and_take_the_interface(tmp_path):
         ({"slurm": {"partition": "$(id)"}}, ["slurm.partition", "must match"]),
         ({"slurm": {"modules": ["cuda; id"]}}, ["slurm.modules", "must match"]),
         ({"slurm": {"scratch": "/no/such/folder"}}, ["/no/such/folder does not exist", "slurm.scratch"]),
+        ({"container": "dnatune.sif"}, ["container", "must match", "an absolute path"]),
+        ({"container": "/a b.sif"}, ["container", "must match"]),
+        ({"container": "/$(id).sif"}, ["container", "must match"]),
+        ({"container": "/{name}.sif"}, ["container", "must match"]),
+        ({"container": "ftp://host/image"}, ["container", "must match"]),
         ({"slurm": {"acount": "x"}}, ["unknown key 'acount'", "did you mean 'account'"]),
         # An option, to the program that is handed the word.
         ({"slurm": {"account": "-x"}}, ["slurm.account", "must match"]),

@@ -14,6 +14,7 @@ from pathlib import Path
 from dnatune.doctor.command import MISSING, Output, RunProgram, run_program
 from dnatune.doctor.findings import Finding, Level, counted
 from dnatune.doctor.machine import (
+    container_finding,
     cuda_of,
     folder_finding,
     interface_finding,
@@ -64,6 +65,7 @@ def examine(
         findings += [interface_finding(up)]
     else:
         findings, gpus, content = _examine_alone(run, version, driver, partition or account)
+    findings.append(container_finding([run(program, "--version") for program in ("apptainer", "singularity")]))
     findings.append(python_finding(sys.version_info, sys.executable, [name for name in _NEEDED if not _version(name)]))
     if torch := _version("torch"):
         source = Path(str(importlib.metadata.distribution("torch").locate_file("torch/version.py")))

@@ -58,6 +58,16 @@ def python_finding(version: Sequence[int], executable: str, missing: Sequence[st
     return Finding(Level.OK, "Python", said)
 
 
+def container_finding(programs: Sequence[Output]) -> Finding:
+    """Say whether jobs can run in a container.
+
+    Args:
+        programs: output of Apptainer and of Singularity, asked for their versions.
+    """
+    found = next((program.stdout.strip() for program in programs if program.status == 0), None)
+    return Finding(Level.OK, "containers", found or "no apptainer or singularity; only --sdm apptainer needs one")
+
+
 def cuda_of(source: str) -> str | None:
     """Return the CUDA version in the text of torch/version.py, such as `13.0`; None for a CPU build."""
     found = re.search(r"^cuda\b[^=\n]*=\s*['\"]([\d.]+)['\"]", source, re.MULTILINE)

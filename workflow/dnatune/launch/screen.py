@@ -27,14 +27,15 @@ class FailureFilter(logging.Filter):
     Args:
         folder: the working folder, if it is not the one that the terminal is in (`--directory`): relative paths would
             be wrong there.
+        python: what starts Python where the jobs run, if that is a container.
 
     Attributes:
         failed: {jobid: (rule, log files)} of the jobs that have failed and not been done since.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, python: str | None = None) -> None:
         super().__init__()
-        self._folder = folder
+        self._folder, self._python = folder, python
         self.failed: dict[int, tuple[str, list[Path]]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -57,7 +58,7 @@ class FailureFilter(logging.Filter):
         lines = [f"Error in rule {told['rule_name']}, jobid: {told['jobid']}"]
         lines += [f"    message: {told['rule_msg']}"] if told["rule_msg"] else []
         go = f"cd {shlex.quote(str(self._folder))} && " if self._folder else ""
-        lines += [f"    command: {go}{_pasted(told['shellcmd'])}"] if told["shellcmd"] else []
+        lines += [f"    command: {go}{_pasted(told['shellcmd'], self._python)}"] if told["shellcmd"] else []
         lines += [f"    log: {', '.join(map(str, logs if self._folder else told['log']))}"] if logs else []
         # The job may be tried again and go well, and then nothing else tells of this failure.
         lines += [f"    reason: {type(failure).__name__}: {failure.what}" for failure in _told(logs)]
@@ -93,20 +94,20 @@ def _told(logs: list[Path]) -> list[DnatuneError]:
     return [outcome[0] for log in logs if (outcome := outcomes.read(outcomes.beside(log)))]
 
 
-def _pasted(command: str) -> str:
+def _pasted(command: str, python: str | None) -> str:
     """Return a rule's command with the path of its interpreter, which a shell of the user's may not find by name."""
-    python = Path(sys.executable)
-    place = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
-    return re.sub(r"^\s*python(?= )", str(place), " ".join(command.split()))
+    own = Path(sys.executable)
+    place = python or str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
+    return re.sub(r"^\s*python(?= )", lambda _: place, " ".join(command.split()))
 
 
 def _who(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-def watch(logger: logging.Logger, folder: Path | None = None) -> FailureFilter:
-    """Shorten what a logger says of failed jobs, and return what remembers them; for `folder` see `FailureFilter`."""
-    watcher = FailureFilter(folder)
+def watch(logger: logging.Logger, folder: Path | None = None, python: str | None = None) -> FailureFilter:
+    """Shorten what a logger says of failed jobs, and return what remembers them; see `FailureFilter`."""
+    watcher = FailureFilter(folder, python)
     logger.addFilter(watcher)
     return watcher
 

@@ -44,6 +44,7 @@ class Site:
         runtime: longest a job may take.
         verify: whether large files too are read whole before they are used.
         examples_per_second: training speed of one rank by base model, as far as it is stated.
+        container: image in which jobs run with `--sdm apptainer`; None if the site names none.
         slurm: what jobs ask Slurm for; None where there is no Slurm.
         rules, optimizers: overrides by rule and by optimizer.
         path: the site file.
@@ -57,6 +58,7 @@ class Site:
     runtime: str
     verify: bool
     examples_per_second: Mapping[str, float]
+    container: str | None
     slurm: Slurm | None
     rules: Mapping[str, Override]
     optimizers: Mapping[str, Override]
@@ -271,19 +273,13 @@ def _resolved(settings: SiteFile, path: Path, environment: Mapping[str, str]) ->
     # Without a GPU, runs are tiny: one core each, and as many at once as there are cores.
     ranks = settings.ranks_per_node if settings.ranks_per_node != "auto" else gpus or 1
     cores = max(1, usable_cores() // ranks) if gpus else 1
+    kept = ("nodes", "mem_mb", "runtime", "verify", "examples_per_second", "container", "slurm", "rules", "optimizers")
     return Site(
-        nodes=settings.nodes,
         ranks=ranks,
         gpus=gpus,
         cpus_per_rank=settings.cpus_per_rank if settings.cpus_per_rank != "auto" else cores,
-        mem_mb=settings.mem_mb,
-        runtime=settings.runtime,
-        verify=settings.verify,
-        examples_per_second=settings.examples_per_second,
-        slurm=settings.slurm,
-        rules=settings.rules,
-        optimizers=settings.optimizers,
         path=path,
+        **{key: getattr(settings, key) for key in kept},
     )
 
 

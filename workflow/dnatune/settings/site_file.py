@@ -17,6 +17,8 @@ Word = Annotated[str, Field(pattern=f"^{_WORD}$")]
 Partitions = Annotated[str, Field(pattern=f"^{_WORD}(,{_WORD})*$")]
 Constraint = Annotated[str, Field(pattern=f"^{_WORD}([|]{_WORD})*$")]
 Module = Annotated[str, Field(pattern="^[A-Za-z0-9_.+/][A-Za-z0-9_.+/-]*$")]
+#: Snakemake puts it into a shell command as it is, and reads braces as wildcards.
+Image = Annotated[str, Field(pattern="^(/|(docker|oras|library|https)://)[A-Za-z0-9_./:@+-]+$")]
 Duration = Annotated[str, Field(pattern="^[1-9][0-9]*(m|h|d)$")]
 #: Where and on how much a run is computed decides no result.
 _setting = functools.partial(setting, reruns=False)
@@ -96,6 +98,9 @@ class SiteFile(Settings):
     )
     """Training speed of base models by their names: forward and backward passes over one example. `dnatune cost`
     computes hours from it; where a model is not named, from finished runs in results/."""
+    container: Image | None = _setting(None, unit="path or URI of an image")
+    """Image in which jobs run with `--sdm apptainer` (docs/container.md): an absolute path that all nodes see, or a URI
+    from which Snakemake fetches it, such as docker://…."""
     slurm: Slurm | None = _setting(None, unit="map")
     """What jobs ask Slurm for. Only `--profile slurm`, and runs on several nodes, use it."""
     rules: dict[str, Override] = _setting(default_factory=dict, unit="map by rule")
