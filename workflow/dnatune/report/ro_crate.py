@@ -23,6 +23,8 @@ from dnatune.files import sha256_of_file
 from dnatune.report.evidence import Evidence
 
 _PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
+#: What the profile's own terms mean, sha256 and resourceUsage among them, which RO-Crate 1.1 does not have.
+_TERMS = "https://w3id.org/ro/terms/workflow-run/context"
 _FORMATS = {
     ".tsv": "text/tab-separated-values",
     ".json": "application/json",
@@ -60,6 +62,7 @@ def crate_text(root: Path, evidence: Evidence, texts: Mapping[Path, str], data: 
     whole = {
         "@type": "CreateAction",
         "name": f"The workflow's run {name}",
+        "description": "From the configuration, the base models and the data to the report and the tables",
         "instrument": program,
         "object": [entity for path, entity in made.items() if path.suffix == ".yaml"]
         + [*models.values(), *tasks.values(), *used],
@@ -75,6 +78,7 @@ def crate_text(root: Path, evidence: Evidence, texts: Mapping[Path, str], data: 
 def _crate_of(name: str) -> ROCrate:
     """Return an empty crate of these profiles."""
     crate = ROCrate(version="1.1")
+    crate.metadata.extra_contexts.append(_TERMS)
     crate.name, crate.description = name, f"A comparison of optimizers for DNA language models by dnatune: {name}"
     crate.license = "Not stated here: those of the data and of the base model hold"
     profile = {"@type": "CreativeWork", "name": "Process Run Crate", "version": _PROFILE.rsplit("/")[-1]}
@@ -84,14 +88,11 @@ def _crate_of(name: str) -> ROCrate:
 
 def _program(crate: ROCrate, packages: Mapping[str, str], runs: Sequence[FinishedRun]) -> Any:
     """Add dnatune, its version the commits of the runs, with every package of the environment."""
-    entities = [
-        crate.add(
-            ContextEntity(
-                crate, f"#package-{package}", {"@type": "SoftwareApplication", "name": package, "version": version}
-            )
-        )
-        for package, version in packages.items()
-    ]
+    entities = []
+    for package, version in packages.items():
+        page = f"https://pypi.org/project/{package}/"
+        known = {"@type": "SoftwareApplication", "name": package, "version": version, "url": page}
+        entities.append(crate.add(ContextEntity(crate, page, known)))
     properties = {
         "@type": "SoftwareApplication",
         "name": "dnatune",
@@ -133,6 +134,7 @@ def _action(crate: ROCrate, run: FinishedRun, used: Sequence[Any], files: Sequen
     properties = {
         "@type": "CreateAction",
         "name": f"Fine-tuning and evaluation of {place}",
+        "description": "Named by base model, task, optimizer and seed",
         "instrument": program,
         "object": list(used),
         "result": list(files),
