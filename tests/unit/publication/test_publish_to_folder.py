@@ -1,18 +1,23 @@
 """Publication to a folder: what is sent, what is checked first, and what is never replaced."""
 
+import errno
 import json
+import os
 import shutil
 
 import pytest
 from huggingface_hub import ModelCard
 
 from dnatune.data.integrity import check_model
-from dnatune.errors import DataError, DnatuneError, ModelError
+from dnatune.errors import DataError, DnatuneError, ModelError, explained
 from dnatune.evaluation.scored import Scored
-from dnatune.files import sha256_of_file
+from dnatune.files import folder_hashes, sha256_of_file
+from dnatune.publication import folder
+from dnatune.publication.bundle import Bundle, find
 from dnatune.publication.errors import PublishError
 from dnatune.training.record import Run
 from finished_run import BASE_REPOSITORY, PLACE, diverge, renamed
+from kills import kill_at_each_operation, kill_before
 from workflow_runs import files_below
 
 
@@ -170,3 +175,52 @@ def test_the_results_are_no_target(place, results, run_stage):
     said = refused(run_stage, PublishError, "--model", merged, "--folder", merged / place, "--execute")
     assert "the model's own folder" in said
     assert files_below(results) == before
+
+
+@pytest.mark.fault("SIGKILL before each file operation")
+@pytest.mark.parametrize("earlier", [False, True], ids=["nothing there", "an earlier publication there"])
+def test_whenever_it_is_killed_the_folder_is_whole(earlier, results, tmp_path, record_property):
+    out, kept = tmp_path / "out/model", tmp_path / "kept"
+    merged, adapter = results / "merge" / PLACE, results / "finetune" / PLACE
+    bundles = []
+    for number, model in enumerate((adapter, merged)):
+        (tmp_path / str(number)).mkdir()
+        bundles.append(Bundle.of(find(model, None), ".", tmp_path / str(number)))
+    old, new = bundles
+    folder.publish(old, kept)
+    kills = 0
+
+    def begin():
+        shutil.rmtree(out.parent, ignore_errors=True)
+        if earlier:
+            shutil.copytree(kept, out)
+
+    begin()
+    for _ in kill_at_each_operation(lambda: folder.publish(new, out)):
+        kills += 1
+        before = old.hashes if earlier else {}
+        found = folder_hashes(out) if out.exists() else {}
+        assert found in ({k: v for k, v in one.items() if k != "manifest.json"} for one in (before, new.hashes))
+        begin()
+    record_property("cases", kills)
+    assert kills > len(new.items)
+    begin()
+    # What a killed process has left goes with the next publication.
+    assert not kill_before(len(new.items), lambda: folder.publish(new, out))
+    assert folder.publish(new, out) and not folder.publish(new, out)
+    assert [path.name for path in out.parent.iterdir()] == ["model"]
+
+
+def test_a_full_disk_is_one_message_and_leaves_nothing(results, tmp_path, run_stage, monkeypatch):
+    real, out = shutil.copyfile, tmp_path / "out/model"
+
+    def copyfile(source, target):
+        if "model.safetensors" in str(target):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        return real(source, target)
+
+    monkeypatch.setattr(folder.shutil, "copyfile", copyfile)
+    with pytest.raises(OSError) as caught:
+        run_stage("--model", results / "merge" / PLACE, "--folder", out, "--execute")
+    assert "make room" in explained(caught.value).fix
+    assert list(out.parent.iterdir()) == []

@@ -76,6 +76,7 @@ def test_a_repository_is_made_private_and_gets_every_file_in_one_commit(hub, mad
     merged = made / "merge" / PLACE
     assert sha256_of_file(found / "model.safetensors") == sha256_of_file(merged / "model.safetensors")
     assert set(files_on(hub)) == {*files_below(merged), "README.md", "metrics.json", "LICENSE.md", ".gitattributes"}
+    assert f'folder = "{NAME}"' in (found / "README.md").read_text("utf-8")
     # As it comes from the hub, it is a model that dnatune takes.
     check_model(found)
 
