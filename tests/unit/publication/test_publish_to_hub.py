@@ -1,5 +1,7 @@
 """Publication to a hub: the real client against a server on this machine, which takes uploads and has faults."""
 
+import errno
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,10 +10,12 @@ import pytest
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.utils import _http
 
+from dnatune.data.hub.repository import Repository
 from dnatune.data.integrity import check_model
 from dnatune.errors import DnatuneError
 from dnatune.files import sha256_of_file
 from dnatune.publication.errors import PublishError
+from dnatune.publication.refusals import explain_refusals
 from dnatune.training.record import Run
 from finished_run import PLACE, renamed
 from hub_fixtures import TOKEN
@@ -210,3 +214,28 @@ def test_another_run_is_not_put_in_its_place(hub, results, send):
     run = Run.read(results / "merge" / PLACE / "run.json")
     other = renamed(results, run.model_copy(update={"seed": 7}))
     assert f"another run is published there: {PLACE}, and not {run.place[:-1]}7" in refused(send, model=other)
+
+
+def hidden(cause):
+    """Return an error of the client behind which another one stands."""
+    error = RuntimeError(f"Error while uploading, denied: {TOKEN}")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "phrase"),
+    [
+        (ConnectionResetError(f"denied: {TOKEN}"), "the connection broke (ConnectionResetError)"),
+        (hidden(TimeoutError(TOKEN)), "the connection broke (TimeoutError)"),
+        (hidden(None), "the hub's client failed (RuntimeError)"),
+        (OSError(errno.EIO, os.strerror(errno.EIO), "model.safetensors"), "a file cannot be read: Input/output error"),
+        (ValueError(f"Invalid metadata in README.md. {TOKEN}"), "front matter"),
+        (KeyError(TOKEN), "the hub's client failed (KeyError)"),
+    ],
+)
+def test_no_error_of_the_client_comes_through(error, phrase):
+    with pytest.raises(PublishError) as caught, explain_refusals(Repository.checked(NAME, "model", "main", None, True)):
+        raise error
+    assert phrase in str(caught.value) and TOKEN not in str(caught.value)
+    assert caught.value.__suppress_context__

@@ -36,12 +36,10 @@ def _explained(repository: Repository, error: BaseException) -> tuple[str, str]:
     match error:
         case HfHubHTTPError():
             return _of_status(repository, error)
-        case HTTPError():
+        case HTTPError() | ConnectionError() | TimeoutError():
             check = "check the network, the proxy and HF_ENDPOINT"
-            return (
-                f"the hub cannot be reached, or the connection broke ({type(error).__name__})",
-                f"{check}; then {_AGAIN}",
-            )
+            what = f"the hub cannot be reached, or the connection broke ({type(error).__name__})"
+            return what, f"{check}; then {_AGAIN}"
         case OSError():
             return f"a file cannot be read: {error.strerror or type(error).__name__}", "see to the file and its disk"
         case ValueError() if "metadata" in str(error):
@@ -52,7 +50,7 @@ def _explained(repository: Repository, error: BaseException) -> tuple[str, str]:
             return f"the hub's client failed ({type(error).__name__})", f"{_AGAIN}; {other}"
 
 
-_CARD = "see the front matter of README.md in the listing's folder of scores; report it as a fault of dnatune"
+_CARD = "look at it with --folder in place of --repository, and report it as a fault of dnatune"
 
 
 def _of_status(repository: Repository, error: HfHubHTTPError) -> tuple[str, str]:
