@@ -81,6 +81,9 @@ def test_label_that_does_not_fit_is_named(tokenizer, simulated_rows):
         encode_examples(tokenizer, split, TASK.labels, fits, "train.jsonl")
     assert "does not fit" in caught.value.what and "train.jsonl, line 2" in caught.value.where
     assert "max_seq_length" in caught.value.fix
+    # Without a limit the data decide, and nothing is cut.
+    long = encode_examples(tokenizer, split, TASK.labels, None, "train.jsonl")
+    assert long.longest_prompt == len(tokenizer(render(TASK.instruction, "ACGT" * 60)).input_ids) > fits
 
 
 def test_labels_of_equal_tokens_are_refused(tokenizer):

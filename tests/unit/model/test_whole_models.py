@@ -245,8 +245,13 @@ def test_more_tokens_than_positions_are_refused_before_training(name):
         base_models.refuse_beyond_positions(model, [examples], answer=8)
 
 
-def test_rotary_positions_have_no_end(folder):
+def test_rotary_positions_have_no_end_but_what_is_beyond_is_told(folder, caplog):
     config = AutoConfig.from_pretrained(folder)
     config.max_position_embeddings = 16
     examples = EncodedExamples([5] * 50, [[6] * 10], [0], [[7, 2]])
     base_models.refuse_beyond_positions(AutoModelForCausalLM.from_config(config), [examples])
+    assert "the longest example with its answer has 62 tokens, and the model was made for 16 positions" in caplog.text
+    caplog.clear()
+    config.max_position_embeddings = 62
+    base_models.refuse_beyond_positions(AutoModelForCausalLM.from_config(config), [examples])
+    assert not caplog.text

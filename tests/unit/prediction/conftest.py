@@ -20,6 +20,7 @@ def merged(tiny_model, tmp_path_factory):
     weights = load_file(folder / "model.safetensors")
     weights["lm_head.weight"] *= 60
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    settings = experiment.resolve(changed("name", "any")).finetune_settings(Place("tiny", "prom_core_all", "adamw", 0))
+    limited = experiment.resolve(changed("training.max_seq_length", 512))
+    settings = limited.finetune_settings(Place("tiny", "prom_core_all", "adamw", 0))
     run_record(settings=settings.plain()).write(folder / "run.json")
     return folder

@@ -116,7 +116,8 @@ def test_defaults_are_the_original_procedure():
     training = settings["training"]
     original = {
         "global_batch_size": 2 * 8 * 8,
-        "max_seq_length": 512,
+        # The original cuts a prompt at 512 tokens, label and all; here nothing is cut.
+        "max_seq_length": "auto",
         "schedule": "cosine",
         "warmup_ratio": 0.03,
         "logging_steps": 10,
@@ -329,3 +330,14 @@ def test_a_best_step_needs_dev_examples_to_choose_by(place):
     with pytest.raises(ConfigurationError, match="dev_examples is 0") as caught:
         experiment.resolve(given)
     assert caught.value.where == f"config key '{place}.keep'"
+
+
+@pytest.mark.parametrize(("given", "most"), [("auto", None), (640, 640), (None, None)])
+def test_the_data_decide_how_long_an_example_may_be_unless_a_number_does(given, most):
+    found = experiment.resolve(changed("training", {} if given is None else {"max_seq_length": given}))
+    (task,) = found.tasks
+    settings = [found.evaluate_settings(task), found.probe_settings("tiny", task)]
+    assert [one.most_tokens for one in settings] == [most, most]
+    assert found.finetune_settings(found.runs()[0]).training.most_tokens == most
+    # What is written down is understood again.
+    assert type(settings[0]).read(settings[0].plain()) == settings[0]

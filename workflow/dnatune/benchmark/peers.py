@@ -164,7 +164,7 @@ def _trainer(
         learning_rate=1e-4,
         weight_decay=0.01,
         max_grad_norm=training.max_grad_norm,
-        max_length=training.max_seq_length,
+        max_length=training.most_tokens,
         completion_only_loss=True,
         train_sampling_strategy="sequential",
         gradient_checkpointing=checkpointing,

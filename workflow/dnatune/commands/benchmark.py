@@ -44,7 +44,7 @@ def main() -> None:
     from dnatune.model import base_models
     from dnatune.provenance import software
 
-    own, task, length = settings.benchmark, settings.task, settings.training.max_seq_length
+    own, task, length = settings.benchmark, settings.task, settings.training.most_tokens
     labels, tokenizer = task.labels, base_models.load_tokenizer(options.tokenizer)
     train, test = (
         encode_examples(tokenizer, read_split(path, labels).first(count), labels, length, str(path))

@@ -198,7 +198,7 @@ def ask(
             where="config key 'evaluation.mode'",
             fix="choose the mode labels",
         )
-    examples = encode(tokenizer, test, settings.labels, settings.max_seq_length, str(source), rank)
+    examples = encode(tokenizer, test, settings.labels, settings.most_tokens, str(source), rank)
     base_models.refuse_beyond_positions(model, [examples], generated)
     model.eval()
     alone = generated is None and exactness.shared_rows(causal, [examples])

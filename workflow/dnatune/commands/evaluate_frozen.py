@@ -75,7 +75,7 @@ def reader(folder: Path, settings: ProbeSettings) -> Callable[["Split", Path], "
 
     def states(split: "Split", source: Path) -> "np.ndarray":
         encode = encode_sequences if settings.head else functools.partial(encode_examples, prompt=settings.prompt)
-        examples = encode(tokenizer, split, settings.labels, settings.max_seq_length, str(source))
+        examples = encode(tokenizer, split, settings.labels, settings.most_tokens, str(source))
         base_models.refuse_beyond_positions(model, [examples])
         size = micro_batch.scoring_batch(settings.batch_size, examples.longest_prompt, len(examples), device)
         with scoring.progress(len(examples)) as bar:

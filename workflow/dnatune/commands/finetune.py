@@ -247,7 +247,7 @@ def examples_of(options: argparse.Namespace, settings: FinetuneSettings, tokeniz
     from dnatune.data.prompts import encode_examples, encode_sequences
     from dnatune.data.records import read_split
 
-    labels, length = settings.task.labels, settings.training.max_seq_length
+    labels, length = settings.task.labels, settings.training.most_tokens
 
     def encode(split: Any, path: Path) -> Any:
         encoded = encode_sequences if settings.head else functools.partial(encode_examples, prompt=settings.prompt)

@@ -67,7 +67,7 @@ def base_scorer(folder: Path, settings: ProbeSettings) -> Callable[["Split"], "n
     model = base_models.load_model(folder, tokenizer, dtype, device).eval()
 
     def score(split: "Split") -> "np.ndarray":
-        labels, length = settings.labels, settings.max_seq_length
+        labels, length = settings.labels, settings.most_tokens
         examples = encode_examples(tokenizer, split, labels, length, "a probe", prompt=settings.prompt)
         base_models.refuse_beyond_positions(model, [examples])
         shared, items = exactness.shared_rows(model, [examples]), range(len(examples))

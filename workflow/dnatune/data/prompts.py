@@ -137,7 +137,7 @@ def encode_examples(
     tokenizer: "PreTrainedTokenizerBase",
     split: Split,
     labels: Sequence[str],
-    max_seq_length: int,
+    most_tokens: int | None,
     source: str,
     rank: Rank | None = None,
     prompt: PromptSettings | None = None,
@@ -150,7 +150,7 @@ def encode_examples(
         tokenizer: the model's tokenizer.
         split: the examples.
         labels: the task's label words.
-        max_seq_length: most tokens of prompt and longest label together.
+        most_tokens: of prompt and longest label together (`training.max_seq_length`); None: any number.
         source: file of records that the examples come from, for messages.
         rank: if given, all ranks call this together, and the tokens of a large split are kept beside `source`.
         prompt: what is configured of the prompts' form; the rest follows from the vocabulary.
@@ -170,12 +170,12 @@ def encode_examples(
         prefix, examples = tokens.kept_tokens(Path(source).parent / "tokens", tokenizer, texts, make, rank)
     longest_label = max(map(len, label_ids))
     for line, length in enumerate(map(len, examples), start=1):
-        if len(prefix) + length + longest_label > max_seq_length:
+        if most_tokens is not None and len(prefix) + length + longest_label > most_tokens:
             raise DataError(
                 f"the prompt has {len(prefix) + length} tokens and the longest label {longest_label}: "
-                f"the label does not fit into max_seq_length {max_seq_length}",
+                f"the label does not fit into max_seq_length {most_tokens}",
                 where=f"{source}, line {line}",
-                fix="raise 'training.max_seq_length' or leave the sequence out; nothing is ever truncated",
+                fix="raise 'training.max_seq_length' or set it to auto, or leave the sequence out; nothing is ever cut",
             )
     unknown = _unknown_share(tokenizer, prefix, examples)
     _warn_of_unknown(unknown, source, rank)
@@ -186,7 +186,7 @@ def encode_sequences(
     tokenizer: "PreTrainedTokenizerBase",
     split: Split,
     labels: Sequence[str],
-    max_seq_length: int,
+    most_tokens: int | None,
     source: str,
     rank: Rank | None = None,
 ) -> EncodedExamples:
@@ -196,7 +196,7 @@ def encode_sequences(
         tokenizer: the model's tokenizer.
         split: the examples.
         labels: the task's label words; of a class only its index matters.
-        max_seq_length: most tokens of a sequence.
+        most_tokens: of a sequence (`training.max_seq_length`); None: any number.
         source: file of records that the examples come from, for messages.
         rank: see `encode_examples`.
 
@@ -210,11 +210,11 @@ def encode_sequences(
         texts = ["sequences alone", *split.sequences]
         prefix, examples = tokens.kept_tokens(Path(source).parent / "tokens", tokenizer, texts, make, rank)
     for line, length in enumerate(map(len, examples), start=1):
-        if length > max_seq_length:
+        if most_tokens is not None and length > most_tokens:
             raise DataError(
-                f"the sequence has {length} tokens, and max_seq_length is {max_seq_length}",
+                f"the sequence has {length} tokens, and max_seq_length is {most_tokens}",
                 where=f"{source}, line {line}",
-                fix="raise 'training.max_seq_length' or leave the sequence out; nothing is ever truncated",
+                fix="raise 'training.max_seq_length' or set it to auto, or leave the sequence out; nothing is ever cut",
             )
     unknown = _unknown_share(tokenizer, prefix, examples)
     _warn_of_unknown(unknown, source, rank)

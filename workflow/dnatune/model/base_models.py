@@ -24,6 +24,7 @@ from dnatune.settings.training import Lora
 
 # Progress bars for loading a file are useless in a log file.
 logging.disable_progress_bar()
+_LOG = logging.get_logger(__name__)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -161,6 +162,8 @@ def refuse_beyond_positions(
 ) -> None:
     """Check that a model that has an embedding for each position has enough of them.
 
+    A model that computes positions takes any number; one beyond what it was made for is warned of.
+
     Args:
         model: the model.
         splits: the encoded splits.
@@ -177,6 +180,14 @@ def refuse_beyond_positions(
             f"{longest} tokens",
             where=causal_model(model).name_or_path,
             fix="choose a model with more positions, or leave the longest sequences out; nothing is ever truncated",
+        )
+    made_for = getattr(causal_model(model).config.get_text_config(), "max_position_embeddings", None)
+    if most is None and made_for is not None and longest > made_for:
+        _LOG.warning(
+            "the longest example with its answer has %d tokens, and the model was made for %d positions: what it knows"
+            " of shorter sequences may not hold there",
+            longest,
+            made_for,
         )
 
 

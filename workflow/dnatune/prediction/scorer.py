@@ -1,5 +1,6 @@
 """A loaded model that gives the log-probability of each label for sequences, as the evaluate stage does."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,12 +25,13 @@ class Scorer:
         tokenizer: its tokenizer.
         task: what it is asked, and its labels.
         prompt: what is configured of the prompts' form.
-        most_tokens: most tokens of a prompt and the longest label that training took.
+        most_tokens: most tokens of a prompt and the longest label that training would take; None without a limit.
         batch_size: `evaluation.batch_size`.
         device: torch device name.
 
     Attributes:
-        most_tokens: the same, or the number of positions that the model has embeddings for, if that is smaller.
+        most_tokens: the same, or the number of positions that the model has embeddings for, if that is smaller;
+            infinite without either.
     """
 
     def __init__(
@@ -38,7 +40,7 @@ class Scorer:
         tokenizer: Any,
         task: TaskSettings,
         prompt: PromptSettings | None,
-        most_tokens: int,
+        most_tokens: int | None,
         batch_size: AutoOrCount,
         device: str,
     ):
@@ -50,7 +52,8 @@ class Scorer:
         self._batch_size, self._device = batch_size, device
         self._likelihood = label_likelihood.LabelLikelihood(model)
         self._shared, self._tried_with = True, 0
-        self.most_tokens = min(most_tokens, base_models.most_positions(model) or most_tokens)
+        limits = most_tokens, base_models.most_positions(model)
+        self.most_tokens = min((limit for limit in limits if limit is not None), default=math.inf)
 
     @property
     def fewest_bases(self) -> int:

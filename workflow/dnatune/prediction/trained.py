@@ -94,9 +94,9 @@ class Trained:
         return self.run.typed_settings.prompt
 
     @property
-    def most_tokens(self) -> int:
-        """Return the most tokens of a prompt and its longest label that training took."""
-        return self.run.typed_settings.training.max_seq_length
+    def most_tokens(self) -> int | None:
+        """Return the most tokens of a prompt and its longest label that training would take; None without a limit."""
+        return self.run.typed_settings.training.most_tokens
 
     @property
     def dev(self) -> Path | None:

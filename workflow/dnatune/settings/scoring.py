@@ -59,8 +59,8 @@ class EvaluateSettings(Settings):
     """See `Evaluation`."""
     max_new_tokens: int = setting(ge=1, unit="tokens")
     """See `Evaluation`."""
-    max_seq_length: int = setting(ge=1, unit="tokens")
-    """See `Training`."""
+    most_tokens: int | None = setting(None, ge=1, unit="tokens")
+    """`max_seq_length` of `Training`; absent if the data decide."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(unit="number format")
     """See `Training`; of a base model. What was trained is scored in the precision that its run.json names."""
 
@@ -86,8 +86,8 @@ class ProbeSettings(Settings):
     """See `Contamination`."""
     batch_size: AutoOrCount = setting(unit="examples", reruns=False)
     """See `Evaluation`."""
-    max_seq_length: int = setting(ge=1, unit="tokens")
-    """See `Training`."""
+    most_tokens: int | None = setting(None, ge=1, unit="tokens")
+    """`max_seq_length` of `Training`; absent if the data decide."""
     prompt: PromptSettings | None = setting(None, unit="map")
     """See `ModelEntry`."""
     head: OtherHead = setting(None, unit="word")

@@ -120,7 +120,7 @@ class StageSettings:
             mode=chosen.mode,
             batch_size=chosen.batch_size,
             max_new_tokens=chosen.max_new_tokens,
-            max_seq_length=self.experiment.training.max_seq_length,
+            most_tokens=self.experiment.training.most_tokens,
             precision=self.experiment.training.precision,
         )
 
@@ -162,7 +162,7 @@ class StageSettings:
             **self._labels(task),
             items=self.experiment.contamination.items,
             batch_size=self.experiment.evaluation.batch_size,
-            max_seq_length=self.experiment.training.max_seq_length,
+            most_tokens=self.experiment.training.most_tokens,
             prompt=self.prompt_settings(model),
             head=self.experiment.models[model].other_head,
         )

@@ -58,8 +58,9 @@ class Training(Settings):
     batch's share, its half, its quarter, … that fits, which is tried when a run starts; a CPU gets what 4,096 tokens
     behind the prefix hold. It changes speed and memory; the result only by rounding and, if lora.dropout is not 0, by
     other random draws."""
-    max_seq_length: int = setting(512, ge=8, le=10_000_000, unit="tokens")
-    """Largest number of tokens of a prompt with its longest label. A longer example is an error; none is cut."""
+    max_seq_length: Literal["auto"] | Annotated[int, Field(ge=8, le=10_000_000)] = setting("auto", unit="tokens")
+    """Largest number of tokens of a prompt with its longest label. A longer example is an error; none is cut. auto: as
+    many as the data need, if the model has positions for them."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting("auto", unit="number format")
     """Number format of the forward and backward pass. auto: on a GPU bf16 if supported, otherwise fp16; on a CPU
     fp32."""
@@ -112,6 +113,11 @@ class Training(Settings):
     """A loss above this, or one that is not finite, ends the run with status diverged."""
     ddp_timeout: int = setting(30000, ge=1, le=10_000_000, unit="seconds", reruns=False)
     """How long a rank waits for the others in a collective operation."""
+
+    @property
+    def most_tokens(self) -> int | None:
+        """Return `max_seq_length`; None if the data decide."""
+        return None if self.max_seq_length == "auto" else self.max_seq_length
 
     @model_validator(mode="after")
     def _examples_to_choose_by(self) -> Self:
