@@ -43,7 +43,8 @@ test: $(READY) lint ## run the linters, the unit tests and the workflow's tests
 test-slurm: $(READY) ## run the tests on a real Slurm, started on this machine (needs root)
 	$(BIN)/python -m pytest -m "not slow" --durations=15 tests/slurm
 
-# The first where the machine can run a Slurm; elsewhere those tests skip with a reason.
+# The first where the machine can run a Slurm, and those of the image where root has debootstrap
+# (.ci/packages-container.txt); elsewhere those tests skip with a reason.
 test-long: $(READY) ## run the tests that are too long for every change
 	$(BIN)/python -m pytest -m "slow" --durations=15 tests/slurm
 	$(PYTEST) -m "slow and not gpu"

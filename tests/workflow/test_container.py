@@ -3,6 +3,7 @@
 The programs here stand for Apptainer and have no container.
 """
 
+import os
 import re
 
 import pytest
@@ -30,12 +31,13 @@ def describe(workplace, **keys):
     workplace.site.write_text(yaml.safe_dump({"ranks_per_node": 1, "cpus_per_rank": 1, **keys}), "utf-8")
 
 
-def start(place, *arguments, path=None, methods=("apptainer",)):
+def start(place, *arguments, path=None, methods=("apptainer",), **variables):
     workplace, _, programs = place
     environment = {
         "DNATUNE_SITE": str(workplace.site),
         "PYTHONPATH": "",
         "PATH": path or apptainer_programs.first_on_path(programs),
+        **variables,
     }
     command = workplace.command(small(), "--sdm", *methods, *arguments)
     return run(command, workplace.folder, environment)
@@ -137,9 +139,20 @@ def test_a_job_on_a_machine_that_lacks_the_image_tells_it_once(place):
     assert start(place, "--", DATA).code == 0 and len(calls(place)) == 2
     image.unlink()
     # As the Slurm plugin starts it on the compute node.
-    done = start(place, "--mode", "remote", "--retries=2", "--forcerun", "download_data", "--", DATA)
+    done = start(place, "--mode", "remote", "--no-hooks", "--retries=2", "--forcerun", "download_data", "--", DATA)
     assert done.code != 0
     assert done.output.count("Error in rule download_data") == 1 and calls(place) == []
     failure, _ = outcomes.read(workplace.folder / "logs/small/download/data/prom_core_all.outcome.json")
     assert isinstance(failure, errors.ConfigurationError)
     assert failure.what == f"there is no image {image}"
+
+
+def test_a_module_of_the_site_may_bring_apptainer_to_a_job(place):
+    workplace, image, programs = place
+    assert start(place, "--", DATA).code == 0 and len(calls(place)) == 2
+    describe(workplace, container=str(image), gpus_per_node=0, slurm={"modules": ["apptainer"]})
+    inside = {"SLURM_JOB_ID": "7", "BASH_FUNC_module%%": f"() {{ PATH={programs}:$PATH; }}"}
+    again = ("--mode", "remote", "--no-hooks", "--forcerun", "download_data", "--", DATA)
+    done = start(place, *again, path=os.environ["PATH"], **inside)
+    assert done.code == 0, done.output
+    assert len(calls(place)) == 1
