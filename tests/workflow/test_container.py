@@ -122,12 +122,15 @@ def test_a_machine_without_apptainer_is_told_in_a_dry_run(place, tmp_path):
     ("instead", "phrases"),
     [
         ("echo 'FATAL: no user namespaces' >&2; exit 255", ["FATAL: no user namespaces"]),
-        ('exec env --unset=PYTHONPATH -- "$@"', ["the rules are those of", "--cleanenv"]),
+        ('export PYTHONPATH="${0%/*}/other"; exec "$@"', ["the rules are those of", "--cleanenv"]),
     ],
-    ids=["does not start", "keeps the environment back"],
+    ids=["does not start", "has another library"],
 )
 def test_a_container_in_which_no_job_would_run_ends_the_start(place, instead, phrases):
     apptainer_programs.write(place[2], instead)
+    other = place[2] / "other/dnatune"
+    other.mkdir(parents=True)
+    (other / "__init__.py").touch()
     done = start(place, "--", DATA)
     assert done.code != 0
     assert_one_message(done.output, "ConfigurationError", *phrases)

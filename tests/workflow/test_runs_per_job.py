@@ -16,7 +16,7 @@ from workflow_runs import PYTHON, copied, files_below, run, small, wait_for
 CELL = "tiny/prom_core_all/adamw"
 CALM = {"wild": None}
 #: More steps than pass while a test looks.
-LONG = {"optimizers": CALM, "budget": {"steps": 80}, "seeds": [3, 4, 5], "runs_per_job": 3}
+LONG = {"optimizers": CALM, "budget": {"steps": 150}, "seeds": [3, 4, 5], "runs_per_job": 3}
 
 
 def command(workplace, configuration, seeds, ranks=1, python=None):
@@ -63,7 +63,7 @@ def test_a_job_that_ends_early_goes_on_with_the_run_that_it_was_at(copied_chain,
     words = command(copied_chain, small(**LONG), [4, 5])
     with subprocess.Popen(words, cwd=copied_chain.folder, stderr=subprocess.PIPE, text=True) as job:
         # Both runs say it; the second one trains when it is said again.
-        seen = (line for line in job.stderr if "step 10 of 80" in line)
+        seen = (line for line in job.stderr if "step 10 of 150" in line)
         assert next(seen) and next(seen)
         job.send_signal(number)
         job.communicate(timeout=60)
